@@ -1,0 +1,11 @@
+# Each examples/*.c is a program of its own that knows the public header only.
+set(SHMALLOC_EXAMPLE_NAMES "")
+file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/examples/*.c")
+foreach(source IN LISTS sources)
+  cmake_path(GET source STEM name)
+  add_executable(${name} "${source}")
+  shmalloc_flags(${name})
+  target_link_libraries(${name} PRIVATE shmalloc::shmalloc Threads::Threads)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
+  list(APPEND SHMALLOC_EXAMPLE_NAMES ${name})
+endforeach()

@@ -1,0 +1,100 @@
+# How a test becomes a program and a ctest test.
+
+include(ShmallocSanitizers)
+pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
+
+file(GLOB SHMALLOC_SUPPORT_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/support/*.c")
+
+# tests/support/ as a library on top of an internal library; with the same sanitizers and geometry.
+#
+#   shmalloc_support_library(<name> LIBRARY <internal library> [SANITIZE <list>])
+function(shmalloc_support_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LIBRARY;SANITIZE" "")
+  set(scope INTERFACE)
+  if(SHMALLOC_SUPPORT_SOURCES)
+    set(scope PUBLIC)
+    add_library(${name} STATIC ${SHMALLOC_SUPPORT_SOURCES})
+    shmalloc_flags(${name} SANITIZE "${arg_SANITIZE}")
+  else()
+    add_library(${name} INTERFACE)
+  endif()
+  target_include_directories(${name} ${scope} "${PROJECT_SOURCE_DIR}/tests")
+  target_link_libraries(${name} ${scope} ${arg_LIBRARY} PkgConfig::CHECK Threads::Threads)
+endfunction()
+
+# One program and one ctest test of the same name.
+#
+#   shmalloc_add_test(<folder>/<test> SOURCES <file>...
+#                     [LIBRARY <support library>]  default shmalloc_support
+#                     [SANITIZE <list>] [RUN <command>...] [ENVIRONMENT <var=value>...]
+#                     [LABELS <label>...] [TIMEOUT <seconds>])
+function(shmalloc_add_test test)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LIBRARY;SANITIZE;TIMEOUT" "SOURCES;RUN;ENVIRONMENT;LABELS")
+  if(NOT arg_LIBRARY)
+    set(arg_LIBRARY shmalloc_support)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  cmake_path(GET test PARENT_PATH folder)
+  cmake_path(GET test FILENAME name)
+  string(REPLACE "/" "-" target "test-${test}")
+
+  add_executable(${target} ${arg_SOURCES})
+  shmalloc_flags(${target} SANITIZE "${arg_SANITIZE}")
+  target_link_libraries(${target} PRIVATE ${arg_LIBRARY})
+  set_target_properties(${target} PROPERTIES
+    OUTPUT_NAME "${name}"
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/${folder}")
+  add_test(NAME ${test} COMMAND ${arg_RUN} "$<TARGET_FILE:${target}>")
+  # libcheck's own limit of 4 s per test function is short for a busy machine with two cores.
+  set_tests_properties(${test} PROPERTIES
+    LABELS "${arg_LABELS}"
+    TIMEOUT ${arg_TIMEOUT}
+    ENVIRONMENT "CK_DEFAULT_TIMEOUT=60;${arg_ENVIRONMENT}")
+endfunction()
+
+# Every tests/<kind>/<pattern> as a test labelled <kind>.  A name that ends in _tiny gets the library with the tiny
+# geometry, one that ends in _slow the label slow, which the default run leaves out.  tests/<kind>/properties.cmake,
+# if there is one, is read afterwards and may set properties of single tests.
+function(shmalloc_add_test_folder kind pattern)
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${pattern}")
+  foreach(source IN LISTS sources)
+    cmake_path(GET source STEM stem)
+    string(REGEX REPLACE "^test_" "" name "${stem}")
+    set(labels ${kind})
+    set(library shmalloc_support)
+    if(name MATCHES "_slow$")
+      list(APPEND labels slow)
+    endif()
+    if(name MATCHES "_tiny$")
+      set(library shmalloc_support_tiny)
+    endif()
+    shmalloc_add_test(${kind}/${name} SOURCES "${source}" LIBRARY ${library} LABELS ${labels})
+  endforeach()
+  include("${CMAKE_CURRENT_SOURCE_DIR}/${kind}/properties.cmake" OPTIONAL)
+endfunction()
+
+# The given test sources once more, under a sanitizer, with internal assertions on.
+#
+#   shmalloc_add_sanitized_tests(<label> <NAME of the sanitizer> <-fsanitize= list> <environment> <source>...)
+function(shmalloc_add_sanitized_tests label name flags environment)
+  shmalloc_find_sanitizer(${name} ${flags})
+  if(NOT SHMALLOC_HAVE_${name} OR NOT ARGN)
+    return()
+  endif()
+  shmalloc_internal_library(shmalloc_objects_${label} SANITIZE ${flags} DEFINITIONS ${SHMALLOC_DEFINITIONS} SHM_DEBUG=1)
+  shmalloc_support_library(shmalloc_support_${label} LIBRARY shmalloc_objects_${label} SANITIZE ${flags})
+  foreach(source IN LISTS ARGN)
+    cmake_path(GET source STEM stem)
+    string(REGEX REPLACE "^test_" "" test "${stem}")
+    if(test MATCHES "_(tiny|slow)$")
+      continue()
+    endif()
+    cmake_path(GET source PARENT_PATH folder)
+    cmake_path(GET folder FILENAME folder)
+    shmalloc_add_test(${label}/${folder}/${test} SOURCES "${source}"
+      LIBRARY shmalloc_support_${label} SANITIZE ${flags} RUN ${SHMALLOC_RUN_${name}}
+      LABELS ${label} TIMEOUT 300 ENVIRONMENT CK_TIMEOUT_MULTIPLIER=4 ${environment})
+  endforeach()
+endfunction()

@@ -1,0 +1,41 @@
+/*
+ * atomic.h - the only place where lib/ names an atomic builtin.
+ *
+ * The memory order is part of each name.  Sequential consistency has no name here: no protocol of this library
+ * needs it.  Shared fields are plain integers; these macros work on any naturally aligned 8, 16, 32 or 64 bit one.
+ *
+ * kill_order() keeps stores in program order for a survivor.  A process killed by SIGKILL leaves exactly the
+ * stores that it executed in program order, whichever core looks next, so only the compiler has to be held back:
+ * it is a compiler barrier, not a fence, and costs no instruction.
+ */
+#ifndef BASE_ATOMIC_H
+#define BASE_ATOMIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define load_relaxed(ptr) __atomic_load_n((ptr), __ATOMIC_RELAXED)
+#define load_acquire(ptr) __atomic_load_n((ptr), __ATOMIC_ACQUIRE)
+#define store_relaxed(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)
+#define store_release(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELEASE)
+
+/* A failed try leaves what it saw in *expected. */
+#define cas_relaxed(ptr, expected, desired)                                                                  \
+        __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
+#define cas_acquire(ptr, expected, desired)                                                                  \
+        __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
+#define cas_release(ptr, expected, desired)                                                                  \
+        __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
+#define cas_acq_rel(ptr, expected, desired)                                                                  \
+        __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+
+#define fetch_or_relaxed(ptr, value) __atomic_fetch_or((ptr), (value), __ATOMIC_RELAXED)
+#define fetch_and_relaxed(ptr, value) __atomic_fetch_and((ptr), (value), __ATOMIC_RELAXED)
+#define fetch_add_relaxed(ptr, value) __atomic_fetch_add((ptr), (value), __ATOMIC_RELAXED)
+
+#define kill_order() __atomic_signal_fence(__ATOMIC_ACQ_REL)
+
+/* Adds to a counter that only this thread writes: readers may see an old value, never a torn one. */
+#define owner_add(ptr, value) store_relaxed((ptr), load_relaxed(ptr) + (value))
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * error.h - what failed last in this thread, in words.
+ *
+ * A function that fails returns -errno and leaves one line here that says what it was doing, to what, and what to do
+ * about it: `return error_set(-ENODEV, "...")`.  The buffer is the thread's own and fixed, so nothing here allocates,
+ * blocks or fails; a longer message is cut off.
+ */
+#ifndef BASE_ERROR_H
+#define BASE_ERROR_H
+
+enum { ERROR_MESSAGE_MAX = 511 }; /* bytes, without the NUL */
+
+/* Both return neg_errno.  Control characters in the text become '?': a message is one line. */
+int error_set(int neg_errno, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Adds to the message that is there, for a caller that knows more. */
+int error_append(int neg_errno, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* This thread's last message, "no error" before the first one.  Never NULL; valid until the thread's next failure. */
+const char *error_message(void);
+
+/* "Permission denied" for EACCES or -EACCES; a constant string. */
+const char *error_name(int err);
+
+#endif

@@ -1,0 +1,163 @@
+/*
+ * Size classes: which class serves a request, and everything that follows from a class alone.
+ *
+ * A class is an index `idx` in 0 .. SIZE_CLASS_N - 1, ordered by size. Steps are 16 bytes up to 128, then
+ * four classes per doubling, so that a block wastes less than a fifth of itself or less than 16 bytes.
+ * Classes up to GEO_SMALL_MAX are small: blocks of a slab. Those above, up to GEO_LARGE_MAX, are large: each
+ * block is a run of granules. Beyond that a block is huge and has no class.
+ *
+ * All of it is constant data of the program: nothing is initialised at run time and nothing here lies in the
+ * region. Where a function takes `idx`, the caller has made sure of idx < SIZE_CLASS_N; an index read from a
+ * region is tested with size_class_is_small() or size_class_is_large() first.
+ */
+#ifndef BASE_SIZE_CLASS_H
+#define BASE_SIZE_CLASS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bits.h"
+#include "base/geometry.h"
+
+/* Blocks are multiples of 16 bytes, the alignment that malloc promises. */
+#define SIZE_CLASS_QUANTUM_SHIFT 4
+#define SIZE_CLASS_QUANTUM_BYTES (UINT64_C(1) << SIZE_CLASS_QUANTUM_SHIFT)
+
+/* Sixteen-byte steps are four per doubling between 64 and 128 already; so four quanta is where doubling
+   starts. */
+#define SIZE_CLASS_LINEAR_SHIFT (SIZE_CLASS_QUANTUM_SHIFT + 2)
+
+#define SIZE_CLASS_N_SMALL (4 * (GEO_SMALL_SHIFT - SIZE_CLASS_LINEAR_SHIFT + 1))
+#define SIZE_CLASS_N_LARGE (4 * (GEO_LARGE_SHIFT - GEO_SMALL_SHIFT))
+#define SIZE_CLASS_N       (SIZE_CLASS_N_SMALL + SIZE_CLASS_N_LARGE)
+#define SIZE_CLASS_NONE    UINT32_MAX
+
+/* Blocks of any slab, and its length, at most. */
+#define SIZE_CLASS_BLOCKS_MAX        (GEO_GRANULE_BYTES / SIZE_CLASS_QUANTUM_BYTES)
+#define SIZE_CLASS_SLAB_GRANULES_MAX 4
+
+/*
+ * Capacities of magazines, at most. The normal numbers are DESIGN's: 32 KiB of small blocks, at most 64 of
+ * them; 1 MiB of runs, at most 8. The tiny ones make every slow path a few calls long.
+ */
+#if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
+#define SIZE_CLASS_MAGAZINE_CAP_MAX       4
+#define SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX 1
+#else
+#define SIZE_CLASS_MAGAZINE_CAP_MAX       64
+#define SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX 8
+#endif
+
+/* The sizes for which size_class_by_size[] answers. */
+#define SIZE_CLASS_BY_SIZE_MAX 1024
+
+_Static_assert(SIZE_CLASS_N <= 64, "one 64-bit word maps the classes");
+_Static_assert(SIZE_CLASS_SLAB_GRANULES_MAX <= GEO_GRANULES_PER_CHUNK / 2,
+               "a chunk holds two of the longest slabs");
+
+struct size_class {
+        uint64_t reciprocal;   /* small: 2^SIZE_CLASS_RECIPROCAL_SHIFT / bytes, rounded up; large: 0 */
+        uint32_t bytes;        /* of a block */
+        uint32_t n_blocks;     /* blocks of a slab; 1 for a run */
+        uint32_t n_granules;   /* length of a slab or of a run */
+        uint32_t magazine_cap; /* blocks that a magazine holds; 0: the class is not cached */
+};
+
+/* Hidden, so that position-independent code reads them without a detour through the GOT. */
+extern const struct size_class size_class_table[SIZE_CLASS_N] __attribute__((visibility("hidden")));
+
+/* By requested size, the index of its class **plus one**; 0 means that no class fits and the caller goes its
+   slow path, so the hit path needs no second comparison. Size 0 is served as size 1. */
+extern const uint8_t size_class_by_size[SIZE_CLASS_BY_SIZE_MAX + 1] __attribute__((visibility("hidden")));
+
+/* The smallest small class of at least `size` bytes whose blocks are all multiples of `align`, a power of
+   two, given that slabs start at multiples of a granule. SIZE_CLASS_NONE if there is none: then a run serves.
+   */
+uint32_t size_class_of_aligned(size_t size, size_t align) __attribute__((visibility("hidden")));
+
+/* The smallest class whose blocks hold `size` bytes; 0 counts as 1. Above GEO_LARGE_MAX the result is
+   SIZE_CLASS_N or more, which is neither small nor large. */
+static inline uint32_t size_class_of(size_t size)
+{
+        uint64_t last = (uint64_t)size - (size != 0); /* offset of the last byte: a class is (a, b] */
+        uint32_t log2 = bits_log2_floor(last | (UINT64_C(1) << SIZE_CLASS_LINEAR_SHIFT));
+
+        /* The three leading bits of `last`, 4 to 7, tell the quarter of its doubling (0 to 7 below the first
+           one). */
+        return 4 * (log2 - SIZE_CLASS_LINEAR_SHIFT) + (uint32_t)(last >> (log2 - 2));
+}
+
+static inline bool size_class_is_small(uint32_t idx)
+{
+        return idx < SIZE_CLASS_N_SMALL;
+}
+
+static inline bool size_class_is_large(uint32_t idx)
+{
+        return idx >= SIZE_CLASS_N_SMALL && idx < SIZE_CLASS_N;
+}
+
+static inline uint64_t size_class_bytes(uint32_t idx)
+{
+        return size_class_table[idx].bytes;
+}
+
+/* Small classes. */
+static inline uint32_t size_class_slab_granules(uint32_t idx)
+{
+        return size_class_table[idx].n_granules;
+}
+
+/* Small classes; a run counts as one block. */
+static inline uint32_t size_class_slab_blocks(uint32_t idx)
+{
+        return size_class_table[idx].n_blocks;
+}
+
+/* Large classes. */
+static inline uint32_t size_class_run_granules(uint32_t idx)
+{
+        return size_class_table[idx].n_granules;
+}
+
+static inline uint32_t size_class_magazine_cap(uint32_t idx)
+{
+        return size_class_table[idx].magazine_cap;
+}
+
+/*
+ * Division by the bytes of a class, without a divide. With r = (2^S + e) / bytes and 0 <= e < bytes, the
+ * product off * r / 2^S exceeds off / bytes by off * e / (bytes * 2^S). The quotient is exact while that is
+ * below 1 / bytes, that is, while off * e < 2^S. The asserts say so for every offset of the longest slab, and
+ * that the product fits 64 bits.
+ */
+#define SIZE_CLASS_RECIPROCAL_SHIFT 40
+#define SIZE_CLASS_SLAB_BYTES_MAX   (SIZE_CLASS_SLAB_GRANULES_MAX * GEO_GRANULE_BYTES)
+
+_Static_assert((SIZE_CLASS_SLAB_BYTES_MAX * GEO_SMALL_MAX) >> SIZE_CLASS_RECIPROCAL_SHIFT == 0,
+               "the quotient is exact");
+_Static_assert(SIZE_CLASS_SLAB_BYTES_MAX < UINT64_C(1) << (64 - SIZE_CLASS_RECIPROCAL_SHIFT),
+               "the product fits 64 bits");
+
+static inline uint64_t size_class_reciprocal(uint32_t idx)
+{
+        return size_class_table[idx].reciprocal;
+}
+
+/* The block that the byte at `off_in_slab`, below the slab's length, belongs to. The tail that is too short
+   for a block gives the number of blocks; a run gives 0. */
+static inline uint32_t size_class_block_index(uint32_t idx, uint64_t off_in_slab)
+{
+        return (uint32_t)((off_in_slab * size_class_reciprocal(idx)) >> SIZE_CLASS_RECIPROCAL_SHIFT);
+}
+
+/* Whether a block starts at `off_in_slab`: false inside blocks and at the start of the tail. */
+static inline bool size_class_is_block_start(uint32_t idx, uint64_t off_in_slab)
+{
+        uint32_t block_idx = size_class_block_index(idx, off_in_slab);
+
+        return block_idx * size_class_bytes(idx) == off_in_slab && block_idx < size_class_slab_blocks(idx);
+}
+
+#endif

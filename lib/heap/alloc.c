@@ -1,0 +1,410 @@
+/*
+ * alloc.c - see alloc.h.
+ *
+ * One loop escalates: each turn makes one more effort to free memory (look harder, empty the own magazines, reap the
+ * dead, drain depots, take chunks back, trust no hint) and then tries the same short list of places again.  Before
+ * NULL it starts over, a bounded number of times, while somebody released something since it looked.
+ *
+ * Nothing here is owned between two steps but the thread's magazines, so a death in between needs no repair.
+ */
+#include "heap/alloc.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/size_class.h"
+#include "heap/arena.h"
+#include "heap/chunk.h"
+#include "heap/drain.h"
+#include "heap/fault.h"
+#include "heap/huge.h"
+#include "heap/large.h"
+#include "heap/magazine.h"
+#include "heap/reap.h"
+#include "heap/run.h"
+#include "heap/slab.h"
+#include "heap/hint.h"
+#include "region/owner.h"
+#include "region/slot.h"
+
+enum { TURNS_MAX = 8, FREE_TRIES_MAX = 1 << 16 };
+
+enum effort {
+        EFFORT_NONE,       /* depots, slabs, runs, a new chunk: where memory is most of the time */
+        EFFORT_OWN_BINS,   /* this thread's magazines go back to their slabs and runs */
+        EFFORT_REAP,       /* the dead are settled */
+        EFFORT_DEPOTS,     /* the depots of the node go back, chunks without a block become free */
+        EFFORT_OTHER_NODES,
+        EFFORT_LAST_SCAN, /* no hint is trusted */
+        EFFORT_N
+};
+
+/* What is being looked for, and where what was found goes. */
+struct goal {
+        const struct request *request;
+        uint32_t empty_idx; /* magazine to fill, or none: one block */
+        bool wants_magazine;
+        uint32_t found_magazine;
+        uint64_t found_block;
+};
+
+bool
+request_classify(struct request *request)
+{
+        uint32_t class_idx;
+
+        if (request->align == 0)
+                request->align = 1;
+        if (!bits_is_pow2(request->align) || request->align > UINT64_C(1) << 30 || request->size > UINT64_C(1) << 46)
+                return false;
+        request->class_idx = SIZE_CLASS_NONE;
+        if (request->size <= GEO_SMALL_MAX && request->align <= GEO_SMALL_MAX) {
+                class_idx = size_class_of_aligned(request->size, request->align);
+                if (class_idx != SIZE_CLASS_NONE) {
+                        request->class_idx = class_idx;
+                        return true;
+                }
+        }
+        if (request->size <= GEO_LARGE_MAX && request->align <= GEO_CHUNK_BYTES) {
+                class_idx = size_class_of(request->size);
+                request->class_idx = class_idx < SIZE_CLASS_N_SMALL ? SIZE_CLASS_N_SMALL : class_idx;
+        }
+        return true;
+}
+
+/* ------------------------------------------------------------------ one arena */
+
+/* The slab is owned: take what the goal wants out of it. */
+static int
+use_slab(struct thread *t, struct goal *g, uint64_t head)
+{
+        if (g->wants_magazine && g->empty_idx != MAGAZINE_IDX_NONE) {
+                uint32_t cap = size_class_magazine_cap(g->request->class_idx);
+
+                if (slab_fill(t, head, g->empty_idx, cap) == 0)
+                        return -ENOMEM;
+                g->found_magazine = g->empty_idx;
+                return 0;
+        }
+        g->found_magazine = MAGAZINE_IDX_NONE;
+        return slab_alloc_one(t, head, g->request->dest_off, &g->found_block) ? 0 : -ENOMEM;
+}
+
+static bool
+try_depot(struct thread *t, struct goal *g, uint32_t arena)
+{
+        if (!g->wants_magazine)
+                return false;
+        return magazine_take_depot(t, arena, tag_make(region_arena_node(t->region, arena), g->request->class_idx),
+                                   &g->found_magazine);
+}
+
+/* A slab with room, a new slab, or a run of its own: 0, or what was lacking. */
+static int
+try_runs(struct thread *t, struct goal *g, uint32_t arena)
+{
+        const struct request *rq = g->request;
+        uint64_t head;
+        int err;
+
+        if (!size_class_is_small(rq->class_idx))
+                return large_alloc(t, arena, rq->class_idx, rq->align, rq->dest_off, &g->found_block);
+        if (slab_find_owned(t, arena, rq->class_idx, &head))
+                return use_slab(t, g, head);
+        err = slab_create_owned(t, arena, rq->class_idx, &head);
+        return err < 0 ? err : use_slab(t, g, head);
+}
+
+/* One line of the granule words of the arena's turn: what lies free there without a hint gets one. */
+static void
+granule_clock_hand(struct thread *t)
+{
+        struct region *r = t->region;
+        struct arena *a = region_arena(r, t->arena);
+        uint64_t n = region_granules_hwm(r), hand;
+
+        if (!a || n == 0)
+                return;
+        hand = load_relaxed(&a->granule_hand); /* a hint: two threads may look at the same line */
+        store_relaxed(&a->granule_hand, hand + 8);
+        for (uint64_t i = 0; i < 8; i++) {
+                uint64_t granule = (hand + i) % n, word = owner_load(run_word(r, granule));
+
+                if (granule_state(word) == GRANULE_SLAB && granule_count(word) > 0)
+                        hint_set(r, granule_arena(word), granule_class(word) % HINT_N_KINDS, granule / GEO_GRANULES_PER_CHUNK);
+                else if (granule_state(word) == GRANULE_FREE)
+                        run_hint_free(r, granule_arena(word), granule, 1);
+        }
+}
+
+static int
+try_arena(struct thread *t, struct goal *g, uint32_t arena, bool may_take_chunk)
+{
+        int err;
+
+        if (!region_arena(t->region, arena) || try_depot(t, g, arena))
+                return region_arena(t->region, arena) ? 0 : -ENOMEM;
+        err = try_runs(t, g, arena);
+        for (int tries = 0; err < 0 && may_take_chunk && tries < 4; tries++) { /* others may empty a new chunk first */
+                if (chunk_give(t, arena) < 0)
+                        break;
+                err = try_runs(t, g, arena);
+        }
+        return err;
+}
+
+/* ------------------------------------------------------------------ all that the request allows */
+
+static int
+try_node(struct thread *t, struct goal *g, uint32_t node, uint32_t skip_arena)
+{
+        uint32_t first = node * t->region->arenas_per_node;
+
+        for (uint32_t i = 0; i < t->region->arenas_per_node; i++)
+                if (first + i != skip_arena && try_arena(t, g, first + i, false) == 0)
+                        return 0;
+        return -ENOMEM;
+}
+
+static int
+try_local(struct thread *t, struct goal *g)
+{
+        const struct request *rq = g->request;
+        uint32_t node = region_arena_node(t->region, rq->arena);
+        int err;
+
+        if (rq->class_idx == SIZE_CLASS_NONE) {
+                g->found_magazine = MAGAZINE_IDX_NONE;
+                return huge_alloc(t, rq->size, rq->align, node, rq->dest_off, &g->found_block);
+        }
+        err = try_arena(t, g, rq->arena, true);
+        if (err < 0 && !(rq->flags & ALLOC_THIS_ARENA))
+                err = try_node(t, g, node, rq->arena);
+        return err;
+}
+
+/* Memory of another node never enters this node's magazines: one block at a time. */
+static int
+try_other_nodes(struct thread *t, struct goal *g)
+{
+        const struct request *rq = g->request;
+        uint32_t own = region_arena_node(t->region, rq->arena);
+        struct goal single = {.request = rq, .empty_idx = MAGAZINE_IDX_NONE, .found_magazine = MAGAZINE_IDX_NONE};
+
+        if (rq->flags & (ALLOC_THIS_ARENA | ALLOC_THIS_NODE))
+                return -ENOMEM;
+        for (uint32_t node = 0; node < t->region->header->params.n_nodes && node < NODE_MAX; node++) {
+                uint32_t arena = node * t->region->arenas_per_node;
+
+                if (node == own || arena >= t->region->layout.n_arenas || arena_init(t->region, arena) < 0)
+                        continue;
+                if (try_arena(t, &single, arena, true) == 0 || try_node(t, &single, node, arena) == 0) {
+                        g->found_magazine = MAGAZINE_IDX_NONE;
+                        g->found_block = single.found_block;
+                        owner_add(&t->slot->n_fallback, UINT64_C(1));
+                        return 0;
+                }
+        }
+        return -ENOMEM;
+}
+
+/* ------------------------------------------------------------------ efforts */
+
+static void
+drain_own_bins(struct thread *t)
+{
+        for (uint32_t place = 0; place < 2 * t->region->layout.n_tags; place++) {
+                uint32_t idx = magazine_in(t, &t->slot->magazines[place]);
+
+                if (idx != MAGAZINE_IDX_NONE)
+                        drain_magazine(t, idx, 0);
+        }
+}
+
+static void
+drain_node(struct thread *t, uint32_t node)
+{
+        for (uint32_t i = 0; i < t->region->arenas_per_node; i++)
+                drain_depots(t, node * t->region->arenas_per_node + i, UINT32_MAX);
+}
+
+/* Every magazine in a depot of whatever arena, hinted or not. */
+static void
+drain_all_depots(struct thread *t)
+{
+        struct region *r = t->region;
+
+        for (uint32_t node = 0; node < NODE_MAX && (uint64_t)node * r->layout.magazines_per_node < r->layout.n[TABLE_MAGAZINES];
+             node++) {
+                uint32_t first = node * r->layout.magazines_per_node, hwm = region_magazines_hwm(r, node);
+
+                for (uint32_t i = 0; i < hwm; i++) {
+                        uint64_t word = owner_load(&r->magazine_words[first + i]);
+
+                        if (magazine_state(word) != MAGAZINE_DEPOT || magazine_tag(word) == TAG_NONE ||
+                            magazine_tag(word) >= r->layout.n_tags || tag_class(magazine_tag(word)) >= SIZE_CLASS_N)
+                                continue;
+                        if (magazine_take_exactly(t, first + i, magazine_arena(word), magazine_tag(word))) {
+                                drain_magazine(t, first + i, 0);
+                                magazine_put(t, first + i, magazine_arena(word), true);
+                        }
+                }
+        }
+}
+
+/* Every chunk that the request allows, by its words alone. */
+static int
+scan_chunks(struct thread *t, struct goal *g)
+{
+        struct region *r = t->region;
+        const struct request *rq = g->request;
+        uint32_t own_node = region_arena_node(r, rq->arena);
+
+        for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
+                uint64_t word = load_acquire(&r->chunk_words[chunk]), head; /* E3.acq */
+                uint32_t arena = chunk_arena(word);
+                bool is_local = region_arena_node(r, arena) == own_node;
+
+                if (chunk_state(word) != CHUNK_ARENA || !region_arena(r, arena) ||
+                    ((rq->flags & ALLOC_THIS_ARENA) && arena != rq->arena) || (!is_local && (rq->flags & ALLOC_THIS_NODE)))
+                        continue;
+                if (size_class_is_large(rq->class_idx)) {
+                        if (large_alloc_in_chunk(t, chunk, arena, rq->class_idx, rq->align, rq->dest_off, &g->found_block) == 0)
+                                return 0;
+                        continue;
+                }
+                run_renew_hints(r, chunk);
+                if (slab_find_in_chunk_owned(t, chunk, arena, rq->class_idx, &head) ||
+                    slab_create_in_chunk_owned(t, chunk, arena, rq->class_idx, &head) == 0) {
+                        struct goal single = {.request = rq, .empty_idx = MAGAZINE_IDX_NONE};
+                        int err = use_slab(t, &single, head);
+
+                        if (err < 0)
+                                continue;
+                        g->found_magazine = MAGAZINE_IDX_NONE;
+                        g->found_block = single.found_block;
+                        return 0;
+                }
+        }
+        return -ENOMEM;
+}
+
+static int
+last_scan(struct thread *t, struct goal *g)
+{
+        int err;
+
+        drain_all_depots(t);
+        if (g->request->class_idx != SIZE_CLASS_NONE && scan_chunks(t, g) == 0)
+                return 0;
+        if (chunk_retire_all(t, UINT32_MAX) == 0)
+                return -ENOMEM;
+        err = try_local(t, g);
+        return err < 0 ? try_other_nodes(t, g) : 0;
+}
+
+static int
+make_effort(struct thread *t, struct goal *g, enum effort effort)
+{
+        switch (effort) {
+        case EFFORT_NONE:
+                granule_clock_hand(t);
+                return try_local(t, g);
+        case EFFORT_OWN_BINS:
+                drain_own_bins(t);
+                return try_local(t, g);
+        case EFFORT_REAP:
+                return slot_reap_all(t->region, reap_settle, t) == 0 ? -ENOMEM : try_local(t, g);
+        case EFFORT_DEPOTS:
+                drain_node(t, region_arena_node(t->region, g->request->arena));
+                return try_local(t, g);
+        case EFFORT_OTHER_NODES:
+                return try_other_nodes(t, g);
+        default:
+                return last_scan(t, g);
+        }
+}
+
+static int
+pursue(struct thread *t, struct goal *g)
+{
+        int err = -ENOMEM;
+
+        t->no_grow = (g->request->flags & ALLOC_NO_GROW) != 0;
+        for (int turn = 0; turn < TURNS_MAX && err < 0; turn++) {
+                uint64_t n_released = 0;
+
+                for (int effort = EFFORT_NONE; effort < EFFORT_N && err < 0; effort++) {
+                        if (effort == EFFORT_LAST_SCAN)
+                                n_released = load_relaxed(&t->region->header->n_released); /* a hint to try again */
+                        err = make_effort(t, g, (enum effort)effort);
+                }
+                if (err < 0 && n_released == load_relaxed(&t->region->header->n_released))
+                        break;
+        }
+        t->no_grow = false;
+        return err < 0 ? -ENOMEM : 0;
+}
+
+int
+alloc_block(struct thread *t, const struct request *request, uint64_t *ret_block_off)
+{
+        struct goal g = {.request = request, .empty_idx = MAGAZINE_IDX_NONE, .found_magazine = MAGAZINE_IDX_NONE};
+        int err = pursue(t, &g);
+
+        if (err == 0)
+                *ret_block_off = g.found_block;
+        return err;
+}
+
+int
+alloc_magazine(struct thread *t, const struct request *request, uint32_t empty_idx, uint32_t *ret_magazine,
+               uint64_t *ret_block_off)
+{
+        struct goal g = {.request = request, .empty_idx = empty_idx, .wants_magazine = true,
+                         .found_magazine = MAGAZINE_IDX_NONE};
+        int err = pursue(t, &g);
+
+        if (err == 0) {
+                *ret_magazine = g.found_magazine;
+                *ret_block_off = g.found_block;
+        }
+        return err;
+}
+
+/* ------------------------------------------------------------------ free */
+
+uint64_t
+block_usable(struct region *r, uint64_t block_off, uint32_t *ret_class)
+{
+        uint64_t head, word;
+        uint32_t block_idx;
+
+        if (slab_block_of(r, block_off, &head, &block_idx)) {
+                *ret_class = granule_class(owner_load(run_word(r, head)));
+                return size_class_is_small(*ret_class) ? size_class_bytes(*ret_class) : 0;
+        }
+        if (large_block_of(r, block_off, &head, &word)) {
+                *ret_class = granule_class(word);
+                return size_class_bytes(*ret_class);
+        }
+        if (huge_block_of(r, block_off, &head, &word)) {
+                *ret_class = SIZE_CLASS_NONE;
+                return huge_usable(r, head, word);
+        }
+        return 0;
+}
+
+int
+free_block(struct thread *t, uint64_t block_off, uint64_t dest_off)
+{
+        struct region *r = t->region;
+        uint64_t head, word;
+        uint32_t block_idx;
+
+        if (slab_block_of(r, block_off, &head, &block_idx))
+                return slab_free_one(t, block_off, dest_off);
+        if (huge_block_of(r, block_off, &head, &word))
+                return huge_free(t, block_off, dest_off);
+        return large_free(t, block_off, dest_off);
+}

@@ -1,0 +1,56 @@
+/*
+ * alloc.h - the slow paths of malloc and free, from an arena's depots down to the last scan before NULL.
+ *
+ * Each step either succeeds or says what it lacks, and when it says so it owns nothing but its magazines: so a thread
+ * has at most one intent at a time.
+ */
+#ifndef HEAP_ALLOC_H
+#define HEAP_ALLOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "region/thread.h"
+
+enum {
+        ALLOC_NO_GROW = 1u << 0,     /* no system call, no new pages */
+        ALLOC_THIS_ARENA = 1u << 1,  /* from request.arena or not at all */
+        ALLOC_THIS_NODE = 1u << 2,   /* from the node of request.arena or not at all */
+        ALLOC_NO_MAGAZINE = 1u << 3, /* one block, past the magazines */
+};
+
+struct request {
+        uint64_t size;    /* bytes; at least 1 */
+        uint64_t align;   /* power of two; 1 = natural */
+        uint32_t class_idx; /* small or large class, or SIZE_CLASS_NONE for huge */
+        uint32_t flags;   /* ALLOC_* */
+        uint32_t arena;   /* to start with */
+        uint64_t dest_off; /* region offset where the block's own offset is stored in the same step; 0 = nowhere */
+};
+
+/* Fills in class_idx for size and align.  False: never possible (too large, bad alignment). */
+bool request_classify(struct request *request);
+
+/* Allocates one block past the magazines.  0 or -ENOMEM. */
+int alloc_block(struct thread *t, const struct request *request, uint64_t *ret_block_off);
+
+/*
+ * Gets blocks of the request's small class, of the thread's own node, into a magazine.  `empty_idx` is an owned, empty
+ * magazine of that tag which has a place, or MAGAZINE_IDX_NONE.  On success *ret_magazine is
+ *   - empty_idx, which has been filled, or
+ *   - another magazine with blocks, which is in the hand, or
+ *   - MAGAZINE_IDX_NONE, when memory of another node or no magazine could be had: then the block is *ret_block_off.
+ * 0 or -ENOMEM.
+ */
+int alloc_magazine(struct thread *t, const struct request *request, uint32_t empty_idx, uint32_t *ret_magazine,
+                   uint64_t *ret_block_off);
+
+/* Frees one block past the magazines, whatever it is.  If dest_off is not 0 zeroes that word in the same step.
+ * 0; -EINVAL: fault noted; -EBUSY: its slab is held by somebody just now. */
+int free_block(struct thread *t, uint64_t block_off, uint64_t dest_off);
+
+/* Usable bytes of the block that starts here; 0: none does.  *ret_class: its class, SIZE_CLASS_NONE for huge. */
+uint64_t block_usable(struct region *r, uint64_t block_off, uint32_t *ret_class);
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * arena.c - see arena.h.
+ *
+ * Initialising is owned by nobody: each thread that finds the arena not ready backs its memory itself (backing is
+ * idempotent) and stores READY; zeroed memory is a valid arena, so there is nothing else to do.
+ */
+#include "heap/arena.h"
+
+#include <errno.h>
+
+int
+arena_init(struct region *r, uint32_t arena)
+{
+        int err;
+
+        if (arena >= r->layout.n_arenas)
+                return -EINVAL;
+        if (region_arena(r, arena))
+                return 0;
+        err = region_reserve_table(r, TABLE_ARENAS, arena, 1);
+        if (err == 0)
+                store_release(&r->arena_words[arena], (uint32_t)ARENA_READY); /* E2.rel: its memory is backed */
+        return err;
+}

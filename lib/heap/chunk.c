@@ -1,0 +1,240 @@
+/*
+ * chunk.c - see chunk.h.
+ *
+ * A granule word is FREE(a) only while its chunk is ARENA(a); in any other chunk it is NONE, which no claimer's CAS
+ * expects.  So a thread that acts on an old idea of a chunk cannot claim anything in it.  The chunk word is what a
+ * reaper goes by: granules that name the dead become FREE(a) if the chunk says ARENA(a), else NONE.
+ *
+ * The pages under the granules stay when a chunk changes hands, and so do the words' notes of them.
+ */
+#include "heap/chunk.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "heap/hint.h"
+#include "heap/placement.h"
+#include "heap/run.h"
+#include "region/intent.h"
+#include "region/owner.h"
+
+void
+chunk_hint_free(struct region *r, uint64_t chunk, bool is_free)
+{
+        uint64_t bit = UINT64_C(1) << chunk % 64;
+
+        if (is_free)
+                fetch_or_relaxed(&r->free_chunks[chunk / 64], bit);
+        else
+                fetch_and_relaxed(&r->free_chunks[chunk / 64], ~bit);
+}
+
+int64_t
+chunk_find_free(struct region *r, uint64_t from, uint64_t end)
+{
+        for (uint64_t w = from / 64; w * 64 < end; w++) {
+                uint64_t hints = load_relaxed(&r->free_chunks[w]);
+
+                if (w == from / 64)
+                        hints &= UINT64_MAX << from % 64;
+                if (hints != 0)
+                        return w * 64 + bits_ctz(hints) < end ? (int64_t)(w * 64 + bits_ctz(hints)) : -1;
+        }
+        return -1;
+}
+
+/* CHUNK.1 candidate, CHUNK.2 CAS. */
+static bool
+claim(struct thread *t, uint64_t chunk)
+{
+        struct region *r = t->region;
+        uint64_t word = owner_load(&r->chunk_words[chunk]);
+
+        if (chunk_state(word) != CHUNK_FREE || chunk_owner(word) != THREAD_NONE)
+                return false;
+        candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1));
+        if (owner_acquire(&r->chunk_words[chunk], &word,
+                          chunk_with_node1(chunk_word(CHUNK_NEW, t->no, 0), chunk_node1(word)))) {
+                chunk_hint_free(r, chunk, false);
+                return true;
+        }
+        candidate_clear(t);
+        return false;
+}
+
+static void
+release_free(struct thread *t, uint64_t chunk)
+{
+        struct region *r = t->region;
+        uint64_t word = owner_load(&r->chunk_words[chunk]);
+
+        chunk_hint_free(r, chunk, true);
+        owner_release(&r->chunk_words[chunk], chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
+        candidate_clear(t);
+        chunk_hint_free(r, chunk, true);
+        fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* tells waiters to look again */
+}
+
+/* A free chunk below the mark that is hinted, else the first one beyond it, else any below it. */
+static int
+claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
+{
+        struct region *r = t->region;
+        uint64_t hwm = region_chunks_hwm(r), capacity = region_capacity_chunks(r);
+
+        for (int other_nodes = 0; other_nodes < 2; other_nodes++) {
+                for (int64_t chunk = chunk_find_free(r, 0, hwm); chunk >= 0;
+                     chunk = chunk_find_free(r, (uint64_t)chunk + 1, hwm)) {
+                        uint32_t node1 = chunk_node1(owner_load(&r->chunk_words[chunk]));
+
+                        *ret_chunk = (uint64_t)chunk;
+                        if ((other_nodes || node1 == 0 || node1 == node + 1) && claim(t, *ret_chunk))
+                                return 0;
+                        if (chunk_state(owner_load(&r->chunk_words[chunk])) != CHUNK_FREE)
+                                chunk_hint_free(r, *ret_chunk, false);
+                }
+                for (; !other_nodes && hwm < capacity; hwm = region_chunks_hwm(r)) {
+                        int err = region_raise_chunks(r, hwm);
+
+                        if (err < 0)
+                                break;
+                        *ret_chunk = hwm;
+                        if (claim(t, hwm))
+                                return 0;
+                        chunk_hint_free(r, hwm, true); /* raised by somebody, taken by nobody yet */
+                }
+        }
+        for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
+                *ret_chunk = chunk;
+                if (claim(t, chunk))
+                        return 0;
+        }
+        return -ENOMEM;
+}
+
+int
+chunk_give(struct thread *t, uint32_t arena)
+{
+        struct region *r = t->region;
+        uint64_t chunk, first, word;
+        int err;
+
+        if (t->no_grow)
+                return -ENOMEM;
+        err = claim_any(t, region_arena_node(r, arena), &chunk);
+        if (err < 0)
+                return err;
+        first = chunk * GEO_GRANULES_PER_CHUNK;
+        err = hint_reserve(r, arena, chunk); /* CHUNK.3 */
+        if (err == 0)
+                err = placement_bind_chunk(t, chunk, region_arena_node(r, arena));
+        if (err < 0) {
+                release_free(t, chunk);
+                return err;
+        }
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) /* CHUNK.4 */
+                owner_store(run_word(r, g), granule_word(GRANULE_NEW, t->no, arena) |
+                                                    (owner_load(run_word(r, g)) & GRANULE_BACKING));
+        kill_order();
+        word = owner_load(&r->chunk_words[chunk]);
+        word = chunk_with_node1(chunk_word(CHUNK_ARENA, THREAD_NONE, arena), chunk_node1(word));
+        owner_release(&r->chunk_words[chunk], word); /* CHUNK.5: commit.  E3.rel */
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
+                owner_release(run_word(r, g), run_free_word(r, owner_load(run_word(r, g)))); /* CHUNK.6, E3.rel */
+        run_renew_hints(r, chunk);
+        candidate_clear(t); /* CHUNK.7 */
+        return 0;
+}
+
+/* RETIRE.2: claims all granules, or none. */
+static bool
+claim_granules(struct thread *t, uint64_t first, uint32_t arena)
+{
+        struct region *r = t->region;
+
+        for (uint32_t i = 0; i < GEO_GRANULES_PER_CHUNK; i++) {
+                uint64_t word = owner_load(run_word(r, first + i));
+                uint64_t taken = granule_word(GRANULE_NEW, t->no, arena) | (word & GRANULE_BACKING);
+
+                if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
+                    owner_acquire(run_word(r, first + i), &word, taken))
+                        continue;
+                while (i-- > 0)
+                        owner_release(run_word(r, first + i),
+                                      run_free_word(r, owner_load(run_word(r, first + i)))); /* E3.rel */
+                run_renew_hints(r, first / GEO_GRANULES_PER_CHUNK);
+                return false;
+        }
+        return true;
+}
+
+bool
+chunk_retire(struct thread *t, uint64_t chunk)
+{
+        struct region *r = t->region;
+        uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+        uint32_t arena = chunk_arena(word);
+
+        if (chunk_state(word) != CHUNK_ARENA)
+                return false;
+        candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1)); /* RETIRE.1 */
+        if (!claim_granules(t, first, arena)) {
+                candidate_clear(t);
+                return false;
+        }
+        if (!owner_acquire(&r->chunk_words[chunk], &word,
+                           chunk_with_node1(chunk_word(CHUNK_FREEING, t->no, arena), chunk_node1(word)))) {
+                /* Whoever holds all granules of a chunk is the only one who may change its word: damage. */
+                chunk_settle(r, t->no, chunk);
+                candidate_clear(t);
+                return false;
+        } /* RETIRE.3 */
+        store_relaxed(&r->chunk_maps[chunk].free, UINT64_C(0));
+        store_relaxed(&r->chunk_maps[chunk].warm, UINT64_C(0));
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
+                owner_release(run_word(r, g), owner_load(run_word(r, g)) & GRANULE_BACKING); /* RETIRE.4: NONE.  E3.rel */
+        release_free(t, chunk);                                                              /* RETIRE.5 */
+        return true;
+}
+
+uint32_t
+chunk_retire_all(struct thread *t, uint32_t want)
+{
+        struct region *r = t->region;
+        uint32_t n = 0;
+
+        for (uint64_t chunk = 0; chunk < region_chunks_hwm(r) && n < want; chunk++) {
+                uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+
+                if (chunk_state(owner_load(&r->chunk_words[chunk])) == CHUNK_ARENA &&
+                    granule_state(owner_load(run_word(r, first))) == GRANULE_FREE && chunk_retire(t, chunk))
+                        n++;
+        }
+        return n;
+}
+
+void
+chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk)
+{
+        uint64_t word = owner_load(&r->chunk_words[chunk]);
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) {
+                uint64_t granule = owner_load(run_word(r, g));
+
+                if (granule_owner(granule) != thread_no)
+                        continue;
+                if (chunk_state(word) == CHUNK_ARENA)
+                        owner_release(run_word(r, g), run_free_word(r, granule)); /* E3.rel */
+                else
+                        owner_release(run_word(r, g), granule & GRANULE_BACKING); /* E3.rel */
+        }
+        if (chunk_state(word) == CHUNK_ARENA) {
+                run_renew_hints(r, chunk);
+        } else if (chunk_owner(word) == thread_no) {
+                chunk_hint_free(r, chunk, true);
+                owner_release(&r->chunk_words[chunk],
+                              chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
+        }
+}

@@ -1,0 +1,215 @@
+/*
+ * decay.c - see decay.h.
+ *
+ * A granule that becomes free carries a stamp of the time; when it has been free for decay_ms, whoever ticks claims it
+ * (FREE -> PURGING), punches its pages out of the file, and lets it go.  `backed` is cleared by the claiming CAS, before
+ * the punch, and `may have pages` only after a punch that succeeded: so a death in between leaves a granule that is
+ * reserved anew before its next use (PURGE.n in doc/recovery.md).
+ *
+ * The arena's time is a hint: two threads may tick at once, or nobody for a while.
+ */
+#include "heap/decay.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/size_class.h"
+#include "heap/chunk.h"
+#include "heap/decay_stamp.h"
+#include "heap/drain.h"
+#include "heap/hint.h"
+#include "heap/magazine.h"
+#include "heap/run.h"
+#include "os/clock.h"
+#include "region/intent.h"
+#include "region/owner.h"
+
+enum {
+        DECAY_TICKS = 8,      /* per decay interval */
+        DECAY_CHUNKS_MAX = 8, /* chunks looked into per tick */
+        DECAY_AGE = 32,       /* units of decay_stamp.h in decay_ms */
+};
+
+static bool
+is_ripe(const struct region *r, uint64_t word, uint64_t now_ms, uint32_t min_age)
+{
+        return granule_state(word) == GRANULE_FREE && (word & GRANULE_MAY_HAVE) &&
+               decay_age(decay_stamp(r, now_ms), granule_stamp(word)) >= min_age;
+}
+
+/* PURGE.1 candidate, .2 claim side by side, .3 punch, .4 release.  Granules done, ripe or not, from `head` on. */
+static uint32_t
+purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, uint32_t min_age, uint64_t *bytes)
+{
+        struct region *r = t->region;
+        uint32_t n = 0;
+        int err;
+
+        candidate_set(t, candidate_make(CANDIDATE_RUN, head, n_max)); /* PURGE.1 */
+        for (; n < n_max; n++) {
+                uint64_t word = owner_load(run_word(r, head + n));
+                uint64_t taken = granule_word(GRANULE_PURGING, t->no, granule_arena(word)) | GRANULE_MAY_HAVE;
+
+                if (!is_ripe(r, word, now_ms, min_age) || !owner_acquire(run_word(r, head + n), &word, taken)) /* PURGE.2 */
+                        break;
+        }
+        if (n == 0) {
+                candidate_clear(t);
+                return 1;
+        }
+        kill_order();
+        err = region_punch(r, region_granule_off(r, head), (uint64_t)n << GEO_GRANULE_SHIFT); /* PURGE.3 */
+        kill_order();
+        for (uint32_t i = n; i-- > 0;) {
+                uint64_t word = run_free_word(r, owner_load(run_word(r, head + i)));
+
+                owner_release(run_word(r, head + i), err < 0 ? word : word & ~GRANULE_BACKING); /* PURGE.4, E3.rel */
+        }
+        candidate_clear(t); /* PURGE.5 */
+        if (err == 0)
+                *bytes += (uint64_t)n << GEO_GRANULE_SHIFT;
+        return n;
+}
+
+static uint64_t
+purge_chunk_of_arena(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min_age)
+{
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
+        uint32_t i = 0;
+
+        while (i < GEO_GRANULES_PER_CHUNK)
+                if (is_ripe(t->region, owner_load(run_word(t->region, first + i)), now_ms, min_age))
+                        i += purge_stretch(t, first + i, (uint32_t)GEO_GRANULES_PER_CHUNK - i, now_ms, min_age, &bytes);
+                else
+                        i++;
+        if (bytes > 0)
+                run_renew_hints(t->region, chunk);
+        return bytes;
+}
+
+/* A chunk of no arena whose pages a huge block, or a retired arena, left behind. */
+static uint64_t
+purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min_age)
+{
+        struct region *r = t->region;
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0, word = owner_load(&r->chunk_words[chunk]);
+        uint64_t taken = chunk_with_node1(chunk_word(CHUNK_NEW, t->no, 0), chunk_node1(word));
+        bool has_pages = false;
+        int err;
+
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
+                has_pages |= (owner_load(run_word(r, g)) & GRANULE_MAY_HAVE) != 0;
+        if (!has_pages ||
+            decay_age(decay_stamp(r, now_ms), granule_stamp(owner_load(run_word(r, first)))) < min_age)
+                return 0;
+        candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1)); /* PURGE_CHUNK.1 */
+        if (chunk_state(word) != CHUNK_FREE || chunk_owner(word) != THREAD_NONE ||
+            !owner_acquire(&r->chunk_words[chunk], &word, taken)) { /* PURGE_CHUNK.2 */
+                candidate_clear(t);
+                return 0;
+        }
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) /* PURGE_CHUNK.3: nothing is backed any more */
+                owner_store(run_word(r, g), owner_load(run_word(r, g)) & GRANULE_MAY_HAVE);
+        kill_order();
+        err = region_punch(r, region_granule_off(r, first), GEO_CHUNK_BYTES); /* PURGE_CHUNK.4 */
+        kill_order();
+        for (uint64_t g = first; err == 0 && g < first + GEO_GRANULES_PER_CHUNK; g++) { /* PURGE_CHUNK.5 */
+                bytes += owner_load(run_word(r, g)) & GRANULE_MAY_HAVE ? GEO_GRANULE_BYTES : 0;
+                owner_store(run_word(r, g), UINT64_C(0));
+        }
+        chunk_hint_free(r, chunk, true);
+        owner_release(&r->chunk_words[chunk],
+                      chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(taken))); /* E3.rel */
+        candidate_clear(t);
+        return bytes;
+}
+
+/* Magazines that the depots of the arena did not need since the last tick go back to their slabs. */
+static void
+trim_depots(struct thread *t, uint32_t arena)
+{
+        struct region *r = t->region;
+        struct arena *a = region_arena(r, arena);
+
+        for (uint32_t class_idx = 0; a && class_idx < SIZE_CLASS_N; class_idx++) {
+                uint32_t tag = tag_make(region_arena_node(r, arena), class_idx);
+                uint32_t low = load_relaxed(&a->depot_low[class_idx]), n = 0, idx; /* a hint */
+
+                for (; low > 0 && low <= DEPOT_SLOTS && magazine_take_depot(t, arena, tag, &idx); low--) {
+                        drain_magazine(t, idx, 0);
+                        magazine_put(t, idx, arena, true);
+                }
+                for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
+                        n += load_relaxed(&a->depot[class_idx][i]) != 0;
+                store_relaxed(&a->depot_low[class_idx], n);
+        }
+}
+
+/* Chunks of the arena that hold nothing go back, but for one. */
+static void
+retire_empty(struct thread *t, uint32_t arena)
+{
+        struct region *r = t->region;
+        int64_t kept = hint_find(r, arena, HINT_EMPTY, 0);
+        int64_t chunk = kept < 0 ? -1 : hint_find(r, arena, HINT_EMPTY, (uint64_t)kept + 1);
+
+        for (int n = 0; chunk >= 0 && n < DECAY_CHUNKS_MAX; n++) {
+                hint_clear(r, arena, HINT_EMPTY, (uint64_t)chunk);
+                chunk_retire(t, (uint64_t)chunk);
+                chunk = hint_find(r, arena, HINT_EMPTY, (uint64_t)chunk + 1);
+        }
+}
+
+void
+decay_tick(struct thread *t)
+{
+        struct region *r = t->region;
+        struct arena *a = region_arena(r, t->arena);
+        int64_t decay_ms = load_relaxed(&r->header->decay_ms); /* a setting */
+        uint64_t now_ms, next_ms, bytes = 0, from, n_chunks;
+
+        if (!a || decay_ms < 0)
+                return;
+        now_ms = clock_ms();
+        next_ms = load_relaxed(&a->decay_next_ms); /* a hint; one far in the future is read as now */
+        if (now_ms < next_ms && next_ms - now_ms <= (uint64_t)decay_ms)
+                return;
+        store_relaxed(&a->decay_next_ms, now_ms + (uint64_t)decay_ms / DECAY_TICKS + 1);
+        trim_depots(t, t->arena);
+        from = load_relaxed(&a->decay_hand);
+        n_chunks = region_chunks_hwm(r);
+        for (uint64_t i = 0; i < n_chunks && i < DECAY_CHUNKS_MAX * UINT64_C(64); i++) {
+                uint64_t chunk = (from + i) % n_chunks, word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+
+                if (chunk_state(word) == CHUNK_ARENA && load_relaxed(&r->chunk_maps[chunk].free) != 0)
+                        bytes += purge_chunk_of_arena(t, chunk, now_ms, decay_ms == 0 ? 0 : DECAY_AGE);
+                else if (chunk_state(word) == CHUNK_FREE)
+                        bytes += purge_free_chunk(t, chunk, now_ms, decay_ms == 0 ? 0 : DECAY_AGE);
+                store_relaxed(&a->decay_hand, chunk + 1);
+                if (bytes >= DECAY_CHUNKS_MAX * GEO_CHUNK_BYTES)
+                        break;
+        }
+        retire_empty(t, t->arena);
+        owner_add(&t->slot->purged_bytes, bytes);
+}
+
+uint64_t
+decay_purge(struct thread *t, uint32_t node)
+{
+        struct region *r = t->region;
+        uint64_t bytes = 0;
+
+        for (uint32_t arena = 0; arena < r->layout.n_arenas; arena++)
+                if (node == UINT32_MAX || region_arena_node(r, arena) == node)
+                        drain_depots(t, arena, UINT32_MAX);
+        for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
+                uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+
+                if (chunk_state(word) == CHUNK_ARENA && (node == UINT32_MAX || region_arena_node(r, chunk_arena(word)) == node))
+                        bytes += purge_chunk_of_arena(t, chunk, clock_ms(), 0);
+                else if (chunk_state(word) == CHUNK_FREE && (node == UINT32_MAX || chunk_node1(word) == node + 1))
+                        bytes += purge_free_chunk(t, chunk, clock_ms(), 0);
+        }
+        owner_add(&t->slot->purged_bytes, bytes);
+        return bytes;
+}

@@ -1,0 +1,24 @@
+/*
+ * fault.h - misuse that a slow path found: noted in the thread, reported by the API once nothing is owned any more.
+ */
+#ifndef HEAP_FAULT_H
+#define HEAP_FAULT_H
+
+#include <errno.h>
+
+#include "region/thread.h"
+
+/* Same numbers as SHHEAP_FAULT_*; asserted where both are known (api/fault.c). */
+enum fault_what { FAULT_NONE = 0, FAULT_DOUBLE_FREE = 1, FAULT_INVALID_FREE = 2, FAULT_FOREIGN_POINTER = 3,
+                  FAULT_SIZE_MISMATCH = 4, FAULT_METADATA = 7, FAULT_NOT_A_CLIENT = 8 };
+
+/* Keeps the first one.  Always -EINVAL. */
+static inline int
+fault_note(struct thread *t, enum fault_what what, uint64_t block_off)
+{
+        if (t->fault.what == FAULT_NONE)
+                t->fault = (struct fault){.what = (uint32_t)what, .block_off = block_off};
+        return -EINVAL;
+}
+
+#endif

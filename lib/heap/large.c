@@ -1,0 +1,349 @@
+/*
+ * large.c - see large.h.
+ *
+ * A large block is born by one store (the head becomes LARGE without an owner) and dies by one CAS (the head becomes
+ * FREEING with an owner); the loser of two frees has found a double free.  While it is resized its head is LARGE with
+ * an owner; a free that meets that sets DOOMED, and whoever drops the owner frees the run.
+ *
+ * Colour: where a run has a page to spare, the block starts at a cache line that depends on the run's place, so that
+ * blocks of one class do not all begin in the same cache sets.
+ */
+#include "heap/large.h"
+
+#include <errno.h>
+
+#include "base/size_class.h"
+#include "heap/fault.h"
+#include "heap/run.h"
+#include "region/intent.h"
+#include "region/owner.h"
+
+static uint64_t
+colour_of(uint64_t head, uint32_t class_idx)
+{
+        uint64_t slack = ((uint64_t)size_class_run_granules(class_idx) << GEO_GRANULE_SHIFT) - size_class_bytes(class_idx);
+
+        return slack < GEO_PAGE_BYTES ? 0 : head * 11 % (GEO_PAGE_BYTES / 64) * 64;
+}
+
+bool
+large_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint64_t *ret_word)
+{
+        uint64_t head = block_off >> GEO_GRANULE_SHIFT;
+        uint64_t off = block_off & (GEO_GRANULE_BYTES - 1);
+        uint64_t word;
+
+        if (head >= region_granules_hwm(r))
+                return false;
+        word = load_acquire(run_word(r, head)); /* E3.acq */
+        if (granule_state(word) != GRANULE_LARGE || !size_class_is_large(granule_class(word)) ||
+            granule_count(word) != size_class_run_granules(granule_class(word)) ||
+            head % GEO_GRANULES_PER_CHUNK + granule_count(word) > GEO_GRANULES_PER_CHUNK ||
+            (off != 0 && off != colour_of(head, granule_class(word))))
+                return false;
+        *ret_head = head;
+        *ret_word = word;
+        return true;
+}
+
+static uint16_t
+tag_of(struct region *r, uint32_t arena, uint32_t class_idx)
+{
+        return (uint16_t)(size_class_magazine_cap(class_idx) == 0
+                                  ? TAG_NONE
+                                  : tag_make(region_arena_node(r, arena), class_idx));
+}
+
+static void
+dest_store(struct region *r, uint64_t dest_off, uint64_t value)
+{
+        if (dest_off != 0)
+                store_relaxed((uint64_t *)(void *)(r->base + dest_off), value);
+}
+
+/* ------------------------------------------------------------------ alloc */
+
+static void
+interior_store(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t arena)
+{
+        for (uint32_t i = from; i < to; i++) {
+                uint64_t *word = run_word(t->region, head + i);
+                uint64_t cont = granule_word(GRANULE_CONT, THREAD_NONE, arena) | (owner_load(word) & GRANULE_BACKING);
+
+                store_relaxed(&t->region->tags[head + i], (uint16_t)TAG_NONE);
+                owner_store(word, granule_with_count(cont, i));
+        }
+}
+
+/* LARGE.2 on: the run is NEW(t) and the candidate names it. */
+static int
+commit(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx, uint64_t align, uint64_t dest_off,
+       uint64_t *ret_block_off)
+{
+        struct region *r = t->region;
+        uint32_t granules = size_class_run_granules(class_idx);
+        uint64_t colour = align <= LARGE_COLOUR_ALIGN ? colour_of(head, class_idx) : 0;
+        uint64_t block_off = (head << GEO_GRANULE_SHIFT) + colour;
+        int err = run_reserve(t, head, colour + size_class_bytes(class_idx)); /* LARGE.2 */
+        uint64_t word;
+
+        if (err < 0) {
+                run_free_owned(t, head, granules);
+                return err;
+        }
+        interior_store(t, head, 1, granules, arena);                         /* LARGE.3 */
+        store_relaxed(&r->tags[head], tag_of(r, arena, class_idx));          /* LARGE.4 */
+        word = granule_word(GRANULE_LARGE, THREAD_NONE, arena) | (owner_load(run_word(r, head)) & GRANULE_BACKING);
+        word = granule_with_count(granule_with_class(word, class_idx), granules);
+        if (dest_off != 0) {
+                intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_RUN_TO);
+                dest_store(r, dest_off, r->layout.chunks_off + block_off);
+        }
+        kill_order();
+        owner_release(run_word(r, head), word); /* LARGE.5: commit.  E3.rel */
+        if (dest_off != 0)
+                intent_end(t);
+        candidate_clear(t); /* LARGE.6 */
+        owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));
+        owner_add(&t->slot->counters[class_idx].n_malloc, UINT64_C(1));
+        *ret_block_off = block_off;
+        return 0;
+}
+
+static uint32_t
+align_granules(uint64_t align)
+{
+        return align <= GEO_GRANULE_BYTES ? 1 : (uint32_t)(align >> GEO_GRANULE_SHIFT);
+}
+
+int
+large_alloc(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t align, uint64_t dest_off,
+            uint64_t *ret_block_off)
+{
+        uint64_t head;
+        int err = run_claim(t, arena, size_class_run_granules(class_idx), align_granules(align), &head); /* LARGE.1 */
+
+        return err < 0 ? err : commit(t, head, arena, class_idx, align, dest_off, ret_block_off);
+}
+
+int
+large_alloc_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t align,
+                     uint64_t dest_off, uint64_t *ret_block_off)
+{
+        uint64_t head;
+        int err = run_claim_in_chunk(t, chunk, arena, size_class_run_granules(class_idx), align_granules(align), &head);
+
+        return err < 0 ? err : commit(t, head, arena, class_idx, align, dest_off, ret_block_off);
+}
+
+/* ------------------------------------------------------------------ free */
+
+/* The block is being resized by somebody: whoever drops the owner frees it. */
+static int
+doom(struct thread *t, uint64_t head, uint64_t block_off, uint64_t word)
+{
+        for (int tries = 0; tries < 1024; tries++) { /* each failure means that the resizer went on: bounded by its steps */
+                if (granule_state(word) != GRANULE_LARGE || (word & GRANULE_DOOMED))
+                        return fault_note(t, FAULT_DOUBLE_FREE, block_off);
+                if (granule_owner(word) == THREAD_NONE)
+                        return -EAGAIN;
+                if (owner_release_marked(run_word(t->region, head), &word, word | GRANULE_DOOMED))
+                        return 0;
+        }
+        return -EAGAIN;
+}
+
+/* CAS head -> FREEING(t), the commit of every free of a run.  True: it is ours now. */
+static bool
+seize(struct thread *t, uint64_t head, uint64_t word)
+{
+        return owner_acquire(run_word(t->region, head), &word,
+                             granule_with_owner(granule_with_state(word, GRANULE_FREEING), t->no));
+}
+
+int
+large_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
+{
+        struct region *r = t->region;
+        uint64_t head, word;
+
+        for (int tries = 0; tries < 1024; tries++) {
+                if (!large_block_of(r, block_off, &head, &word))
+                        return fault_note(t, tries == 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
+                if (granule_owner(word) != THREAD_NONE) {
+                        int err = doom(t, head, block_off, word);
+
+                        if (err != -EAGAIN)
+                                return err;
+                        continue;
+                }
+                candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word)));
+                if (dest_off != 0)
+                        intent_begin(t, (struct intent){.slab = head, .b = dest_off}, INTENT_RUN_FROM);
+                if (seize(t, head, word)) { /* FREE.1: commit */
+                        dest_store(r, dest_off, UINT64_C(0));
+                        if (dest_off != 0)
+                                intent_end(t);
+                        owner_add(&t->slot->counters[granule_class(word)].n_drained, UINT64_C(1));
+                        owner_add(&t->slot->counters[granule_class(word)].n_free, UINT64_C(1));
+                        run_free_owned(t, head, granule_count(word));
+                        return 0;
+                }
+                if (dest_off != 0)
+                        intent_end(t);
+                candidate_clear(t);
+        }
+        return fault_note(t, FAULT_METADATA, block_off);
+}
+
+int
+large_drain(struct thread *t, uint64_t magazine_idx)
+{
+        struct region *r = t->region;
+        struct magazine *m = &r->magazines[magazine_idx];
+        uint64_t n = load_relaxed(&m->n), block_off, head, word;
+
+        if (n == 0 || n > MAGAZINE_CAP_MAX)
+                return 0;
+        block_off = load_relaxed(&m->slot[n - 1]);
+        if (!large_block_of(r, block_off, &head, &word) || granule_owner(word) != THREAD_NONE) {
+                store_relaxed(&m->n, n - 1);
+                return fault_note(t, FAULT_DOUBLE_FREE, block_off);
+        }
+        candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word)));
+        intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - 1}, INTENT_DRAIN_RUN);
+        if (!seize(t, head, word)) {
+                intent_end(t);
+                candidate_clear(t);
+                store_relaxed(&m->n, n - 1);
+                return fault_note(t, FAULT_DOUBLE_FREE, block_off);
+        }
+        kill_order();
+        store_relaxed(&m->n, n - 1);
+        intent_end(t);
+        owner_add(&t->slot->counters[granule_class(word)].n_drained, UINT64_C(1));
+        run_free_owned(t, head, granule_count(word));
+        return 0;
+}
+
+/* ------------------------------------------------------------------ resize */
+
+/* Drops the owner of a LARGE(t) head, whose word becomes `word`; frees the run if somebody doomed it meanwhile. */
+static void
+drop_owner(struct thread *t, uint64_t head, uint64_t word)
+{
+        uint64_t *at = run_word(t->region, head);
+        uint64_t seen = owner_load(at);
+
+        while (!(seen & GRANULE_DOOMED)) /* once more at most: DOOMED is all that another may set */
+                if (owner_release_marked(at, &seen, granule_with_owner(word, THREAD_NONE))) {
+                        candidate_clear(t);
+                        return;
+                }
+        word = granule_with_owner(granule_with_state(word, GRANULE_FREEING), t->no);
+        owner_store(at, word);
+        run_free_owned(t, head, granule_count(word));
+}
+
+/* RESIZE.3: claims granules [from, to) behind the run, or none. */
+static bool
+claim_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t arena)
+{
+        struct region *r = t->region;
+
+        for (uint32_t i = from; i < to; i++) {
+                uint64_t word = owner_load(run_word(r, head + i));
+                uint64_t taken = granule_word(GRANULE_NEW, t->no, arena) | (word & GRANULE_BACKING);
+
+                if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
+                    owner_acquire(run_word(r, head + i), &word, taken))
+                        continue;
+                while (i-- > from)
+                        owner_release(run_word(r, head + i),
+                                      run_free_word(r, owner_load(run_word(r, head + i)))); /* E3.rel */
+                run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
+                return false;
+        }
+        return true;
+}
+
+static void
+free_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t arena)
+{
+        struct region *r = t->region;
+
+        if (from >= to)
+                return;
+        run_hint_free(r, arena, head + from, to - from);
+        for (uint32_t i = from; i < to; i++)
+                owner_release(run_word(r, head + i), run_free_word(r, owner_load(run_word(r, head + i)))); /* E3.rel */
+        run_hint_free(r, arena, head + from, to - from);
+        fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* tells waiters to look again */
+}
+
+int
+large_resize(struct thread *t, uint64_t block_off, uint32_t class_idx)
+{
+        struct region *r = t->region;
+        uint32_t granules = size_class_run_granules(class_idx), old, arena;
+        uint64_t head, word, off = block_off & (GEO_GRANULE_BYTES - 1);
+
+        if (!large_block_of(r, block_off, &head, &word))
+                return fault_note(t, FAULT_INVALID_FREE, block_off);
+        old = granule_count(word);
+        arena = granule_arena(word);
+        if (granule_owner(word) != THREAD_NONE || head % GEO_GRANULES_PER_CHUNK + granules > GEO_GRANULES_PER_CHUNK ||
+            (off != 0 && off != colour_of(head, class_idx)))
+                return -ENOMEM;
+        candidate_set(t, candidate_make(CANDIDATE_RUN, head, granules > old ? granules : old)); /* RESIZE.1 */
+        if (!owner_acquire(run_word(r, head), &word, granule_with_owner(word, t->no))) {        /* RESIZE.2 */
+                candidate_clear(t);
+                return -ENOMEM;
+        }
+        word = granule_with_owner(word, t->no);
+        if (granules > old && !claim_tail(t, head, old, granules, arena)) { /* RESIZE.3 */
+                drop_owner(t, head, word);
+                return -ENOMEM;
+        }
+        if (run_reserve(t, head, off + size_class_bytes(class_idx)) < 0) { /* RESIZE.4 */
+                free_tail(t, head, old, granules, arena);
+                drop_owner(t, head, owner_load(run_word(r, head)));
+                return -ENOMEM;
+        }
+        interior_store(t, head, old, granules, arena);              /* RESIZE.5 */
+        store_relaxed(&r->tags[head], tag_of(r, arena, class_idx)); /* RESIZE.6 */
+        kill_order();
+        word = owner_load(run_word(r, head)) & ~GRANULE_DOOMED;
+        word = granule_with_count(granule_with_class(word, class_idx), granules);
+        if (granules < old) {
+                uint64_t seen = owner_load(run_word(r, head));
+
+                while (!owner_release_marked(run_word(r, head), &seen, word | (seen & GRANULE_DOOMED)))
+                        continue; /* RESIZE.7: commit of a shrink; fails once at most, when DOOMED comes */
+                free_tail(t, head, granules, old, arena);
+        }
+        drop_owner(t, head, word); /* RESIZE.8: commit of a growth */
+        return 0;
+}
+
+void
+large_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granules)
+{
+        uint64_t word = owner_load(run_word(r, head));
+        uint32_t length = granule_count(word);
+
+        for (uint32_t i = length; i < granules; i++) {
+                uint64_t tail = owner_load(run_word(r, head + i));
+
+                if (granule_owner(tail) == thread_no ||
+                    (granule_state(tail) == GRANULE_CONT && granule_count(tail) == i))
+                        owner_release(run_word(r, head + i), run_free_word(r, tail)); /* E3.rel */
+        }
+        run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
+        store_relaxed(&r->tags[head], tag_of(r, granule_arena(word), granule_class(word)));
+        while (!(word & GRANULE_DOOMED))
+                if (owner_release_marked(run_word(r, head), &word, granule_with_owner(word, THREAD_NONE)))
+                        return;
+        owner_store(run_word(r, head), granule_with_state(word, GRANULE_FREEING) & ~GRANULE_DOOMED);
+        run_settle(r, thread_no, head, length);
+}

@@ -1,0 +1,278 @@
+/*
+ * magazine.c - see magazine.h; the steps are MAG.n in doc/recovery.md.
+ *
+ * Take and put are one CAS or one release each on the magazine's owner word.  The order in the slot is always: name it
+ * in the hand, take it, let go of what stood in its place, name it in its place, empty the hand.  So the slot names a
+ * superset of what its thread owns at every instruction.
+ *
+ * A depot is an array of hints in the arena: a slot is written while the magazine is still owned, before the release,
+ * and emptied by whoever finds it stale.  A magazine that no hint names (its depot was crowded, or somebody cleared
+ * the slot too early) is still in a depot by its word, and is found by the clock hand of its arena.
+ */
+#include "heap/magazine.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/size_class.h"
+#include "region/owner.h"
+
+enum { POOL_TRIES_MAX = 64 }; /* lost races for a pooled magazine before the table is grown instead */
+
+uint32_t *
+magazine_current(const struct thread *t, uint32_t tag)
+{
+        ASSERT(tag < t->region->layout.n_tags);
+        return &t->slot->magazines[tag];
+}
+
+uint32_t *
+magazine_spare(const struct thread *t, uint32_t tag)
+{
+        ASSERT(tag < t->region->layout.n_tags);
+        return &t->slot->magazines[t->region->layout.n_tags + tag];
+}
+
+uint32_t
+magazine_in(const struct thread *t, const uint32_t *place)
+{
+        uint32_t idx1 = load_relaxed(place); /* our own slot */
+
+        if (idx1 == 0 || !region_has_magazine(t->region, idx1 - 1) ||
+            magazine_owner(owner_load(&t->region->magazine_words[idx1 - 1])) != t->no)
+                return MAGAZINE_IDX_NONE;
+        return idx1 - 1;
+}
+
+uint32_t
+magazine_home(const struct thread *t, uint32_t tag)
+{
+        const struct region *r = t->region;
+        uint32_t first = tag_node(tag) * r->arenas_per_node;
+
+        if (tag_node(tag) == t->node)
+                return t->arena;
+        for (uint32_t i = 0; i < r->arenas_per_node; i++) {
+                uint32_t arena = first + (t->seed + i) % r->arenas_per_node;
+
+                if (region_arena(r, arena))
+                        return arena;
+        }
+        return t->arena;
+}
+
+static void
+hand_set(struct thread *t, uint32_t idx1)
+{
+        kill_order();
+        store_relaxed(&t->slot->hand, idx1);
+        kill_order();
+}
+
+/* MAG.1 hand; MAG.2 CAS.  On failure the hand is empty again. */
+static bool
+take(struct thread *t, uint32_t idx, uint64_t expected, uint32_t tag)
+{
+        hand_set(t, idx + 1);
+        if (owner_acquire(&t->region->magazine_words[idx], &expected,
+                          magazine_word(MAGAZINE_TCACHE, t->no, magazine_home(t, tag), tag)))
+                return true;
+        hand_set(t, 0);
+        return false;
+}
+
+/* ------------------------------------------------------------------ pool */
+
+static void
+pool_hint(struct region *r, uint32_t idx, bool is_there)
+{
+        uint64_t *word = &r->pool_hints[idx / 64];
+        uint64_t bit = UINT64_C(1) << idx % 64;
+
+        if (is_there && !(load_relaxed(word) & bit))
+                fetch_or_relaxed(word, bit);
+        else if (!is_there && (load_relaxed(word) & bit))
+                fetch_and_relaxed(word, ~bit);
+}
+
+static bool
+take_pooled(struct thread *t, uint32_t idx, uint32_t tag)
+{
+        struct magazine *m = &t->region->magazines[idx];
+
+        pool_hint(t->region, idx, false);
+        if (!take(t, idx, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0), tag))
+                return false;
+        store_relaxed(&m->n, UINT64_C(0));
+        store_relaxed(&m->cap, (uint64_t)size_class_magazine_cap(tag_class(tag)));
+        return true;
+}
+
+/* The hint words below the mark, from a start that differs from thread to thread. */
+static bool
+take_hinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+        uint32_t first = t->node * r->layout.magazines_per_node;
+        uint32_t n_words = (hwm + 63) / 64;
+        uint32_t tries = 0;
+
+        for (uint32_t i = 0; i < n_words; i++) {
+                uint32_t w = (t->seed + i) % n_words;
+                uint64_t hints = load_relaxed(&r->pool_hints[first / 64 + w]);
+
+                for (; hints != 0 && tries < POOL_TRIES_MAX; hints &= hints - 1, tries++) {
+                        *ret_idx = first + w * 64 + bits_ctz(hints);
+                        if (w * 64 + bits_ctz(hints) < hwm && take_pooled(t, *ret_idx, tag))
+                                return true;
+                }
+        }
+        return false;
+}
+
+static bool
+take_unhinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+        uint32_t first = t->node * r->layout.magazines_per_node;
+
+        for (uint32_t i = 0; i < hwm; i++)
+                if (owner_load(&r->magazine_words[first + i]) == 0 && take_pooled(t, first + i, tag)) {
+                        *ret_idx = first + i;
+                        return true;
+                }
+        return false;
+}
+
+int
+magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+
+        for (int tries = 0; tries < POOL_TRIES_MAX; tries++) {
+                uint32_t hwm = region_magazines_hwm(r, t->node);
+
+                if (take_hinted(t, hwm, tag, ret_idx))
+                        return 0;
+                if (hwm >= r->layout.magazines_per_node || t->no_grow ||
+                    region_raise_magazines(r, t->node, hwm) < 0)
+                        return take_unhinted(t, hwm, tag, ret_idx) ? 0 : -ENOMEM;
+                *ret_idx = t->node * r->layout.magazines_per_node + hwm;
+                if (take_pooled(t, *ret_idx, tag))
+                        return 0;
+        }
+        return -ENOMEM;
+}
+
+/* ------------------------------------------------------------------ depot */
+
+static uint32_t *
+depot_of(struct region *r, uint32_t arena, uint32_t tag)
+{
+        struct arena *a = region_arena(r, arena);
+
+        return a ? a->depot[tag_class(tag)] : NULL;
+}
+
+bool
+magazine_take_exactly(struct thread *t, uint32_t idx, uint32_t arena, uint32_t tag)
+{
+        uint64_t word = magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag);
+
+        return owner_load(&t->region->magazine_words[idx]) == word && take(t, idx, word, tag);
+}
+
+bool
+magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *ret_idx)
+{
+        uint32_t *depot = depot_of(t->region, arena, tag);
+
+        for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
+                uint32_t idx1 = load_relaxed(&depot[i]);
+                bool is_taken;
+
+                if (idx1 == 0)
+                        continue;
+                is_taken = region_has_magazine(t->region, idx1 - 1) &&
+                           magazine_take_exactly(t, idx1 - 1, arena, tag);
+                cas_relaxed(&depot[i], &idx1, 0u); /* taken or stale: either way the hint is of no more use */
+                if (is_taken) {
+                        *ret_idx = idx1 - 1;
+                        return true;
+                }
+        }
+        return false;
+}
+
+static bool
+depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
+{
+        uint32_t *depot = depot_of(r, arena, tag);
+
+        for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
+                uint32_t none = 0;
+
+                if (load_relaxed(&depot[i]) == 0 && cas_relaxed(&depot[i], &none, idx + 1))
+                        return true;
+        }
+        return false;
+}
+
+/* ------------------------------------------------------------------ places */
+
+void
+magazine_place(struct thread *t, uint32_t *place, uint32_t idx)
+{
+        kill_order();
+        store_relaxed(place, idx + 1); /* MAG.4 */
+        hand_set(t, 0);                /* MAG.5 */
+}
+
+void
+magazine_pick_up(struct thread *t, uint32_t *place, uint32_t idx)
+{
+        hand_set(t, idx + 1);
+        store_relaxed(place, 0u);
+        kill_order();
+}
+
+bool
+magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
+{
+        struct region *r = t->region;
+        uint64_t *word = &r->magazine_words[idx];
+        uint32_t tag = magazine_tag(owner_load(word));
+
+        if (load_relaxed(&r->magazines[idx].n) == 0) {
+                pool_hint(r, idx, true);
+                owner_release(word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
+                pool_hint(r, idx, true); /* somebody may have come by before the release */
+        } else {
+                if (!depot_hint(r, arena, tag, idx) && !force)
+                        return false;
+                owner_release(word, magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag)); /* MAG.3, E3.rel */
+        }
+        if (load_relaxed(&t->slot->hand) == idx + 1)
+                hand_set(t, 0); /* MAG.5 */
+        return true;
+}
+
+void
+magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
+{
+        uint64_t word;
+
+        if (!region_has_magazine(r, idx))
+                return;
+        word = owner_load(&r->magazine_words[idx]);
+        if (magazine_owner(word) != thread_no)
+                return;
+        if (load_relaxed(&r->magazines[idx].n) == 0) {
+                pool_hint(r, idx, true);
+                owner_release(&r->magazine_words[idx], magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* E3.rel */
+                return;
+        }
+        depot_hint(r, magazine_arena(word), magazine_tag(word), idx); /* a crowded depot: the clock hand finds it */
+        owner_release(&r->magazine_words[idx],
+                      magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word), magazine_tag(word))); /* E3.rel */
+}

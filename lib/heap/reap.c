@@ -1,0 +1,249 @@
+/*
+ * reap.c - see reap.h and doc/recovery.md (REAP.n).
+ *
+ * The intent first, because it is about things that must still name the dead: it counts only if all its objects do.
+ * Then what the slot names: the candidate, the magazines, the roots under construction.  A candidate whose CAS failed
+ * belongs to somebody else, and is told by its word.  Everything read from the slot or the region is bounds-checked:
+ * the dead may have died of the very damage that it wrote.
+ */
+#include "heap/reap.h"
+
+#include "base/size_class.h"
+#include "heap/chunk.h"
+#include "heap/huge.h"
+#include "heap/large.h"
+#include "heap/magazine.h"
+#include "heap/root.h"
+#include "heap/run.h"
+#include "heap/slab.h"
+#include "region/owner.h"
+
+/* ------------------------------------------------------------------ what an intent names */
+
+static bool
+names_run(struct region *r, uint64_t head, uint32_t thread_no)
+{
+        return head < region_granules_hwm(r) && granule_owner(owner_load(run_word(r, head))) == thread_no;
+}
+
+static bool
+names_slab(struct region *r, uint64_t head, uint32_t thread_no)
+{
+        uint64_t word;
+
+        if (!names_run(r, head, thread_no))
+                return false;
+        word = owner_load(run_word(r, head));
+        return granule_state(word) == GRANULE_SLAB && size_class_is_small(granule_class(word));
+}
+
+static bool
+names_chunk(struct region *r, uint64_t chunk, uint32_t thread_no)
+{
+        return chunk < region_chunks_hwm(r) && chunk_owner(owner_load(&r->chunk_words[chunk])) == thread_no;
+}
+
+static struct magazine *
+named_magazine(struct region *r, uint64_t idx, uint32_t thread_no)
+{
+        if (!region_has_magazine(r, idx) || magazine_owner(owner_load(&r->magazine_words[idx])) != thread_no)
+                return NULL;
+        return &r->magazines[idx];
+}
+
+/* A dest that may be written: 8-aligned, in a chunk that exists or among a slot's pending words. */
+static void
+dest_clear(struct region *r, uint64_t dest_off)
+{
+        uint64_t chunks_end = r->layout.chunks_off + (region_chunks_hwm(r) << GEO_CHUNK_SHIFT);
+        uint64_t slots_off = r->layout.off[TABLE_THREADS], stride = r->layout.stride[TABLE_THREADS];
+        bool in_chunks = dest_off >= r->layout.chunks_off && dest_off < chunks_end;
+        bool in_slots = dest_off >= slots_off && dest_off < slots_off + region_threads_hwm(r) * stride;
+        uint64_t in_slot = in_slots ? (dest_off - slots_off) % stride : 0;
+        bool is_pending = in_slots && in_slot >= offsetof(struct thread_slot, pending) &&
+                          in_slot < offsetof(struct thread_slot, pending_record);
+
+        if (dest_off % 8 == 0 && (in_chunks || is_pending))
+                store_relaxed((uint64_t *)(void *)(r->base + dest_off), UINT64_C(0));
+}
+
+/* ------------------------------------------------------------------ intents */
+
+static void
+undo_fill(struct region *r, const struct intent *in, uint32_t thread_no)
+{
+        struct magazine *m = named_magazine(r, in->magazine, thread_no);
+
+        if (!m || !names_slab(r, in->slab, thread_no) || load_relaxed(&m->n) != 0)
+                return; /* committed, or never begun */
+        for (uint64_t i = 0; i < in->n && i < MAGAZINE_CAP_MAX; i++)
+                slab_settle_block(r, in->slab, load_relaxed(&m->slot[i]));
+}
+
+static void
+redo_drain(struct region *r, const struct intent *in, uint32_t thread_no)
+{
+        struct magazine *m = named_magazine(r, in->magazine, thread_no);
+        uint64_t n;
+
+        if (!m || !names_slab(r, in->slab, thread_no))
+                return;
+        n = load_relaxed(&m->n);
+        if (n <= in->n || n > MAGAZINE_CAP_MAX)
+                return; /* committed */
+        for (uint64_t i = in->n; i < n; i++)
+                slab_settle_block(r, in->slab, load_relaxed(&m->slot[i]));
+        kill_order();
+        store_relaxed(&m->n, in->n);
+}
+
+static void
+redo_swap(struct region *r, const struct intent *in, uint32_t thread_no)
+{
+        struct magazine *m = named_magazine(r, in->magazine, thread_no);
+
+        if (!m || in->i >= MAGAZINE_CAP_MAX || in->j >= MAGAZINE_CAP_MAX)
+                return;
+        store_relaxed(&m->slot[in->i], in->b);
+        store_relaxed(&m->slot[in->j], in->a);
+}
+
+static void
+redo_drain_run(struct region *r, const struct intent *in, uint32_t thread_no)
+{
+        struct magazine *m = named_magazine(r, in->magazine, thread_no);
+
+        if (m && names_run(r, in->slab, thread_no) && load_relaxed(&m->n) > in->n)
+                store_relaxed(&m->n, in->n); /* the candidate frees the run */
+}
+
+static void
+settle_one(struct region *r, const struct intent *in, uint32_t thread_no)
+{
+        if (!names_slab(r, in->slab, thread_no))
+                return;
+        slab_settle_block(r, in->slab, in->a); /* undoes ALLOC_ONE, finishes FREE_ONE */
+        if (in->b != 0)
+                dest_clear(r, in->b);
+}
+
+static void
+settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
+{
+        struct intent in = {.kind = load_relaxed(&slot->intent.kind), /* dead: nobody else writes it */
+                            .slab = load_relaxed(&slot->intent.slab),
+                            .magazine = load_relaxed(&slot->intent.magazine),
+                            .n = load_relaxed(&slot->intent.n),
+                            .i = load_relaxed(&slot->intent.i),
+                            .j = load_relaxed(&slot->intent.j),
+                            .a = load_relaxed(&slot->intent.a),
+                            .b = load_relaxed(&slot->intent.b)};
+
+        switch (in.kind) {
+        case INTENT_FILL:
+                undo_fill(r, &in, thread_no);
+                break;
+        case INTENT_DRAIN:
+                redo_drain(r, &in, thread_no);
+                break;
+        case INTENT_SWAP:
+                redo_swap(r, &in, thread_no);
+                break;
+        case INTENT_DRAIN_RUN:
+                redo_drain_run(r, &in, thread_no);
+                break;
+        case INTENT_ALLOC_ONE:
+        case INTENT_FREE_ONE:
+                settle_one(r, &in, thread_no);
+                break;
+        case INTENT_RUN_TO: /* not committed: undone with the run.  RUN_FROM: committed, finished with the run */
+        case INTENT_RUN_FROM:
+                if (in.b != 0 && names_run(r, in.slab, thread_no))
+                        dest_clear(r, in.b);
+                break;
+        case INTENT_HUGE_TO:
+        case INTENT_HUGE_FROM:
+                if (in.b != 0 && names_chunk(r, in.slab, thread_no))
+                        dest_clear(r, in.b);
+                break;
+        default:
+                break;
+        }
+        kill_order();
+        store_relaxed(&slot->intent.kind, (uint64_t)INTENT_NONE);
+        kill_order();
+}
+
+/* ------------------------------------------------------------------ candidates */
+
+static void
+settle_run(struct region *r, uint32_t thread_no, uint64_t head, uint64_t granules)
+{
+        uint64_t word;
+
+        if (head >= region_granules_hwm(r) || granules == 0 ||
+            head % GEO_GRANULES_PER_CHUNK + granules > GEO_GRANULES_PER_CHUNK)
+                return;
+        word = owner_load(run_word(r, head));
+        if (granule_owner(word) == thread_no && granule_state(word) == GRANULE_SLAB &&
+            size_class_is_small(granule_class(word)))
+                slab_settle(r, head);
+        else if (granule_owner(word) == thread_no && granule_state(word) == GRANULE_LARGE &&
+                 size_class_is_large(granule_class(word)))
+                large_settle(r, thread_no, head, (uint32_t)granules);
+        else
+                run_settle(r, thread_no, head, (uint32_t)granules);
+}
+
+static void
+settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
+{
+        uint64_t candidate = load_relaxed(&slot->candidate);
+        uint64_t head = candidate_head(candidate), length = candidate_length(candidate);
+
+        switch (candidate_kind(candidate)) {
+        case CANDIDATE_RUN:
+                settle_run(r, thread_no, head, length);
+                break;
+        case CANDIDATE_CHUNK:
+                if (head < region_chunks_hwm(r))
+                        chunk_settle(r, thread_no, head);
+                break;
+        case CANDIDATE_HUGE:
+                if (head < region_chunks_hwm(r) && length <= region_chunks_hwm(r) - head)
+                        huge_settle(r, thread_no, head, length);
+                break;
+        case CANDIDATE_ROOT:
+                root_settle_record(r, thread_no, head);
+                break;
+        default:
+                break;
+        }
+        kill_order();
+        store_relaxed(&slot->candidate, UINT64_C(0));
+        kill_order();
+}
+
+void
+reap_settle(struct region *r, uint32_t thread_no, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, thread_no - 1);
+        uint32_t idx1;
+
+        if (!slot)
+                return;
+        settle_intent(r, slot, thread_no);    /* REAP.3 */
+        settle_candidate(r, slot, thread_no); /* REAP.4 */
+        idx1 = load_relaxed(&slot->hand);     /* REAP.5 */
+        if (idx1 != 0)
+                magazine_settle(r, thread_no, idx1 - 1);
+        store_relaxed(&slot->hand, 0u);
+        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) { /* REAP.6 */
+                idx1 = load_relaxed(&slot->magazines[place]);
+                if (idx1 != 0)
+                        magazine_settle(r, thread_no, idx1 - 1);
+                kill_order();
+                store_relaxed(&slot->magazines[place], 0u);
+        }
+        root_settle_pending(r, slot, thread_no, arg); /* REAP.7 */
+}

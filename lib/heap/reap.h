@@ -1,0 +1,16 @@
+/*
+ * reap.h - settling what a dead thread left.  Acquires nothing: every step ends in a store to a word that names it.
+ */
+#ifndef HEAP_REAP_H
+#define HEAP_REAP_H
+
+#include <stdint.h>
+
+#include "region/region.h"
+
+/* Settles everything that names the thread; the caller holds the slot's `reap` and has evidence of death.  Idempotent
+ * at every instruction; needs no slot and no intent of its own.  `arg` is the struct thread of the client that reaps, or
+ * NULL: with it, root objects that were never published are freed, without it they wait in the emptied slot. */
+void reap_settle(struct region *r, uint32_t thread_no, void *arg);
+
+#endif

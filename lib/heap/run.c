@@ -1,0 +1,359 @@
+/*
+ * run.c - claiming, backing and freeing runs of granules.
+ *
+ * Claim.  A run is claimed in address order, one CAS FREE(a) -> NEW(t) per granule; a failed one gives its few back.
+ * The maps of a chunk only say where to try.  The claimed granules stay NEW(t) until the caller commits by storing
+ * the head's final word last.
+ *
+ * Free.  The head names this thread in state NEW or FREEING; interior granules are CONT(head), and CONT is owned by
+ * whoever owns the head.  Each interior granule gives up its tag, then its word; the head goes last, so until the
+ * very end the candidate leads a reaper to what is left.  A granule that was released may belong to somebody else's
+ * run at once: the reaper tells by the word, which then neither names the dead nor continues this head.
+ *
+ * What it gave up: finding the globally best fit.  Runs go to the lowest chunk that has room by its hints.
+ */
+#include "heap/run.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "heap/decay_stamp.h"
+#include "heap/hint.h"
+#include "os/clock.h"
+#include "region/intent.h"
+#include "region/owner.h"
+
+enum { CLAIM_CHUNKS_MAX = 64 }; /* chunks tried per claim before other ways of getting memory are better */
+
+uint64_t
+run_free_word(struct region *r, uint64_t word)
+{
+        uint64_t free_word = granule_word(GRANULE_FREE, THREAD_NONE, granule_arena(word)) | (word & GRANULE_BACKING);
+
+        return granule_with_stamp(free_word, decay_stamp(r, clock_ms()));
+}
+
+int64_t
+run_head_of(struct region *r, uint64_t granule)
+{
+        uint64_t word = load_acquire(run_word(r, granule)); /* E3.acq */
+
+        switch (granule_state(word)) {
+        case GRANULE_SLAB:
+        case GRANULE_LARGE:
+        case GRANULE_FREEING:
+                return (int64_t)granule;
+        case GRANULE_CONT:
+                if (granule_count(word) <= granule % GEO_GRANULES_PER_CHUNK)
+                        return (int64_t)(granule - granule_count(word));
+                return -1;
+        default:
+                return -1;
+        }
+}
+
+/* ------------------------------------------------------------------ hints about free granules */
+
+static void
+level_hints(struct region *r, uint32_t arena, uint64_t chunk, uint32_t kind, uint64_t map)
+{
+        uint32_t longest = bits_longest_run(map);
+
+        if (longest == 0)
+                return;
+        for (uint32_t level = 0; level <= bits_log2_floor(longest) && level < HINT_RUN_LEVELS; level++)
+                hint_set(r, arena, kind + level, chunk);
+}
+
+static void
+publish_hints(struct region *r, uint32_t arena, uint64_t chunk)
+{
+        struct chunk_map *map = &r->chunk_maps[chunk];
+        uint64_t free_map = load_relaxed(&map->free);
+        uint64_t warm_map = load_relaxed(&map->warm);
+
+        level_hints(r, arena, chunk, HINT_RUN_ANY, free_map);
+        level_hints(r, arena, chunk, HINT_RUN_WARM, warm_map);
+        if (warm_map != 0)
+                hint_set(r, arena, HINT_DIRTY, chunk);
+        if (free_map == bits_mask(0, GEO_GRANULES_PER_CHUNK))
+                hint_set(r, arena, HINT_EMPTY, chunk);
+}
+
+void
+run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules)
+{
+        uint64_t chunk = head / GEO_GRANULES_PER_CHUNK;
+        uint32_t first = head % GEO_GRANULES_PER_CHUNK;
+        struct chunk_map *map = &r->chunk_maps[chunk];
+        uint64_t bits = bits_mask(first, granules);
+        uint64_t warm = 0;
+
+        for (uint32_t i = 0; i < granules; i++)
+                if (granule_backed(owner_load(run_word(r, head + i))) != 0)
+                        warm |= UINT64_C(1) << (first + i);
+        if ((load_relaxed(&map->free) & bits) != bits)
+                fetch_or_relaxed(&map->free, bits);
+        if ((load_relaxed(&map->warm) & bits) != warm) {
+                fetch_and_relaxed(&map->warm, ~(bits & ~warm));
+                fetch_or_relaxed(&map->warm, warm);
+        }
+        publish_hints(r, arena, chunk);
+}
+
+void
+run_renew_hints(struct region *r, uint64_t chunk)
+{
+        struct chunk_map *map = &r->chunk_maps[chunk];
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+        uint64_t free_map = 0, warm_map = 0;
+        uint32_t arena = chunk_arena(owner_load(&r->chunk_words[chunk]));
+
+        for (uint32_t i = 0; i < GEO_GRANULES_PER_CHUNK; i++) {
+                uint64_t word = owner_load(run_word(r, first + i));
+
+                if (granule_state(word) != GRANULE_FREE)
+                        continue;
+                free_map |= UINT64_C(1) << i;
+                if (granule_backed(word) != 0)
+                        warm_map |= UINT64_C(1) << i;
+        }
+        store_relaxed(&map->free, free_map);
+        store_relaxed(&map->warm, warm_map);
+        publish_hints(r, arena, chunk);
+}
+
+static void
+hint_taken(struct region *r, uint64_t head, uint32_t granules)
+{
+        struct chunk_map *map = &r->chunk_maps[head / GEO_GRANULES_PER_CHUNK];
+        uint64_t bits = bits_mask(head % GEO_GRANULES_PER_CHUNK, granules);
+
+        fetch_and_relaxed(&map->free, ~bits);
+        fetch_and_relaxed(&map->warm, ~bits);
+}
+
+/* ------------------------------------------------------------------ claim */
+
+/* Lets go of NEW(t) granules that were claimed but never became part of anything. */
+static void
+unclaim(struct thread *t, uint64_t head, uint32_t granules)
+{
+        struct region *r = t->region;
+
+        for (uint32_t i = granules; i-- > 0;) {
+                uint64_t word = owner_load(run_word(r, head + i));
+
+                owner_release(run_word(r, head + i), run_free_word(r, word)); /* E3.rel */
+        }
+}
+
+/* RUN.1 candidate; RUN.2 CAS each granule in address order; on failure RUN.3 release, RUN.4 clear the candidate. */
+static bool
+claim_at(struct thread *t, uint32_t arena, uint64_t head, uint32_t granules)
+{
+        struct region *r = t->region;
+
+        candidate_set(t, candidate_make(CANDIDATE_RUN, head, granules)); /* RUN.1 */
+        for (uint32_t i = 0; i < granules; i++) {
+                uint64_t word = owner_load(run_word(r, head + i));
+                uint64_t taken = granule_word(GRANULE_NEW, t->no, arena) | (word & GRANULE_BACKING);
+
+                if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
+                    owner_acquire(run_word(r, head + i), &word, taken)) /* RUN.2 */
+                        continue;
+                unclaim(t, head, i);    /* RUN.3 */
+                candidate_clear(t);     /* RUN.4 */
+                return false;
+        }
+        hint_taken(r, head, granules);
+        return true;
+}
+
+/* One chunk by one of its maps.  A failed claim means that the map lied: it is rewritten and tried once more. */
+static bool
+claim_by_map(struct thread *t, uint64_t chunk, bool warm, uint32_t arena, uint32_t granules, uint32_t align,
+             uint64_t *ret_head)
+{
+        struct chunk_map *map = &t->region->chunk_maps[chunk];
+
+        for (int tries = 0; tries < 2; tries++) {
+                uint64_t bits = warm ? load_relaxed(&map->warm) & load_relaxed(&map->free) : load_relaxed(&map->free);
+                int at = bits_find_run_aligned(bits, granules, align);
+
+                if (at < 0)
+                        return false;
+                *ret_head = chunk * GEO_GRANULES_PER_CHUNK + (uint32_t)at;
+                if (claim_at(t, arena, *ret_head, granules))
+                        return true;
+                run_renew_hints(t->region, chunk);
+        }
+        return false;
+}
+
+/* A chunk that disappointed: its hint goes if the map agrees, and comes back if the map changed meanwhile. */
+static void
+hint_disappoint(struct region *r, uint32_t arena, uint32_t kind, uint32_t level, uint64_t chunk, bool warm)
+{
+        const uint64_t *map = warm ? &r->chunk_maps[chunk].warm : &r->chunk_maps[chunk].free;
+
+        if (bits_longest_run(load_relaxed(map)) >> level != 0)
+                return;
+        hint_clear(r, arena, kind + level, chunk);
+        if (bits_longest_run(load_relaxed(map)) >> level != 0)
+                hint_set(r, arena, kind + level, chunk);
+}
+
+static bool
+claim_by_level(struct thread *t, bool warm, uint32_t level, uint32_t arena, uint32_t granules, uint32_t align,
+               uint64_t *ret_head)
+{
+        struct region *r = t->region;
+        uint32_t kind = warm ? HINT_RUN_WARM : HINT_RUN_ANY;
+        int64_t chunk = hint_find(r, arena, kind + level, 0);
+
+        for (int tries = 0; chunk >= 0 && tries < CLAIM_CHUNKS_MAX; tries++) {
+                uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
+
+                if (chunk_state(word) != CHUNK_ARENA || chunk_arena(word) != arena)
+                        hint_clear(r, arena, kind + level, (uint64_t)chunk);
+                else if (claim_by_map(t, (uint64_t)chunk, warm, arena, granules, align, ret_head))
+                        return true;
+                else
+                        hint_disappoint(r, arena, kind, level, (uint64_t)chunk, warm);
+                chunk = hint_find(r, arena, kind + level, (uint64_t)chunk + 1);
+        }
+        return false;
+}
+
+int
+run_claim(struct thread *t, uint32_t arena, uint32_t granules, uint32_t align_granules, uint64_t *ret_head)
+{
+        uint32_t above = bits_log2_ceil(granules), below = bits_log2_floor(granules);
+
+        for (int warm = 1; warm >= 0; warm--) {
+                if (claim_by_level(t, warm, above, arena, granules, align_granules, ret_head))
+                        return 0;
+                if (below != above && claim_by_level(t, warm, below, arena, granules, align_granules, ret_head))
+                        return 0;
+        }
+        return -ENOMEM;
+}
+
+int
+run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t granules, uint32_t align_granules,
+                   uint64_t *ret_head)
+{
+        run_renew_hints(t->region, chunk);
+        return claim_by_map(t, chunk, false, arena, granules, align_granules, ret_head) ? 0 : -ENOMEM;
+}
+
+/* ------------------------------------------------------------------ back */
+
+/* Sixteenths of granule i that a run's first `bytes` reach into. */
+static uint32_t
+backing_needed(uint64_t bytes, uint32_t i)
+{
+        uint64_t start = (uint64_t)i << GEO_GRANULE_SHIFT;
+
+        if (bytes <= start)
+                return 0;
+        if (bytes - start >= GEO_GRANULE_BYTES)
+                return GRANULE_BACKED_ALL;
+        return (uint32_t)((bytes - start + GRANULE_BACKED_UNIT - 1) / GRANULE_BACKED_UNIT);
+}
+
+/* Granules [i, n) that lack pages and lie side by side, with all that lie between. */
+static int
+reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uint32_t n)
+{
+        struct region *r = t->region;
+        uint64_t off = region_granule_off(r, head + i);
+        uint64_t end = region_granule_off(r, head) + bytes;
+        int err;
+
+        if (end > region_granule_off(r, head + n))
+                end = region_granule_off(r, head + n);
+        for (uint32_t k = i; k < n; k++)
+                owner_store(run_word(r, head + k), owner_load(run_word(r, head + k)) | GRANULE_MAY_HAVE);
+        kill_order();
+        err = region_reserve(r, off, end - off);
+        kill_order();
+        if (err < 0)
+                return err;
+        for (uint32_t k = i; k < n; k++) {
+                uint64_t word = owner_load(run_word(r, head + k));
+
+                if (granule_backed(word) < backing_needed(bytes, k))
+                        owner_store(run_word(r, head + k), granule_with_backed(word, backing_needed(bytes, k)));
+        }
+        return 0;
+}
+
+int
+run_reserve(struct thread *t, uint64_t head, uint64_t bytes)
+{
+        uint32_t granules = (uint32_t)((bytes + GEO_GRANULE_BYTES - 1) >> GEO_GRANULE_SHIFT);
+
+        for (uint32_t i = 0; i < granules; i++) {
+                uint32_t n = i;
+                int err;
+
+                while (n < granules &&
+                       granule_backed(owner_load(run_word(t->region, head + n))) < backing_needed(bytes, n))
+                        n++;
+                if (n == i)
+                        continue;
+                if (t->no_grow)
+                        return -ENOMEM;
+                err = reserve_stretch(t, head, bytes, i, n);
+                if (err < 0)
+                        return err;
+                i = n - 1;
+        }
+        return 0;
+}
+
+/* ------------------------------------------------------------------ free */
+
+void
+run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
+{
+        struct region *r = t->region;
+        uint32_t arena = granule_arena(owner_load(run_word(r, head)));
+
+        store_relaxed(&r->tags[head], (uint16_t)TAG_NONE);
+        run_hint_free(r, arena, head, granules);
+        for (uint32_t i = 1; i < granules; i++) {
+                uint64_t word = owner_load(run_word(r, head + i));
+
+                store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);     /* FREE.2 */
+                owner_release(run_word(r, head + i), run_free_word(r, word)); /* FREE.3, E3.rel */
+        }
+        owner_release(run_word(r, head), run_free_word(r, owner_load(run_word(r, head)))); /* FREE.4, E3.rel */
+        candidate_clear(t);                                                             /* FREE.5 */
+        run_hint_free(r, arena, head, granules);
+        fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* a statistic that tells waiters to look again */
+}
+
+void
+run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granules)
+{
+        uint64_t head_word = owner_load(run_word(r, head));
+        bool owns_head = granule_owner(head_word) == thread_no;
+
+        for (uint32_t i = 1; i < granules; i++) {
+                uint64_t word = owner_load(run_word(r, head + i));
+                bool continues = granule_state(word) == GRANULE_CONT && granule_count(word) == i && owns_head;
+
+                if (!continues && granule_owner(word) != thread_no)
+                        continue;
+                store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);
+                owner_release(run_word(r, head + i), run_free_word(r, word)); /* E3.rel */
+        }
+        if (owns_head) {
+                store_relaxed(&r->tags[head], (uint16_t)TAG_NONE);
+                owner_release(run_word(r, head), run_free_word(r, head_word)); /* E3.rel */
+        }
+        run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
+}

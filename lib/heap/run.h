@@ -1,0 +1,50 @@
+/*
+ * run.h - runs: contiguous granules of one chunk, claimed granule by granule.
+ *
+ * No chunk is ever locked: a stopped taker blocks only the granules that it holds.  The steps are drawn in
+ * doc/recovery.md (RUN.n, FREE.n).
+ */
+#ifndef HEAP_RUN_H
+#define HEAP_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "region/thread.h"
+
+/* Claims the lowest free run of `granules` in `arena` whose start is a multiple of `align_granules` within its
+ * chunk, such with pages first.  0: its granules are NEW(t), the candidate names it.  -ENOMEM: hints know of none. */
+int run_claim(struct thread *t, uint32_t arena, uint32_t granules, uint32_t align_granules, uint64_t *ret_head);
+
+/* The same in one chunk, trusting no hint. */
+int run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t granules,
+                       uint32_t align_granules, uint64_t *ret_head);
+
+/* Backs the first `bytes` of a run of NEW(t) granules.  0, -ENOMEM, -ENOSPC. */
+int run_reserve(struct thread *t, uint64_t head, uint64_t bytes);
+
+/* Gives the granules of a run back whose head this thread owns (NEW or FREEING), head last; clears the candidate. */
+void run_free_owned(struct thread *t, uint64_t head, uint32_t granules);
+
+/* RUN/FREE: what a reaper does for a candidate (region, number of the dead thread). */
+void run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granules);
+
+/* Rewrites the hints about a chunk of an arena from its granule words. */
+void run_renew_hints(struct region *r, uint64_t chunk);
+
+/* Hints that granules [first, first + n) of a chunk are free (called before and after the release). */
+void run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules);
+
+/* The owner's word for a free granule that used to be `word`. */
+uint64_t run_free_word(struct region *r, uint64_t word);
+
+/* Granule words as they are; head of the run that a granule belongs to, or -1 if it belongs to none. */
+int64_t run_head_of(struct region *r, uint64_t granule);
+
+static inline uint64_t *
+run_word(struct region *r, uint64_t granule)
+{
+        return &r->granules[granule];
+}
+
+#endif

@@ -1,0 +1,314 @@
+/*
+ * words.h - owner words: the 64-bit words through which everything mutable in the region changes hands.
+ *
+ * A word holds a state and, beside it, the owner (a thread number: slot index + 1, 0 = nobody).  Taking ownership
+ * never erases what the thing is, so whoever reaps the dead knows what it finds.  Zero is always the state of
+ * untouched memory: a magazine in the pool, a granule of no arena, a free chunk, no candidate.
+ *
+ * Words are packed and unpacked here only, by value; region/owner.h is the only place that changes one in memory.
+ */
+#ifndef LAYOUT_WORDS_H
+#define LAYOUT_WORDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/geometry.h"
+
+#define WORD_FIELD(word, shift, bits) (((word) >> (shift)) & ((UINT64_C(1) << (bits)) - 1))
+#define WORD_PUT(value, shift) ((uint64_t)(value) << (shift))
+#define WORD_SET(word, shift, bits, value)                                                                   \
+        (((word) & ~(((UINT64_C(1) << (bits)) - 1) << (shift))) | WORD_PUT((value), (shift)))
+
+#define THREAD_NONE 0u            /* no owner */
+#define THREAD_NO_MAX 65534u      /* thread numbers are 16 bits */
+#define ARENA_MAX 1024u           /* arena indices are 10 bits */
+#define NODE_MAX 64u              /* NUMA nodes of one heap */
+
+/* ------------------------------------------------------------------ granule words
+ *
+ *   state 0..3 | owner 4..19 | arena 20..29 | flags 30..31 | class 32..37 | count 38..50 | backed 51..55 | stamp 56..63
+ *
+ * `backed` counts the sixteenths of the granule, from its start, that are known to have pages: 16 = touching the
+ * granule cannot fault.  With `may have` it is carried through every state; it is cleared before a punch.
+ */
+enum granule_state {
+        GRANULE_NONE = 0, /* the chunk belongs to no arena; no claimer's CAS expects this */
+        GRANULE_FREE,     /* free in an arena; stamp: when it became free (decay) */
+        GRANULE_NEW,      /* claimed, becoming part of a run; always owned */
+        GRANULE_SLAB,     /* head of a slab; class, count = free blocks */
+        GRANULE_LARGE,    /* head of a large run; class, count = granules */
+        GRANULE_CONT,     /* inside a run; count = distance to the head, which owns it */
+        GRANULE_FREEING,  /* head of a run being freed; count = granules; always owned */
+        GRANULE_PURGING,  /* its pages are being given back; always owned */
+        GRANULE_N_STATES
+};
+
+#define GRANULE_MAY_HAVE (UINT64_C(1) << 30) /* may have pages: set before fallocate, cleared after a punch */
+#define GRANULE_DOOMED (UINT64_C(1) << 31)   /* freed while somebody resized it: who drops the owner frees it */
+#define GRANULE_BACKED_ALL 16u
+#define GRANULE_BACKED_UNIT (GEO_GRANULE_BYTES / GRANULE_BACKED_ALL)
+#define GRANULE_BACKING (GRANULE_MAY_HAVE | WORD_PUT(31, 51)) /* mask of what every state carries along */
+
+static inline uint64_t
+granule_word(enum granule_state state, uint32_t owner, uint32_t arena)
+{
+        return (uint64_t)state | WORD_PUT(owner, 4) | WORD_PUT(arena, 20);
+}
+
+static inline enum granule_state
+granule_state(uint64_t word)
+{
+        return (enum granule_state)WORD_FIELD(word, 0, 4);
+}
+
+static inline uint32_t
+granule_owner(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 4, 16);
+}
+
+static inline uint32_t
+granule_arena(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 20, 10);
+}
+
+static inline uint32_t
+granule_class(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 32, 6);
+}
+
+static inline uint32_t
+granule_count(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 38, 13);
+}
+
+static inline uint32_t
+granule_stamp(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 56, 8);
+}
+
+static inline uint32_t
+granule_backed(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 51, 5);
+}
+
+static inline uint64_t
+granule_with_backed(uint64_t word, uint32_t backed)
+{
+        return WORD_SET(word, 51, 5, backed);
+}
+
+static inline uint64_t
+granule_with_owner(uint64_t word, uint32_t owner)
+{
+        return WORD_SET(word, 4, 16, owner);
+}
+
+static inline uint64_t
+granule_with_state(uint64_t word, enum granule_state state)
+{
+        return WORD_SET(word, 0, 4, state);
+}
+
+static inline uint64_t
+granule_with_class(uint64_t word, uint32_t class_idx)
+{
+        return WORD_SET(word, 32, 6, class_idx);
+}
+
+static inline uint64_t
+granule_with_count(uint64_t word, uint32_t count)
+{
+        return WORD_SET(word, 38, 13, count);
+}
+
+static inline uint64_t
+granule_with_stamp(uint64_t word, uint32_t stamp)
+{
+        return WORD_SET(word, 56, 8, stamp & 0xff);
+}
+
+/* ------------------------------------------------------------------ chunk words
+ *
+ *   state 0..2 | owner 3..18 | arena 19..28 | node + 1 29..35 | doomed 36 | count 38..61
+ */
+enum chunk_state {
+        CHUNK_FREE = 0,
+        CHUNK_NEW,     /* claimed; always owned */
+        CHUNK_ARENA,   /* given to an arena; never owned: its granules are */
+        CHUNK_HUGE,    /* head of a huge block; count = chunks; owned only while it is resized */
+        CHUNK_TAIL,    /* inside a huge block; count = distance to the head, which owns it */
+        CHUNK_FREEING, /* on its way back; count = chunks at the head of a huge block; always owned */
+        CHUNK_N_STATES
+};
+
+#define CHUNK_DOOMED (UINT64_C(1) << 36)
+#define CHUNK_COUNT_MAX ((UINT64_C(1) << 24) - 1)
+
+static inline uint64_t
+chunk_word(enum chunk_state state, uint32_t owner, uint32_t arena)
+{
+        return (uint64_t)state | WORD_PUT(owner, 3) | WORD_PUT(arena, 19);
+}
+
+static inline enum chunk_state
+chunk_state(uint64_t word)
+{
+        return (enum chunk_state)WORD_FIELD(word, 0, 3);
+}
+
+static inline uint32_t
+chunk_owner(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 3, 16);
+}
+
+static inline uint32_t
+chunk_arena(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 19, 10);
+}
+
+/* The node that the pages of the chunk were bound to last, plus 1; 0 = never bound.  Carried through every state. */
+static inline uint32_t
+chunk_node1(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 29, 7);
+}
+
+static inline uint32_t
+chunk_count(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 38, 24);
+}
+
+static inline uint64_t
+chunk_with_owner(uint64_t word, uint32_t owner)
+{
+        return WORD_SET(word, 3, 16, owner);
+}
+
+static inline uint64_t
+chunk_with_state(uint64_t word, enum chunk_state state)
+{
+        return WORD_SET(word, 0, 3, state);
+}
+
+static inline uint64_t
+chunk_with_node1(uint64_t word, uint32_t node1)
+{
+        return WORD_SET(word, 29, 7, node1);
+}
+
+static inline uint64_t
+chunk_with_count(uint64_t word, uint32_t count)
+{
+        return WORD_SET(word, 38, 24, count);
+}
+
+/* ------------------------------------------------------------------ magazine words
+ *
+ *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43
+ */
+enum magazine_state { MAGAZINE_POOL = 0, MAGAZINE_TCACHE, MAGAZINE_DEPOT, MAGAZINE_N_STATES };
+
+static inline uint64_t
+magazine_word(enum magazine_state state, uint32_t owner, uint32_t arena, uint32_t tag)
+{
+        return (uint64_t)state | WORD_PUT(owner, 2) | WORD_PUT(arena, 18) | WORD_PUT(tag, 28);
+}
+
+static inline enum magazine_state
+magazine_state(uint64_t word)
+{
+        return (enum magazine_state)WORD_FIELD(word, 0, 2);
+}
+
+static inline uint32_t
+magazine_owner(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 2, 16);
+}
+
+static inline uint32_t
+magazine_arena(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 18, 10);
+}
+
+static inline uint32_t
+magazine_tag(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 28, 16);
+}
+
+/* ------------------------------------------------------------------ tags: what shfree reads, one u16 per granule
+ *
+ * 0 = no block starts here that a magazine may take (not a block, inside a large run, huge).
+ */
+#define TAG_CLASSES 64u /* stride of a node in the tag space; class indices are below it */
+#define TAG_NONE 0u
+
+static inline uint32_t
+tag_make(uint32_t node, uint32_t class_idx)
+{
+        return 1 + node * TAG_CLASSES + class_idx;
+}
+
+static inline uint32_t
+tag_class(uint32_t tag)
+{
+        return (tag - 1) % TAG_CLASSES;
+}
+
+static inline uint32_t
+tag_node(uint32_t tag)
+{
+        return (tag - 1) / TAG_CLASSES;
+}
+
+/* ------------------------------------------------------------------ candidates: what a thread is about to own
+ *
+ *   kind 0..3 | head 4..33 | length 34..61.  Written to the thread's slot before the first CAS, cleared after the
+ *   release, so the slot names a superset of what its thread owns and a reaper looks nowhere else.
+ */
+enum candidate_kind {
+        CANDIDATE_NONE = 0,
+        CANDIDATE_RUN,   /* granules [head, head + length): claim, slab in use, resize, free, purge */
+        CANDIDATE_CHUNK, /* chunk head and its granules: given to an arena or taken back */
+        CANDIDATE_HUGE,  /* chunks [head, head + length) */
+        CANDIDATE_ROOT,  /* root record head */
+        CANDIDATE_N_KINDS
+};
+
+static inline uint64_t
+candidate_make(enum candidate_kind kind, uint64_t head, uint64_t length)
+{
+        return (uint64_t)kind | WORD_PUT(head, 4) | WORD_PUT(length, 34);
+}
+
+static inline enum candidate_kind
+candidate_kind(uint64_t candidate)
+{
+        return (enum candidate_kind)WORD_FIELD(candidate, 0, 4);
+}
+
+static inline uint64_t
+candidate_head(uint64_t candidate)
+{
+        return WORD_FIELD(candidate, 4, 30);
+}
+
+static inline uint64_t
+candidate_length(uint64_t candidate)
+{
+        return WORD_FIELD(candidate, 34, 28);
+}
+
+#endif

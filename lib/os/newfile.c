@@ -1,0 +1,152 @@
+/*
+ * newfile.c - see newfile.h.
+ *
+ * The temporary name of the fallback is only ever linked or renamed over nothing, so the published file is complete
+ * there too.  What the fallback gives up: a maker that dies leaves a file until the next maker comes, and one that
+ * dies between its link and its unlink leaves a second name of a good file, which the next one removes likewise.
+ */
+#include "os/newfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "os/inject.h"
+#include "os/shm.h"
+
+#define TEMP_PREFIX ".shmalloc-"
+#define TEMP_SUFFIX ".tmp"
+
+enum { TEMP_TRIES = 16 };
+
+static void
+proc_path(char path[32], int fd)
+{
+        snprintf(path, 32, "/proc/self/fd/%d", fd);
+}
+
+/* -EOPNOTSUPP also where the file could not be given a name later. */
+static int
+open_unnamed(int dirfd)
+{
+        char path[32];
+        int err = os_injected("tmpfile");
+        int fd = err < 0 ? err : openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+                return err < 0 ? err : -errno;
+        proc_path(path, fd);
+        if (os_injected("proc") < 0 || access(path, F_OK) < 0) {
+                os_close(fd);
+                return -EOPNOTSUPP;
+        }
+        return fd;
+}
+
+/* Removes a temporary file whose maker is gone. */
+static int
+sweep_one(const char *file, void *arg)
+{
+        int dirfd = *(int *)arg;
+        size_t len = strlen(file);
+        int fd;
+
+        if (strncmp(file, TEMP_PREFIX, sizeof TEMP_PREFIX - 1) != 0 || len < sizeof TEMP_SUFFIX ||
+            strcmp(file + len - (sizeof TEMP_SUFFIX - 1), TEMP_SUFFIX) != 0)
+                return 0;
+        fd = os_open_file(dirfd, file, true);
+        if (fd < 0)
+                return 0;
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+                unlinkat(dirfd, file, 0);
+        os_close(fd);
+        return 0;
+}
+
+/* Between creation and lock a sweeper may have removed the name. */
+static bool
+lock_named(int fd)
+{
+        struct stat st;
+
+        return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+static int
+open_temp(int dirfd, char temp[32])
+{
+        os_list_dir(dirfd, sweep_one, &dirfd);
+        for (int i = 0; i < TEMP_TRIES; i++) {
+                int fd, err = os_injected("create");
+
+                snprintf(temp, 32, TEMP_PREFIX "%016" PRIx64 TEMP_SUFFIX, os_random());
+                fd = err < 0 ? err : openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+                if (fd >= 0 && lock_named(fd))
+                        return fd;
+                if (fd < 0 && (err < 0 || (errno != EEXIST && errno != EINTR)))
+                        return err < 0 ? err : -errno;
+                os_close(fd);
+        }
+        return -EBUSY;
+}
+
+int
+os_newfile_open(struct os_newfile *ret_file, int dirfd)
+{
+        struct os_newfile file = {.dirfd = dirfd};
+
+        file.fd = open_unnamed(dirfd);
+        /* Kernels and file systems without it say one of these; others are real failures. */
+        if (file.fd == -EOPNOTSUPP || file.fd == -EISDIR || file.fd == -EINVAL)
+                file.fd = open_temp(dirfd, file.temp);
+        if (file.fd < 0)
+                return file.fd;
+        *ret_file = file;
+        return 0;
+}
+
+static int
+publish_temp(struct os_newfile *file, const char *name)
+{
+        int err = 0;
+
+        if (linkat(file->dirfd, file->temp, file->dirfd, name, 0) == 0)
+                unlinkat(file->dirfd, file->temp, 0);
+        else if (errno == EEXIST)
+                return -EEXIST;
+        else if (renameat2(file->dirfd, file->temp, file->dirfd, name, RENAME_NOREPLACE) < 0) /* no hard links here */
+                err = -errno;
+        return err;
+}
+
+int
+os_newfile_publish(struct os_newfile *file, const char *name)
+{
+        char path[32];
+        int err = os_injected("link");
+
+        if (err < 0)
+                return err;
+        if (file->temp[0] != '\0') {
+                err = publish_temp(file, name);
+                if (err == 0)
+                        flock(file->fd, LOCK_UN);
+                return err;
+        }
+        proc_path(path, file->fd);
+        return linkat(AT_FDCWD, path, file->dirfd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+void
+os_newfile_discard(struct os_newfile *file)
+{
+        if (file->temp[0] != '\0')
+                unlinkat(file->dirfd, file->temp, 0);
+        os_close(file->fd);
+}

@@ -1,0 +1,314 @@
+/*
+ * shm.c - see shm.h.
+ *
+ * fallocate(2) is called directly: where a file system has none, glibc's posix_fallocate() falls back on reading and
+ * writing a byte of each page, which races with other processes' stores.
+ */
+#include "os/shm.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "os/inject.h"
+
+#if SHM_DEBUG
+int (*os_inject)(const char *call);
+#endif
+
+/* The wrappers' common end: retry a call that a signal interrupted; what remains is a result or -errno. */
+#define RETRY(call)                                                                                                    \
+        ({                                                                                                             \
+                long retry_result;                                                                                     \
+                do                                                                                                     \
+                        retry_result = (long)(call);                                                                   \
+                while (retry_result < 0 && errno == EINTR);                                                            \
+                retry_result < 0 ? -(long)errno : retry_result;                                                        \
+        })
+
+#define INJECT(call)                                                                                                   \
+        do {                                                                                                           \
+                int inject_err = os_injected(call);                                                                    \
+                if (inject_err < 0)                                                                                    \
+                        return inject_err;                                                                             \
+        } while (0)
+
+int
+os_open_dir(const char *path)
+{
+        INJECT("open_dir");
+        return (int)RETRY(open(path, O_DIRECTORY | O_CLOEXEC | O_PATH));
+}
+
+int
+os_open_file(int dirfd, const char *file, bool is_readonly)
+{
+        const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+
+        INJECT("open_file");
+        return (int)RETRY(openat(dirfd, file, flags | (is_readonly ? O_RDONLY : O_RDWR)));
+}
+
+int
+os_reopen(int fd, bool is_readonly)
+{
+        char path[32];
+
+        INJECT("reopen");
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        return (int)RETRY(open(path, O_CLOEXEC | (is_readonly ? O_RDONLY : O_RDWR)));
+}
+
+int
+os_dup(int fd)
+{
+        INJECT("dup");
+        return (int)RETRY(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+void
+os_close(int fd)
+{
+        if (fd >= 0)
+                close(fd); /* never retried: the descriptor is gone even when EINTR is reported */
+}
+
+int
+os_fstat(int fd, struct stat *ret_st)
+{
+        INJECT("fstat");
+        return (int)RETRY(fstat(fd, ret_st));
+}
+
+int
+os_stat_at(int dirfd, const char *file, struct stat *ret_st)
+{
+        INJECT("stat_at");
+        return (int)RETRY(fstatat(dirfd, file, ret_st, AT_SYMLINK_NOFOLLOW));
+}
+
+int
+os_fchmod(int fd, uint32_t mode)
+{
+        INJECT("fchmod");
+        return (int)RETRY(fchmod(fd, (mode_t)mode));
+}
+
+int
+os_unlink(int dirfd, const char *file)
+{
+        INJECT("unlink");
+        return (int)RETRY(unlinkat(dirfd, file, 0));
+}
+
+
+int
+os_truncate(int fd, uint64_t bytes)
+{
+        struct rlimit limit;
+
+        INJECT("truncate");
+        if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
+                return -EFBIG;
+        return (int)RETRY(ftruncate(fd, (off_t)bytes));
+}
+
+int
+os_pread(int fd, void *buf, size_t bytes, uint64_t off)
+{
+        for (size_t done = 0; done < bytes;) {
+                INJECT("pread");
+                long n = RETRY(pread(fd, (char *)buf + done, bytes - done, (off_t)(off + done)));
+
+                if (n < 0)
+                        return (int)n;
+                if (n == 0)
+                        return -ENODATA;
+                done += (size_t)n;
+        }
+        return 0;
+}
+
+int
+os_allocate(int fd, uint64_t off, uint64_t bytes)
+{
+        INJECT("allocate");
+        return (int)RETRY(fallocate(fd, 0, (off_t)off, (off_t)bytes));
+}
+
+int
+os_punch(int fd, uint64_t off, uint64_t bytes)
+{
+        INJECT("punch");
+        return (int)RETRY(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)bytes));
+}
+
+/* ------------------------------------------------------------------ mapping */
+
+static int
+map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_addr)
+{
+        int prot = is_readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+        void *p = mmap(addr, bytes, prot, MAP_SHARED | MAP_NORESERVE | flag, fd, 0);
+
+        if (p == MAP_FAILED)
+                return -errno;
+        *ret_addr = p;
+        return 0;
+}
+
+int
+os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
+{
+        void *p = NULL;
+        int err;
+
+        INJECT("map");
+        err = map(fd, addr, bytes, is_readonly, MAP_FIXED_NOREPLACE, &p);
+        if (err < 0 || p == addr)
+                return err;
+        munmap(p, bytes); /* a kernel before 4.17, or an emulator, took the address for a hint */
+        return -EEXIST;
+}
+
+int
+os_map_over(int fd, void *addr, uint64_t bytes, bool is_readonly)
+{
+        INJECT("map");
+        return map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr);
+}
+
+/* Reserves more than needed, so that an aligned part of it exists, and gives the rest back. */
+static int
+reserve_aligned(uint64_t bytes, uint64_t align, char **ret_addr)
+{
+        char *p = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        uint64_t head;
+
+        if (p == MAP_FAILED)
+                return -errno;
+        head = -(uintptr_t)p & (align - 1);
+        if (head > 0)
+                munmap(p, head);
+        if (align - head > 0)
+                munmap(p + head + bytes, align - head);
+        *ret_addr = p + head;
+        return 0;
+}
+
+int
+os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void **ret_addr)
+{
+        char *reserved = NULL;
+        int err;
+
+        INJECT("map");
+        err = reserve_aligned(bytes, align, &reserved);
+        if (err < 0)
+                return err;
+        err = map(fd, reserved, bytes, is_readonly, MAP_FIXED, ret_addr);
+        if (err < 0)
+                munmap(reserved, bytes);
+        return err;
+}
+
+int
+os_unmap(void *addr, uint64_t bytes)
+{
+        return (int)RETRY(munmap(addr, bytes));
+}
+
+int
+os_protect_none(void *addr, uint64_t bytes)
+{
+        INJECT("protect");
+        return (int)RETRY(mprotect(addr, bytes, PROT_NONE));
+}
+
+/* ------------------------------------------------------------------ anonymous files */
+
+int
+os_memfd(const char *label)
+{
+        int fd, err;
+
+        INJECT("memfd");
+        fd = (int)RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+        if (fd < 0)
+                return fd;
+        err = os_fchmod(fd, 0600); /* born 0666: whoever is passed a read-only descriptor could reopen it */
+        if (err < 0) {
+                os_close(fd);
+                return err;
+        }
+        return fd;
+}
+
+int
+os_seal_size(int fd)
+{
+        INJECT("seal");
+        return (int)RETRY(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+}
+
+int
+os_seals(int fd)
+{
+        return (int)RETRY(fcntl(fd, F_GET_SEALS));
+}
+
+/* ------------------------------------------------------------------ directories, randomness */
+
+/* opendir() allocates; this does not. */
+static int
+list_open_dir(int fd, int (*fn)(const char *file, void *arg), void *arg)
+{
+        _Alignas(struct dirent64) char buf[4096];
+        long n;
+
+        while ((n = RETRY(getdents64(fd, buf, sizeof buf))) > 0) {
+                for (long off = 0; off < n;) {
+                        const struct dirent64 *entry = (const void *)(buf + off);
+                        int result = fn(entry->d_name, arg);
+
+                        if (result != 0)
+                                return result;
+                        off += entry->d_reclen;
+                }
+        }
+        return (int)n;
+}
+
+int
+os_list_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg)
+{
+        int fd, result;
+
+        INJECT("list_dir");
+        fd = (int)RETRY(openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (fd < 0)
+                return fd;
+        result = list_open_dir(fd, fn, arg);
+        os_close(fd);
+        return result;
+}
+
+uint64_t
+os_random(void)
+{
+        uint64_t value = 0;
+        struct timespec now = {0};
+
+        if (RETRY(getrandom(&value, sizeof value, GRND_NONBLOCK)) == (long)sizeof value && value != 0)
+                return value;
+        clock_gettime(CLOCK_MONOTONIC, &now); /* early in boot */
+        value = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+        return (value ^ (uint64_t)getpid() << 40) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+}

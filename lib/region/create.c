@@ -1,0 +1,262 @@
+/*
+ * create.c - see create.h.
+ *
+ * The file has no name while it is filled, so a creator that is killed or stopped half-way is invisible, and what it
+ * had goes with its descriptor; naming it is one step (os/newfile.h), which fails if somebody else was first.  So
+ * there is no half-made region, nothing to wait for and nothing to clean up.
+ *
+ * All that every region has backed is backed before the first store into the mapping, so a full file system is an
+ * error here and never a fault.
+ */
+#include "region/create.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "os/newfile.h"
+#include "os/shm.h"
+#include "region/header.h"
+#include "region/map.h"
+#include "region/name.h"
+
+/* Between choosing an address and mapping it, another thread may map something there. */
+enum { MAP_TRIES = 4 };
+
+struct plan {
+        const char *name;
+        const struct region_open_args *args;
+        struct layout_params params;
+        struct layout layout;
+        int dirfd; /* of the neighbours, -1 = none */
+        char what[LAYOUT_NAME_MAX + 16];
+};
+
+static int
+plan_init(struct plan *p, int dirfd, const char *name, const struct region_open_args *args)
+{
+        const struct options *o = &args->options;
+        const char *detail;
+
+        p->name = name;
+        p->args = args;
+        p->dirfd = dirfd;
+        p->params = options_params(o);
+        snprintf(p->what, sizeof p->what, "heap \"%s\"", name);
+        if (layout_compute(&p->params, &p->layout, &detail) < 0)
+                return error_set(-EINVAL, "cannot create %s: %s", p->what, detail);
+        if (o->page_shift != 12)
+                return error_set(-ENOTSUP, "cannot create %s: page_shift %u is not supported, only 12", p->what,
+                                 o->page_shift);
+        if (o->capacity == 0 || o->capacity % GEO_CHUNK_BYTES != 0 || o->capacity > o->max_capacity)
+                return error_set(-EINVAL, "cannot create %s: a capacity of %" PRIu64 " bytes is not possible", p->what,
+                                 o->capacity);
+        if (o->base_addr % HEADER_BASE_ALIGN != 0)
+                return error_set(-EINVAL, "cannot create %s: base address %#" PRIx64 " is no multiple of 1 GiB", p->what,
+                                 o->base_addr);
+        return 0;
+}
+
+static int
+no_room(int err, const char *what, const char *for_what)
+{
+        const char *hint = "";
+
+        if (err == -ENOSPC)
+                hint = " (see df; the directory is chosen by SHMALLOC_DIR)";
+        else if (err == -EFBIG)
+                hint = " (see ulimit -f)";
+        else if (err == -EOPNOTSUPP)
+                hint = " (its file system has no fallocate)";
+        return error_set(err, "no room for %s of %s: %s%s", for_what, what, error_name(err), hint);
+}
+
+/* ------------------------------------------------------------------ filling */
+
+/* The file at its full size, sparse, but for what every region has backed. */
+static int
+fill_file(struct region *r, const struct plan *p)
+{
+        int err = os_truncate(r->fd, p->layout.region_bytes);
+
+        if (err < 0)
+                return no_room(err, p->what, "the address range");
+        r->layout = p->layout;
+        err = region_reserve_fixed(r);
+        return err < 0 ? no_room(err, p->what, "the first tables") : 0;
+}
+
+static int
+fill_map(struct region *r, const struct plan *p, uint64_t *ret_base)
+{
+        bool relocatable = p->args->flags & REGION_RELOCATABLE;
+        uint64_t base = p->args->options.base_addr;
+        int tries = base != 0 ? 1 : MAP_TRIES;
+        int err = -EADDRINUSE;
+
+        while (err == -EADDRINUSE && tries-- > 0) {
+                if (p->args->options.base_addr == 0)
+                        base = map_choose_base(p->dirfd, p->name, p->layout.region_bytes);
+                if (base == 0)
+                        return error_set(-EADDRINUSE, "no free address range of %" PRIu64 " bytes for %s",
+                                         p->layout.region_bytes, p->what);
+                err = map_region(r, &p->layout, p->what, base, relocatable);
+        }
+        *ret_base = base;
+        return err;
+}
+
+static void
+fill_header(struct region *r, const struct plan *p, uint64_t base, const struct stat *st)
+{
+        const struct options *o = &p->args->options;
+        struct timespec now = {0};
+
+        region_format(r, &p->params, p->name, base);
+        clock_gettime(CLOCK_REALTIME, &now);
+        r->header->created_realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+        r->header->id = os_random();
+        r->header->creator_uid = st->st_uid;
+        r->header->capacity_chunks = o->capacity / GEO_CHUNK_BYTES;
+        r->header->decay_ms = o->decay_ms;
+        r->header->numa_policy = o->numa_policy;
+        r->header->numa_nodes = o->numa_nodes;
+        r->dev = st->st_dev;
+        r->ino = st->st_ino;
+        r->id = r->header->id;
+}
+
+/* A complete region in the empty file r->fd, mapped.  On failure nothing is mapped. */
+static int
+fill(struct region *r, const struct plan *p)
+{
+        struct stat st;
+        uint64_t base = 0;
+        int err = fill_file(r, p);
+
+        if (err < 0)
+                return err;
+        err = os_fstat(r->fd, &st);
+        if (err == 0)
+                err = os_fchmod(r->fd, p->args->options.mode); /* whatever the umask */
+        if (err < 0)
+                return error_set(err, "cannot set the mode of %s: %s", p->what, error_name(err));
+        err = fill_map(r, p, &base);
+        if (err < 0)
+                return err;
+        fill_header(r, p, base, &st);
+        if (p->args->flags & REGION_POPULATE)
+                err = create_populate(r, p->what);
+        if (err < 0)
+                os_unmap(r->base, p->layout.region_bytes);
+        return err;
+}
+
+int
+create_populate(struct region *r, const char *what)
+{
+        uint64_t n = region_capacity_chunks(r);
+        int err = 0;
+
+        for (uint64_t k = region_chunks_hwm(r); err == 0 && k < n; k++)
+                err = region_raise_chunks(r, k);
+        if (err == 0)
+                err = region_reserve(r, r->layout.chunks_off, n * GEO_CHUNK_BYTES);
+        return err < 0 ? no_room(err, what, "the capacity") : 0;
+}
+
+/* ------------------------------------------------------------------ making it visible */
+
+/*
+ * The file was opened without its name, and would be "/dev/shm/#123 (deleted)" in /proc and core files for as long as
+ * we have it: open and map it again by name.  If others have unlinked it meanwhile, we keep what we have.
+ */
+static int
+adopt_name(struct region *r, int dirfd, const char *file)
+{
+        int fd = os_open_file(dirfd, file, false);
+        struct stat st;
+        int err = 0;
+
+        if (fd >= 0 && os_fstat(fd, &st) == 0 && st.st_dev == r->dev && st.st_ino == r->ino) {
+                int old = r->fd;
+
+                err = map_again(r, fd);
+                fd = old;
+        }
+        os_close(fd);
+        return err;
+}
+
+int
+create_region(struct region *ret, int dirfd, const char *name, const struct region_open_args *args)
+{
+        struct region r = {.fd = -1};
+        struct os_newfile file;
+        struct plan plan;
+        char file_name[NAME_FILE_BYTES];
+        int err = name_to_file(name, file_name);
+
+        if (err == 0)
+                err = plan_init(&plan, dirfd, name, args);
+        if (err < 0)
+                return err;
+        err = os_newfile_open(&file, dirfd);
+        if (err < 0)
+                return error_set(err, "cannot create %s in %s: %s", plan.what, name_dir(), error_name(err));
+        r.fd = file.fd;
+        err = fill(&r, &plan);
+        if (err < 0)
+                goto err_discard;
+        err = os_newfile_publish(&file, file_name);
+        if (err < 0) {
+                error_set(err, "cannot give %s its name in %s: %s", plan.what, name_dir(), error_name(err));
+                goto err_unmap;
+        }
+        err = adopt_name(&r, dirfd, file_name);
+        if (err < 0) {
+                os_close(r.fd);
+                return error_set(err, "cannot map %s again: %s", plan.what, error_name(err));
+        }
+        *ret = r;
+        return 0;
+err_unmap:
+        os_unmap(r.base, r.layout.region_bytes);
+err_discard:
+        os_newfile_discard(&file);
+        return err;
+}
+
+int
+region_create_anonymous(struct region *ret, const char *label, const struct region_open_args *args)
+{
+        struct region r = {.fd = -1};
+        struct plan plan;
+        char file_name[NAME_FILE_BYTES];
+        int err = name_to_file(label, file_name);
+
+        if (err == 0)
+                err = plan_init(&plan, -1, label, args);
+        if (err < 0)
+                return err;
+        r.fd = os_memfd(file_name);
+        if (r.fd < 0)
+                return error_set(r.fd, "cannot create %s in memory: %s", plan.what, error_name(r.fd));
+        err = fill(&r, &plan);
+        if (err < 0)
+                goto err_close;
+        err = os_seal_size(r.fd);
+        if (err < 0) {
+                error_set(err, "cannot seal the size of %s: %s", plan.what, error_name(err));
+                goto err_unmap;
+        }
+        *ret = r;
+        return 0;
+err_unmap:
+        os_unmap(r.base, r.layout.region_bytes);
+err_close:
+        os_close(r.fd);
+        return err;
+}

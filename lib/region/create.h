@@ -1,0 +1,15 @@
+/*
+ * create.h - making a region that becomes visible when it is complete.
+ */
+#ifndef REGION_CREATE_H
+#define REGION_CREATE_H
+
+#include "region/open.h"
+
+/* -EEXIST if there is something of that name by the time the region is complete; then nothing is left of ours. */
+int create_region(struct region *ret, int dirfd, const char *name, const struct region_open_args *args);
+
+/* Backs all of the capacity.  -ENOMEM or -ENOSPC, and a message; what was backed until then stays backed. */
+int create_populate(struct region *r, const char *what);
+
+#endif

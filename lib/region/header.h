@@ -1,0 +1,31 @@
+/*
+ * header.h - reading the header of a file that may be anything.
+ */
+#ifndef REGION_HEADER_H
+#define REGION_HEADER_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "layout/layout.h"
+
+/* Addresses of regions are multiples of this. */
+#define HEADER_BASE_ALIGN (UINT64_C(1) << 30)
+
+/* A private copy that has passed all checks, and what follows from it. */
+struct header {
+        struct region_header copy;
+        struct layout layout;
+        struct stat st;
+};
+
+/* Reads and checks; `what` names the file in messages.  0, -ENODEV, -EPROTO, -EBADMSG, or what reading gave. */
+int header_read(int fd, const char *what, struct header *ret_header);
+
+/* The same without words, for a look at a neighbour: false if it is no region of any build. */
+bool header_peek(int fd, struct region_header *ret_copy);
+
+/* "a directory", "a FIFO", ... */
+const char *header_file_type(const struct stat *st);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * intent.h - what a thread writes into its slot before it makes an owned thing inconsistent, and the candidates that
+ * it writes before it takes ownership.  doc/recovery.md draws each operation that uses them.
+ */
+#ifndef REGION_INTENT_H
+#define REGION_INTENT_H
+
+#include "base/atomic.h"
+#include "base/verify.h"
+#include "region/thread.h"
+
+/* Operands first, then the kind: a reaper that sees the kind sees the operands. */
+static inline void intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
+{
+        struct intent *intent = &t->slot->intent;
+
+        ASSERT(load_relaxed(&intent->kind) == INTENT_NONE);
+        store_relaxed(&intent->slab, operands.slab);
+        store_relaxed(&intent->magazine, operands.magazine);
+        store_relaxed(&intent->n, operands.n);
+        store_relaxed(&intent->i, operands.i);
+        store_relaxed(&intent->j, operands.j);
+        store_relaxed(&intent->a, operands.a);
+        store_relaxed(&intent->b, operands.b);
+        kill_order();
+        store_relaxed(&intent->kind, (uint64_t)kind);
+        kill_order();
+}
+
+static inline void intent_end(struct thread *t)
+{
+        kill_order();
+        store_relaxed(&t->slot->intent.kind, (uint64_t)INTENT_NONE);
+        kill_order();
+}
+
+/* Before the first CAS of what it names. */
+static inline void candidate_set(struct thread *t, uint64_t candidate)
+{
+        store_relaxed(&t->slot->candidate, candidate);
+        kill_order();
+}
+
+/* After the last release of what it names. */
+static inline void candidate_clear(struct thread *t)
+{
+        kill_order();
+        store_relaxed(&t->slot->candidate, UINT64_C(0));
+}
+
+#endif

@@ -1,0 +1,249 @@
+/*
+ * map.c - see map.h.
+ *
+ * Two windows of the address space are free in nearly every process: under plain, PIE and static programs, address
+ * and memory sanitizer, valgrind (the second not under the thread and memory sanitizers, which abort the process when
+ * something is mapped at an address they do not like: under the former it is not used, and nothing is probed).  They
+ * are cut up in slots of 1 GiB, so one bit per slot says what is in use, and a page of stack holds all of them.
+ *
+ * The name's hash spreads heaps over the slots, so that two creators that choose at the same moment and do not
+ * see each other's file seldom collide; if they do, a process can still open either heap, only not both at once.
+ */
+#include "region/map.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "os/maps.h"
+#include "os/shm.h"
+#include "region/header.h"
+#include "region/name.h"
+
+#define SLOT_SHIFT 30
+#define SLOT_BYTES (UINT64_C(1) << SLOT_SHIFT)
+#define WINDOW_SLOTS_MAX 32768u
+#define NEIGHBOURS_MAX 4096u /* heaps looked at in a directory */
+
+_Static_assert(SLOT_BYTES % HEADER_BASE_ALIGN == 0, "slots are good base addresses");
+
+struct window {
+        uint64_t start;
+        uint32_t n_slots;
+        uint32_t n_neighbours;
+        int dirfd;
+        uint64_t used[WINDOW_SLOTS_MAX / 64]; /* bit per slot */
+};
+
+static const struct {
+        uint64_t start;
+        uint32_t n_slots;
+        bool is_good_for_tsan;
+} windows[] = {
+        {UINT64_C(0x550000000000), 320, true},
+        {UINT64_C(0x200000000000), WINDOW_SLOTS_MAX, false},
+};
+
+/* Present when the thread sanitizer's run-time library is in this process. */
+extern void __tsan_init(void) __attribute__((weak));
+
+static bool
+is_under_tsan(void)
+{
+        return __tsan_init != NULL;
+}
+
+/* ------------------------------------------------------------------ choosing a base */
+
+static void
+window_mark(struct window *w, uint64_t start, uint64_t end)
+{
+        uint64_t window_end = w->start + w->n_slots * SLOT_BYTES;
+
+        if (start >= window_end || end <= w->start || end <= start)
+                return;
+        start = start > w->start ? start : w->start;
+        end = end < window_end ? end : window_end;
+        for (uint64_t i = (start - w->start) >> SLOT_SHIFT; i <= (end - 1 - w->start) >> SLOT_SHIFT; i++)
+                w->used[i / 64] |= UINT64_C(1) << i % 64;
+}
+
+static int
+mark_mapping(const struct os_mapping *mapping, void *arg)
+{
+        window_mark(arg, mapping->start, mapping->end);
+        return 0;
+}
+
+/* Whatever a neighbour's header says is only believed as far as it makes us go elsewhere. */
+static int
+mark_neighbour(const char *file, void *arg)
+{
+        struct window *w = arg;
+        struct region_header copy;
+        int fd;
+
+        if (name_from_file(file) == NULL)
+                return 0;
+        if (w->n_neighbours++ == NEIGHBOURS_MAX)
+                return 1;
+        fd = os_open_file(w->dirfd, file, true);
+        if (fd < 0)
+                return 0; /* not ours to read: then we cannot open both at once anyway */
+        if (header_peek(fd, &copy) && copy.region_bytes <= UINT64_MAX - copy.base_addr)
+                window_mark(w, copy.base_addr, copy.base_addr + copy.region_bytes);
+        os_close(fd);
+        return 0;
+}
+
+static bool
+slots_are_free(const struct window *w, uint32_t slot, uint32_t n)
+{
+        for (uint32_t i = slot; i < slot + n; i++)
+                if (w->used[i / 64] >> i % 64 & 1)
+                        return false;
+        return true;
+}
+
+/* 0 if there is no run of n free slots. */
+static uint64_t
+window_find(const struct window *w, uint32_t first, uint64_t n)
+{
+        if (n > w->n_slots)
+                return 0;
+        for (uint32_t i = 0; i < w->n_slots; i++) {
+                uint32_t slot = (first + i) % w->n_slots;
+
+                if (slot + n <= w->n_slots && slots_are_free(w, slot, (uint32_t)n))
+                        return w->start + slot * SLOT_BYTES;
+        }
+        return 0;
+}
+
+static uint32_t
+hash_name(const char *name)
+{
+        uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a, then mixed: short names differ in few bits */
+
+        for (; *name != '\0'; name++)
+                hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+        hash = (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+        return (uint32_t)(hash >> 32);
+}
+
+static uint64_t
+choose_in(unsigned window_idx, int dirfd, const char *name, uint64_t region_bytes)
+{
+        struct window w = {
+                .start = windows[window_idx].start,
+                .n_slots = windows[window_idx].n_slots,
+                .dirfd = dirfd,
+        };
+
+        if (is_under_tsan() && !windows[window_idx].is_good_for_tsan)
+                return 0;
+        os_maps_each(mark_mapping, &w); /* without /proc we find out when we map */
+        if (dirfd >= 0)
+                os_list_dir(dirfd, mark_neighbour, &w);
+        return window_find(&w, hash_name(name) % w.n_slots, (region_bytes + SLOT_BYTES - 1) >> SLOT_SHIFT);
+}
+
+uint64_t
+map_choose_base(int dirfd, const char *name, uint64_t region_bytes)
+{
+        const unsigned n_windows = sizeof windows / sizeof windows[0];
+        uint64_t base = 0;
+
+        for (unsigned i = 0; i < n_windows && base == 0; i++)
+                base = choose_in(i, dirfd, name, region_bytes);
+        for (unsigned i = 0; i < n_windows && base == 0; i++)
+                base = choose_in(i, -1, name, region_bytes);
+        return base;
+}
+
+/* ------------------------------------------------------------------ mapping */
+
+/* The thread sanitizer ends the process over an address outside of what it calls application memory. */
+static bool
+is_mappable(uint64_t base_addr, uint64_t bytes)
+{
+        return !is_under_tsan() || (base_addr >= windows[0].start &&
+                                    base_addr + bytes <= windows[0].start + windows[0].n_slots * SLOT_BYTES);
+}
+
+static int
+complain_taken(const char *what, uint64_t base_addr, uint64_t bytes)
+{
+        struct os_mapping in_the_way;
+        uint64_t end = base_addr + bytes;
+
+        error_set(-EADDRINUSE, "%s belongs at %#" PRIx64 "-%#" PRIx64 " in every process, but here ", what, base_addr,
+                  end);
+        if (!is_mappable(base_addr, bytes))
+                error_append(0, "the thread sanitizer keeps that range to itself");
+        else if (os_maps_find(base_addr, end, &in_the_way) == 1)
+                error_append(0, "%s is in the way at %#" PRIx64 "-%#" PRIx64, in_the_way.what, in_the_way.start,
+                             in_the_way.end);
+        else
+                error_append(0, "something is in the way");
+        return error_append(-EADDRINUSE, "; SHHEAP_RELOCATABLE maps it elsewhere, for data with offsets only");
+}
+
+/* Its own address first even if any will do: then raw pointers of others mean something here too. */
+static int
+map_somewhere(struct region *r, uint64_t bytes, uint64_t base_addr, bool relocatable, void **ret_addr)
+{
+        void *addr = (void *)(uintptr_t)base_addr;
+        int err = is_mappable(base_addr, bytes) ? os_map_at(r->fd, addr, bytes, r->is_readonly) : -EEXIST;
+
+        r->is_relocated = false;
+        *ret_addr = addr;
+        if (err != -EEXIST || !relocatable)
+                return err;
+        r->is_relocated = true;
+        return os_map_anywhere(r->fd, bytes, HEADER_BASE_ALIGN, r->is_readonly, ret_addr);
+}
+
+static int
+map_guard(char *base, const struct layout *layout)
+{
+        if (LAYOUT_GUARD_BYTES == 0)
+                return 0;
+        return os_protect_none(base + layout->chunks_off - LAYOUT_GUARD_BYTES, LAYOUT_GUARD_BYTES);
+}
+
+int
+map_region(struct region *r, const struct layout *layout, const char *what, uint64_t base_addr, bool relocatable)
+{
+        uint64_t bytes = layout->region_bytes;
+        void *addr;
+        int err = map_somewhere(r, bytes, base_addr, relocatable, &addr);
+
+        if (err == -EEXIST)
+                return complain_taken(what, base_addr, bytes);
+        if (err < 0)
+                return error_set(err, "cannot map the %" PRIu64 " bytes of %s: %s%s", bytes, what, error_name(err),
+                                 err == -ENOMEM ? " (is the address space limited? ulimit -v)" : "");
+        err = map_guard(addr, layout);
+        if (err < 0) {
+                os_unmap(addr, bytes);
+                return error_set(err, "cannot protect the guard of %s: %s", what, error_name(err));
+        }
+        region_bind(r, addr, layout);
+        return 0;
+}
+
+int
+map_again(struct region *r, int fd)
+{
+        int err = os_map_over(fd, r->base, r->layout.region_bytes, r->is_readonly);
+
+        r->fd = fd;
+        if (err == 0)
+                err = map_guard(r->base, &r->layout);
+        if (err < 0)
+                os_unmap(r->base, r->layout.region_bytes);
+        return err;
+}

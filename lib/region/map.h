@@ -1,0 +1,32 @@
+/*
+ * map.h - where a region lies in this process's address space.
+ */
+#ifndef REGION_MAP_H
+#define REGION_MAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "region/region.h"
+
+/*
+ * An address for a new region called `name`: the first slot from a hash of the name on which no other heap of the
+ * directory lies and nothing is mapped in this process; when all slots are in use, one that is free here.
+ * 0 when there is none.  A hint: another creator may choose the same at the same time.
+ */
+uint64_t map_choose_base(int dirfd, const char *name, uint64_t region_bytes);
+
+/*
+ * Maps r->fd, binds `r` and puts the guard in place.  r->fd and r->is_readonly must have been set.
+ * -EADDRINUSE when base_addr is taken and the caller has not said that any address will do, and a message that says
+ * by what; on failure nothing is mapped.
+ */
+int map_region(struct region *r, const struct layout *layout, const char *what, uint64_t base_addr, bool relocatable);
+
+/*
+ * Maps another descriptor of the same file where `r` is mapped, and makes it r->fd; closing the old one is the
+ * caller's.  On failure, which only a kernel out of memory gives, nothing is mapped.
+ */
+int map_again(struct region *r, int fd);
+
+#endif

@@ -1,0 +1,401 @@
+/*
+ * options.c - see options.h.
+ *
+ * One table holds the keys, each with its parser and the words in which a bad value is answered, so a message can
+ * always say what would have been right.  The weakest source is applied first and stronger ones overwrite it; only
+ * the outcome is checked for sense as a whole.  A string that sets a key twice means the last one, and empty entries
+ * are skipped, so that "$OLD,key:value" works with an empty OLD.
+ */
+#include "region/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/geometry.h"
+#include "layout/layout.h"
+
+#define CAPACITY_DEFAULT_MAX (UINT64_C(64) << 30)
+#define DECAY_MS_MAX INT64_C(1000000000000) /* thirty years: sums with the time of day cannot overflow */
+#define ARENAS_PER_NODE_MAX UINT64_C(64)
+
+/* A piece of a conf string: not NUL-terminated. */
+struct text {
+        const char *p;
+        size_t len;
+};
+
+/* ------------------------------------------------------------------ environment */
+
+const char *
+options_env(enum options_env var)
+{
+        static const char *const names[OPTIONS_ENV_N] = {"SHMALLOC_DIR", "SHMALLOC_HEAP", "SHMALLOC_CONF",
+                                                         "SHMALLOC_SOCKET"};
+        const char *value = secure_getenv(names[var]);
+
+        return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+/* ------------------------------------------------------------------ values */
+
+static bool
+text_is(struct text text, const char *word)
+{
+        return strlen(word) == text.len && memcmp(text.p, word, text.len) == 0;
+}
+
+/* All digits of the base and at least one, no sign, no overflow. */
+static bool
+parse_number(struct text text, unsigned base, uint64_t *ret_value)
+{
+        uint64_t value = 0;
+
+        for (size_t i = 0; i < text.len; i++) {
+                unsigned digit = (unsigned)(unsigned char)text.p[i] - '0';
+
+                if (digit >= base || __builtin_mul_overflow(value, (uint64_t)base, &value) ||
+                    __builtin_add_overflow(value, (uint64_t)digit, &value))
+                        return false;
+        }
+        *ret_value = value;
+        return text.len > 0;
+}
+
+static bool
+parse_u32(struct text text, uint32_t *ret_value)
+{
+        uint64_t value;
+
+        if (!parse_number(text, 10, &value) || value == 0 || value > UINT32_MAX)
+                return false;
+        *ret_value = (uint32_t)value;
+        return true;
+}
+
+/* A number with K, M, G or T behind it, each 1024 times the last. */
+static bool
+parse_bytes(struct text text, uint64_t *ret_value)
+{
+        static const char suffixes[] = "KMGT";
+        unsigned shift = 0;
+        uint64_t value;
+
+        for (unsigned i = 0; i < 4 && text.len > 0; i++)
+                if ((text.p[text.len - 1] & ~0x20) == suffixes[i])
+                        shift = 10 * (i + 1);
+        if (shift > 0)
+                text.len--;
+        if (!parse_number(text, 10, &value) || value > UINT64_MAX >> shift)
+                return false;
+        *ret_value = value << shift;
+        return true;
+}
+
+static bool
+parse_bool(struct text text, bool *ret_value)
+{
+        if (text_is(text, "true") || text_is(text, "1"))
+                *ret_value = true;
+        else if (text_is(text, "false") || text_is(text, "0"))
+                *ret_value = false;
+        else
+                return false;
+        return true;
+}
+
+/* ------------------------------------------------------------------ keys */
+
+static bool
+set_capacity(struct options *o, struct text value)
+{
+        return parse_bytes(value, &o->capacity);
+}
+
+static bool
+set_max_capacity(struct options *o, struct text value)
+{
+        return parse_bytes(value, &o->max_capacity);
+}
+
+static bool
+set_max_clients(struct options *o, struct text value)
+{
+        return parse_u32(value, &o->max_clients);
+}
+
+static bool
+set_max_threads(struct options *o, struct text value)
+{
+        return parse_u32(value, &o->max_threads);
+}
+
+static bool
+set_arenas(struct options *o, struct text value)
+{
+        return parse_u32(value, &o->arenas_per_node) && o->arenas_per_node <= ARENAS_PER_NODE_MAX;
+}
+
+static bool
+set_decay_ms(struct options *o, struct text value)
+{
+        uint64_t ms;
+
+        if (text_is(value, "-1")) {
+                o->decay_ms = -1;
+                return true;
+        }
+        if (!parse_number(value, 10, &ms) || ms > (uint64_t)DECAY_MS_MAX)
+                return false;
+        o->decay_ms = (int64_t)ms;
+        return true;
+}
+
+/* Its owner must be able to open it again, and a heap is no program. */
+static bool
+mode_is_valid(uint64_t mode)
+{
+        return (mode & 0600) == 0600 && (mode & ~UINT64_C(0666)) == 0;
+}
+
+static bool
+set_mode(struct options *o, struct text value)
+{
+        uint64_t mode;
+
+        if (!parse_number(value, 8, &mode) || !mode_is_valid(mode))
+                return false;
+        o->mode = (uint32_t)mode;
+        return true;
+}
+
+static bool
+set_numa(struct options *o, struct text value)
+{
+        static const char *const words[] = {
+                [OPTIONS_NUMA_LOCAL] = "local",
+                [OPTIONS_NUMA_INTERLEAVE] = "interleave",
+                [OPTIONS_NUMA_BIND] = "bind",
+                [OPTIONS_NUMA_STRICT] = "strict",
+        };
+
+        for (uint32_t i = 0; i < sizeof words / sizeof words[0]; i++)
+                if (text_is(value, words[i])) {
+                        o->numa_policy = i;
+                        return true;
+                }
+        return false;
+}
+
+static bool
+set_check(struct options *o, struct text value)
+{
+        return parse_bool(value, &o->check);
+}
+
+static bool
+set_junk(struct options *o, struct text value)
+{
+        return parse_bool(value, &o->junk);
+}
+
+static bool
+set_zero(struct options *o, struct text value)
+{
+        return parse_bool(value, &o->zero);
+}
+
+static const struct key {
+        const char *name;
+        bool (*set)(struct options *o, struct text value);
+        const char *valid;
+} keys[] = {
+        {"capacity", set_capacity, "bytes, with K, M, G or T if you like; 0 for the default"},
+        {"max_capacity", set_max_capacity, "bytes, with K, M, G or T if you like; 0 for the capacity"},
+        {"max_clients", set_max_clients, "a number of processes, 1 to 65535"},
+        {"max_threads", set_max_threads, "a number of threads, 1 to 65534"},
+        {"arenas", set_arenas, "a number of arenas per node, 1 to 64"},
+        {"decay_ms", set_decay_ms, "milliseconds; 0 for at once, -1 for never"},
+        {"mode", set_mode, "octal, 0600 and perhaps 0066 of it"},
+        {"numa", set_numa, "local, strict, interleave or bind"},
+        {"check", set_check, "true or false"},
+        {"junk", set_junk, "true or false"},
+        {"zero", set_zero, "true or false"},
+};
+
+#define KEYS_TEXT                                                                                                      \
+        "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, check, junk, zero"
+
+/* ------------------------------------------------------------------ strings */
+
+static int
+conf_entry(struct options *o, const char *source, struct text entry)
+{
+        const char *colon = memchr(entry.p, ':', entry.len);
+        struct text name = {entry.p, colon != NULL ? (size_t)(colon - entry.p) : entry.len};
+        struct text value = {name.p + name.len + 1, entry.len - name.len - (colon != NULL)};
+
+        for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+                if (!text_is(name, keys[i].name))
+                        continue;
+                if (colon != NULL && keys[i].set(o, value))
+                        return 0;
+                return error_set(-EINVAL, "%s: \"%.*s\" is not valid: %s:VALUE, where VALUE is %s", source,
+                                 (int)(entry.len < 80 ? entry.len : 80), entry.p, keys[i].name, keys[i].valid);
+        }
+        return error_set(-EINVAL, "%s: no option is called \"%.*s\"; there are " KEYS_TEXT, source,
+                         (int)(name.len < 80 ? name.len : 80), name.p);
+}
+
+static int
+conf_apply(struct options *o, const char *source, const char *conf)
+{
+        while (conf != NULL && *conf != '\0') {
+                struct text entry = {conf, strcspn(conf, ",")};
+                int err = entry.len > 0 ? conf_entry(o, source, entry) : 0;
+
+                if (err < 0)
+                        return err;
+                conf += entry.len + (conf[entry.len] == ',');
+        }
+        return 0;
+}
+
+/* ------------------------------------------------------------------ defaults, attributes, sense */
+
+static uint64_t
+default_capacity(void)
+{
+        struct sysinfo info;
+        uint64_t max = CAPACITY_DEFAULT_MAX < LAYOUT_CAPACITY_MAX ? CAPACITY_DEFAULT_MAX : LAYOUT_CAPACITY_MAX;
+        uint64_t half;
+
+        if (sysinfo(&info) < 0)
+                return max;
+        half = bits_align_down((uint64_t)info.totalram * info.mem_unit / 2, GEO_CHUNK_BYTES);
+        return half < max ? half : max;
+}
+
+/* CPUs of the machine, not of this process: others will share the heap. */
+static uint32_t
+default_arenas(void)
+{
+        long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+        if (n < 1)
+                n = 1;
+        return (uint32_t)((uint64_t)n < ARENAS_PER_NODE_MAX ? (uint64_t)n : ARENAS_PER_NODE_MAX);
+}
+
+static struct options
+defaults(void)
+{
+        return (struct options){
+                .max_clients = 4096,
+                .max_threads = 16384,
+                .max_roots = 1024,
+                .n_nodes = 1,
+                .arenas_per_node = default_arenas(),
+                .page_shift = 12,
+                .mode = 0600,
+                .decay_ms = 10000,
+        };
+}
+
+static int
+given_apply(struct options *o, const struct options_given *given)
+{
+        if (given->mode != 0 && !mode_is_valid(given->mode))
+                return error_set(-EINVAL, "mode %#o is not valid: 0600 and perhaps 0066 of it", given->mode);
+        if (given->page_shift != 0 && given->page_shift != 12)
+                return error_set(given->page_shift == 21 || given->page_shift == 30 ? -ENOTSUP : -EINVAL,
+                                 "page_shift %u: this version backs heaps by pages of 4 KiB only, so give 0 or 12",
+                                 given->page_shift);
+        if (given->numa_policy > OPTIONS_NUMA_STRICT)
+                return error_set(-EINVAL, "numa_policy %u is none of SHHEAP_NUMA_*", given->numa_policy);
+        o->capacity = given->capacity != 0 ? given->capacity : o->capacity;
+        o->max_capacity = given->max_capacity != 0 ? given->max_capacity : o->max_capacity;
+        o->max_clients = given->max_clients != 0 ? given->max_clients : o->max_clients;
+        o->max_threads = given->max_threads != 0 ? given->max_threads : o->max_threads;
+        o->mode = given->mode != 0 ? given->mode : o->mode;
+        o->numa_policy = given->numa_policy != 0 ? given->numa_policy : o->numa_policy;
+        o->numa_nodes = given->numa_nodes;
+        o->base_addr = given->base_addr;
+        return 0;
+}
+
+/* Whole chunks, rounded up; the defaults that depend on other options. */
+static int
+settle_capacity(struct options *o)
+{
+        if (o->capacity > LAYOUT_CAPACITY_MAX || o->max_capacity > LAYOUT_CAPACITY_MAX)
+                return error_set(-EINVAL, "capacity of %llu bytes: at most %llu are possible",
+                                 (unsigned long long)(o->capacity > o->max_capacity ? o->capacity : o->max_capacity),
+                                 (unsigned long long)LAYOUT_CAPACITY_MAX);
+        if (o->capacity == 0) {
+                o->capacity = default_capacity();
+                if (o->max_capacity != 0 && o->max_capacity < o->capacity)
+                        o->capacity = o->max_capacity;
+        }
+        o->capacity = bits_align_up(o->capacity, GEO_CHUNK_BYTES);
+        o->max_capacity = bits_align_up(o->max_capacity, GEO_CHUNK_BYTES);
+        if (o->max_capacity == 0)
+                o->max_capacity = o->capacity;
+        if (o->max_capacity < o->capacity)
+                return error_set(-EINVAL, "max_capacity of %llu bytes is less than the capacity of %llu",
+                                 (unsigned long long)o->max_capacity, (unsigned long long)o->capacity);
+        return 0;
+}
+
+struct layout_params
+options_params(const struct options *o)
+{
+        return (struct layout_params){
+                .max_capacity = o->max_capacity,
+                .max_clients = o->max_clients,
+                .max_threads = o->max_threads,
+                .n_nodes = o->n_nodes,
+                .arenas_per_node = o->arenas_per_node,
+                .max_roots = o->max_roots,
+                .page_shift = o->page_shift,
+        };
+}
+
+static int
+check_params(const struct options *o)
+{
+        struct layout_params params = options_params(o);
+        struct layout layout;
+        const char *what;
+
+        if (layout_compute(&params, &layout, &what) < 0)
+                return error_set(-EINVAL, "options of the heap: %s", what);
+        return 0;
+}
+
+int
+options_resolve(const struct options_given *given, struct options *ret_options)
+{
+        static const struct options_given none;
+        struct options o = defaults();
+        int err;
+
+        if (given == NULL)
+                given = &none;
+        err = conf_apply(&o, "SHMALLOC_CONF", options_env(OPTIONS_ENV_CONF));
+        if (err == 0)
+                err = conf_apply(&o, "attribute conf", given->conf);
+        if (err == 0)
+                err = given_apply(&o, given);
+        if (err == 0)
+                err = settle_capacity(&o);
+        if (err == 0)
+                err = check_params(&o);
+        if (err == 0)
+                *ret_options = o;
+        return err;
+}

@@ -1,0 +1,268 @@
+/*
+ * region.c - the memory behind the tables: binding, formatting, backing, and the high-water marks.
+ *
+ * A mark is raised from k to k + 1 only, and only by somebody who has himself backed all that element k needs.  So
+ * whoever sees a mark above k may touch k, whatever became of the one who raised it: fallocate is idempotent, dying
+ * between the backing and the CAS leaves pages that the next one backs again, and losing the CAS means that
+ * another one has done the same work.
+ *
+ * System calls are saved where elements share pages: element k - 1 lies below the mark, hence is backed, hence so is
+ * the page in which it ends.  That needs no page bitmap, and holds after any death.  Tables start on pages of their
+ * own, so nothing else decides about their pages.
+ *
+ * What this gives up: backing is by range, so a page that a hostile client punched is not noticed (DESIGN: P4 holds
+ * against exhaustion, not against whoever may write the file).
+ */
+#include "region/region.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "os/shm.h"
+
+/* One fallocate holds the inode against everybody else, and a signal rolls all of it back: about 0.2 ms. */
+#define RESERVE_PIECE_BYTES (UINT64_C(2) << 20)
+
+/* ------------------------------------------------------------------ binding and formatting */
+
+void
+region_bind(struct region *r, void *base, const struct layout *layout)
+{
+        char *p = base;
+
+        r->layout = *layout;
+        r->n_nodes = (uint32_t)(layout->n[TABLE_MAGAZINES] / layout->magazines_per_node);
+        r->arenas_per_node = layout->n_arenas / r->n_nodes;
+        r->base = p;
+        r->chunks = p + layout->chunks_off;
+        r->header = (void *)p;
+        r->arena_words = (void *)(p + layout->off[TABLE_ARENA_WORDS]);
+        r->bindings = (void *)(p + layout->off[TABLE_BINDINGS]);
+        r->free_chunks = (void *)(p + layout->off[TABLE_FREE_CHUNKS]);
+        r->pool_hints = (void *)(p + layout->off[TABLE_POOL_HINTS]);
+        r->clients = (void *)(p + layout->off[TABLE_CLIENTS]);
+        r->threads = p + layout->off[TABLE_THREADS];
+        r->roots = (void *)(p + layout->off[TABLE_ROOTS]);
+        r->arenas = p + layout->off[TABLE_ARENAS];
+        r->hint_groups = (void *)(p + layout->off[TABLE_HINT_GROUPS]);
+        r->magazine_words = (void *)(p + layout->off[TABLE_MAGAZINE_WORDS]);
+        r->magazines = (void *)(p + layout->off[TABLE_MAGAZINES]);
+        r->chunk_words = (void *)(p + layout->off[TABLE_CHUNK_WORDS]);
+        r->huge_bytes = (void *)(p + layout->off[TABLE_HUGE_BYTES]);
+        r->chunk_maps = (void *)(p + layout->off[TABLE_CHUNK_MAPS]);
+        r->granules = (void *)(p + layout->off[TABLE_GRANULES]);
+        r->slabs = (void *)(p + layout->off[TABLE_SLABS]);
+        r->tags = (void *)(p + layout->off[TABLE_TAGS]);
+}
+
+void
+region_format(struct region *r, const struct layout_params *params, const char *name, uint64_t base_addr)
+{
+        struct region_header *header = r->header;
+
+        header->magic = LAYOUT_MAGIC;
+        header->version = LAYOUT_VERSION;
+        header->hash = layout_hash();
+        header->region_bytes = r->layout.region_bytes;
+        header->base_addr = base_addr;
+        header->params = *params;
+        strncpy(header->name, name, LAYOUT_NAME_MAX);
+        header->capacity_chunks = r->layout.n_chunks;
+        header->decay_ms = 10000;
+}
+
+/* ------------------------------------------------------------------ backing */
+
+static bool
+range_is_valid(const struct region *r, uint64_t off, uint64_t bytes)
+{
+        return off <= r->layout.region_bytes && bytes <= r->layout.region_bytes - off;
+}
+
+int
+region_reserve(struct region *r, uint64_t off, uint64_t bytes)
+{
+        uint64_t end = bits_align_up(off + bytes, OS_PAGE_BYTES);
+
+        if (!range_is_valid(r, off, bytes))
+                return -EINVAL;
+        if (r->fd < 0 || bytes == 0)
+                return 0;
+        for (off = bits_align_down(off, OS_PAGE_BYTES); off < end;) {
+                uint64_t piece = end - off < RESERVE_PIECE_BYTES ? end - off : RESERVE_PIECE_BYTES;
+                int err = os_allocate(r->fd, off, piece);
+
+                if (err < 0)
+                        return err;
+                off += piece;
+        }
+        return 0;
+}
+
+int
+region_reserve_table(struct region *r, enum layout_table table, uint64_t idx, uint64_t n)
+{
+        const struct layout *l = &r->layout;
+
+        if (idx > l->n[table] || n > l->n[table] - idx)
+                return -EINVAL;
+        return region_reserve(r, l->off[table] + idx * l->stride[table], n * l->stride[table]);
+}
+
+int
+region_reserve_fixed(struct region *r)
+{
+        static const enum layout_table tables[] = {TABLE_ARENA_WORDS, TABLE_BINDINGS, TABLE_FREE_CHUNKS};
+        int err = region_reserve(r, 0, sizeof *r->header);
+
+        for (unsigned i = 0; err == 0 && i < sizeof tables / sizeof tables[0]; i++)
+                err = region_reserve_table(r, tables[i], 0, r->layout.n[tables[i]]);
+        return err;
+}
+
+/* Only whole pages go: punching a part of one would zero it, and with it what belongs to a neighbour.  Plain memory
+ * is zeroed alike, since callers rely on punched pages to read as zeroes. */
+int
+region_punch(struct region *r, uint64_t off, uint64_t bytes)
+{
+        uint64_t start = bits_align_up(off, OS_PAGE_BYTES);
+        uint64_t end = bits_align_down(off + bytes, OS_PAGE_BYTES);
+
+        if (!range_is_valid(r, off, bytes))
+                return -EINVAL;
+        if (r->fd < 0) {
+                memset(r->base + off, 0, bytes);
+                return 0;
+        }
+        return start < end ? os_punch(r->fd, start, end - start) : 0;
+}
+
+/* ------------------------------------------------------------------ marks */
+
+/*
+ * Backs elements [idx, idx + n) of a table, but for what lies in the page where element idx - 1 ends, if that one
+ * is known to be backed (has_previous).
+ */
+static int
+reserve_next(struct region *r, enum layout_table table, uint64_t idx, uint64_t n, bool has_previous)
+{
+        const struct layout *l = &r->layout;
+        uint64_t off = l->off[table] + idx * l->stride[table];
+        uint64_t end = off + n * l->stride[table];
+
+        if (has_previous)
+                off = bits_align_up(off, OS_PAGE_BYTES);
+        return off < end ? region_reserve(r, off, end - off) : 0;
+}
+
+/* What is to be done before k can be published.  1 = the mark is above k already. */
+static int
+raise_begin(uint64_t mark, uint64_t k, uint64_t n)
+{
+        if (mark > k)
+                return 1;
+        if (k >= n)
+                return -ENOSPC;
+        return mark == k ? 0 : -EUCLEAN;
+}
+
+/* A failed CAS means that another one has raised the mark: it never shrinks, so it is above k for good.  (A weaker
+ * outcome is damage.)  E1.rel: pairs with the acquire in region_*_hwm(): what lies below the mark is backed. */
+static int
+raise_commit64(uint64_t *mark, uint64_t k)
+{
+        uint64_t expected = k;
+
+        if (cas_release(mark, &expected, k + 1))
+                return 0;
+        return expected > k ? 0 : -EUCLEAN;
+}
+
+static int
+raise_commit32(uint32_t *mark, uint32_t k)
+{
+        uint32_t expected = k;
+
+        if (cas_release(mark, &expected, k + 1)) /* E1.rel */
+                return 0;
+        return expected > k ? 0 : -EUCLEAN;
+}
+
+int
+region_raise_chunks(struct region *r, uint64_t k)
+{
+        static const struct {
+                enum layout_table table;
+                uint64_t n; /* elements per chunk */
+        } parts[] = {
+                {TABLE_CHUNK_WORDS, 1},
+                {TABLE_HUGE_BYTES, 1},
+                {TABLE_CHUNK_MAPS, 1},
+                {TABLE_GRANULES, GEO_GRANULES_PER_CHUNK},
+                {TABLE_SLABS, GEO_GRANULES_PER_CHUNK},
+                {TABLE_TAGS, GEO_GRANULES_PER_CHUNK},
+        };
+        uint64_t *mark = &r->header->chunks_hwm;
+        int err = raise_begin(load_acquire(mark), k, region_capacity_chunks(r)); /* E1.acq: k - 1 is backed */
+
+        if (err != 0)
+                return err > 0 ? 0 : err;
+        for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+                err = reserve_next(r, parts[i].table, k * parts[i].n, parts[i].n, k > 0);
+                if (err < 0)
+                        return err;
+        }
+        return raise_commit64(mark, k);
+}
+
+static int
+raise_slots(struct region *r, enum layout_table table, uint32_t *mark, uint32_t k)
+{
+        int err = raise_begin(load_acquire(mark), k, r->layout.n[table]); /* E1.acq: k - 1 is backed */
+
+        if (err != 0)
+                return err > 0 ? 0 : err;
+        err = reserve_next(r, table, k, 1, k > 0);
+        return err < 0 ? err : raise_commit32(mark, k);
+}
+
+int
+region_raise_threads(struct region *r, uint32_t k)
+{
+        return raise_slots(r, TABLE_THREADS, &r->header->threads_hwm, k);
+}
+
+int
+region_raise_clients(struct region *r, uint32_t k)
+{
+        return raise_slots(r, TABLE_CLIENTS, &r->header->clients_hwm, k);
+}
+
+int
+region_raise_roots(struct region *r, uint32_t k)
+{
+        return raise_slots(r, TABLE_ROOTS, &r->header->roots_hwm, k);
+}
+
+/* Marks are per node: the element before a node's first one belongs to another mark, so it proves nothing. */
+int
+region_raise_magazines(struct region *r, uint32_t node, uint32_t k)
+{
+        uint64_t idx = (uint64_t)node * r->layout.magazines_per_node + k;
+        uint32_t *mark;
+        int err;
+
+        if (node >= r->n_nodes)
+                return -EINVAL;
+        mark = &r->header->magazines_hwm[node];
+        err = raise_begin(load_acquire(mark), k, r->layout.magazines_per_node); /* E1.acq: k - 1 is backed */
+        if (err != 0)
+                return err > 0 ? 0 : err;
+        err = reserve_next(r, TABLE_MAGAZINE_WORDS, idx, 1, k > 0);
+        if (err == 0)
+                err = reserve_next(r, TABLE_MAGAZINES, idx, 1, k > 0);
+        if (err == 0 && k % 64 == 0)
+                err = reserve_next(r, TABLE_POOL_HINTS, idx / 64, 1, k > 0);
+        return err < 0 ? err : raise_commit32(mark, k);
+}

@@ -1,0 +1,551 @@
+/*
+ * slot.c - thread slots: who holds one, and how it passes from the dead to the living.
+ *
+ * A slot has two locks, both robust mutexes that are only ever tried.  `life` is held by the slot's thread as long as
+ * it lives; that is the evidence of life.  `reap` is held by whoever attaches to the slot or settles it, so that the
+ * slot cannot change under its eyes.  Under `reap` the holder of `life` is the slot's own thread, or dead: nobody else
+ * takes `life` without `reap`.
+ *
+ * A slot is empty when `state` and its entry in r->bindings are 0.  Somebody may still hold `life` then: a thread that
+ * has detached and not yet ended.  The entry alone is the hint by which empty slots are found.
+ *
+ * Each operation below lists its steps, with the same numbers in the code.  "Inherited" means: the next attacher's
+ * trylock says that the holder died, finds the slot empty, and goes on.  Where a death leaves `reap` marked, whoever
+ * tries it next takes it over; it protects no state of its own, so nothing is to be done for it.
+ *
+ * ATTACH                                     a death after it leaves                        settled by
+ *   .1 try `reap`                            `reap` marked                                  taken over
+ *   .2 try `life`, the slot being empty      `life`, `reap` marked; empty                   inherited
+ *   .3 client, process, thread id            the same                                       inherited
+ *   .4 binding := USED                       not empty, owns nothing                        REAP
+ *   .5 state := 1 (commit)                   a dead thread's slot that owns nothing         REAP
+ *   .6 release `reap`                        `life` marked                                  REAP
+ *   A thread that detached, and attaches again before it ends, holds `life` already: ATTACH.2 is left out.
+ * DETACH (thread exit; the slot owns nothing)
+ *   .1 state := 0                            binding left                                   REAP
+ *   .2 binding := 0                          empty, `life` marked (as every exit does)      inherited
+ * RELEASE (close)
+ *   .1 state := 0, .2 binding := 0           as DETACH                                      as DETACH
+ *   .3 unlock `life`                         empty, `life` free or marked                   inherited
+ * REAP
+ *   .1 try `reap`                            `reap` marked                                  taken over
+ *   .2 look again; try `life`                both marked, nothing changed                   the next REAP
+ *   .3 settle                                the same; half settled, which is idempotent    the next REAP
+ *   .4 state := 0                            binding left, owns nothing                     the next REAP
+ *   .5 binding := 0 (RESERVE stays while     empty, `life` marked                           inherited
+ *      its client lives)
+ *   .6 recover and unlock `life`             empty, `reap` marked                           inherited
+ *   .7 recover and unlock `reap`             empty
+ * RESERVE (open)
+ *   .1 .2 .3 as ATTACH
+ *   .4 binding := RESERVE                    a reserve slot of a client that is gone        REAP
+ *   .5 release `life`, .6 release `reap`     the same                                       REAP
+ * BORROW, after the lock that only this process's threads know
+ *   .1 try `reap`, .2 try `life`             `life` marked, empty but for the binding       REAP
+ *   .3 settle, if `life` was marked          as REAP.3                                      REAP
+ *   .4 thread id; state := 1                 a dead thread's slot                           REAP
+ *   .5 release `reap`                        the same                                       REAP
+ * RETURN
+ *   .1 state := 0                            `life` marked, binding left                    REAP
+ *   .2 release `life`                        a reserve slot, of a living client or not      REAP, once it is gone
+ * UNRESERVE (close)
+ *   .1 try `reap`                            `reap` marked, a reserve slot                  REAP, once it is gone
+ *   .2 binding := 0                          empty, `reap` marked                           taken over
+ *   .3 release `reap`                        empty
+ *
+ * Where the kernel marks nothing (os/robust.c), a lock's word names a thread that does not exist, or the slot's
+ * process does not: then REAP.1, REAP.2 and ATTACH mark the word themselves.  The slot's process is evidence against
+ * the holder of `life` only under `reap`, as above.
+ *
+ * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
+ * whose client lives is never touched unless its borrower died, so a reaper cannot keep a living client from it.
+ *
+ * What this gave up: threads of a pid namespace reap and reuse only slots of the same one, because the word of a lock
+ * names its holder by a number that means nothing elsewhere.
+ */
+#include "region/slot.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+#include "region/liveness.h"
+
+/* ------------------------------------------------------------------ looking */
+
+/* Both stay 0 while `reap` is held, unless the slot's own thread lives; without `reap` it is a hint. */
+static bool
+slot_is_empty(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+{
+        return load_relaxed(&r->bindings[idx]) == 0 && load_relaxed(&slot->state) == 0;
+}
+
+static bool
+slot_is_of(const struct thread_slot *slot, const struct client_id *client)
+{
+        return load_relaxed(&slot->client_idx) == client->idx &&
+               load_relaxed(&slot->client_incarnation) == client->incarnation;
+}
+
+static bool
+slot_is_reserve(const struct region *r, uint32_t idx)
+{
+        return (load_relaxed(&r->bindings[idx]) & BINDING_RESERVE) != 0;
+}
+
+/* Kept for a living client: only a death in use is a reason to touch it. */
+static bool
+slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+{
+        return slot_is_reserve(r, idx) &&
+               client_is_live(r, load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation));
+}
+
+/* A slot belongs to the pid namespace of whoever uses it first, for ever. */
+static bool
+slot_join_ns(struct thread_slot *slot, uint64_t pid_ns)
+{
+        uint64_t found = 0;
+
+        return cas_relaxed(&slot->pid_ns, &found, pid_ns) || found == pid_ns;
+}
+
+bool
+slot_thread_is_dead_hint(const struct region *r, uint32_t idx)
+{
+        const struct thread_slot *slot = region_thread(r, idx);
+
+        return slot != NULL && liveness->lock_view(&slot->life, false) == LOCK_DEAD;
+}
+
+bool
+slot_has_let_go(const struct region *r, uint32_t idx)
+{
+        const struct thread_slot *slot = region_thread(r, idx);
+        enum lock_view view = slot != NULL ? liveness->lock_view(&slot->life, false) : LOCK_FREE;
+
+        return view == LOCK_FREE || view == LOCK_DEAD;
+}
+
+/* ------------------------------------------------------------------ the two locks */
+
+/* The caller holds `reap`, so whoever holds `life` is the slot's thread, or dead. */
+static int
+slot_lock_life(struct thread_slot *slot)
+{
+        int got = liveness->lock_try(&slot->life, false);
+
+        if (got != -EBUSY || !liveness->process_is_gone(load_relaxed(&slot->os_pid)))
+                return got;
+        return liveness->lock_try(&slot->life, true);
+}
+
+/* ATTACH.1 and .2: 0 with both locks held and the slot empty. */
+static int
+slot_lock_empty(struct region *r, uint32_t idx, const struct liveness_self *self)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+
+        if (slot == NULL || !slot_is_empty(r, slot, idx) || !slot_join_ns(slot, self->pid_ns))
+                return -EBUSY;
+        if (liveness->lock_try(&slot->reap, false) < 0)
+                return -EBUSY;
+        if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)
+                return 0;
+        liveness->lock_release(&slot->reap);
+        return -EBUSY;
+}
+
+/* ATTACH.1 for a thread that detached from this slot and has not ended: 0 with both locks held. */
+static int
+slot_lock_own(const struct thread *t, struct region *r, const struct client_id *client)
+{
+        uint32_t idx = t->no - 1;
+        struct thread_slot *slot = t->region == r && t->no != 0 ? region_thread(r, idx) : NULL;
+
+        if (slot == NULL || !slot_is_of(slot, client) || !slot_is_empty(r, slot, idx) ||
+            liveness->lock_view(&slot->life, true) != LOCK_MINE)
+                return -EBUSY;
+        return liveness->lock_try(&slot->reap, false) < 0 ? -EBUSY : 0;
+}
+
+static void
+slot_unlock_both(struct thread_slot *slot)
+{
+        liveness->lock_release(&slot->life);
+        liveness->lock_release(&slot->reap);
+}
+
+/* ------------------------------------------------------------------ finding an empty one */
+
+static int
+slot_find_empty(struct region *r, const struct liveness_self *self, uint32_t *ret_idx)
+{
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t idx = 0; idx < hwm; idx++)
+                if (load_relaxed(&r->bindings[idx]) == 0 && slot_lock_empty(r, idx, self) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        return -EUSERS;
+}
+
+/* What the kernel has marked costs one load to see. */
+static int
+slot_find_marked(struct region *r, const struct liveness_self *self, slot_settle_fn *settle, void *arg,
+                 uint32_t *ret_idx)
+{
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t idx = 0; settle != NULL && idx < hwm; idx++)
+                if (slot_thread_is_dead_hint(r, idx) && slot_reap_one(r, idx, settle, arg) == 1 &&
+                    slot_lock_empty(r, idx, self) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        return -EUSERS;
+}
+
+/* Others may take what this thread raised the mark for; each turn of the loop is a slot that somebody got. */
+static int
+slot_find_new(struct region *r, const struct liveness_self *self, uint32_t *ret_idx)
+{
+        uint32_t n = (uint32_t)r->layout.n[TABLE_THREADS];
+
+        for (uint32_t idx = region_threads_hwm(r); idx < n; idx++) {
+                int err = region_raise_threads(r, idx);
+
+                if (err < 0)
+                        return err == -ENOSPC ? -ENOMEM : err; /* idx < n: it is the file system that is full */
+                if (slot_lock_empty(r, idx, self) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        }
+        return -EUSERS;
+}
+
+static int
+slot_find_failed(const struct region *r, int err)
+{
+        if (err != -EUSERS)
+                return error_set(err, "cannot attach a thread: no memory for another thread slot");
+        return error_set(err,
+                         "cannot attach a thread: all %u thread slots of this heap are taken by living threads; end "
+                         "some, or create the heap with more max_threads",
+                         (uint32_t)r->layout.n[TABLE_THREADS]);
+}
+
+/* An empty slot with both locks held: ATTACH.1 and .2. */
+static int
+slot_find(struct region *r, const struct liveness_self *self, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+{
+        int err;
+
+        if (slot_find_empty(r, self, ret_idx) == 0 || slot_find_marked(r, self, settle, arg, ret_idx) == 0)
+                return 0;
+        err = slot_find_new(r, self, ret_idx);
+        if (err == 0)
+                return 0;
+        if (settle != NULL && slot_reap_all(r, settle, arg) > 0 && slot_find_empty(r, self, ret_idx) == 0)
+                return 0;
+        return slot_find_failed(r, err);
+}
+
+/* The kernel must find this thread's id in the word: it marks no other. */
+static int
+slot_check_locked(struct thread_slot *slot)
+{
+        if (liveness->lock_view(&slot->life, true) == LOCK_MINE)
+                return 0;
+        slot_unlock_both(slot);
+        return error_set(-ENOTSUP, "cannot attach a thread: the C library does not know its thread id, so its death "
+                                   "would go unnoticed (a child of a raw clone(2)?)");
+}
+
+/* ------------------------------------------------------------------ attach, detach, release */
+
+/* ATTACH.3: whom the slot speaks for.  It is empty, so nobody believes it yet. */
+static void
+slot_fill(struct thread_slot *slot, const struct client_id *client, const struct liveness_self *self)
+{
+        store_relaxed(&slot->client_idx, client->idx);
+        store_relaxed(&slot->client_incarnation, client->incarnation);
+        store_relaxed(&slot->os_pid, self->pid);
+        store_relaxed(&slot->os_tid, (uint64_t)self->tid);
+        kill_order();
+}
+
+static void
+slot_bind(struct region *r, uint32_t idx, uint32_t binding)
+{
+        store_relaxed(&r->bindings[idx], binding);
+        kill_order();
+}
+
+/* state first: a slot with a binding is one that a reaper looks at. */
+static void
+slot_empty(struct region *r, struct thread_slot *slot, uint32_t idx, uint32_t binding)
+{
+        kill_order();
+        store_relaxed(&slot->state, UINT64_C(0));
+        kill_order();
+        slot_bind(r, idx, binding);
+}
+
+static void
+thread_fill(struct thread *t, struct region *r, uint32_t idx, const struct client_id *client)
+{
+        t->region = r;
+        t->slot = region_thread(r, idx);
+        t->no = idx + 1;
+        t->client_idx = client->idx;
+        t->client_incarnation = client->incarnation;
+}
+
+int
+slot_attach(struct thread *t, struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg)
+{
+        struct liveness_self self;
+        struct thread_slot *slot;
+        uint32_t idx = t->no - 1;
+        int err = liveness->identify(&self);
+
+        if (err < 0)
+                return err;
+        if (slot_lock_own(t, r, client) < 0 && (err = slot_find(r, &self, settle, arg, &idx)) < 0)
+                return err;
+        slot = region_thread(r, idx);
+        err = slot_check_locked(slot);
+        if (err < 0)
+                return err;
+        slot_fill(slot, client, &self);  /* ATTACH.3 */
+        slot_bind(r, idx, BINDING_USED); /* ATTACH.4 */
+        owner_add(&slot->n_attached, UINT64_C(1));
+        store_relaxed(&slot->state, UINT64_C(1)); /* ATTACH.5 */
+        kill_order();
+        liveness->lock_release(&slot->reap); /* ATTACH.6 */
+        thread_fill(t, r, idx, client);
+        return 0;
+}
+
+void
+slot_detach(struct thread *t)
+{
+        slot_empty(t->region, t->slot, t->no - 1, 0); /* DETACH.1, .2 */
+        t->slot = NULL;
+}
+
+void
+slot_release(struct thread *t)
+{
+        struct thread_slot *slot = t->no != 0 ? region_thread(t->region, t->no - 1) : NULL;
+
+        if (slot != NULL && liveness->lock_view(&slot->life, true) == LOCK_MINE) {
+                if (t->slot != NULL)
+                        slot_empty(t->region, slot, t->no - 1, 0); /* RELEASE.1, .2 */
+                liveness->lock_release(&slot->life);               /* RELEASE.3 */
+        }
+        t->slot = NULL;
+        t->no = 0;
+}
+
+/* ------------------------------------------------------------------ reap */
+
+/* Without a lock: whether it is worth trying one.  Nobody else's slot may be disturbed for nothing: while `reap` is
+ * held, its own thread cannot attach again. */
+static bool
+slot_is_dead_hint(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+{
+        enum lock_view view;
+
+        if (load_relaxed(&slot->pid_ns) != liveness->pid_ns() || slot_is_empty(r, slot, idx))
+                return false;
+        view = liveness->lock_view(&slot->life, true);
+        if (view == LOCK_FREE)
+                return !slot_is_kept(r, slot, idx);
+        return view == LOCK_DEAD || liveness->process_is_gone(load_relaxed(&slot->os_pid));
+}
+
+/* REAP.2: 0 with `life` held and something to settle.  A free `life` in a slot that is not empty is a reserve slot
+ * between two uses: the client's as long as that lives. */
+static int
+slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx)
+{
+        int got;
+
+        if (slot_is_empty(r, slot, idx))
+                return -EBUSY;
+        got = slot_lock_life(slot);
+        if (got == 0 && slot_is_kept(r, slot, idx) && load_relaxed(&slot->state) == 0) {
+                liveness->lock_release(&slot->life);
+                return -EBUSY;
+        }
+        return got < 0 ? -EBUSY : 0;
+}
+
+int
+slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+        struct liveness_self self;
+
+        if (slot == NULL || !slot_is_dead_hint(r, slot, idx) || liveness->identify(&self) < 0)
+                return 0;
+        if (liveness->lock_try(&slot->reap, false) < 0) /* REAP.1 */
+                return 0;
+        if (slot_lock_dead(r, slot, idx) < 0) { /* REAP.2 */
+                liveness->lock_release(&slot->reap);
+                return 0;
+        }
+        settle(r, idx + 1, arg);                                                    /* REAP.3 */
+        slot_empty(r, slot, idx, slot_is_kept(r, slot, idx) ? BINDING_RESERVE : 0); /* REAP.4, .5 */
+        slot_unlock_both(slot);                                                     /* REAP.6, .7 */
+        return 1;
+}
+
+uint32_t
+slot_reap_all(struct region *r, slot_settle_fn *settle, void *arg)
+{
+        uint32_t hwm = region_threads_hwm(r);
+        uint32_t n = 0;
+
+        for (uint32_t idx = 0; idx < hwm; idx++)
+                n += slot_reap_one(r, idx, settle, arg) == 1;
+        return n;
+}
+
+/* ------------------------------------------------------------------ the reserve slot */
+
+/* Robust, so that a thread that ends with the slot in use leaves it to its siblings. */
+static void
+reserve_init_lock(struct reserve *reserve)
+{
+        pthread_mutexattr_t attr;
+
+        pthread_mutexattr_init(&attr);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        pthread_mutex_init(&reserve->lock, &attr);
+        pthread_mutexattr_destroy(&attr);
+}
+
+/* Nothing is protected by it but the right to wait here: what the dead one left is in the slot. */
+static void
+reserve_enter(struct reserve *reserve)
+{
+        if (pthread_mutex_lock(&reserve->lock) == EOWNERDEAD)
+                pthread_mutex_consistent(&reserve->lock);
+}
+
+int
+slot_reserve(struct reserve *ret_reserve, struct region *r, const struct client_id *client, slot_settle_fn *settle,
+             void *arg)
+{
+        struct client_slot *client_slot = region_client(r, client->idx);
+        struct liveness_self self;
+        struct thread_slot *slot;
+        uint32_t idx;
+        int err = liveness->identify(&self);
+
+        if (err < 0 || (err = slot_find(r, &self, settle, arg, &idx)) < 0) /* RESERVE.1, .2 */
+                return err;
+        slot = region_thread(r, idx);
+        err = slot_check_locked(slot);
+        if (err < 0)
+                return err;
+        slot_fill(slot, client, &self);     /* RESERVE.3 */
+        slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
+        if (client_slot != NULL)
+                store_relaxed(&client_slot->reserve_thread, idx + 1);
+        slot_unlock_both(slot); /* RESERVE.5, .6 */
+        ret_reserve->idx = idx;
+        reserve_init_lock(ret_reserve);
+        return 0;
+}
+
+void
+slot_unreserve(struct reserve *reserve, struct region *r)
+{
+        struct thread_slot *slot = region_thread(r, reserve->idx);
+
+        reserve_enter(reserve);
+        /* A reserve slot that is busy, or whose borrower died, is left to the reapers: its client will be gone. */
+        if (slot != NULL && liveness->lock_try(&slot->reap, false) >= 0) { /* UNRESERVE.1 */
+                if (slot_is_reserve(r, reserve->idx) && load_relaxed(&slot->state) == 0)
+                        slot_bind(r, reserve->idx, 0); /* UNRESERVE.2 */
+                liveness->lock_release(&slot->reap);   /* UNRESERVE.3 */
+        }
+        pthread_mutex_unlock(&reserve->lock);
+        pthread_mutex_destroy(&reserve->lock);
+}
+
+/* BORROW.1 to .3: 0 with both locks held and the slot settled. */
+static int
+reserve_lock(struct region *r, uint32_t idx, const struct client_id *client, slot_settle_fn *settle, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+        int err = -EBUSY;
+        int got;
+
+        if (slot == NULL || liveness->lock_try(&slot->reap, false) < 0) /* BORROW.1 */
+                return error_set(-EBUSY, "cannot use the reserve slot: another process is settling it");
+        if (!slot_is_reserve(r, idx) || !slot_is_of(slot, client)) {
+                err = error_set(-EUSERS, "cannot use the reserve slot: it is not this process's any more");
+                goto err_reap;
+        }
+        got = slot_lock_life(slot); /* BORROW.2 */
+        if (got < 0) {
+                err = error_set(-EBUSY, "cannot use the reserve slot: it is in use");
+                goto err_reap;
+        }
+        if (got == 1 || load_relaxed(&slot->state) != 0) {
+                settle(r, idx + 1, arg); /* BORROW.3 */
+                slot_empty(r, slot, idx, BINDING_RESERVE);
+        }
+        return 0;
+err_reap:
+        liveness->lock_release(&slot->reap);
+        return err;
+}
+
+int
+slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const struct client_id *client,
+            slot_settle_fn *settle, void *arg)
+{
+        struct liveness_self self;
+        struct thread_slot *slot;
+        int err = liveness->identify(&self);
+
+        if (err < 0)
+                return err;
+        reserve_enter(reserve);
+        err = reserve_lock(r, reserve->idx, client, settle, arg);
+        if (err == 0)
+                err = slot_check_locked(region_thread(r, reserve->idx));
+        if (err < 0) {
+                pthread_mutex_unlock(&reserve->lock);
+                return err;
+        }
+        slot = region_thread(r, reserve->idx);
+        store_relaxed(&slot->os_tid, (uint64_t)self.tid);
+        owner_add(&slot->n_attached, UINT64_C(1));
+        store_relaxed(&slot->state, UINT64_C(1)); /* BORROW.4 */
+        kill_order();
+        liveness->lock_release(&slot->reap); /* BORROW.5 */
+        thread_fill(t, r, reserve->idx, client);
+        return 0;
+}
+
+void
+slot_return(struct reserve *reserve, struct thread *t)
+{
+        struct thread_slot *slot = t->slot;
+
+        kill_order();
+        store_relaxed(&slot->state, UINT64_C(0)); /* RETURN.1 */
+        kill_order();
+        t->slot = NULL;
+        t->no = 0;
+        liveness->lock_release(&slot->life); /* RETURN.2 */
+        pthread_mutex_unlock(&reserve->lock);
+}

@@ -1,0 +1,345 @@
+/*
+ * attach.c - a thread's tcaches: made at its first call, given up at its end, wiped by fork.
+ *
+ * A thread attaches lazily and once per heap.  Its tcache lies in a mapping of its own with MADV_WIPEONFORK, so that
+ * the child of a fork, however it was made, finds zeroes: the dummy, which sends it to the slow path, where it becomes
+ * a client of its own.  At thread exit the magazines go home and the slot is emptied; `life` stays locked until the
+ * kernel marks it (region/slot.c).  The mapping outlives the first destructor round, so that a later destructor that
+ * allocates gets its old slot back, and goes in the next.
+ *
+ * What it gave up: a thread that exits in its last destructor round while attached is left to be reaped as dead.
+ */
+#include "tcache/tcache.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "heap/arena.h"
+#include "heap/placement.h"
+#include "heap/reap.h"
+#include "region/binding.h"
+
+const struct tcache tcache_dummy;
+
+__thread struct tcache *tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+__thread struct tcache *tcache_list;
+
+static struct process_heap *default_heap; /* process-private; written by tcache_set_default */
+static uint32_t generation;               /* bumped in each child of fork() */
+
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool has_key;
+
+/* ------------------------------------------------------------------ thread exit */
+
+static void
+unmap(struct tcache *t)
+{
+        munmap(t, t->mapped_bytes);
+}
+
+/* First round: give everything back.  Next round: forget, unless a destructor in between attached again. */
+static void
+on_thread_exit(void *arg)
+{
+        struct tcache **at = &tcache_list;
+        bool again = false;
+
+        (void)arg;
+        while (*at && (*at)->mapped_bytes != 0) { /* 0: wiped by a fork */
+                struct tcache *t = *at;
+
+                if (t->is_attached) {
+                        tcache_detach(t, t->heap->is_closed);
+                        again = true;
+                        at = &t->next;
+                } else {
+                        *at = t->next;
+                        unmap(t);
+                }
+        }
+        if (again)
+                pthread_setspecific(key, &key);
+}
+
+static void
+make_key(void)
+{
+        has_key = pthread_key_create(&key, on_thread_exit) == 0;
+}
+
+/* ------------------------------------------------------------------ fork */
+
+/* Says "same process" until a fork, however made, wipes it. */
+static uint32_t *same_process;
+static pthread_once_t same_process_once = PTHREAD_ONCE_INIT;
+
+static void
+make_same_process(void)
+{
+        uint32_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (page == MAP_FAILED)
+                return;
+        if (madvise(page, 4096, MADV_WIPEONFORK) < 0) {
+                munmap(page, 4096);
+                return;
+        }
+        store_relaxed(page, 1u);
+        same_process = page;
+}
+
+/* False: nothing can tell us of forks, so nobody may attach. */
+static bool
+notice_fork(void)
+{
+        pthread_once(&same_process_once, make_same_process);
+        if (!same_process)
+                return false;
+        if (load_relaxed(same_process) == 0) { /* a fork that ran no handler: one thread, ours */
+                tcache_after_fork();
+                store_relaxed(same_process, 1u);
+        }
+        return true;
+}
+
+/* ------------------------------------------------------------------ attach */
+
+static size_t
+tcache_bytes(const struct region *r)
+{
+        return bits_align_up(sizeof(struct tcache) + sizeof(int64_t) * r->layout.n_tags, 4096);
+}
+
+static struct tcache *
+tcache_map(const struct region *r)
+{
+        size_t bytes = tcache_bytes(r);
+        struct tcache *t = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (t == MAP_FAILED)
+                return NULL;
+        if (madvise(t, bytes, MADV_WIPEONFORK) < 0) { /* a child would go on with our slot: never without it */
+                munmap(t, bytes);
+                return NULL;
+        }
+        t->mapped_bytes = bytes;
+        return t;
+}
+
+/* This process's place in the heap; anew in the child of a fork. */
+static int
+ensure_client(struct process_heap *heap)
+{
+        int err = 0;
+
+        if (load_acquire(&heap->generation) == generation)
+                return 0;
+        pthread_mutex_lock(&heap->lock); /* threads of this process only */
+        if (heap->generation != generation) {
+                err = client_register(&heap->region, &heap->client);
+                if (err == 0) {
+                        err = slot_reserve(&heap->reserve, &heap->region, &heap->client, reap_settle, NULL);
+                        if (err < 0)
+                                client_unregister(&heap->region, &heap->client);
+                }
+                if (err == 0)
+                        store_release(&heap->generation, generation);
+        }
+        pthread_mutex_unlock(&heap->lock);
+        return err;
+}
+
+static void
+publish_all(struct tcache *t)
+{
+        struct region *r = t->thread.region;
+
+        if (!t->heap->is_junked && !t->heap->is_zeroed)
+                memcpy(t->by_size, size_class_by_size, sizeof size_class_by_size);
+        for (uint32_t tag = 1; tag < r->layout.n_tags; tag++)
+                tcache_publish(t, tag);
+        t->chunks = r->chunks;
+        t->limit = t->heap->is_checked || t->heap->is_junked ? 0 : region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
+}
+
+/* Slot, arena, hit paths.  *t is zeroed, or what detach left. */
+static int
+attach(struct tcache *t, struct process_heap *heap)
+{
+        int err = ensure_client(heap);
+
+        if (err == 0)
+                err = slot_attach(&t->thread, &heap->region, &heap->client, reap_settle, NULL);
+        if (err < 0)
+                return err;
+        t->thread.seed = t->thread.no * 7;
+        err = binding_choose(&t->thread, placement_node_here(&heap->region));
+        if (err == 0)
+                err = arena_init(&heap->region, t->thread.arena);
+        if (err < 0) {
+                slot_detach(&t->thread);
+                return err;
+        }
+        t->heap = heap;
+        t->is_attached = true;
+        publish_all(t);
+        return 0;
+}
+
+struct tcache *
+tcache_find(const struct process_heap *heap)
+{
+        for (struct tcache **at = &tcache_list; *at; at = &(*at)->next) {
+                struct tcache *t = *at;
+
+                if (t->mapped_bytes == 0) { /* wiped by a fork: the list ends here, the mappings are lost to us */
+                        tcache_list = NULL;
+                        tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+                        return NULL;
+                }
+                if (t->heap != heap)
+                        continue;
+                *at = t->next; /* move to the front */
+                t->next = tcache_list;
+                tcache_list = t;
+                return t->is_attached ? t : NULL;
+        }
+        return NULL;
+}
+
+struct tcache *
+tcache_get(struct process_heap *heap, int *ret_err)
+{
+        struct tcache *t = tcache_find(heap);
+        bool is_new;
+
+        *ret_err = 0;
+        if (t && !heap->is_closed)
+                return t;
+        if (heap->is_closed) {
+                tcache_forget(heap);
+                *ret_err = error_set(-EBADF, "the heap has been closed by this process");
+                return NULL;
+        }
+        pthread_once(&key_once, make_key);
+        is_new = !tcache_list || tcache_list->heap != heap; /* tcache_find() moved a detached one to the front */
+        t = is_new ? tcache_map(&heap->region) : tcache_list;
+        if (!t || !has_key || !notice_fork()) {
+                if (t && is_new)
+                        unmap(t);
+                *ret_err = error_set(-ENOMEM, "attach: no memory for the thread's cache");
+                return NULL;
+        }
+        *ret_err = attach(t, heap);
+        if (*ret_err < 0) {
+                if (is_new)
+                        unmap(t);
+                return NULL;
+        }
+        if (is_new) {
+                t->next = tcache_list;
+                tcache_list = t;
+        }
+        pthread_setspecific(key, &key);
+        if (heap == default_heap)
+                tcache_default = t;
+        return t;
+}
+
+/* ------------------------------------------------------------------ letting go */
+
+void
+tcache_detach(struct tcache *t, bool unlock)
+{
+        if (tcache_default == t)
+                tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+        tcache_flush(t);
+        t->limit = 0;
+        memset(t->by_size, 0, sizeof t->by_size);
+        t->is_attached = false;
+        if (unlock)
+                slot_release(&t->thread);
+        else
+                slot_detach(&t->thread);
+}
+
+void
+tcache_forget(struct process_heap *heap)
+{
+        for (struct tcache **at = &tcache_list; *at; at = &(*at)->next) {
+                struct tcache *t = *at;
+
+                if (t->heap != heap)
+                        continue;
+                if (t->is_attached)
+                        tcache_detach(t, true);
+                else if (t->thread.slot)
+                        slot_release(&t->thread);
+                *at = t->next;
+                unmap(t);
+                return;
+        }
+}
+
+int
+thread_borrow(struct process_heap *heap, struct thread *ret_thread)
+{
+        int err = notice_fork() ? ensure_client(heap) : -ENOMEM;
+
+        memset(ret_thread, 0, sizeof *ret_thread);
+        if (err == 0)
+                err = slot_borrow(&heap->reserve, ret_thread, &heap->region, &heap->client, reap_settle, NULL);
+        if (err == 0) {
+                err = binding_choose(ret_thread, placement_node_here(&heap->region));
+                if (err == 0)
+                        err = arena_init(&heap->region, ret_thread->arena);
+                if (err < 0)
+                        slot_return(&heap->reserve, ret_thread);
+        }
+        return err;
+}
+
+void
+thread_return(struct process_heap *heap, struct thread *t)
+{
+        slot_return(&heap->reserve, t);
+}
+
+/* ------------------------------------------------------------------ the default heap, fork */
+
+void
+tcache_set_default(struct process_heap *heap)
+{
+        struct tcache *t;
+
+        store_release(&default_heap, heap);
+        t = heap ? tcache_find(heap) : NULL;
+        tcache_default = t ? t : (struct tcache *)(uintptr_t)&tcache_dummy;
+}
+
+struct process_heap *
+tcache_default_heap(void)
+{
+        return load_acquire(&default_heap);
+}
+
+uint32_t
+tcache_generation(void)
+{
+        return generation;
+}
+
+void
+tcache_after_fork(void)
+{
+        generation++;
+        if (same_process)
+                store_relaxed(same_process, 1u);
+        tcache_list = NULL; /* the wiped mappings of the parent's threads stay mapped: a page each */
+        tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+}

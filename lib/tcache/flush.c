@@ -1,0 +1,204 @@
+/*
+ * flush.c - the slow path of free: room in a magazine for one more block, and everything home at the end.
+ *
+ * A full magazine makes way for an empty one: the spare, or one from the pool, while the older of the two goes to the
+ * depot of its home arena, or into its slabs where the depot is crowded.  Large runs have no spare and no depot: what
+ * they cache per thread is bounded.
+ */
+#include <errno.h>
+#include <sched.h>
+
+#include "heap/alloc.h"
+#include "heap/drain.h"
+#include "heap/magazine.h"
+#include "region/intent.h"
+#include "region/owner.h"
+#include "tcache/tcache.h"
+
+#define RUN_BYTES_CACHED_MAX (UINT64_C(1) << 20) /* of runs, in the magazines of one thread */
+
+enum { FREE_TRIES_MAX = 1 << 16 };
+
+static bool
+is_full(struct region *r, uint32_t idx)
+{
+        return load_relaxed(&r->magazines[idx].n) >= load_relaxed(&r->magazines[idx].cap);
+}
+
+/* ------------------------------------------------------------------ large */
+
+/* Empties the magazines of large classes and gives them up. */
+static void
+give_up_large(struct tcache *t)
+{
+        struct thread *th = &t->thread;
+
+        for (uint32_t tag = 1; tag < th->region->layout.n_tags; tag++) {
+                uint32_t idx;
+
+                if (!size_class_is_large(tag_class(tag)))
+                        continue;
+                idx = magazine_in(th, magazine_current(th, tag));
+                if (idx == MAGAZINE_IDX_NONE)
+                        continue;
+                drain_magazine(th, idx, 0);
+                magazine_pick_up(th, magazine_current(th, tag), idx);
+                magazine_put(th, idx, magazine_home(th, tag), true);
+                tcache_publish(t, tag);
+        }
+        t->run_bytes_max = 0;
+}
+
+/* A magazine for a large class, within the bound on what the thread may cache. */
+static uint32_t
+ensure_large(struct tcache *t, uint32_t tag)
+{
+        struct thread *th = &t->thread;
+        uint64_t bytes = size_class_bytes(tag_class(tag));
+        uint64_t cap = RUN_BYTES_CACHED_MAX / 4 / bytes;
+        uint32_t idx = magazine_in(th, magazine_current(th, tag));
+
+        if (idx != MAGAZINE_IDX_NONE || size_class_magazine_cap(tag_class(tag)) == 0)
+                return idx;
+        cap = cap < 1 ? 1 : cap > 8 ? 8 : cap;
+        if (t->run_bytes_max + cap * bytes > RUN_BYTES_CACHED_MAX)
+                give_up_large(t);
+        if (magazine_take_empty(th, tag, &idx) < 0)
+                return MAGAZINE_IDX_NONE;
+        store_relaxed(&th->region->magazines[idx].cap, cap);
+        t->run_bytes_max += cap * bytes;
+        magazine_place(th, magazine_current(th, tag), idx);
+        tcache_publish(t, tag);
+        return idx;
+}
+
+/* ------------------------------------------------------------------ small */
+
+/* The full spare makes room: to its depot, else into its slabs.  What is in the spare place afterwards. */
+static uint32_t
+unload_spare(struct tcache *t, uint32_t tag, uint32_t spare)
+{
+        struct thread *th = &t->thread;
+        uint32_t home = magazine_home(th, tag), empty;
+
+        magazine_pick_up(th, magazine_spare(th, tag), spare);
+        if (tag_node(tag) != th->node)
+                owner_add(&th->slot->n_remote_free, load_relaxed(&th->region->magazines[spare].n));
+        if (!magazine_put(th, spare, home, false)) {
+                if (drain_magazine(th, spare, 0)) {
+                        magazine_place(th, magazine_spare(th, tag), spare);
+                        return spare;
+                }
+                magazine_put(th, spare, home, true); /* held slabs: the clock hand will drain it */
+        }
+        if (magazine_take_empty(th, tag, &empty) < 0)
+                return MAGAZINE_IDX_NONE;
+        magazine_place(th, magazine_spare(th, tag), empty);
+        return empty;
+}
+
+/* Room in the current magazine of a small tag.  MAGAZINE_IDX_NONE: none to be had. */
+static uint32_t
+ensure_room(struct tcache *t, uint32_t tag)
+{
+        struct thread *th = &t->thread;
+        struct region *r = th->region;
+        uint32_t current = magazine_in(th, magazine_current(th, tag)), spare;
+
+        if (current == MAGAZINE_IDX_NONE) {
+                if (magazine_take_empty(th, tag, &current) < 0)
+                        return MAGAZINE_IDX_NONE;
+                magazine_place(th, magazine_current(th, tag), current);
+                tcache_publish(t, tag);
+                return current;
+        }
+        if (!is_full(r, current))
+                return current;
+        spare = magazine_in(th, magazine_spare(th, tag));
+        if (spare == MAGAZINE_IDX_NONE) {
+                if (magazine_take_empty(th, tag, &spare) < 0)
+                        spare = MAGAZINE_IDX_NONE;
+                else
+                        magazine_place(th, magazine_spare(th, tag), spare);
+        } else if (is_full(r, spare)) {
+                spare = unload_spare(t, tag, spare);
+        }
+        if (spare == MAGAZINE_IDX_NONE) {
+                drain_magazine(th, current, load_relaxed(&r->magazines[current].cap) / 2);
+                return is_full(r, current) ? MAGAZINE_IDX_NONE : current;
+        }
+        store_relaxed(&th->slot->hand, current + 1); /* between the next two stores only the hand names it */
+        kill_order();
+        store_relaxed(magazine_current(th, tag), spare + 1);
+        kill_order();
+        magazine_place(th, magazine_spare(th, tag), current);
+        tcache_publish(t, tag);
+        return spare;
+}
+
+/* ------------------------------------------------------------------ free */
+
+/* Past the magazines.  Where somebody holds the slab of a small block, others' turns come first: bounded. */
+static void
+free_direct(struct thread *th, uint64_t block_off)
+{
+        for (int tries = 0; free_block(th, block_off, 0) == -EBUSY && tries < FREE_TRIES_MAX; tries++)
+                sched_yield();
+}
+
+void
+tcache_free_slow(struct tcache *t, uint64_t block_off)
+{
+        struct thread *th = &t->thread;
+        struct region *r = th->region;
+        uint32_t tag = TAG_NONE, idx = MAGAZINE_IDX_NONE;
+        struct magazine *m;
+
+        tcache_tick(t);
+        if (block_off >> GEO_GRANULE_SHIFT < region_granules_hwm(r))
+                tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
+        if (tag != TAG_NONE && tag < r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N)
+                idx = size_class_is_small(tag_class(tag)) ? ensure_room(t, tag) : ensure_large(t, tag);
+        if (idx == MAGAZINE_IDX_NONE) {
+                free_direct(th, block_off);
+                return;
+        }
+        if (is_full(r, idx)) /* large: make room for the newcomer, which is the warmest */
+                drain_magazine(th, idx, load_relaxed(&r->magazines[idx].cap) - 1);
+        m = &r->magazines[idx];
+        if (is_full(r, idx)) {
+                free_direct(th, block_off);
+                return;
+        }
+        store_relaxed(&m->slot[m->n], block_off);
+        kill_order();
+        store_relaxed(&m->n, m->n + 1);
+        if (t->limit != 0)
+                t->limit = region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
+}
+
+void
+tcache_flush(struct tcache *t)
+{
+        struct thread *th = &t->thread;
+
+        give_up_large(t);
+        for (uint32_t tag = 1; tag < th->region->layout.n_tags; tag++) {
+                uint32_t *places[2] = {magazine_current(th, tag), magazine_spare(th, tag)};
+
+                for (int i = 0; i < 2; i++) {
+                        uint32_t idx = magazine_in(th, places[i]);
+
+                        if (idx == MAGAZINE_IDX_NONE)
+                                continue;
+                        magazine_pick_up(th, places[i], idx);
+                        if (!magazine_put(th, idx, magazine_home(th, tag), false)) {
+                                drain_magazine(th, idx, 0);
+                                magazine_put(th, idx, magazine_home(th, tag), true);
+                        }
+                }
+                t->free_at[tag] = 0;
+                if (tag_node(tag) == th->node)
+                        t->malloc_at[tag_class(tag) + 1] = 0;
+        }
+}

@@ -1,0 +1,162 @@
+/*
+ * refill.c - the slow path of malloc: another magazine for the class, in the order of DESIGN's section 6.
+ *
+ * The spare first; then what alloc_magazine() finds: a full one from the depot, or a slab to fill the empty one from.
+ * A place is changed only after the slot's hand, or another place, names what is in it (heap/magazine.c), and the
+ * distances that the hit paths read are private: they follow the places, and a death does not care.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "heap/alloc.h"
+#include "heap/decay.h"
+#include "heap/drain.h"
+#include "heap/magazine.h"
+#include "heap/reap.h"
+#include "region/intent.h"
+#include "tcache/tcache.h"
+
+enum { TICK_EVERY = 64 };
+
+void
+tcache_publish(struct tcache *t, uint32_t tag)
+{
+        struct region *r = t->thread.region;
+        uint32_t idx = magazine_in(&t->thread, magazine_current(&t->thread, tag));
+        int64_t distance = 0;
+
+        if (idx != MAGAZINE_IDX_NONE)
+                distance = (intptr_t)&r->magazines[idx] - (intptr_t)t;
+        t->free_at[tag] = distance;
+        if (tag_node(tag) == t->thread.node)
+                t->malloc_at[tag_class(tag) + 1] = distance;
+}
+
+void
+tcache_tick(struct tcache *t)
+{
+        struct region *r = t->thread.region;
+        uint32_t hwm;
+
+        if (++t->n_slow % TICK_EVERY != 0)
+                return;
+        if (t->limit != 0)
+                t->limit = region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
+        decay_tick(&t->thread);
+        drain_clock_hand(&t->thread);
+        hwm = region_threads_hwm(r);
+        if (hwm > 0 && slot_thread_is_dead_hint(r, t->n_slow / TICK_EVERY % hwm))
+                owner_add(&t->thread.slot->n_reaped,
+                          (uint64_t)slot_reap_one(r, t->n_slow / TICK_EVERY % hwm, reap_settle, &t->thread));
+}
+
+/* Exchanges what is in the two places of a tag. */
+static void
+swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare)
+{
+        struct thread *th = &t->thread;
+
+        store_relaxed(&th->slot->hand, current + 1); /* between the next two stores only the hand names it */
+        kill_order();
+        store_relaxed(magazine_current(th, tag), spare + 1);
+        kill_order();
+        magazine_place(th, magazine_spare(th, tag), current);
+        tcache_publish(t, tag);
+}
+
+/* Puts a magazine from the hand into the current place; the empty one that was there becomes the spare or goes. */
+static void
+replace_empty(struct tcache *t, uint32_t tag, uint32_t current, uint32_t idx)
+{
+        struct thread *th = &t->thread;
+
+        if (current != MAGAZINE_IDX_NONE && magazine_in(th, magazine_spare(th, tag)) == MAGAZINE_IDX_NONE) {
+                store_relaxed(magazine_spare(th, tag), current + 1);
+                kill_order();
+        } else if (current != MAGAZINE_IDX_NONE) {
+                magazine_put(th, current, magazine_home(th, tag), true);
+        }
+        magazine_place(th, magazine_current(th, tag), idx);
+        tcache_publish(t, tag);
+}
+
+static void *
+pop_current(struct tcache *t, uint32_t class_idx)
+{
+        return tcache_pop(t, class_idx + 1);
+}
+
+/* An empty magazine in the current place, if one can be had. */
+static uint32_t
+ensure_current(struct tcache *t, uint32_t tag)
+{
+        struct thread *th = &t->thread;
+        uint32_t idx = magazine_in(th, magazine_current(th, tag));
+
+        if (idx != MAGAZINE_IDX_NONE)
+                return idx;
+        if (magazine_take_empty(th, tag, &idx) < 0)
+                return MAGAZINE_IDX_NONE;
+        magazine_place(th, magazine_current(th, tag), idx);
+        tcache_publish(t, tag);
+        return idx;
+}
+
+static void *
+malloc_small(struct tcache *t, uint32_t class_idx)
+{
+        struct thread *th = &t->thread;
+        struct region *r = th->region;
+        uint32_t tag = tag_make(th->node, class_idx);
+        uint32_t current = ensure_current(t, tag), spare = magazine_in(th, magazine_spare(th, tag)), idx;
+        struct request rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = th->arena};
+        uint64_t block_off;
+
+        if (current != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[current].n) > 0)
+                return pop_current(t, class_idx); /* a caller that does not use the hit path */
+        if (spare != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[spare].n) > 0) {
+                if (current != MAGAZINE_IDX_NONE)
+                        swap_places(t, tag, current, spare);
+                else {
+                        magazine_pick_up(th, magazine_spare(th, tag), spare);
+                        magazine_place(th, magazine_current(th, tag), spare);
+                        tcache_publish(t, tag);
+                }
+                return pop_current(t, class_idx);
+        }
+        if (alloc_magazine(th, &rq, current, &idx, &block_off) < 0)
+                return NULL;
+        if (idx == MAGAZINE_IDX_NONE)
+                return region_block(r, block_off);
+        if (idx != current)
+                replace_empty(t, tag, current, idx);
+        return pop_current(t, class_idx);
+}
+
+static void *
+malloc_large(struct tcache *t, const struct request *rq)
+{
+        struct thread *th = &t->thread;
+        uint32_t idx = MAGAZINE_IDX_NONE;
+        uint64_t block_off;
+
+        if (size_class_is_large(rq->class_idx))
+                idx = magazine_in(th, magazine_current(th, tag_make(th->node, rq->class_idx)));
+        if (idx != MAGAZINE_IDX_NONE && load_relaxed(&th->region->magazines[idx].n) > 0)
+                return pop_current(t, rq->class_idx); /* a caller that does not use the hit path */
+        return alloc_block(th, rq, &block_off) < 0 ? NULL : region_block(th->region, block_off);
+}
+
+void *
+tcache_malloc_slow(struct tcache *t, size_t size)
+{
+        struct request rq = {.size = size == 0 ? 1 : size, .align = 1, .arena = t->thread.arena};
+        void *p = NULL;
+
+        tcache_tick(t);
+        if (request_classify(&rq))
+                p = size_class_is_small(rq.class_idx) ? malloc_small(t, rq.class_idx) : malloc_large(t, &rq);
+        if (!p)
+                errno = ENOMEM;
+        return p;
+}

@@ -1,0 +1,157 @@
+/*
+ * tcache.h - the thread's side: what the hit paths read, and the thread's place in a heap.
+ *
+ * A tcache lies in a private anonymous mapping.  Its first two words are a magazine with n = cap = 0, both empty and
+ * full, and magazines are found by their distance from the tcache itself.  So an all-zero tcache *is* the dummy that
+ * sends every call to its slow path: distance 0 is its own header, the table of sizes says "slow", the limit is 0.
+ * Threads that are not attached point at a zero page, and a tcache that fork() wiped becomes one; the hit paths test
+ * for nothing.
+ */
+#ifndef TCACHE_TCACHE_H
+#define TCACHE_TCACHE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/size_class.h"
+#include "base/verify.h"
+#include "region/options.h"
+#include "region/region.h"
+#include "region/slot.h"
+#include "region/thread.h"
+
+/* One open heap of this process.  Private memory; `struct shheap` of the API begins with it. */
+struct process_heap {
+        struct region region;
+        struct client_id client;
+        struct reserve reserve;
+        bool is_closed;       /* set by close: threads let go at their next slow call or at their end */
+        bool is_checked;      /* option check: no free is a hit */
+        bool is_junked;       /* option junk */
+        bool is_zeroed;       /* option zero */
+        uint32_t generation;  /* of fork(): client and reserve are this process's only if it is the current one */
+        pthread_mutex_t lock; /* among this process's threads: client registration after fork */
+};
+
+struct tcache {
+        /* read by the hit paths; all zero in the dummy */
+        uint64_t dummy_n;   /* always 0 */
+        uint64_t dummy_cap; /* always 0 */
+        char *chunks;       /* address of the first chunk */
+        uint64_t limit;     /* bytes of chunks whose tags may be read: the mark when this thread last looked */
+        uint8_t by_size[SIZE_CLASS_BY_SIZE_MAX + 8]; /* class + 1 by size, 0 = slow */
+        int64_t malloc_at[TAG_CLASSES + 1];          /* by class + 1: distance of the magazine to take from; 0 = slow */
+
+        /* slow paths only */
+        struct process_heap *heap;
+        struct tcache *next;      /* the thread's tcaches of other heaps */
+        struct thread thread;
+        bool is_attached;
+        uint32_t n_destructor_rounds;
+        uint32_t n_slow;          /* calls of slow paths, for what is done now and then */
+        uint64_t run_bytes_max;   /* sum of what the magazines of large classes may hold */
+        uint64_t mapped_bytes;
+
+        int64_t free_at[]; /* by tag: distance of the magazine to put into; 0 = slow */
+};
+
+extern const struct tcache tcache_dummy;
+
+/* The default heap's tcache of this thread, or the dummy.  All that shmalloc and shfree read of thread-local state. */
+extern __thread struct tcache *tcache_default __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* This thread's tcaches, the one used last first; NULL-terminated. */
+extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* ------------------------------------------------------------------ attach.c */
+
+/* The calling thread's tcache of a heap, attached; NULL if it has no slot (then use thread_borrow) or the heap cannot
+ * be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a message. */
+struct tcache *tcache_get(struct process_heap *heap, int *ret_err);
+
+/* The same, without attaching: NULL if the thread is not attached. */
+struct tcache *tcache_find(const struct process_heap *heap);
+
+/* Makes this heap the one that tcache_default stands for, in this thread now and in others at their next slow call. */
+void tcache_set_default(struct process_heap *heap);
+struct process_heap *tcache_default_heap(void);
+
+/* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach(). */
+void tcache_detach(struct tcache *t, bool unlock);
+
+/* Lets go of the heap in the calling thread and forgets its tcache (close). */
+void tcache_forget(struct process_heap *heap);
+
+/* A slot for one call when the thread can have none of its own.  0, or -errno with a message. */
+int thread_borrow(struct process_heap *heap, struct thread *ret_thread);
+void thread_return(struct process_heap *heap, struct thread *t);
+
+/* In the child of fork(): nothing of the parent's is ours. */
+void tcache_after_fork(void);
+
+/* Process-wide: bumped in each child of fork(). */
+uint32_t tcache_generation(void);
+
+/* ------------------------------------------------------------------ refill.c, flush.c */
+
+/* Gets a block when the hit path found none.  dest_off as in struct request.  NULL: errno is set. */
+void *tcache_malloc_slow(struct tcache *t, size_t size);
+
+/* Takes a block when the hit path could not.  Notes faults in t->thread.fault. */
+void tcache_free_slow(struct tcache *t, uint64_t block_off);
+
+/* All of this thread's magazines go home. */
+void tcache_flush(struct tcache *t);
+
+/* Refreshes what the hit paths read of a tag after its magazines changed places. */
+void tcache_publish(struct tcache *t, uint32_t tag);
+
+/* What is done now and then on slow paths: decay, reaping one other slot, clock hands, rebinding. */
+void tcache_tick(struct tcache *t);
+
+/* ------------------------------------------------------------------ the hit paths */
+
+static inline struct magazine *
+tcache_magazine(const struct tcache *t, int64_t distance)
+{
+        return (struct magazine *)(uintptr_t)((intptr_t)t + distance);
+}
+
+/* Takes the topmost block of the class's magazine; NULL: go slow.  The store of n is the commit. */
+static inline __attribute__((always_inline)) void *
+tcache_pop(const struct tcache *t, uint32_t class_idx1)
+{
+        struct magazine *m = tcache_magazine(t, t->malloc_at[class_idx1]);
+        uint64_t n = m->n;
+        uint64_t block_off;
+
+        if (UNLIKELY(n == 0))
+                return NULL;
+        block_off = m->slot[n - 1];
+        m->n = n - 1; /* MALLOC.1: commit */
+        return t->chunks + block_off;
+}
+
+/* Puts a block into its tag's magazine; false: go slow. */
+static inline __attribute__((always_inline)) bool
+tcache_push(const struct tcache *t, uint64_t block_off)
+{
+        const uint16_t *tags = (const uint16_t *)(const void *)(t->chunks - LAYOUT_TAGS_DISTANCE);
+        struct magazine *m;
+        uint64_t n;
+
+        if (UNLIKELY(block_off >= t->limit))
+                return false;
+        m = tcache_magazine(t, t->free_at[load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT])]); /* E4.acq: see doc */
+        n = m->n;
+        if (UNLIKELY(n == m->cap))
+                return false;
+        m->slot[n] = block_off; /* FREE.1 */
+        kill_order();
+        m->n = n + 1; /* FREE.2: commit */
+        return true;
+}
+
+#endif

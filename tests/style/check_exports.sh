@@ -1,0 +1,42 @@
+#!/bin/sh
+# The functions declared with SHA_API in the public header, the names in lib/shmalloc.map, the symbols that the shared
+# library exports and those that the static one leaves visible are one list.
+. "$(dirname "$0")/common.sh"
+
+header=include/shmalloc/shmalloc.h
+map=lib/shmalloc.map
+so=${SHMALLOC_SO:?names the shared library}
+a=${SHMALLOC_A:?names the static library}
+nm=${NM:-nm}
+
+# Declarations, one a line, without attributes: SHA_X(...) with one more level of parentheses inside, SHA_X.
+code "$header" | sed 's/^[^:]*:[^:]*://; /^[ \t]*#/d' | tr '\n' ' ' | tr ';{}' '\n\n\n' | awk '
+/SHA_API/ {
+        gsub(/SHA_[A-Z_]+[ \t]*\(([^()]|\([^()]*\))*\)/, "")
+        gsub(/SHA_[A-Z_]+/, "")
+        if (match($0, /[A-Za-z_][A-Za-z0-9_]*[ \t]*\(/)) {
+                name = substr($0, RSTART, RLENGTH)
+                sub(/[ \t]*\(/, "", name)
+                print name
+        }
+}' | LC_ALL=C sort -u >"$tmp/header"
+
+sed 's,/\*.*\*/,,; s/#.*//' "$map" | awk '
+/global:/ { on = 1; next }
+/local:/  { on = 0 }
+on        { gsub(/[ \t;]/, ""); if ($0 != "") print }' | LC_ALL=C sort >"$tmp/map"
+
+"$nm" -D --defined-only "$so" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | LC_ALL=C sort -u >"$tmp/so"
+"$nm" -g --defined-only "$a" | awk 'NF == 3 { print $3 }' | LC_ALL=C sort -u >"$tmp/a"
+
+[ -s "$tmp/header" ] || violation "$header: declares nothing with SHA_API"
+
+# compare LIST NAME   with the header's
+compare() {
+        LC_ALL=C comm -23 "$tmp/header" "$tmp/$1" | sed "s,.*,$header: & is declared here but missing in $2," | violation
+        LC_ALL=C comm -13 "$tmp/header" "$tmp/$1" | sed "s,.*,$2: & is not declared with SHA_API in $header," | violation
+}
+compare map "$map"
+compare so "$(basename "$so")"
+compare a "$(basename "$a")"
+finish "$(wc -l <"$tmp/header") exported functions"

@@ -1,0 +1,216 @@
+#!/bin/sh
+# The checks can fail: each passes on a small tree that keeps the rules, and fails, naming the place, once a violation is
+# planted in it.
+set -eu
+style_dir=$(cd "$(dirname "$0")" && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+tree=$tmp/tree
+failed=0
+n=0
+
+# A tree in which every rule is kept, and its libraries.
+plant_good() {
+        rm -rf "$tree"
+        mkdir -p "$tree/lib/base" "$tree/lib/heap" "$tree/lib/api" "$tree/include/shmalloc" "$tree/doc" "$tree/tests/unit"
+        printf 'BasedOnStyle: LLVM\nIndentWidth: 8\nBreakBeforeBraces: Linux\nAllowShortFunctionsOnASingleLine: None\nColumnLimit: 120\n' >"$tree/.clang-format"
+        cat >"$tree/include/shmalloc/shmalloc.h" <<'END'
+#ifndef SHMALLOC_H
+#define SHMALLOC_H
+#include <stddef.h>
+#define SHA_ATTR(...) __attribute__((__VA_ARGS__))
+#define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc)
+#define SHA_API SHA_ATTR(visibility("default"))
+#ifdef __cplusplus
+extern "C" {
+#endif
+SHA_API void shfree(void *p); /* SHA_API void not_this(void); */
+SHA_API SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1)) void *shmalloc(size_t size);
+#ifdef __cplusplus
+}
+#endif
+#endif
+END
+        cat >"$tree/lib/base/atomic.h" <<'END'
+#ifndef BASE_ATOMIC_H
+#define BASE_ATOMIC_H
+#define load_acquire(ptr) __atomic_load_n((ptr), __ATOMIC_ACQUIRE)
+#endif
+END
+        cat >"$tree/lib/heap/slab.h" <<'END'
+#ifndef HEAP_SLAB_H
+#define HEAP_SLAB_H
+#include "base/atomic.h"
+struct slab {
+        int n;
+        void (*free)(int);
+};
+#endif
+END
+        cat >"$tree/lib/api/malloc.c" <<'END'
+#include <shmalloc/shmalloc.h>
+
+#include "heap/slab.h"
+
+/* Calls malloc("sleep(1)") and __atomic_load_n() in a comment only. */
+void shfree(void *p)
+{
+        struct slab *slab = p; /* E1.rel: publishes to E1.acq */
+        slab->free(0);         /* E1.acq: the other end */
+}
+
+void *shmalloc(size_t size)
+{
+        return size ? "printf(x)" : NULL;
+}
+END
+        printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
+        printf 'SHMALLOC_0.1 {\nglobal:\n        shfree;\n        shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
+        printf 'int main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
+        (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.h)
+        : >"$tmp/allowed"
+        link_libraries "$tree/lib/shmalloc.map"
+}
+
+# link_libraries MAP
+link_libraries() {
+        "${CC:-cc}" -c -fPIC -fvisibility=hidden -I"$tree/include" -I"$tree/lib" -o "$tmp/x.o" "$tree/lib/api/malloc.c"
+        "${CC:-cc}" -shared -Wl,--version-script="$1" -o "$tmp/libx.so" "$tmp/x.o"
+        rm -f "$tmp/libx.a"
+        ar rc "$tmp/libx.a" "$tmp/x.o"
+}
+
+check() {
+        SHMALLOC_SO=$tmp/libx.so SHMALLOC_A=$tmp/libx.a ALLOWED_CALLS=$tmp/allowed \
+                sh "$style_dir/check_$1.sh" "$tree" >"$tmp/out" 2>&1
+}
+
+# fails RULE PLACE WHAT   the check of RULE fails and names PLACE
+fails() {
+        n=$((n + 1))
+        if check "$1"; then
+                echo "$1: passes in spite of: $3"
+                failed=$((failed + 1))
+        elif ! grep -qF -- "$2" "$tmp/out"; then
+                echo "$1: does not name $2 for: $3"
+                cat "$tmp/out"
+                failed=$((failed + 1))
+        fi
+        plant_good
+}
+
+# append FILE LINE...
+append() {
+        file=$tree/$1
+        shift
+        printf '%s\n' "$@" >>"$file"
+}
+
+plant_good
+for script in "$style_dir"/check_*.sh; do
+        rule=$(basename "$script" .sh)
+        if ! check "${rule#check_}"; then
+                echo "${rule#check_}: fails on a good tree:"
+                cat "$tmp/out"
+                failed=$((failed + 1))
+        fi
+        grep -q "^fails ${rule#check_} " "$0" || {
+                echo "${rule#check_}: no violation is planted for it here"
+                failed=$((failed + 1))
+        }
+done
+
+append lib/base/atomic.h '#include "heap/slab.h"'
+fails layering lib/base/atomic.h:5 "a later layer included"
+append lib/heap/slab.h '#include "atomic.h"'
+fails layering lib/heap/slab.h:9 "a header without its layer"
+append lib/heap/slab.h '#include "../api/malloc.h"'
+fails layering lib/heap/slab.h:9 "a way round by .."
+append lib/base/atomic.h '#include <shmalloc/shmalloc.h>'
+fails layering lib/base/atomic.h:5 "the public header at the bottom"
+append lib/stray.c ''
+fails layering lib/stray.c:1 "a file outside the layers"
+
+append lib/heap/slab.h 'static inline size_t n_slabs(void) { return 1; }'
+fails headers heap/slab.h "a header that needs another one"
+append include/shmalloc/shmalloc.h 'static inline int *f(void *p) { return p; }'
+fails headers c++ "a public header that is not C++"
+append include/shmalloc/shmalloc.h 'struct e {};'
+fails headers pedantic "a public header that is not strict C"
+
+append include/shmalloc/shmalloc.h 'SHA_API int shnew(void);'
+fails exports shnew "a function declared, not exported"
+sed -i 's/shfree;/&shmore;/; s/;shmore/;\n shmore/' "$tree/lib/shmalloc.map"
+fails exports shmore "a name in the map that is not declared"
+append lib/api/malloc.c 'int shnew(void);' '__attribute__((visibility("default"))) int shnew(void) { return 0; }'
+printf 'X { global: sh*; local: *; };\n' >"$tmp/wide.map"
+link_libraries "$tmp/wide.map"
+fails exports libx.so "a symbol exported that is not declared"
+append lib/api/malloc.c 'int slab_helper(void);' '__attribute__((visibility("default"))) int slab_helper(void) { return 0; }'
+link_libraries "$tree/lib/shmalloc.map"
+fails exports libx.a "a symbol visible in the static library only"
+
+append tests/unit/test_x.c 'int   x;'
+fails format tests/unit/test_x.c "two blanks too many"
+
+append lib/heap/slab.h '#define get(p) __atomic_load_n(p, 0)'
+fails atomics lib/heap/slab.h:9 "a builtin elsewhere"
+append lib/api/malloc.c 'int __sync_x;'
+fails atomics lib/api/malloc.c:16 "an old builtin"
+append lib/api/malloc.c 'void f(void) { atomic_signal_fence(0); }'
+fails atomics lib/api/malloc.c:16 "a fence elsewhere"
+append lib/api/malloc.c 'void f(void) { __asm__("" ::: "memory"); }'
+fails atomics lib/api/malloc.c:16 "a barrier by hand"
+append lib/base/atomic.h '#define fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)'
+fails atomics lib/base/atomic.h:5 "sequential consistency"
+append lib/api/malloc.c 'static _Atomic int x;'
+fails atomics lib/api/malloc.c:16 "an _Atomic object"
+
+append lib/api/malloc.c 'void f(void) { free(malloc(1)); }'
+fails calls lib/api/malloc.c:16 "the private heap"
+append lib/api/malloc.c 'void f(void) { fprintf(stderr, "x"); }'
+fails calls lib/api/malloc.c:16 "a message"
+append lib/api/malloc.c 'void f(void) { exit(1); }'
+fails calls lib/api/malloc.c:16 "an exit"
+append lib/api/malloc.c 'char *f(void) { return getenv("X"); }'
+fails calls lib/api/malloc.c:16 "an untrusted environment"
+append lib/api/malloc.c 'char *f(void) { return secure_getenv("X"); }'
+append lib/heap/slab.h 'static inline char *f(void) { return secure_getenv("X"); }'
+fails calls lib/heap/slab.h:9 "the environment read in two files"
+echo "lib/api/malloc.c abort reason" >"$tmp/allowed"
+fails calls "not needed" "an exception that is not needed"
+append lib/api/malloc.c 'void f(void) { abort(); }'
+echo "lib/api/malloc.c abort reason" >"$tmp/allowed"
+if ! check calls; then
+        echo "calls: an exception is not honoured"
+        cat "$tmp/out"
+        failed=$((failed + 1))
+fi
+plant_good
+
+append tests/unit/test_x.c 'void f(void) { usleep(1); }'
+fails sleep tests/unit/test_x.c:5 "a sleeping test"
+append lib/api/malloc.c 'void f(void) { nanosleep(0, 0); }'
+fails sleep lib/api/malloc.c:16 "a sleeping library"
+append tests/unit/x.sh 'sleep 1'
+fails sleep tests/unit/x.sh:1 "a sleeping script"
+
+append lib/api/malloc.c '/* E2.rel: to nobody */'
+fails edges 'no "E2.acq:"' "a release without an acquire"
+append lib/api/malloc.c '/* E2.acq: from nobody */'
+fails edges 'no "E2.rel:"' "an acquire without a release"
+append lib/api/malloc.c 'int x; /* E2.acq */' 'int y; /* pairs with E2.rel */'
+fails edges 'no "E2.rel:"' "an acquire that only mentions its release"
+append lib/api/malloc.c 'int x; /* E2.acq, E2.rel */'
+fails edges "E2 has no row" "an edge without a row"
+rm "$tree/doc/memory-ordering.md"
+fails edges "E1 has no row" "no document at all"
+append doc/memory-ordering.md '| E9 | gone |'
+fails edges doc/memory-ordering.md:4 "a row without an edge"
+
+awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/lib/api/malloc.c"
+fails length lib/api/malloc.c:815 "a long file"
+
+echo "$n planted violations, $failed not found"
+[ $failed -eq 0 ]

@@ -1,0 +1,916 @@
+/*
+ * What is at stake: a slot given to two threads at once, or taken from one that lives, and two threads own the same
+ * blocks; a slot that nobody can have again, and what its dead thread owned is lost.  Here threads of this process play
+ * the clients; they die by ending without a word, which the kernel marks exactly as it does for a killed process.
+ * tests/multi/test_death.c does the same with real ones.
+ */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "os/process.h"
+#include "os/robust.h"
+#include "region/client.h"
+#include "region/liveness.h"
+#include "region/slot.h"
+#include "support/plain_region.h"
+
+enum { N_CLIENTS = 8, N_THREADS = 6 };
+
+static struct region region, *r = &region;
+static struct client_id client;
+
+static void
+setup(void)
+{
+        plain_region_make(r, N_CLIENTS, N_THREADS, 1, 2);
+        ck_assert_int_eq(client_register(r, &client), 0);
+}
+
+static void
+teardown(void)
+{
+        plain_region_drop(r);
+}
+
+/* ------------------------------------------------------------------ helpers */
+
+/* A settle function that counts, per thread number. */
+struct settled {
+        uint32_t n[N_THREADS + 1];
+};
+
+static void
+settle_count(struct region *region_settled, uint32_t thread_no, void *arg)
+{
+        struct settled *settled = arg;
+
+        ck_assert_ptr_eq(region_settled, r);
+        ck_assert_uint_ge(thread_no, 1);
+        ck_assert_uint_le(thread_no, N_THREADS);
+        __atomic_fetch_add(&settled->n[thread_no], 1, __ATOMIC_RELAXED);
+}
+
+/* For reapers that must find nothing. */
+static void
+settle_never(struct region *region_settled, uint32_t thread_no, void *arg)
+{
+        (void)region_settled;
+        (void)arg;
+        ck_abort_msg("slot %u was settled although nobody died", thread_no);
+}
+
+static uint64_t
+state_of(uint32_t idx)
+{
+        return load_relaxed(&region_thread(r, idx)->state);
+}
+
+/* Runs fn in a thread of its own, from beginning to end. */
+static void *
+in_thread(void *(*fn)(void *), void *arg)
+{
+        pthread_t thread;
+        void *result;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, fn, arg), 0);
+        ck_assert_int_eq(pthread_join(thread, &result), 0);
+        return result;
+}
+
+/* A thread that attaches, says so, and waits to be told how to end. */
+enum ending { END_DIE, END_DETACH, END_RELEASE };
+
+struct actor {
+        pthread_t pthread;
+        pthread_barrier_t attached, told;
+        enum ending ending;
+        struct thread t;
+        int err;
+};
+
+static void *
+actor_run(void *arg)
+{
+        struct actor *actor = arg;
+
+        actor->err = slot_attach(&actor->t, r, &client, NULL, NULL);
+        pthread_barrier_wait(&actor->attached);
+        pthread_barrier_wait(&actor->told);
+        if (actor->err == 0 && actor->ending == END_DETACH)
+                slot_detach(&actor->t);
+        if (actor->err == 0 && actor->ending == END_RELEASE)
+                slot_release(&actor->t);
+        return NULL;
+}
+
+/* On return the actor has attached and lives. */
+static void
+actor_start(struct actor *actor)
+{
+        memset(actor, 0, sizeof *actor);
+        pthread_barrier_init(&actor->attached, NULL, 2);
+        pthread_barrier_init(&actor->told, NULL, 2);
+        ck_assert_int_eq(pthread_create(&actor->pthread, NULL, actor_run, actor), 0);
+        pthread_barrier_wait(&actor->attached);
+}
+
+/* On return the actor's thread has ended and the kernel has walked its list. */
+static void
+actor_end(struct actor *actor, enum ending ending)
+{
+        actor->ending = ending;
+        pthread_barrier_wait(&actor->told);
+        ck_assert_int_eq(pthread_join(actor->pthread, NULL), 0);
+}
+
+/* A thread that comes and dies with its slot. */
+static uint32_t
+dead_slot(void)
+{
+        struct actor actor;
+
+        actor_start(&actor);
+        ck_assert_int_eq(actor.err, 0);
+        actor_end(&actor, END_DIE);
+        return actor.t.no - 1;
+}
+
+/* ------------------------------------------------------------------ attach, detach, release */
+
+START_TEST(attach_takes_the_lowest_empty_slot_and_fills_it)
+{
+        struct actor actor;
+        struct thread t = {0};
+        struct thread_slot *slot;
+
+        actor_start(&actor);
+        ck_assert_int_eq(actor.err, 0);
+        ck_assert_uint_eq(actor.t.no, 1);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+        slot = region_thread(r, 1);
+        ck_assert_ptr_eq(t.region, r);
+        ck_assert_ptr_eq(t.slot, slot);
+        ck_assert_uint_eq(t.no, 2);
+        ck_assert_uint_eq(t.client_idx, client.idx);
+        ck_assert_uint_eq(t.client_incarnation, client.incarnation);
+        ck_assert_uint_eq(slot->state, 1);
+        ck_assert_uint_eq(slot->client_idx, client.idx);
+        ck_assert_uint_eq(slot->client_incarnation, client.incarnation);
+        ck_assert_uint_eq(slot->os_tid, process_tid());
+        ck_assert_uint_eq(slot->os_pid, (uint32_t)getpid());
+        ck_assert_uint_eq(slot->pid_ns, process_pid_ns());
+        ck_assert_uint_eq(r->bindings[1], BINDING_USED);
+        ck_assert_uint_eq(robust_word(&slot->life), process_tid());
+        ck_assert_uint_eq(robust_word(&slot->reap), 0);
+        slot_release(&t);
+        actor_end(&actor, END_RELEASE);
+}
+END_TEST
+
+START_TEST(release_empties_the_slot_and_unlocks_life)
+{
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        slot_release(&t);
+        ck_assert_uint_eq(state_of(0), 0);
+        ck_assert_uint_eq(r->bindings[0], 0);
+        ck_assert_uint_eq(robust_word(&region_thread(r, 0)->life), 0);
+        ck_assert(slot_has_let_go(r, 0));
+        slot_release(&t); /* a second time does nothing */
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        ck_assert_uint_eq(t.no, 1);
+        slot_release(&t);
+}
+END_TEST
+
+START_TEST(detached_slot_stays_its_threads_until_it_ends)
+{
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        slot_detach(&t);
+        ck_assert_uint_eq(state_of(0), 0);
+        ck_assert(!slot_has_let_go(r, 0));
+        ck_assert_uint_eq(client_threads_remaining(r, &client), 1);
+        ck_assert_uint_eq(dead_slot(), 1); /* another thread passes it by */
+        ck_assert_int_eq(slot_reap_one(r, 0, settle_never, NULL), 0);
+        slot_release(&t);
+        ck_assert(slot_has_let_go(r, 0));
+        ck_assert_uint_eq(client_threads_remaining(r, &client), 0);
+}
+END_TEST
+
+START_TEST(slot_of_an_ended_thread_is_inherited_without_reaping)
+{
+        struct actor actor;
+        struct thread t = {0};
+
+        actor_start(&actor);
+        actor_end(&actor, END_DETACH);
+        ck_assert(slot_thread_is_dead_hint(r, 0));
+        ck_assert(slot_has_let_go(r, 0));
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+        ck_assert_uint_eq(t.no, 1);
+        ck_assert(!slot_thread_is_dead_hint(r, 0));
+        slot_release(&t); /* an inherited lock can be unlocked and locked again */
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+        ck_assert_uint_eq(t.no, 1);
+        slot_release(&t);
+}
+END_TEST
+
+START_TEST(thread_that_attaches_again_gets_its_own_old_slot)
+{
+        struct thread t = {0}, forgetful = {0};
+
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        slot_detach(&t);
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        ck_assert_uint_eq(t.no, 1);
+        ck_assert_uint_eq(state_of(0), 1);
+        ck_assert_uint_eq(r->bindings[0], BINDING_USED);
+        ck_assert_uint_eq(region_thread(r, 0)->n_attached, 2);
+        ck_assert_uint_eq(robust_word(&region_thread(r, 0)->reap), 0);
+        slot_detach(&t);
+        /* Who has lost what detach left in *t gets another one: the word alone is no proof that it is ours. */
+        ck_assert_int_eq(slot_attach(&forgetful, r, &client, NULL, NULL), 0);
+        ck_assert_uint_eq(forgetful.no, 2);
+        slot_release(&forgetful);
+}
+END_TEST
+
+START_TEST(own_old_slot_whose_reap_is_held_is_not_waited_for)
+{
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        slot_detach(&t);
+        ck_assert_int_eq(liveness->lock_try(&region_thread(r, 0)->reap, false), 0);
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        ck_assert_uint_eq(t.no, 2);
+        liveness->lock_release(&region_thread(r, 0)->reap);
+}
+END_TEST
+
+START_TEST(slot_of_another_pid_namespace_is_left_alone)
+{
+        uint32_t idx = dead_slot();
+        struct thread t = {0};
+
+        region_thread(r, idx)->pid_ns = process_pid_ns() + 1;
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
+        region_thread(r, idx)->state = 0; /* nor attached to, when it is empty */
+        r->bindings[idx] = 0;
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+        ck_assert_uint_ne(t.no, idx + 1);
+}
+END_TEST
+
+START_TEST(initialising_a_held_lock_again_is_harmless)
+{
+        struct thread t = {0};
+        struct thread_slot *slot;
+
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        slot = region_thread(r, 0);
+        robust_init(&slot->life);
+        robust_init(&slot->reap);
+        ck_assert_uint_eq(robust_word(&slot->life), process_tid());
+        slot_release(&t);
+        ck_assert_uint_eq(robust_word(&slot->life), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ the dead */
+
+START_TEST(dead_slot_is_settled_once_and_emptied)
+{
+        struct settled settled = {0};
+        uint32_t idx = dead_slot();
+        struct thread_slot *slot = region_thread(r, idx);
+
+        slot->n_huge_malloc = 17;
+        ck_assert(slot_thread_is_dead_hint(r, idx));
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
+        ck_assert_uint_eq(settled.n[idx + 1], 1);
+        ck_assert_uint_eq(slot->state, 0);
+        ck_assert_uint_eq(r->bindings[idx], 0);
+        ck_assert_uint_eq(robust_word(&slot->life), 0);
+        ck_assert_uint_eq(robust_word(&slot->reap), 0);
+        ck_assert_uint_eq(slot->n_huge_malloc, 17); /* counters go on with the next owner */
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
+}
+END_TEST
+
+START_TEST(living_slot_is_not_reaped)
+{
+        struct actor actor;
+        struct thread t = {0};
+
+        actor_start(&actor);
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        ck_assert_uint_eq(slot_reap_all(r, settle_never, NULL), 0);
+        ck_assert_int_eq(slot_reap_one(r, N_THREADS, settle_never, NULL), 0);
+        ck_assert_uint_eq(client_threads_remaining(r, &client), 2);
+        actor_end(&actor, END_RELEASE);
+        slot_release(&t);
+}
+END_TEST
+
+/* What the kernel left unmarked: the word names a thread id that nobody has. */
+START_TEST(unmarked_word_of_a_thread_that_is_gone_is_evidence)
+{
+        struct settled settled = {0};
+        uint32_t idx = dead_slot();
+        struct thread_slot *slot = region_thread(r, idx);
+        uint32_t tid = (uint32_t)slot->os_tid;
+
+        ck_assert(process_thread_is_gone(tid));
+        store_relaxed((uint32_t *)(void *)&slot->life, tid);
+        store_relaxed((uint32_t *)(void *)&slot->reap, tid); /* `reap` is judged alike */
+        ck_assert(!slot_thread_is_dead_hint(r, idx));
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
+        ck_assert_uint_eq(settled.n[idx + 1], 1);
+}
+END_TEST
+
+/* The same where the thread id lives on in another thread but the slot's process is gone. */
+START_TEST(process_that_is_gone_is_evidence_whoever_has_the_thread_id)
+{
+        struct settled settled = {0};
+        uint32_t idx = dead_slot();
+        struct thread_slot *slot = region_thread(r, idx);
+        uint32_t gone = (uint32_t)slot->os_tid;
+
+        store_relaxed((uint32_t *)(void *)&slot->life, process_tid());
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
+        slot->os_pid = gone;
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
+        ck_assert_uint_eq(settled.n[idx + 1], 1);
+}
+END_TEST
+
+START_TEST(ids_that_name_no_process_are_no_evidence)
+{
+        ck_assert(!process_is_gone(0));
+        ck_assert(!process_is_gone(UINT32_MAX)); /* kill(-1) would be everybody */
+        ck_assert(!process_is_gone((uint32_t)-getpgrp()));
+        ck_assert(!process_thread_is_gone(0));
+        ck_assert(!process_is_gone(1)); /* EPERM or not: it exists */
+        ck_assert(!process_is_gone((uint32_t)getpid()));
+}
+END_TEST
+
+/* Deaths between the steps of attach and detach: the slot says less than a whole one, but is never lost. */
+START_TEST(slot_of_a_death_between_two_steps_is_reaped_or_inherited)
+{
+        static const struct {
+                uint64_t state;
+                uint32_t binding;
+                bool is_reaped;
+        } deaths[] = {
+                {0, 0, false},           /* ATTACH.2, .3; DETACH.2: empty */
+                {0, BINDING_USED, true}, /* ATTACH.4; DETACH.1 */
+                {1, BINDING_USED, true}, /* ATTACH.5 */
+                {1, 0, true},            /* damage */
+        };
+
+        for (unsigned i = 0; i < sizeof deaths / sizeof deaths[0]; i++) {
+                struct settled settled = {0};
+                struct thread t = {0};
+                uint32_t idx = dead_slot();
+
+                ck_assert_uint_eq(idx, 0);
+                region_thread(r, idx)->state = deaths[i].state;
+                r->bindings[idx] = deaths[i].binding;
+                ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), deaths[i].is_reaped);
+                ck_assert_uint_eq(settled.n[idx + 1], deaths[i].is_reaped);
+                ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+                ck_assert_uint_eq(t.no, idx + 1);
+                slot_release(&t);
+        }
+}
+END_TEST
+
+static void *
+reap_first(void *arg)
+{
+        return (void *)(intptr_t)slot_reap_one(r, 0, settle_count, arg);
+}
+
+static void
+settle_meeting_another(struct region *region_settled, uint32_t thread_no, void *arg)
+{
+        struct settled *settled = arg;
+
+        settle_count(region_settled, thread_no, settled);
+        ck_assert_ptr_eq(in_thread(reap_first, settled), NULL); /* it neither settles nor waits */
+}
+
+START_TEST(second_reaper_passes_by_without_waiting)
+{
+        struct settled settled = {0};
+
+        ck_assert_uint_eq(dead_slot(), 0);
+        ck_assert_int_eq(slot_reap_one(r, 0, settle_meeting_another, &settled), 1);
+        ck_assert_uint_eq(settled.n[1], 1);
+}
+END_TEST
+
+static void
+settle_and_die(struct region *region_settled, uint32_t thread_no, void *arg)
+{
+        settle_count(region_settled, thread_no, arg);
+        pthread_exit(NULL); /* with both locks held */
+}
+
+static void *
+reap_and_die(void *arg)
+{
+        slot_reap_one(r, 0, settle_and_die, arg);
+        ck_abort_msg("the reaper went on");
+        return NULL;
+}
+
+START_TEST(reaper_that_dies_is_followed_by_the_next)
+{
+        struct settled settled = {0};
+        struct thread t = {0};
+
+        ck_assert_uint_eq(dead_slot(), 0);
+        in_thread(reap_and_die, &settled);
+        in_thread(reap_and_die, &settled);
+        ck_assert_int_eq(slot_reap_one(r, 0, settle_count, &settled), 1);
+        ck_assert_uint_eq(settled.n[1], 3);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+        ck_assert_uint_eq(t.no, 1);
+        slot_release(&t);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ all slots taken */
+
+static void
+fill_all(struct actor actors[N_THREADS], uint32_t n)
+{
+        for (uint32_t i = 0; i < n; i++) {
+                actor_start(&actors[i]);
+                ck_assert_int_eq(actors[i].err, 0);
+        }
+}
+
+START_TEST(full_table_is_an_error_that_says_so)
+{
+        struct actor actors[N_THREADS];
+        struct thread t = {0};
+
+        fill_all(actors, N_THREADS);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), -EUSERS);
+        ck_assert_ptr_nonnull(strstr(error_message(), "all 6 thread slots"));
+        actor_end(&actors[3], END_DIE);
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), -EUSERS); /* may not settle anything */
+        for (uint32_t i = 0; i < N_THREADS; i++)
+                if (i != 3)
+                        actor_end(&actors[i], END_DETACH);
+}
+END_TEST
+
+START_TEST(attach_settles_a_dead_slot_before_it_makes_a_new_one)
+{
+        struct settled settled = {0};
+        struct actor actor;
+        struct thread t = {0};
+
+        actor_start(&actor);
+        ck_assert_uint_eq(dead_slot(), 1);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_count, &settled), 0);
+        ck_assert_uint_eq(t.no, 2);
+        ck_assert_uint_eq(settled.n[2], 1);
+        ck_assert_uint_eq(region_threads_hwm(r), 2);
+        actor_end(&actor, END_DETACH);
+}
+END_TEST
+
+START_TEST(attach_to_a_full_table_finds_the_unmarked_dead)
+{
+        struct settled settled = {0};
+        struct actor actors[N_THREADS];
+        struct thread t = {0};
+
+        fill_all(actors, N_THREADS);
+        actor_end(&actors[4], END_DIE);
+        store_relaxed((uint32_t *)(void *)&region_thread(r, 4)->life, (uint32_t)region_thread(r, 4)->os_tid);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_count, &settled), 0);
+        ck_assert_uint_eq(t.no, 5);
+        ck_assert_uint_eq(settled.n[5], 1);
+        for (uint32_t i = 0; i < N_THREADS; i++)
+                if (i != 4)
+                        actor_end(&actors[i], END_DETACH);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ the reserve slot */
+
+START_TEST(reserve_slot_serves_when_all_others_are_taken)
+{
+        struct actor actors[N_THREADS];
+        struct reserve reserve;
+        struct thread t = {0};
+        struct thread_slot *slot;
+
+        ck_assert_int_eq(slot_reserve(&reserve, r, &client, settle_never, NULL), 0);
+        ck_assert_uint_eq(r->clients[client.idx].reserve_thread, reserve.idx + 1);
+        ck_assert_uint_eq(client_threads_remaining(r, &client), 0); /* it does not keep the mapping */
+        fill_all(actors, N_THREADS - 1);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), -EUSERS);
+        for (int i = 0; i < 3; i++) {
+                ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_never, NULL), 0);
+                slot = region_thread(r, reserve.idx);
+                ck_assert_ptr_eq(t.slot, slot);
+                ck_assert_uint_eq(t.no, reserve.idx + 1);
+                ck_assert_uint_eq(slot->state, 1);
+                ck_assert_uint_eq(robust_word(&slot->life), process_tid());
+                ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_never, NULL), 0);
+                slot_return(&reserve, &t);
+                ck_assert_uint_eq(slot->state, 0);
+                ck_assert_uint_eq(robust_word(&slot->life), 0);
+                ck_assert_uint_eq(slot_reap_all(r, settle_never, NULL), 0); /* it stays reserved */
+        }
+        for (uint32_t i = 0; i < N_THREADS - 1; i++)
+                actor_end(&actors[i], END_DETACH);
+}
+END_TEST
+
+struct borrower {
+        struct reserve *reserve;
+        uint32_t n_inside;
+};
+
+static void *
+borrow_often(void *arg)
+{
+        struct borrower *borrower = arg;
+        struct thread t = {0};
+
+        for (int i = 0; i < 300; i++) {
+                ck_assert_int_eq(slot_borrow(borrower->reserve, &t, r, &client, settle_never, NULL), 0);
+                ck_assert_uint_eq(__atomic_fetch_add(&borrower->n_inside, 1, __ATOMIC_RELAXED), 0);
+                __atomic_fetch_sub(&borrower->n_inside, 1, __ATOMIC_RELAXED);
+                slot_return(borrower->reserve, &t);
+        }
+        return NULL;
+}
+
+START_TEST(reserve_slot_has_one_user_at_a_time)
+{
+        struct reserve reserve;
+        struct borrower borrower = {.reserve = &reserve};
+        pthread_t threads[4];
+
+        ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
+        for (int i = 0; i < 4; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, borrow_often, &borrower), 0);
+        for (int i = 0; i < 300; i++)
+                slot_reap_all(r, settle_never, NULL); /* reapers do not get into their way */
+        for (int i = 0; i < 4; i++)
+                pthread_join(threads[i], NULL);
+}
+END_TEST
+
+static void *
+borrow_and_die(void *arg)
+{
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_borrow(arg, &t, r, &client, settle_never, NULL), 0);
+        return NULL;
+}
+
+START_TEST(borrower_that_dies_is_settled_and_the_reserve_kept)
+{
+        struct settled settled = {0};
+        struct reserve reserve;
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
+        in_thread(borrow_and_die, &reserve);
+        ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_count, &settled), 1); /* by anybody */
+        ck_assert_uint_eq(r->bindings[reserve.idx], BINDING_RESERVE);
+        in_thread(borrow_and_die, &reserve);
+        ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_count, &settled), 0); /* by the next borrower */
+        ck_assert_uint_eq(settled.n[reserve.idx + 1], 2);
+        slot_return(&reserve, &t);
+}
+END_TEST
+
+START_TEST(reserve_slot_of_a_client_that_is_gone_is_anybodys)
+{
+        struct settled settled = {0};
+        struct reserve reserve;
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
+        client_unregister(r, &client);
+        ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_count, &settled), 1);
+        ck_assert_uint_eq(r->bindings[reserve.idx], 0);
+        ck_assert_int_eq(client_register(r, &client), 0);
+        ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_never, NULL), -EUSERS);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+        ck_assert_uint_eq(t.no, reserve.idx + 1);
+        slot_release(&t);
+}
+END_TEST
+
+START_TEST(unreserved_slot_is_anybodys)
+{
+        struct reserve reserve;
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
+        slot_unreserve(&reserve, r);
+        ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+        ck_assert_uint_eq(t.no, reserve.idx + 1);
+        slot_release(&t);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ clients */
+
+START_TEST(clients_stand_apart_and_incarnations_never_come_again)
+{
+        struct client_id second, third;
+
+        ck_assert_int_eq(client_register(r, &second), 0);
+        ck_assert_uint_eq(second.idx, client.idx + 1);
+        ck_assert(client_is_live(r, second.idx, second.incarnation));
+        client_unregister(r, &second);
+        ck_assert(!client_is_live(r, second.idx, second.incarnation));
+        ck_assert_int_eq(client_register(r, &third), 0);
+        ck_assert_uint_eq(third.idx, second.idx);
+        ck_assert_uint_ne(third.incarnation, second.incarnation);
+        client_unregister(r, &second); /* not his any more */
+        ck_assert(client_is_live(r, third.idx, third.incarnation));
+        ck_assert(!client_is_live(r, third.idx, second.incarnation));
+        ck_assert(!client_is_live(r, N_CLIENTS, 1));
+}
+END_TEST
+
+START_TEST(client_slot_describes_its_process)
+{
+        const struct client_slot *slot = &r->clients[client.idx];
+
+        ck_assert_uint_eq(slot->pid, (uint32_t)getpid());
+        ck_assert_uint_eq(slot->uid, (uint32_t)geteuid());
+        ck_assert_uint_ne(slot->start_ticks, 0);
+        ck_assert_uint_eq(slot->start_ticks, process_start_ticks((uint32_t)getpid()));
+        ck_assert_uint_eq(slot->filled, client.incarnation);
+        ck_assert_uint_ne(slot->name[0], 0);
+}
+END_TEST
+
+/* Rewrites the word as if another process had claimed the slot. */
+static void
+client_pretend_pid(const struct client_id *id, uint32_t pid)
+{
+        r->clients[id->idx].word = CLIENT_LIVE | (uint64_t)pid << 2 | (uint64_t)id->incarnation << 32;
+}
+
+START_TEST(full_client_table_reuses_the_dead_and_refuses_otherwise)
+{
+        struct client_id ids[N_CLIENTS] = {client}, id;
+        uint32_t gone = (uint32_t)region_thread(r, dead_slot())->os_tid;
+
+        for (int i = 1; i < N_CLIENTS; i++)
+                ck_assert_int_eq(client_register(r, &ids[i]), 0);
+        ck_assert_int_eq(client_register(r, &id), -EUSERS);
+        ck_assert_ptr_nonnull(strstr(error_message(), "all 8 clients"));
+        client_pretend_pid(&ids[5], gone);
+        ck_assert(!client_is_live(r, 5, ids[5].incarnation));
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_eq(id.idx, 5);
+        ck_assert_uint_eq(id.incarnation, ids[5].incarnation + 1);
+        ck_assert(client_is_live(r, id.idx, id.incarnation));
+}
+END_TEST
+
+START_TEST(dead_client_is_reused_only_when_its_threads_are_settled)
+{
+        struct settled settled = {0};
+        struct client_id id;
+        uint32_t idx = dead_slot();
+
+        client_pretend_pid(&client, (uint32_t)region_thread(r, idx)->os_tid);
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_ne(id.idx, client.idx);
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_eq(id.idx, client.idx);
+}
+END_TEST
+
+START_TEST(what_the_process_was_before_exec_is_reused_by_itself)
+{
+        struct client_id id;
+
+        r->clients[client.idx].image ^= 1;
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_eq(id.idx, client.idx);
+        r->clients[id.idx].image ^= 1; /* but not while it is still being filled in */
+        r->clients[id.idx].filled--;
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_ne(id.idx, client.idx);
+}
+END_TEST
+
+START_TEST(client_of_another_pid_namespace_is_live_and_left_alone)
+{
+        struct client_id id;
+
+        client_pretend_pid(&client, (uint32_t)region_thread(r, dead_slot())->os_tid);
+        r->clients[client.idx].pid_ns++;
+        ck_assert(client_is_live(r, client.idx, client.incarnation));
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_ne(id.idx, client.idx);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ the seam */
+
+#if SHM_DEBUG
+static const struct thread_slot *declared_dead;
+
+/* Declares one living thread dead, as an explorer does with its actors. */
+static enum lock_view
+fake_view(const pthread_mutex_t *lock, bool ask)
+{
+        return lock == &declared_dead->life ? LOCK_DEAD : liveness_system.lock_view(lock, ask);
+}
+
+static int
+fake_try(pthread_mutex_t *lock, bool holder_is_dead)
+{
+        return lock == &declared_dead->life ? 1 : liveness_system.lock_try(lock, holder_is_dead);
+}
+
+static void
+fake_release(pthread_mutex_t *lock)
+{
+        if (lock != &declared_dead->life)
+                liveness_system.lock_release(lock);
+}
+
+START_TEST(test_can_declare_a_thread_dead)
+{
+        struct liveness_ops ops = liveness_system;
+        struct settled settled = {0};
+        struct actor actor;
+
+        actor_start(&actor);
+        declared_dead = region_thread(r, actor.t.no - 1);
+        ops.lock_view = fake_view;
+        ops.lock_try = fake_try;
+        ops.lock_release = fake_release;
+        liveness = &ops;
+        ck_assert_int_eq(slot_reap_one(r, actor.t.no - 1, settle_count, &settled), 1);
+        liveness = &liveness_system;
+        ck_assert_uint_eq(settled.n[actor.t.no], 1);
+        actor_end(&actor, END_RELEASE);
+}
+END_TEST
+#endif
+
+/* ------------------------------------------------------------------ all at once */
+
+enum { N_COMERS = 6, N_ROUNDS = 150 };
+
+static uint32_t user_of[N_THREADS]; /* which comer believes to have the slot */
+
+static void
+settle_user(struct region *region_settled, uint32_t thread_no, void *arg)
+{
+        (void)region_settled;
+        (void)arg;
+        __atomic_store_n(&user_of[thread_no - 1], 0, __ATOMIC_RELAXED);
+}
+
+/* Takes a slot, sees that it has it alone, and ends in one of four ways. */
+static void *
+come_and_go(void *arg)
+{
+        uintptr_t me = (uintptr_t)arg;
+        struct thread t = {0};
+        int err = slot_attach(&t, r, &client, settle_user, NULL);
+
+        if (err < 0) {
+                ck_assert_int_eq(err, -EUSERS); /* all at the same moment: possible with as many comers as slots */
+                return NULL;
+        }
+        ck_assert_uint_eq(__atomic_exchange_n(&user_of[t.no - 1], (uint32_t)me, __ATOMIC_RELAXED), 0);
+        slot_reap_all(r, settle_user, NULL);
+        ck_assert_uint_eq(__atomic_load_n(&user_of[t.no - 1], __ATOMIC_RELAXED), (uint32_t)me);
+        if (me % 4 == 0)
+                return NULL;
+        __atomic_store_n(&user_of[t.no - 1], 0, __ATOMIC_RELAXED);
+        slot_detach(&t);
+        if (me % 4 == 1 && slot_attach(&t, r, &client, settle_user, NULL) == 0)
+                slot_detach(&t);
+        if (me % 4 == 2)
+                slot_release(&t);
+        return NULL;
+}
+
+START_TEST(each_slot_has_one_user_while_threads_come_die_and_reap)
+{
+        pthread_t comers[N_COMERS];
+        uintptr_t me = 1;
+
+        for (int round = 0; round < N_ROUNDS; round++) {
+                for (int i = 0; i < N_COMERS; i++)
+                        ck_assert_int_eq(pthread_create(&comers[i], NULL, come_and_go, (void *)me++), 0);
+                for (int i = 0; i < N_COMERS; i++)
+                        pthread_join(comers[i], NULL);
+        }
+        slot_reap_all(r, settle_user, NULL);
+        for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
+                ck_assert_uint_eq(state_of(i), 0);
+                ck_assert_uint_eq(r->bindings[i], 0);
+                ck_assert(slot_has_let_go(r, i));
+        }
+}
+END_TEST
+
+static TCase *
+cases(Suite *suite, const char *name)
+{
+        TCase *tcase = tcase_create(name);
+
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        suite_add_tcase(suite, tcase);
+        return tcase;
+}
+
+int
+main(void)
+{
+        Suite *suite = suite_create("slot");
+        SRunner *runner = srunner_create(suite);
+        TCase *tcase = cases(suite, "attach");
+        int n_failed;
+
+        tcase_add_test(tcase, attach_takes_the_lowest_empty_slot_and_fills_it);
+        tcase_add_test(tcase, release_empties_the_slot_and_unlocks_life);
+        tcase_add_test(tcase, detached_slot_stays_its_threads_until_it_ends);
+        tcase_add_test(tcase, slot_of_an_ended_thread_is_inherited_without_reaping);
+        tcase_add_test(tcase, thread_that_attaches_again_gets_its_own_old_slot);
+        tcase_add_test(tcase, own_old_slot_whose_reap_is_held_is_not_waited_for);
+        tcase_add_test(tcase, slot_of_another_pid_namespace_is_left_alone);
+        tcase_add_test(tcase, initialising_a_held_lock_again_is_harmless);
+
+        tcase = cases(suite, "reap");
+        tcase_add_test(tcase, dead_slot_is_settled_once_and_emptied);
+        tcase_add_test(tcase, living_slot_is_not_reaped);
+        tcase_add_test(tcase, unmarked_word_of_a_thread_that_is_gone_is_evidence);
+        tcase_add_test(tcase, process_that_is_gone_is_evidence_whoever_has_the_thread_id);
+        tcase_add_test(tcase, ids_that_name_no_process_are_no_evidence);
+        tcase_add_test(tcase, slot_of_a_death_between_two_steps_is_reaped_or_inherited);
+        tcase_add_test(tcase, second_reaper_passes_by_without_waiting);
+        tcase_add_test(tcase, reaper_that_dies_is_followed_by_the_next);
+
+        tcase = cases(suite, "full");
+        tcase_add_test(tcase, full_table_is_an_error_that_says_so);
+        tcase_add_test(tcase, attach_settles_a_dead_slot_before_it_makes_a_new_one);
+        tcase_add_test(tcase, attach_to_a_full_table_finds_the_unmarked_dead);
+
+        tcase = cases(suite, "reserve");
+        tcase_add_test(tcase, reserve_slot_serves_when_all_others_are_taken);
+        tcase_add_test(tcase, reserve_slot_has_one_user_at_a_time);
+        tcase_add_test(tcase, borrower_that_dies_is_settled_and_the_reserve_kept);
+        tcase_add_test(tcase, reserve_slot_of_a_client_that_is_gone_is_anybodys);
+        tcase_add_test(tcase, unreserved_slot_is_anybodys);
+
+        tcase = cases(suite, "client");
+        tcase_add_test(tcase, clients_stand_apart_and_incarnations_never_come_again);
+        tcase_add_test(tcase, client_slot_describes_its_process);
+        tcase_add_test(tcase, full_client_table_reuses_the_dead_and_refuses_otherwise);
+        tcase_add_test(tcase, dead_client_is_reused_only_when_its_threads_are_settled);
+        tcase_add_test(tcase, what_the_process_was_before_exec_is_reused_by_itself);
+        tcase_add_test(tcase, client_of_another_pid_namespace_is_live_and_left_alone);
+
+        tcase = cases(suite, "together");
+#if SHM_DEBUG
+        tcase_add_test(tcase, test_can_declare_a_thread_dead);
+#endif
+        tcase_add_test(tcase, each_slot_has_one_user_while_threads_come_die_and_reap);
+
+        srunner_run_all(runner, CK_NORMAL);
+        n_failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
