@@ -408,3 +408,38 @@ free_block(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 return huge_free(t, block_off, dest_off);
         return large_free(t, block_off, dest_off);
 }
+
+static bool
+magazine_holds(const struct magazine *m, uint64_t entry)
+{
+        uint64_t n = load_relaxed(&m->n); /* others may change it meanwhile: what is seen below n was freed */
+
+        for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++)
+                if (load_relaxed(&m->slot[i]) == entry)
+                        return true;
+        return false;
+}
+
+bool
+block_is_free_or_cached(struct region *r, uint64_t block_off)
+{
+        uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* below the mark: the caller looked */
+        uint64_t head;
+        uint32_t block_idx;
+
+        if (!slab_block_of(r, block_off, &head, &block_idx))
+                return false;
+        if (load_relaxed(&r->slabs[head].word[block_idx / 64]) >> block_idx % 64 & 1)
+                return true;
+        for (uint64_t idx = 0; idx < r->layout.n[TABLE_MAGAZINES]; idx++) {
+                uint64_t node_idx = idx / r->layout.magazines_per_node * r->layout.magazines_per_node;
+
+                if (!region_has_magazine(r, idx)) {
+                        idx = node_idx + r->layout.magazines_per_node - 1; /* beyond this node's mark */
+                        continue;
+                }
+                if (magazine_tag(owner_load(&r->magazine_words[idx])) == tag && magazine_holds(&r->magazines[idx], region_entry(r, block_off)))
+                        return true;
+        }
+        return false;
+}

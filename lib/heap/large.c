@@ -205,7 +205,7 @@ large_drain(struct thread *t, uint64_t magazine_idx)
 
         if (n == 0 || n > MAGAZINE_CAP_MAX)
                 return 0;
-        block_off = load_relaxed(&m->slot[n - 1]);
+        block_off = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
         if (!large_block_of(r, block_off, &head, &word) || granule_owner(word) != THREAD_NONE) {
                 store_relaxed(&m->n, n - 1);
                 return fault_note(t, FAULT_DOUBLE_FREE, block_off);

@@ -77,7 +77,7 @@ undo_fill(struct region *r, const struct intent *in, uint32_t thread_no)
         if (!m || !names_slab(r, in->slab, thread_no) || load_relaxed(&m->n) != 0)
                 return; /* committed, or never begun */
         for (uint64_t i = 0; i < in->n && i < MAGAZINE_CAP_MAX; i++)
-                slab_settle_block(r, in->slab, load_relaxed(&m->slot[i]));
+                slab_settle_block(r, in->slab, region_entry_off(r, load_relaxed(&m->slot[i])));
 }
 
 static void
@@ -92,7 +92,7 @@ redo_drain(struct region *r, const struct intent *in, uint32_t thread_no)
         if (n <= in->n || n > MAGAZINE_CAP_MAX)
                 return; /* committed */
         for (uint64_t i = in->n; i < n; i++)
-                slab_settle_block(r, in->slab, load_relaxed(&m->slot[i]));
+                slab_settle_block(r, in->slab, region_entry_off(r, load_relaxed(&m->slot[i])));
         kill_order();
         store_relaxed(&m->n, in->n);
 }

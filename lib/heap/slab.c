@@ -233,12 +233,12 @@ release(struct thread *t, uint64_t head, uint32_t n_free)
 
 /* ------------------------------------------------------------------ fill */
 
-/* Writes the offsets of up to `want` free blocks, lowest on top of the stack.  Returns how many. */
+/* Writes the entries of up to `want` free blocks, lowest on top of the stack.  Returns how many. */
 static uint32_t
 choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint32_t want, uint64_t *entries)
 {
         uint32_t n_words = (size_class_slab_blocks(class_idx) + 63) / 64;
-        uint64_t base = head << GEO_GRANULE_SHIFT, bytes = size_class_bytes(class_idx);
+        uint64_t base = region_entry(r, head << GEO_GRANULE_SHIFT), bytes = size_class_bytes(class_idx);
         uint32_t k = 0;
 
         for (uint32_t w = 0; w < n_words && k < want; w++)
@@ -316,10 +316,11 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         struct region *r = t->region;
         uint64_t word = owner_load(run_word(r, head));
         uint32_t class_idx = granule_class(word);
-        uint64_t block_off;
-        uint32_t k = choose_blocks(r, head, class_idx, 1, &block_off);
+        uint64_t entry, block_off;
+        uint32_t k = choose_blocks(r, head, class_idx, 1, &entry);
 
         if (k == 1) {
+                block_off = region_entry_off(r, entry);
                 intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_ALLOC_ONE); /* ONE.1 */
                 clear_lowest(r, head, class_idx, 1);                           /* ONE.2 */
                 dest_store(r, dest_off, r->layout.chunks_off + block_off);     /* ONE.3 */
@@ -395,7 +396,7 @@ top_blocks(struct region *r, const struct magazine *m, uint64_t n, uint64_t head
 
         *ret_bad = false;
         while (k < n) {
-                uint64_t off = load_relaxed(&m->slot[n - 1 - k]) - start;
+                uint64_t off = region_entry_off(r, load_relaxed(&m->slot[n - 1 - k])) - start;
 
                 if (off >= length || !size_class_is_block_start(class_idx, off))
                         break;
@@ -421,7 +422,7 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
 
         if (n == 0 || n > MAGAZINE_CAP_MAX)
                 return 0;
-        top = load_relaxed(&m->slot[n - 1]);
+        top = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
         err = acquire_of(t, top, class_idx, &head, &block_idx);
         if (err == -EINVAL)
                 store_relaxed(&m->n, n - 1); /* no block of ours: drop it */
@@ -436,10 +437,11 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
         }
         intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - k}, INTENT_DRAIN); /* DRAIN.3 */
         for (uint32_t i = 0; i < k; i++) {
-                uint64_t off = load_relaxed(&m->slot[n - 1 - i]) - (head << GEO_GRANULE_SHIFT);
+                uint64_t entry = load_relaxed(&m->slot[n - 1 - i]);
+                uint64_t off = region_entry_off(r, entry) - (head << GEO_GRANULE_SHIFT);
 
                 if (bit_is_set(r, head, size_class_block_index(class_idx, off)))
-                        (void)fault_note(t, FAULT_DOUBLE_FREE, load_relaxed(&m->slot[n - 1 - i])); /* twice in here */
+                        (void)fault_note(t, FAULT_DOUBLE_FREE, region_entry_off(r, entry)); /* twice in here */
                 else
                         n_free++;
                 bit_set(r, head, size_class_block_index(class_idx, off)); /* DRAIN.4 */

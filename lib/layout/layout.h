@@ -174,7 +174,7 @@ enum { MAGAZINE_CAP_MAX = 6 };
 enum { MAGAZINE_CAP_MAX = 64 };
 #endif
 
-/* A fixed stack of blocks, as byte offsets from the first chunk.  64 + 2 words is 8 1/4 lines: the odd stride keeps
+/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  64 + 2 words is 8 1/4 lines: the odd stride keeps
  * the heads of many magazines from falling into the same cache sets. */
 struct magazine {
         uint64_t n;                      /* owner  blocks in slot[]; its store commits malloc and free */

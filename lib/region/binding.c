@@ -35,10 +35,10 @@ binding_count(const struct region *r, uint32_t node, uint32_t self_idx, uint32_t
                 load[a] = 0;
         for (uint32_t idx = 0; idx < hwm; idx++) {
                 uint32_t binding = load_relaxed(&r->bindings[idx]); /* a hint: BIND.3 tells whether it held */
-                uint32_t a = (binding & ~(BINDING_USED | BINDING_RESERVE)) - 1 - first;
+                uint32_t a =
+                        (binding & ~BINDING_USED) - 1 - first; /* far out: another node's, none, or a reserve slot */
 
-                if (idx != self_idx && (binding & BINDING_RESERVE) == 0 && a < r->arenas_per_node &&
-                    !slot_thread_is_dead_hint(r, idx))
+                if (idx != self_idx && a < r->arenas_per_node && !slot_thread_is_dead_hint(r, idx))
                         load[a]++;
         }
 }

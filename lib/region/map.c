@@ -232,6 +232,7 @@ map_region(struct region *r, const struct layout *layout, const char *what, uint
                 return error_set(err, "cannot protect the guard of %s: %s", what, error_name(err));
         }
         region_bind(r, addr, layout);
+        r->canonical = base_addr + layout->chunks_off;
         return 0;
 }
 

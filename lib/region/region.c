@@ -36,6 +36,7 @@ region_bind(struct region *r, void *base, const struct layout *layout)
         r->arenas_per_node = layout->n_arenas / r->n_nodes;
         r->base = p;
         r->chunks = p + layout->chunks_off;
+        r->canonical = (uint64_t)(uintptr_t)r->chunks;
         r->header = (void *)p;
         r->arena_words = (void *)(p + layout->off[TABLE_ARENA_WORDS]);
         r->bindings = (void *)(p + layout->off[TABLE_BINDINGS]);

@@ -21,6 +21,7 @@
 struct region {
         char *base;   /* start of the mapping */
         char *chunks; /* base + layout.chunks_off */
+        uint64_t canonical; /* address of the first chunk where the region is at its own base: what entries count from */
         struct region_header *header;
         uint32_t *arena_words;
         uint32_t *bindings;
@@ -166,6 +167,20 @@ static inline struct magazine *region_magazine(const struct region *r, uint64_t 
 static inline uint32_t region_arena_node(const struct region *r, uint32_t arena)
 {
         return arena / r->arenas_per_node;
+}
+
+/* Entries of magazines are the addresses that blocks have where the region is mapped at its own base, so that the hit
+ * paths there need no arithmetic. */
+static inline uint64_t
+region_entry(const struct region *r, uint64_t block_off)
+{
+        return r->canonical + block_off;
+}
+
+static inline uint64_t
+region_entry_off(const struct region *r, uint64_t entry)
+{
+        return entry - r->canonical;
 }
 
 /* Block offsets count from the first chunk; shrefs from the base of the region. */

@@ -154,17 +154,28 @@ ensure_client(struct process_heap *heap)
         return err;
 }
 
+/* Where the region is not at its own base its entries are no addresses: there every call goes slow. */
+uint64_t
+tcache_limit(const struct tcache *t)
+{
+        const struct region *r = t->thread.region;
+
+        if (t->heap->is_checked || t->heap->is_junked || r->is_relocated)
+                return 0;
+        return region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
+}
+
 static void
 publish_all(struct tcache *t)
 {
         struct region *r = t->thread.region;
 
-        if (!t->heap->is_junked && !t->heap->is_zeroed)
+        if (!t->heap->is_junked && !t->heap->is_zeroed && !r->is_relocated)
                 memcpy(t->by_size, size_class_by_size, sizeof size_class_by_size);
         for (uint32_t tag = 1; tag < r->layout.n_tags; tag++)
                 tcache_publish(t, tag);
         t->chunks = r->chunks;
-        t->limit = t->heap->is_checked || t->heap->is_junked ? 0 : region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
+        t->limit = tcache_limit(t);
 }
 
 /* Slot, arena, hit paths.  *t is zeroed, or what detach left. */

@@ -170,11 +170,10 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
                 free_direct(th, block_off);
                 return;
         }
-        store_relaxed(&m->slot[m->n], block_off);
+        store_relaxed(&m->slot[m->n], region_entry(r, block_off));
         kill_order();
         store_relaxed(&m->n, m->n + 1);
-        if (t->limit != 0)
-                t->limit = region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
+        t->limit = tcache_limit(t);
 }
 
 void

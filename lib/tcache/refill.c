@@ -40,8 +40,7 @@ tcache_tick(struct tcache *t)
 
         if (++t->n_slow % TICK_EVERY != 0)
                 return;
-        if (t->limit != 0)
-                t->limit = region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
+        t->limit = tcache_limit(t);
         decay_tick(&t->thread);
         drain_clock_hand(&t->thread);
         hwm = region_threads_hwm(r);
@@ -83,7 +82,12 @@ replace_empty(struct tcache *t, uint32_t tag, uint32_t current, uint32_t idx)
 static void *
 pop_current(struct tcache *t, uint32_t class_idx)
 {
-        return tcache_pop(t, class_idx + 1);
+        struct region *r = t->thread.region;
+        void *entry;
+
+        if (!tcache_pop(t, class_idx + 1, &entry))
+                return NULL;
+        return region_block(r, region_entry_off(r, (uint64_t)(uintptr_t)entry));
 }
 
 /* An empty magazine in the current place, if one can be had. */

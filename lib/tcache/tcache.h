@@ -108,6 +108,9 @@ void tcache_flush(struct tcache *t);
 /* Refreshes what the hit paths read of a tag after its magazines changed places. */
 void tcache_publish(struct tcache *t, uint32_t tag);
 
+/* What `limit` should be now. */
+uint64_t tcache_limit(const struct tcache *t);
+
 /* What is done now and then on slow paths: decay, reaping one other slot, clock hands, rebinding. */
 void tcache_tick(struct tcache *t);
 
@@ -119,36 +122,37 @@ tcache_magazine(const struct tcache *t, int64_t distance)
         return (struct magazine *)(uintptr_t)((intptr_t)t + distance);
 }
 
-/* Takes the topmost block of the class's magazine; NULL: go slow.  The store of n is the commit. */
-static inline __attribute__((always_inline)) void *
-tcache_pop(const struct tcache *t, uint32_t class_idx1)
+/* Takes the topmost block of the class's magazine; false: go slow.  The store of n is the commit. */
+static inline __attribute__((always_inline)) bool
+tcache_pop(const struct tcache *t, uint32_t class_idx1, void **ret_p)
 {
         struct magazine *m = tcache_magazine(t, t->malloc_at[class_idx1]);
-        uint64_t n = m->n;
-        uint64_t block_off;
+        uint64_t n;
 
-        if (UNLIKELY(n == 0))
-                return NULL;
-        block_off = m->slot[n - 1];
-        m->n = n - 1; /* MALLOC.1: commit */
-        return t->chunks + block_off;
+        if (UNLIKELY(__builtin_sub_overflow(m->n, 1, &n)))
+                return false;
+        *ret_p = (void *)(uintptr_t)m->slot[n]; /* entries are addresses: region_entry() */
+        m->n = n;                               /* MALLOC.1: commit */
+        return true;
 }
 
-/* Puts a block into its tag's magazine; false: go slow. */
+/* Puts a block into its tag's magazine; false: go slow.  The tag is read without order: whoever may free the block was
+ * handed it, in the end, by a thread that filled its magazine under E3, after the slab's tags were written. */
 static inline __attribute__((always_inline)) bool
-tcache_push(const struct tcache *t, uint64_t block_off)
+tcache_push(const struct tcache *t, const void *p)
 {
         const uint16_t *tags = (const uint16_t *)(const void *)(t->chunks - LAYOUT_TAGS_DISTANCE);
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
         struct magazine *m;
         uint64_t n;
 
         if (UNLIKELY(block_off >= t->limit))
                 return false;
-        m = tcache_magazine(t, t->free_at[load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT])]); /* E4.acq: see doc */
+        m = tcache_magazine(t, t->free_at[load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT])]);
         n = m->n;
         if (UNLIKELY(n == m->cap))
                 return false;
-        m->slot[n] = block_off; /* FREE.1 */
+        m->slot[n] = (uint64_t)(uintptr_t)p; /* FREE.1 */
         kill_order();
         m->n = n + 1; /* FREE.2: commit */
         return true;

@@ -616,6 +616,36 @@ START_TEST(exec_ends_the_threads_but_not_the_process)
 }
 END_TEST
 
+static void
+run_in_new_namespace(void (*run)(void))
+{
+        int status;
+        pid_t pid;
+
+        if (unshare(CLONE_NEWPID) < 0)
+                _exit(77);
+        pid = fork();
+        NEED(pid >= 0);
+        if (pid == 0) {
+                run();
+                _exit(0);
+        }
+        NEED(waitpid(pid, &status, 0) == pid);
+        NEED(status == 0);
+}
+
+static void
+live_in_inner_namespace(void)
+{
+        struct thread t = {0};
+
+        NEED(getpid() == 1);
+        NEED(client_register(r, &client) == 0);
+        NEED(slot_attach(&t, r, &client, settle_never, NULL) == 0);
+        NEED(t.slot->pid_ns != slot_at(0)->pid_ns && t.slot->pid_ns != slot_at(1)->pid_ns);
+        slot_release(&t);
+}
+
 /* Process 1 of a pid namespace: it sees none of the others' ids, and they see other ids for it. */
 static void
 live_in_own_namespace(void)
@@ -627,6 +657,8 @@ live_in_own_namespace(void)
         NEED(slot_reap_all(r, settle_never, NULL) == 0); /* all are ESRCH from here, and none is dead */
         NEED(slot_attach(&t, r, &client, settle_never, NULL) == 0);
         NEED(t.no == 2);
+        /* The first process of a namespace within has the same number as its parent, and is elsewhere. */
+        run_in_new_namespace(live_in_inner_namespace);
         say();
         hear();
 }
@@ -634,17 +666,7 @@ live_in_own_namespace(void)
 static void
 start_in_own_namespace(void)
 {
-        struct child inner;
-
-        if (unshare(CLONE_NEWPID) < 0)
-                _exit(77);
-        inner.pid = fork();
-        NEED(inner.pid >= 0);
-        if (inner.pid == 0) {
-                live_in_own_namespace();
-                _exit(0);
-        }
-        NEED(waitpid(inner.pid, NULL, 0) == inner.pid);
+        run_in_new_namespace(live_in_own_namespace);
 }
 
 START_TEST(other_pid_namespaces_prove_nothing)

@@ -1,0 +1,442 @@
+/*
+ * shmalloc.h - a malloc for memory that unrelated processes share
+ *
+ * A HEAP is a named region of memory that many processes open and allocate from.  A HANDLE (shheap *) is one
+ * process's view of it and is never stored in the heap.  A BLOCK is ordinary memory inside the heap: it outlives the
+ * process that allocated it, any process that has the heap open may read, write and free it, and it lasts until
+ * somebody frees it or the heap itself goes.
+ *
+ *   Pointers.   Every process maps a heap at the same address, so plain pointers may be stored in blocks.  Where that
+ *               address is taken, opening fails and the message names what is in the way.  A process that opens with
+ *               SHHEAP_RELOCATABLE takes any address; what is shared with such processes holds shrefs (offsets).
+ *               No pointers to functions, virtual tables, thread-local or private memory belong in a block.
+ *   Death.      A process may be killed at any instruction, in any number of threads.  The heap stays consistent,
+ *               nobody waits for the dead, and what their threads had cached returns: at the latest when somebody
+ *               would otherwise run out of memory.  Blocks stay as they are, since others may hold pointers to them.
+ *               A block whose address the dead process had stored nowhere is lost like any leak; shheap_malloc_to()
+ *               and shheap_free_from() leave no such window, and shheap_root() finds everything again.
+ *   Waiting.    No function waits for another process: neither for a dead one nor for one that is stopped or slow.
+ *               Threads of one process wait for each other while a heap is opened or closed, and when all thread
+ *               slots of a heap are taken.
+ *   Trust.      Processes that have a heap open for writing trust each other, as threads do: any of them can
+ *               overwrite any block and break the heap.  Use one heap per domain of trust.  Opening, shheap_check(),
+ *               shheap_walk() and read-only processes trust nothing that they find.
+ *   Memory.     Pages are reserved before they are handed out: a full /dev/shm, a small one, or the capacity reached
+ *               gives NULL and ENOMEM, never a signal.  Two limits of the system remain: a memory cgroup that is full
+ *               makes the kernel kill processes, and whoever may write to the file may also truncate it.
+ *   Errors.     Functions that return int give 0 (or a count) or a negative errno value; functions that return a
+ *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.
+ *   Misuse.     Double frees, stray pointers and wrong sizes end the calling process only, after it has let go of
+ *               what it held; see shheap_set_fault_handler(), which also says what is noticed when.
+ *   Threads.    Everything may be called from any number of threads at once.  Nothing here is async-signal-safe; a
+ *               thread that jumps out of these functions from a signal handler may not use the heap again.  Thread
+ *               exit needs no call; destructors of thread-local data may allocate and free.
+ *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
+ *               its first call on; blocks are shared with it like with anybody, its parent's caches stay the parent's.
+ *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.
+ *   Link.       pkg-config shmalloc, or find_package(shmalloc).  Exported symbols are versioned, because the headers
+ *               of Open MPI also declare shmalloc(), shrealloc() and shfree(): SHMALLOC_NO_SHORT_NAMES hides the short
+ *               names from a source file.
+ *
+ * Sizes are in bytes unless a name says otherwise.
+ */
+#ifndef SHMALLOC_SHMALLOC_H
+#define SHMALLOC_SHMALLOC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define SHMALLOC_VERSION_MAJOR 0
+#define SHMALLOC_VERSION_MINOR 1
+
+#if defined(__GNUC__)
+#define SHA_ATTR(...) __attribute__((__VA_ARGS__))
+#else
+#define SHA_ATTR(...)
+#endif
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+/* Lets the compiler warn of blocks that are freed by the wrong function (-Wmismatched-dealloc, -fanalyzer). */
+#define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc, malloc(dealloc, arg))
+#else
+#define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc)
+#endif
+#define SHA_NODISCARD SHA_ATTR(warn_unused_result)
+#define SHA_API       SHA_ATTR(visibility("default"), nothrow)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One process's view of a heap.  Valid from shheap_open() to shheap_close(), also in children of fork(). */
+typedef struct shheap shheap;
+
+/* A place in a heap, the same in every process: store it where processes may map the heap at different addresses.
+ * Compare with ==; reading and storing one is atomic.  0 is the null reference. */
+typedef uint64_t shref;
+#define SHREF_NULL ((shref)0)
+
+/* ------------------------------------------------------------------ opening and closing */
+
+enum shheap_open_flags {
+        SHHEAP_CREATE = 1u << 0,      /* create the heap if there is none of this name */
+        SHHEAP_EXCL = 1u << 1,        /* with CREATE: -EEXIST if there is one */
+        SHHEAP_RDONLY = 1u << 2,      /* map it read-only: to look at blocks, walk, check and print, not to allocate */
+        SHHEAP_RELOCATABLE = 1u << 3, /* any address will do: this process uses shrefs; else -EADDRINUSE */
+        SHHEAP_POPULATE = 1u << 5     /* back all of the capacity with pages now, or fail with -ENOMEM or -ENOSPC */
+};
+
+enum shheap_numa_policy {
+        SHHEAP_NUMA_LOCAL = 0,      /* memory of the node that the thread runs on, of others when that is full */
+        SHHEAP_NUMA_INTERLEAVE = 1, /* spread over the nodes */
+        SHHEAP_NUMA_BIND = 2,       /* of the nodes in numa_nodes, of others when those are full */
+        SHHEAP_NUMA_STRICT = 3      /* of the thread's node or not at all */
+};
+
+/* How a heap is to be created; for an existing one, only `conf`'s check, junk and zero count.  0 or NULL stands for the
+ * default.  Start from SHHEAP_ATTR_INIT: it sets `size`, by which a later library knows which fields you knew. */
+struct shheap_attr {
+        size_t size;
+        uint64_t capacity;     /* bytes for blocks, rounded up to 4 MiB; 0 = half of the memory, at most 64 GiB.  It costs
+                                * next to nothing: memory is taken as it is used */
+        uint64_t max_capacity; /* bytes that shheap_ctl("heap.capacity") may grow it to; 0 = capacity */
+        uint32_t max_clients;  /* processes at a time; 0 = 4096 */
+        uint32_t max_threads;  /* thread slots: one per thread, of all processes, and one more per process; 0 = 16384 */
+        uint32_t page_shift;   /* 0 or 12; others are -ENOTSUP in this release */
+        mode_t mode;           /* of the file; 0 = 0600.  It is set exactly: the umask plays no part */
+        uint64_t numa_nodes;   /* bit mask of nodes; 0 = all */
+        uint32_t numa_policy;  /* enum shheap_numa_policy */
+        uint64_t base_addr;    /* where every process maps it; 0 = chosen by the name */
+        const char *conf;      /* "key:value,..." as in SHMALLOC_CONF */
+};
+#define SHHEAP_ATTR_INIT                                                                                               \
+        {                                                                                                              \
+                sizeof(struct shheap_attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL                                            \
+        }
+
+/*
+ * Opens heap `name`: 1 to 63 of [A-Za-z0-9._-], no leading dot; the file is /dev/shm/shmalloc.NAME, or lies in the
+ * directory that SHMALLOC_DIR names.  The calling thread is attached at once, others at their first call.
+ *
+ * Opening a heap that this process has open already gives the same handle again; each open wants its own close.
+ *
+ * Options come from the fields of *attr, else from attr->conf, else from SHMALLOC_CONF, else they have their default.
+ * The keys are capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode and numa, for the heap when it is
+ * created, and for this process and the time that it has the heap open:
+ *   check:true   every free is checked at once, and costs accordingly
+ *   junk:true    blocks are filled with garbage when they are allocated and when they are freed
+ *   zero:true    blocks are zeroed when they are allocated
+ *
+ *   -EINVAL      name, flags or options           -ENOENT     there is none, and no SHHEAP_CREATE
+ *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is not its creator's
+ *   -ENODEV      the file is no heap              -EPROTO     a heap of another version or build of this library
+ *   -EBADMSG     a heap, but damaged              -EADDRINUSE its address is taken in this process
+ *   -EUSERS      max_clients or max_threads attached already, all of them alive
+ *   -ENOMEM, -ENOSPC, -EFBIG  no memory, no room in the file system, file size limit
+ *   -ENOTSUP     huge pages; or a process made by a raw clone(2)
+ */
+SHA_API SHA_NODISCARD int shheap_open(shheap **ret_heap, const char *name, unsigned flags,
+                                      const struct shheap_attr *attr);
+
+/* The same for a descriptor of the heap, however it came here; it is duplicated and stays the caller's.  The flags
+ * SHHEAP_CREATE and SHHEAP_EXCL are -EINVAL.  A memfd must be sealed against shrinking, else -EBADMSG. */
+SHA_API SHA_NODISCARD int shheap_open_fd(shheap **ret_heap, int fd, unsigned flags);
+
+/* A descriptor of the heap to pass on, close-on-exec, the caller's to close.  flags: 0 or SHHEAP_RDONLY, for a
+ * descriptor through which nothing can be written.  -EACCES if the heap itself is open read-only and flags is 0. */
+SHA_API int shheap_dup_fd(const shheap *h, unsigned flags);
+
+/*
+ * Takes back one open.  With the last one, the calling thread's caches return and the handle is no longer valid.  Other
+ * threads of the process must not be inside a call on it, and let go by themselves at their end, or at their next call
+ * of any function here that has to do with another heap; the memory stays mapped until they have.  Pointers to blocks
+ * are not to be used any more.  Never fails for a valid handle.
+ */
+SHA_API int shheap_close(shheap *h);
+
+/* Removes the name.  The memory goes when the last process has closed the heap.  -ENOENT, -EACCES, -EINVAL. */
+SHA_API int shheap_unlink(const char *name);
+
+/* What failed last in this thread, in one line.  Never NULL; valid until this thread's next failure. */
+SHA_API const char *shheap_errormsg(void);
+
+/* The heap that the short names work on: the one that was set, else the one that SHMALLOC_HEAP names, which is opened
+ * with SHHEAP_CREATE at the first use.  NULL and errno: ENODEV when neither is there, or why it cannot be opened. */
+SHA_API shheap *shheap_default(void);
+
+/* Makes h the default heap of this process; NULL: none, so that SHMALLOC_HEAP is looked at again.  -EACCES if h is open
+ * read-only.  Set it before other threads use the short names.  Closing the default heap unsets it. */
+SHA_API int shheap_set_default(shheap *h);
+
+/* ------------------------------------------------------------------ allocating
+ *
+ * Blocks are aligned to 16 bytes at least.  Size 0 gives a block of its own, to be freed like any other, where not said
+ * otherwise.  NULL comes with errno:
+ *   ENOMEM   no memory of the kind asked for, after caches were emptied and the dead were reaped; or a size that can
+ *            never be had
+ *   EINVAL   a bad alignment or flag
+ *   EBADF    the heap is closed            EACCES  the heap is open read-only
+ *   ENOTSUP  a child of a raw clone(2)     EUSERS  no thread slot, not even the one that the process had kept for this
+ */
+
+/* clang-format off */
+/* Flags of the functions whose names end in x, of shheap_root() and shheap_malloc_to(); combined by |. */
+#define SHA_LG_ALIGN(la) ((unsigned)(la) & 0x3fu)                             /* aligned to 2^la bytes, la <= 30 */
+#define SHA_ALIGN(a)     ((unsigned)__builtin_ctzll((unsigned long long)(a))) /* aligned to a bytes, a power of two */
+#define SHA_ZERO         0x040u /* zeroed; rallocx and xallocx: what is added */
+#define SHA_TCACHE_NONE  0x100u /* past the thread's caches */
+#define SHA_NOGROW       0x200u /* no system call for memory, no new pages: rather ENOMEM */
+#define SHA_NODE(n)      ((((unsigned)(n) + 1u) & 0xffu) << 12)  /* memory of NUMA node n or none; n < 255 */
+#define SHA_ARENA(n)     ((((unsigned)(n) + 1u) & 0xfffu) << 20) /* memory of arena n or none; n < 4095 */
+
+/*
+ * Free.  NULL is ignored, errno is kept.  Whichever process, and whichever thread, allocated the block.  What is not a
+ * block of this heap, or has been freed already, is a fault: see shheap_set_fault_handler().  The sized forms must be
+ * given what was asked for (C23), or anything up to what shheap_usable_size() says; the aligned one also the alignment.
+ */
+SHA_API void shheap_free(shheap *h, void *p);
+SHA_API void shheap_free_sized(shheap *h, void *p, size_t size);
+SHA_API void shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size);
+
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(2))
+void *shheap_malloc(shheap *h, size_t size);
+
+/* n * size zeroed bytes; a product that overflows is ENOMEM. */
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(2, 3))
+void *shheap_calloc(shheap *h, size_t n, size_t size);
+
+/* The block with its contents, in place or moved.  p == NULL allocates.  Size 0 gives a block of its own and never just
+ * frees.  On failure p is as it was. */
+SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3))
+void *shheap_realloc(shheap *h, void *p, size_t size);
+SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3, 4))
+void *shheap_reallocarray(shheap *h, void *p, size_t n, size_t size);
+
+/* `align`: a power of two up to 1 GiB, else EINVAL; `size` need not be a multiple of it. */
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(3), alloc_align(2))
+void *shheap_aligned_alloc(shheap *h, size_t align, size_t size);
+
+/* As POSIX has it: 0, or a *positive* EINVAL (`align` no power of two, or no multiple of sizeof(void *)) or ENOMEM;
+ * *ret_p is untouched on failure, and so is errno. */
+SHA_API SHA_NODISCARD int shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size);
+
+/* Copies of a string; of at most n bytes of it, with a NUL behind them. */
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2)
+char *shheap_strdup(shheap *h, const char *s);
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2)
+char *shheap_strndup(shheap *h, const char *s, size_t n);
+
+/* With flags.  Size 0 is EINVAL. */
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(2))
+void *shheap_mallocx(shheap *h, size_t size, unsigned flags);
+SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3))
+void *shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags);
+/* clang-format on */
+
+/* Resizes in place to at least `size`, if possible to size + extra.  The usable size afterwards: if that is less than
+ * `size`, it could not be done and the block is as it was. */
+SHA_API size_t shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, unsigned flags);
+
+/* The usable size that shheap_mallocx() with the same arguments would give, without allocating; 0: never possible. */
+SHA_API size_t shheap_nallocx(const shheap *h, size_t size, unsigned flags);
+
+/* The bytes of the block, all of which may be used; 0 for NULL, and where no block starts. */
+SHA_API size_t shheap_usable_size(const shheap *h, const void *p);
+
+/* Backs memory with pages, so that about `bytes` more in blocks can be had on this node without asking the system: for
+ * those who may not fault, or use SHA_NOGROW, later.  Memory that stays unused for decay_ms is given back, unless that
+ * is -1.  -ENOMEM, -ENOSPC: not so much could be had; what could is kept. */
+SHA_API int shheap_reserve(shheap *h, size_t bytes);
+
+/* The NUMA node that the memory at p, anywhere in a block, belongs to; -EINVAL if no block can be there. */
+SHA_API int shheap_node_of(const shheap *h, const void *p);
+
+/* ------------------------------------------------------------------ references, and hand-over in one step */
+
+/* SHREF_NULL for NULL and for what lies outside of the heap's blocks. */
+SHA_API shref shheap_ref(const shheap *h, const void *p);
+
+/* NULL for SHREF_NULL and for what lies outside of the heap.  Whether a block is still there is not known. */
+SHA_API void *shheap_ptr(const shheap *h, shref ref);
+
+/*
+ * Allocates a block and stores its reference in *dest in one step: whenever the process is killed, either *dest holds
+ * the new block, or *dest is as it was and there is no block.  dest lies in a block of the same heap, is 8-aligned, and
+ * is written by nobody else meanwhile.  NULL: errno is set and *dest is as it was; EINVAL also for a bad dest.
+ */
+SHA_API SHA_NODISCARD void *shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest);
+
+/* The reverse: frees the block that *dest holds and stores SHREF_NULL there in one step.  0, also if *dest was null;
+ * -EINVAL for a bad dest; -EBUSY when others had the block's slab in use for too long: then nothing was done. */
+SHA_API int shheap_free_from(shheap *h, shref *dest);
+
+/* ------------------------------------------------------------------ named objects */
+
+/*
+ * Finds the object called `name` (1 to 63 bytes), or creates it: a zeroed block of `size` bytes is passed to init(),
+ * which may be NULL, and then published in one step.  Nobody waits: init() may run in several processes at once, each on
+ * a block of its own; one is published, the other blocks are freed, and all callers get the published one.  *ret_obj is
+ * untouched on failure.
+ *
+ *   -ENOENT   there is none, and size is 0: found only, never created
+ *   -EEXIST   there is one of another size; size 0 accepts any
+ *   -EINVAL   name, flags                    -ENOMEM, -ENOSPC  no memory, or too many names (1024)
+ *   any negative value that init() returns
+ *
+ * init() is run with nothing held; it may use the heap and, in a process that will live on, jump out.  If its process
+ * dies in there, the block is freed.
+ */
+SHA_API SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t size, unsigned flags,
+                                      int (*init)(void *obj, size_t size, void *arg), void *arg, void **ret_obj);
+
+/* Takes the name from its object, and frees the object: nobody may use it any more.  -ENOENT, -EINVAL. */
+SHA_API int shheap_root_remove(shheap *h, const char *name);
+
+/* Calls fn for each, until it returns non-zero, which is returned.  Those that come or go meanwhile may be missed. */
+SHA_API int shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t size, void *arg), void *arg);
+
+/* ------------------------------------------------------------------ death and misuse */
+
+/* Settles what dead threads and processes left, now.  How many threads were settled.  Happens by itself when threads
+ * attach, now and then on slow paths, and before any allocation fails; so this is for those who want the memory, or the
+ * statistics, earlier. */
+SHA_API int shheap_reap(shheap *h);
+
+enum shheap_fault_what {
+        SHHEAP_FAULT_DOUBLE_FREE = 1,     /* the block is free already */
+        SHHEAP_FAULT_INVALID_FREE = 2,    /* inside of this heap, but no block starts there */
+        SHHEAP_FAULT_FOREIGN_POINTER = 3, /* not in this heap, or in no heap at all */
+        SHHEAP_FAULT_SIZE_MISMATCH = 4,   /* size or alignment given to a sized free do not fit the block */
+        SHHEAP_FAULT_METADATA = 7,        /* the heap's own tables contradict each other */
+        SHHEAP_FAULT_NOT_A_CLIENT = 8     /* a free through a handle that is closed or read-only, or that this process
+                                             cannot attach to */
+};
+
+struct shheap_fault {
+        size_t size;       /* of this structure */
+        uint32_t what;     /* enum shheap_fault_what */
+        const void *ptr;   /* the pointer in question, in this process */
+        size_t block_size; /* usable bytes of the block there; 0 = unknown, or no block */
+        size_t given_size; /* as given to a sized free, else 0 */
+        const char *text;  /* the line: operation, pointer, size, class, and what the heap knows of it */
+};
+
+typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
+
+/*
+ * Called after the line has been written to standard error, in the thread that noticed, with nothing of the heap held:
+ * it may use the heap, exit, or leave by siglongjmp().  If it returns, the process is aborted.  NULL: abort at once.
+ * One handler per process, for all heaps.
+ *
+ * What is noticed when:
+ *   at once      pointers that are in no open heap; pointers into the heap where nothing has been allocated, into large
+ *                (above 32 KiB) and huge (above 2 MiB) blocks but not at their start; sizes that do not fit; a second
+ *                free of a huge block
+ *   later        when caches are emptied, perhaps in another thread or process: a second free of a small or large block,
+ *                and pointers into a small block.  Until then this process may be given the block twice
+ *   never        a free of a block that has been allocated again since
+ * With the option check:true all of these but the last are noticed at once.  A fault leaves the heap intact.
+ */
+SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
+
+/* ------------------------------------------------------------------ looking inside */
+
+/*
+ * Reads and changes settings by name.  *oldp gets the value before any change, newp is the new value; either may be
+ * NULL.  Values are uint64_t, and *oldlenp and newlen 8, unless said otherwise; for text, *oldlenp is the room and
+ * becomes the length with its NUL.  h may be NULL for "version" only.
+ *
+ *   version            text  of the library
+ *   heap.name          text  as created
+ *   heap.id            random, tells two heaps of the same name apart
+ *   heap.base          address where this process maps the heap
+ *   heap.capacity      bytes; may be raised, up to heap.max_capacity, while everybody goes on
+ *   heap.max_capacity  bytes
+ *   heap.decay_ms      int64_t  unused memory is given back after so long: -1 never, 0 at once; may be changed
+ *   heap.nodes         NUMA nodes of the heap
+ *   heap.arenas        how many there are
+ *   heap.clients       processes that have it open, as far as is known: the dead count until they are reaped
+ *   heap.threads       threads attached, likewise
+ *   thread.arena       that the calling thread is bound to; attaches it
+ *   stats.allocated    bytes in blocks, with what threads cache
+ *   stats.mapped       bytes of memory that the heap occupies, tables included
+ *   stats.purged       bytes given back to the system so far
+ *
+ *   -ENOENT  no such name        -EINVAL  wrong length or value     -EPERM  may not be changed
+ *   -ERANGE  too little room     -EACCES  the heap is open read-only
+ */
+SHA_API int shheap_ctl(shheap *h, const char *name, void *oldp, size_t *oldlenp, const void *newp, size_t newlen);
+
+/* Prints what the heap is used for: per size class, arena, node, client.  opts: NULL, or letters: J for JSON, m for
+ * totals only. */
+SHA_API int shheap_stats_print(shheap *h, FILE *out, const char *opts);
+
+struct shheap_block {
+        size_t size;    /* of this structure */
+        shref ref;      /* of the block's first byte */
+        size_t usable;  /* bytes */
+        uint32_t arena; /* that it belongs to; UINT32_MAX for huge blocks */
+        uint32_t node;  /* that its memory belongs to */
+};
+
+enum shheap_walk_what { SHHEAP_WALK_LIVE = 1, SHHEAP_WALK_FREE = 4 };
+
+typedef int shheap_walk_fn(const struct shheap_block *block, void *arg); /* non-zero stops, and is returned */
+
+/* Calls fn for each block of the kinds asked for, in the order of addresses.  Exact while nobody else uses the heap;
+ * else blocks that come or go meanwhile may be missed or shown.  What a thread caches is free.  fn may not use the heap. */
+SHA_API int shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg);
+
+enum shheap_check_flags { SHHEAP_CHECK_QUIESCENT = 1 };
+
+/*
+ * Proves that every block is in exactly one place (allocated, cached, free) and that everything else adds up.  Writes a
+ * line for each fault to `report`, unless that is NULL.  Reads only, never waits, and never crashes, whatever the heap
+ * looks like.  While others use the heap, states in between are no faults; SHHEAP_CHECK_QUIESCENT promises that nobody
+ * does, and makes it exact.  The number of faults, or -errno.
+ */
+SHA_API int shheap_check(shheap *h, unsigned flags, FILE *report);
+
+/* Gives back to the system what no block lies in, now, of one NUMA node or of all (-1).  -EINVAL: no such node. */
+SHA_API int shheap_purge(shheap *h, int node);
+
+/* ------------------------------------------------------------------ the short names
+ *
+ * As the functions above, on the default heap; but shfree() and its kin, shrealloc() and shreallocarray(),
+ * shmalloc_usable_size() and shref_of() take blocks of any heap that this process has open.  Without a default heap:
+ * NULL and ENODEV.
+ */
+#ifndef SHMALLOC_NO_SHORT_NAMES
+/* clang-format off */
+SHA_API void shfree(void *p);
+SHA_API void shfree_sized(void *p, size_t size);
+
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1))
+void *shmalloc(size_t size);
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1, 2))
+void *shcalloc(size_t n, size_t size);
+SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(2))
+void *shrealloc(void *p, size_t size);
+SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(2, 3))
+void *shreallocarray(void *p, size_t n, size_t size);
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(2), alloc_align(1))
+void *shaligned_alloc(size_t align, size_t size);
+SHA_API SHA_NODISCARD int shposix_memalign(void **ret_p, size_t align, size_t size);
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1)
+char *shstrdup(const char *s);
+SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1)
+char *shstrndup(const char *s, size_t n);
+/* clang-format on */
+
+SHA_API size_t shmalloc_usable_size(const void *p);
+
+/* References tell no heap from another: shptr_of() is for references into the default heap. */
+SHA_API shref shref_of(const void *p);
+SHA_API void *shptr_of(shref ref);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,703 @@
+/*
+ * malloc.c - the malloc family: the hit paths, and the way into the slow ones.
+ *
+ * shmalloc and shfree read one thread-local pointer and the thread's magazine; they execute no atomic instruction, no
+ * fence, and no branch but "is it small", "is there one" and "is there room".  Everything else (not attached, another
+ * heap, a fork in between, NULL, misuse) shows as an empty or full magazine, or as an address beyond the limit, and is
+ * sorted out behind that.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "api/heap.h"
+#include "base/bits.h"
+#include "base/error.h"
+#include "heap/alloc.h"
+#include "heap/arena.h"
+#include "heap/fault.h"
+#include "heap/huge.h"
+#include "heap/large.h"
+#include "heap/slab.h"
+
+enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a, FREE_TRIES_MAX = 1 << 16 };
+
+#define NOINLINE __attribute__((noinline, cold))
+
+/* ------------------------------------------------------------------ into a heap and out of it */
+
+/* The calling thread inside a heap: by its own slot, or by the client's reserve for this one call. */
+struct entry {
+        struct shheap *heap;
+        struct tcache *t; /* NULL: borrowed */
+        struct thread *thread;
+        struct thread borrowed;
+};
+
+static bool
+enter(struct entry *e, struct shheap *h)
+{
+        int err;
+
+        e->heap = h;
+        if (h->is_readonly) {
+                errno = -error_set(-EACCES, "the heap is open read-only: it can be read, not allocated from");
+                return false;
+        }
+        e->t = tcache_get(&h->process, &err);
+        if (e->t) {
+                e->thread = &e->t->thread;
+                if (UNLIKELY(load_relaxed(&e->thread->slot->intent.kind) != INTENT_NONE))
+                        fault_report_pointer(h, SHHEAP_FAULT_METADATA, "a call into the heap", NULL, 0);
+                return true;
+        }
+        if (err == -EUSERS)
+                err = thread_borrow(&h->process, &e->borrowed);
+        e->thread = &e->borrowed;
+        if (err < 0)
+                errno = -err;
+        return err == 0;
+}
+
+static void
+leave(struct entry *e, const char *operation, const void *p, size_t given_size)
+{
+        struct thread noted = *e->thread;
+
+        e->thread->fault.what = FAULT_NONE;
+        if (!e->t)
+                thread_return(&e->heap->process, &e->borrowed);
+        if (UNLIKELY(noted.fault.what != FAULT_NONE))
+                fault_report(e->heap, &noted, operation, p, given_size);
+}
+
+static uint64_t
+block_off_of(const struct shheap *h, const void *p)
+{
+        return (uint64_t)((uintptr_t)p - (uintptr_t)h->process.region.chunks);
+}
+
+static bool
+is_in(const struct shheap *h, const void *p)
+{
+        return block_off_of(h, p) < h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+}
+
+/* ------------------------------------------------------------------ allocate, in general */
+
+static bool
+request_flags(struct request *rq, const struct region *r, unsigned flags)
+{
+        unsigned node1 = flags >> 12 & 0xff, arena1 = flags >> 20 & 0xfff;
+
+        if (flags & SHA_NOGROW)
+                rq->flags |= ALLOC_NO_GROW;
+        if (flags & SHA_TCACHE_NONE)
+                rq->flags |= ALLOC_NO_MAGAZINE;
+        if (node1 != 0) {
+                rq->arena = (node1 - 1) * r->arenas_per_node;
+                rq->flags |= ALLOC_THIS_NODE | ALLOC_NO_MAGAZINE;
+        }
+        if (arena1 != 0) {
+                rq->arena = arena1 - 1;
+                rq->flags |= ALLOC_THIS_ARENA | ALLOC_NO_MAGAZINE;
+        }
+        return rq->arena < r->layout.n_arenas;
+}
+
+/* Through the magazines where the request allows it. */
+static void *
+take(struct entry *e, struct request *rq)
+{
+        struct region *r = e->thread->region;
+        bool is_small = size_class_is_small(rq->class_idx);
+        bool has_magazine = is_small || (size_class_is_large(rq->class_idx) && rq->align <= LARGE_COLOUR_ALIGN);
+        uint64_t block_off;
+        void *p;
+
+        if (e->t && has_magazine && rq->dest_off == 0 && !(rq->flags & ALLOC_NO_MAGAZINE)) {
+                if (!r->is_relocated && tcache_pop(e->t, rq->class_idx + 1, &p))
+                        return p;
+                if (!(rq->flags & ALLOC_NO_GROW))
+                        return tcache_malloc_slow(e->t, size_class_bytes(rq->class_idx));
+        }
+        if (rq->arena != e->thread->arena && arena_init(r, rq->arena) < 0)
+                return NULL;
+        return alloc_block(e->thread, rq, &block_off) < 0 ? NULL : region_block(r, block_off);
+}
+
+static void *
+allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off, const char *operation)
+{
+        struct request rq = {.size = size ? size : 1, .align = align, .dest_off = dest_off};
+        struct entry e;
+        void *p = NULL;
+
+        if (!request_classify(&rq)) {
+                errno = -error_set(-ENOMEM, "%s: %zu bytes aligned to %zu can never be had", operation, size, align);
+                return NULL;
+        }
+        if (!enter(&e, h))
+                return NULL;
+        rq.arena = e.thread->arena;
+        if (request_flags(&rq, e.thread->region, flags))
+                p = take(&e, &rq);
+        else
+                error_set(-EINVAL, "%s: no such arena or node in this heap", operation);
+        leave(&e, operation, NULL, size);
+        if (!p) {
+                errno = ENOMEM;
+                return NULL;
+        }
+        if (flags & SHA_ZERO || h->process.is_zeroed)
+                memset(p, 0, size);
+        else if (h->process.is_junked)
+                memset(p, JUNK_ALLOC, size);
+        return p;
+}
+
+/* ------------------------------------------------------------------ free, in general */
+
+/* Option check: what the hit path and the magazines cannot see. */
+static bool
+check_free(struct entry *e, uint64_t block_off)
+{
+        struct region *r = e->thread->region;
+        uint32_t class_idx, block_idx;
+        uint64_t head;
+
+        if (block_usable(r, block_off, &class_idx) == 0) {
+                (void)fault_note(e->thread, FAULT_INVALID_FREE, block_off);
+                return false;
+        }
+        if (slab_block_of(r, block_off, &head, &block_idx) && block_is_free_or_cached(r, block_off)) {
+                (void)fault_note(e->thread, FAULT_DOUBLE_FREE, block_off);
+                return false;
+        }
+        return true;
+}
+
+static NOINLINE void
+free_in(struct shheap *h, void *p, const char *operation)
+{
+        int saved_errno = errno;
+        uint64_t block_off = block_off_of(h, p);
+        struct entry e;
+
+        if (!enter(&e, h)) {
+                fault_report_pointer(h, SHHEAP_FAULT_NOT_A_CLIENT, operation, p, 0);
+                errno = saved_errno;
+                return;
+        }
+        if (!h->process.is_checked || check_free(&e, block_off)) {
+                uint32_t class_idx;
+
+                if (h->process.is_junked)
+                        memset(p, JUNK_FREE, block_usable(e.thread->region, block_off, &class_idx));
+                if (e.t)
+                        tcache_free_slow(e.t, block_off);
+                else
+                        for (int tries = 0; free_block(e.thread, block_off, 0) == -EBUSY && tries < FREE_TRIES_MAX; tries++)
+                                continue; /* somebody holds the slab for a moment, or is stopped: bounded */
+        }
+        leave(&e, operation, p, 0);
+        errno = saved_errno;
+}
+
+static NOINLINE void
+free_anywhere(void *p, const char *operation)
+{
+        struct shheap *h;
+
+        if (!p)
+                return;
+        h = heap_of_address(p);
+        if (h)
+                free_in(h, p, operation);
+        else
+                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, 0);
+}
+
+/* ------------------------------------------------------------------ shmalloc, shfree */
+
+static NOINLINE void *
+default_malloc_slow(size_t size)
+{
+        struct shheap *h = heap_default_open();
+
+        return h ? allocate(h, size, 1, 0, 0, "shmalloc") : NULL;
+}
+
+/* Beyond the table of sizes: the class is computed. */
+static __attribute__((noinline)) void *
+default_malloc_computed(size_t size)
+{
+        const struct tcache *t = tcache_default;
+
+        void *p;
+
+        if (LIKELY(size <= GEO_LARGE_MAX && t->by_size[0] != 0 && tcache_pop(t, size_class_of(size) + 1, &p)))
+                return p;
+        return default_malloc_slow(size);
+}
+
+void *
+shmalloc(size_t size)
+{
+        const struct tcache *t = tcache_default;
+        void *p;
+
+        if (UNLIKELY(size > SIZE_CLASS_BY_SIZE_MAX))
+                return default_malloc_computed(size);
+        if (UNLIKELY(!tcache_pop(t, t->by_size[size], &p)))
+                return default_malloc_slow(size);
+        return p;
+}
+
+void
+shfree(void *p)
+{
+        const struct tcache *t = tcache_default;
+
+        if (UNLIKELY(!tcache_push(t, p)))
+                free_anywhere(p, "shfree");
+}
+
+/* ------------------------------------------------------------------ the same on a heap */
+
+static inline const struct tcache *
+quick_tcache(const struct shheap *h)
+{
+        const struct tcache *t = tcache_list;
+
+        return LIKELY(t && t->heap == &h->process) ? t : &tcache_dummy;
+}
+
+void *
+shheap_malloc(shheap *h, size_t size)
+{
+        const struct tcache *t = quick_tcache(h);
+        void *p;
+
+        if (LIKELY(size <= SIZE_CLASS_BY_SIZE_MAX)) {
+                if (LIKELY(tcache_pop(t, t->by_size[size], &p)))
+                        return p;
+        } else if (size <= GEO_LARGE_MAX && t->by_size[0] != 0) {
+                if (LIKELY(tcache_pop(t, size_class_of(size) + 1, &p)))
+                        return p;
+        }
+        return allocate(h, size, 1, 0, 0, "shheap_malloc");
+}
+
+void
+shheap_free(shheap *h, void *p)
+{
+        const struct tcache *t = quick_tcache(h);
+
+        if (LIKELY(tcache_push(t, p)) || !p)
+                return;
+        if (LIKELY(is_in(h, p)))
+                free_in(h, p, "shheap_free");
+        else
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_free", p, 0);
+}
+
+/* ------------------------------------------------------------------ calloc, aligned */
+
+static void *
+calloc_in(struct shheap *h, size_t n, size_t size, const char *operation)
+{
+        size_t bytes;
+
+        if (__builtin_mul_overflow(n, size, &bytes)) {
+                errno = -error_set(-ENOMEM, "%s: %zu times %zu bytes overflow", operation, n, size);
+                return NULL;
+        }
+        return allocate(h, bytes, 1, SHA_ZERO, 0, operation);
+}
+
+void *
+shheap_calloc(shheap *h, size_t n, size_t size)
+{
+        return calloc_in(h, n, size, "shheap_calloc");
+}
+
+void *
+shcalloc(size_t n, size_t size)
+{
+        struct shheap *h = heap_default_open();
+
+        return h ? calloc_in(h, n, size, "shcalloc") : NULL;
+}
+
+static void *
+aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
+{
+        if (!bits_is_pow2(align)) {
+                errno = -error_set(-EINVAL, "%s: alignment %zu is not a power of two", operation, align);
+                return NULL;
+        }
+        return allocate(h, size, align, 0, 0, operation);
+}
+
+void *
+shheap_aligned_alloc(shheap *h, size_t align, size_t size)
+{
+        return aligned_in(h, align, size, "shheap_aligned_alloc");
+}
+
+void *
+shaligned_alloc(size_t align, size_t size)
+{
+        struct shheap *h = heap_default_open();
+
+        return h ? aligned_in(h, align, size, "shaligned_alloc") : NULL;
+}
+
+static int
+posix_memalign_in(struct shheap *h, void **ret_p, size_t align, size_t size)
+{
+        int saved_errno = errno;
+        void *p;
+
+        if (!bits_is_pow2(align) || align % sizeof(void *) != 0)
+                return EINVAL;
+        p = h ? allocate(h, size, align, 0, 0, "posix_memalign") : NULL;
+        if (!p) {
+                int err = errno;
+
+                errno = saved_errno;
+                return err;
+        }
+        *ret_p = p;
+        return 0;
+}
+
+int
+shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
+{
+        return posix_memalign_in(h, ret_p, align, size);
+}
+
+int
+shposix_memalign(void **ret_p, size_t align, size_t size)
+{
+        return posix_memalign_in(heap_default_open(), ret_p, align, size);
+}
+
+/* ------------------------------------------------------------------ sizes */
+
+static size_t
+usable_in(const struct shheap *h, const void *p)
+{
+        uint32_t class_idx;
+
+        return is_in(h, p) ? block_usable((struct region *)(uintptr_t)&h->process.region, block_off_of(h, p), &class_idx) : 0;
+}
+
+size_t
+shheap_usable_size(const shheap *h, const void *p)
+{
+        return p ? usable_in(h, p) : 0;
+}
+
+size_t
+shmalloc_usable_size(const void *p)
+{
+        const struct shheap *h = p ? heap_of_address(p) : NULL;
+
+        return h ? usable_in(h, p) : 0;
+}
+
+static uint64_t
+usable_for(const struct request *rq)
+{
+        return rq->class_idx == SIZE_CLASS_NONE ? bits_align_up(rq->size, GEO_PAGE_BYTES) : size_class_bytes(rq->class_idx);
+}
+
+size_t
+shheap_nallocx(const shheap *h, size_t size, unsigned flags)
+{
+        struct request rq = {.size = size, .align = UINT64_C(1) << (flags & 0x3f)};
+
+        if (size == 0 || !request_classify(&rq) || usable_for(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
+                return 0;
+        return usable_for(&rq);
+}
+
+/* ------------------------------------------------------------------ free_sized */
+
+static void
+free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
+{
+        if (!p)
+                return;
+        if (!h || !is_in(h, p)) {
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
+                return;
+        }
+        if (size > usable_in(h, p)) { /* more than any call can have given out here: C23 leaves it undefined, we tell */
+                fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, operation, p, size);
+                return;
+        }
+        free_in(h, p, operation);
+}
+
+void
+shheap_free_sized(shheap *h, void *p, size_t size)
+{
+        free_sized_in(h, p, size, "shheap_free_sized");
+}
+
+void
+shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
+{
+        if (p && (!bits_is_pow2(align) || (uintptr_t)p % align != 0))
+                fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, "shheap_free_aligned_sized", p, size);
+        else
+                free_sized_in(h, p, size, "shheap_free_aligned_sized");
+}
+
+void
+shfree_sized(void *p, size_t size)
+{
+        if (p)
+                free_sized_in(heap_of_address(p), p, size, "shfree_sized");
+}
+
+/* ------------------------------------------------------------------ realloc */
+
+/* Makes the block fit where it stands.  0, or -ENOMEM: it cannot; -EINVAL: no block (fault noted). */
+static int
+resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
+{
+        struct region *r = e->thread->region;
+        uint32_t class_idx;
+
+        if (block_usable(r, block_off, &class_idx) == 0)
+                return fault_note(e->thread, FAULT_INVALID_FREE, block_off);
+        if (class_idx == rq->class_idx && class_idx != SIZE_CLASS_NONE)
+                return 0;
+        if (class_idx == SIZE_CLASS_NONE && rq->class_idx == SIZE_CLASS_NONE)
+                return huge_resize(e->thread, block_off, rq->size);
+        if (size_class_is_large(class_idx) && class_idx != SIZE_CLASS_NONE && size_class_is_large(rq->class_idx))
+                return large_resize(e->thread, block_off, rq->class_idx);
+        return -ENOMEM;
+}
+
+static int
+try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flags, const char *operation)
+{
+        struct request rq = {.size = size ? size : 1, .align = align};
+        struct entry e;
+        int err = -ENOMEM;
+
+        if (!request_classify(&rq) || (uintptr_t)p % rq.align != 0)
+                return -ENOMEM;
+        if (!enter(&e, h))
+                return -errno;
+        e.thread->no_grow = (flags & SHA_NOGROW) != 0;
+        err = resize_in_place(&e, block_off_of(h, p), &rq);
+        e.thread->no_grow = false;
+        leave(&e, operation, p, size);
+        return err;
+}
+
+static void *
+realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *operation)
+{
+        size_t align = (size_t)1 << (flags & 0x3f), old;
+        void *new_p;
+
+        if (!p)
+                return allocate(h, size, align, flags, 0, operation);
+        if (!is_in(h, p)) {
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
+                return NULL;
+        }
+        old = usable_in(h, p);
+        if (try_in_place(h, p, size, align, flags, operation) == 0) {
+                size_t now = usable_in(h, p);
+
+                if (flags & SHA_ZERO && now > old)
+                        memset((char *)p + old, 0, now - old);
+                return p;
+        }
+        if (old == 0) {
+                errno = EINVAL;
+                return NULL;
+        }
+        new_p = allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
+        if (!new_p)
+                return NULL;
+        memcpy(new_p, p, old < size ? old : size);
+        if (flags & SHA_ZERO && size > old)
+                memset((char *)new_p + old, 0, size - old);
+        shheap_free(h, p);
+        return new_p;
+}
+
+void *
+shheap_realloc(shheap *h, void *p, size_t size)
+{
+        return realloc_in(h, p, size, 0, "shheap_realloc");
+}
+
+void *
+shrealloc(void *p, size_t size)
+{
+        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
+
+        if (h)
+                return realloc_in(h, p, size, 0, "shrealloc");
+        if (p)
+                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shrealloc", p, size);
+        return NULL;
+}
+
+void *
+shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
+{
+        size_t bytes;
+
+        if (__builtin_mul_overflow(n, size, &bytes)) {
+                errno = -error_set(-ENOMEM, "reallocarray: %zu times %zu bytes overflow", n, size);
+                return NULL;
+        }
+        return realloc_in(h, p, bytes, 0, "shheap_reallocarray");
+}
+
+void *
+shreallocarray(void *p, size_t n, size_t size)
+{
+        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
+
+        if (!h && p)
+                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shreallocarray", p, size);
+        return h ? shheap_reallocarray(h, p, n, size) : NULL;
+}
+
+/* ------------------------------------------------------------------ *allocx */
+
+static bool
+size_is_given(size_t size, const char *operation)
+{
+        if (size != 0)
+                return true;
+        errno = -error_set(-EINVAL, "%s: size 0", operation);
+        return false;
+}
+
+void *
+shheap_mallocx(shheap *h, size_t size, unsigned flags)
+{
+        if (!size_is_given(size, "shheap_mallocx"))
+                return NULL;
+        return allocate(h, size, (size_t)1 << (flags & 0x3f), flags, 0, "shheap_mallocx");
+}
+
+void *
+shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags)
+{
+        return size_is_given(size, "shheap_rallocx") ? realloc_in(h, p, size, flags, "shheap_rallocx") : NULL;
+}
+
+size_t
+shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, unsigned flags)
+{
+        size_t align = (size_t)1 << (flags & 0x3f), old, want, now;
+
+        if (!p || size == 0 || !is_in(h, p)) {
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_xallocx", p, size);
+                return 0;
+        }
+        old = usable_in(h, p);
+        if (__builtin_add_overflow(size, extra, &want))
+                want = SIZE_MAX;
+        if (try_in_place(h, p, want, align, flags, "shheap_xallocx") < 0 && extra > 0)
+                (void)try_in_place(h, p, size, align, flags, "shheap_xallocx");
+        now = usable_in(h, p);
+        if (flags & SHA_ZERO && now > old)
+                memset((char *)p + old, 0, now - old);
+        return now;
+}
+
+/* ------------------------------------------------------------------ strings */
+
+static char *
+strndup_in(struct shheap *h, const char *s, size_t n, const char *operation)
+{
+        size_t length = strnlen(s, n);
+        char *copy = h ? allocate(h, length + 1, 1, 0, 0, operation) : NULL;
+
+        if (copy) {
+                memcpy(copy, s, length);
+                copy[length] = '\0';
+        }
+        return copy;
+}
+
+char *
+shheap_strdup(shheap *h, const char *s)
+{
+        return strndup_in(h, s, strlen(s), "shheap_strdup");
+}
+
+char *
+shheap_strndup(shheap *h, const char *s, size_t n)
+{
+        return strndup_in(h, s, n, "shheap_strndup");
+}
+
+char *
+shstrdup(const char *s)
+{
+        return strndup_in(heap_default_open(), s, strlen(s), "shstrdup");
+}
+
+char *
+shstrndup(const char *s, size_t n)
+{
+        return strndup_in(heap_default_open(), s, n, "shstrndup");
+}
+
+/* ------------------------------------------------------------------ crash-atomic hand-over */
+
+/* A region offset that a step may store to: an aligned word in the chunks of the heap; 0: it is not. */
+static uint64_t
+dest_off_of(const struct shheap *h, const shref *dest, const char *operation)
+{
+        if (dest && (uintptr_t)dest % sizeof *dest == 0 && is_in(h, dest))
+                return h->process.region.layout.chunks_off + block_off_of(h, dest);
+        errno = -error_set(-EINVAL, "%s: dest must be an 8-aligned word in a block of the same heap", operation);
+        return 0;
+}
+
+void *
+shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
+{
+        uint64_t dest_off = dest_off_of(h, dest, "shheap_malloc_to");
+
+        if (dest_off == 0 || !size_is_given(size, "shheap_malloc_to"))
+                return NULL;
+        return allocate(h, size, (size_t)1 << (flags & 0x3f), flags, dest_off, "shheap_malloc_to");
+}
+
+int
+shheap_free_from(shheap *h, shref *dest)
+{
+        uint64_t dest_off = dest_off_of(h, dest, "shheap_free_from"), block_off;
+        struct entry e;
+        int err = -EBUSY;
+
+        if (dest_off == 0)
+                return -EINVAL;
+        if (load_relaxed(dest) == SHREF_NULL)
+                return 0;
+        block_off = load_relaxed(dest) - h->process.region.layout.chunks_off;
+        if (!enter(&e, h))
+                return -errno;
+        for (int tries = 0; err == -EBUSY && tries < FREE_TRIES_MAX; tries++)
+                err = free_block(e.thread, block_off, dest_off);
+        leave(&e, "shheap_free_from", region_block(e.thread->region, block_off), 0);
+        return err;
+}

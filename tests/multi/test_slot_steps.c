@@ -1,0 +1,504 @@
+/*
+ * What is at stake: promise P1 for slots.  A process is killed, or stopped, at every instruction at which it has changed
+ * the slots, in every operation on them; the others must find each slot again, settle what its dead thread owned, and
+ * never wait.  The kernel's own marks are used in one half of the runs; in the other half the victim has told the kernel
+ * of no robust list, so that nothing is marked and only its absence is evidence.
+ *
+ * The child runs one operation under PTRACE_SINGLESTEP.  After each instruction the parent compares the slots with what
+ * they were; the k-th change is where the child is killed or left standing, for k = 0, 1, 2, ... until the operation
+ * comes to its end first.  A dead process leaves a prefix of its stores, so no state is left out.
+ */
+#include <check.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "os/process.h"
+#include "os/robust.h"
+#include "region/binding.h"
+#include "region/client.h"
+#include "region/slot.h"
+#include "support/plain_region.h"
+
+enum { N_CLIENTS = 4, N_THREADS = 4, N_CHANGES_MAX = 400, N_STEPS_MAX = 200000 };
+
+struct shared {
+        uint32_t owns[N_THREADS + 1]; /* the thread number owns something */
+        uint32_t n_settled;
+        uint32_t is_done; /* the child has come to the end of the operation */
+        int result;       /* what it gave */
+};
+
+static struct region region, *r = &region;
+static struct shared *shared;
+static struct client_id client;
+static struct thread parent_thread; /* in slot 0, throughout */
+
+/* ------------------------------------------------------------------ the child */
+
+static struct thread victim;
+static struct reserve reserve;
+
+#define NEED(cond)                                                                                                     \
+        do {                                                                                                           \
+                if (!(cond)) {                                                                                         \
+                        fprintf(stderr, "%s:%d: child %d: %s is false (%s)\n", __FILE__, __LINE__, (int)getpid(),      \
+                                #cond, error_message());                                                               \
+                        _exit(99);                                                                                     \
+                }                                                                                                      \
+        } while (0)
+
+static void
+settle(struct region *region_settled, uint32_t thread_no, void *arg)
+{
+        (void)region_settled;
+        (void)arg;
+        __atomic_store_n(&shared->owns[thread_no], 0, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&shared->n_settled, 1, __ATOMIC_RELAXED);
+}
+
+static void
+prepare_nothing(void)
+{
+}
+
+static void
+prepare_attached(void)
+{
+        NEED(slot_attach(&victim, r, &client, NULL, NULL) == 0);
+}
+
+static void
+prepare_detached(void)
+{
+        prepare_attached();
+        slot_detach(&victim);
+}
+
+static void
+prepare_reserve(void)
+{
+        NEED(slot_reserve(&reserve, r, &client, NULL, NULL) == 0);
+}
+
+static void
+prepare_borrowed(void)
+{
+        prepare_reserve();
+        NEED(slot_borrow(&reserve, &victim, r, &client, NULL, NULL) == 0);
+}
+
+static void *
+borrow_and_die(void *arg)
+{
+        struct thread t = {0};
+
+        NEED(slot_borrow(arg, &t, r, &client, NULL, NULL) == 0);
+        shared->owns[t.no] = 1;
+        return NULL;
+}
+
+static void
+prepare_dead_borrower(void)
+{
+        pthread_t thread;
+
+        prepare_reserve();
+        NEED(pthread_create(&thread, NULL, borrow_and_die, &reserve) == 0);
+        NEED(pthread_join(thread, NULL) == 0);
+}
+
+static void *
+attach_and_die(void *arg)
+{
+        struct thread t = {0};
+
+        (void)arg;
+        NEED(slot_attach(&t, r, &client, NULL, NULL) == 0);
+        shared->owns[t.no] = 1;
+        return NULL;
+}
+
+static void
+prepare_dead_slot(void)
+{
+        pthread_t thread;
+
+        NEED(pthread_create(&thread, NULL, attach_and_die, NULL) == 0);
+        NEED(pthread_join(thread, NULL) == 0);
+}
+
+static void
+prepare_dead_detached(void)
+{
+        prepare_dead_slot();
+        NEED(slot_reap_all(r, settle, NULL) == 1);
+        prepare_detached();
+}
+
+static int
+run_attach(void)
+{
+        return slot_attach(&victim, r, &client, settle, NULL);
+}
+
+static int
+run_detach(void)
+{
+        slot_detach(&victim);
+        return 0;
+}
+
+static int
+run_release(void)
+{
+        slot_release(&victim);
+        return 0;
+}
+
+static int
+run_reap(void)
+{
+        return slot_reap_all(r, settle, NULL) == 1 ? 0 : -EBUSY;
+}
+
+static int
+run_reserve(void)
+{
+        return slot_reserve(&reserve, r, &client, settle, NULL);
+}
+
+static int
+run_unreserve(void)
+{
+        slot_unreserve(&reserve, r);
+        return 0;
+}
+
+static int
+run_borrow(void)
+{
+        return slot_borrow(&reserve, &victim, r, &client, settle, NULL);
+}
+
+static int
+run_return(void)
+{
+        slot_return(&reserve, &victim);
+        return 0;
+}
+
+static int
+run_register(void)
+{
+        struct client_id id;
+
+        return client_register(r, &id);
+}
+
+static int
+run_unregister(void)
+{
+        client_unregister(r, &client);
+        return 0;
+}
+
+static int
+run_bind(void)
+{
+        return binding_choose(&victim, 0);
+}
+
+static const struct operation {
+        const char *name;
+        void (*prepare)(void);
+        int (*run)(void);
+} operations[] = {
+        {"attach to a new slot", prepare_nothing, run_attach},
+        {"attach to a slot of the dead", prepare_dead_slot, run_attach},
+        {"attach again after detach", prepare_detached, run_attach},
+        {"detach", prepare_attached, run_detach},
+        {"release", prepare_attached, run_release},
+        {"release after detach", prepare_dead_detached, run_release},
+        {"reap", prepare_dead_slot, run_reap},
+        {"reap a borrower", prepare_dead_borrower, run_reap},
+        {"reserve", prepare_nothing, run_reserve},
+        {"unreserve", prepare_reserve, run_unreserve},
+        {"borrow", prepare_reserve, run_borrow},
+        {"borrow after a borrower's death", prepare_dead_borrower, run_borrow},
+        {"return", prepare_borrowed, run_return},
+        {"register", prepare_nothing, run_register},
+        {"unregister", prepare_nothing, run_unregister},
+        {"bind", prepare_attached, run_bind},
+};
+
+enum { N_OPERATIONS = sizeof operations / sizeof operations[0] };
+
+/* The kernel will walk this list when we die, and mark nothing. */
+static void
+hide_robust_list(void)
+{
+        static struct robust_list_head empty = {.list = {&empty.list}};
+
+        NEED(syscall(SYS_set_robust_list, &empty, sizeof empty) == 0);
+}
+
+static void
+child_run(const struct operation *op, bool is_unmarked)
+{
+        NEED(client_register(r, &client) == 0);
+        op->prepare();
+        if (is_unmarked)
+                hide_robust_list();
+        NEED(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+        raise(SIGSTOP);
+        shared->result = op->run();
+        shared->is_done = 1;
+        raise(SIGSTOP);
+        _exit(0);
+}
+
+/* ------------------------------------------------------------------ the parent */
+
+/* All that the operations write, but for the tables of counters. */
+struct watched {
+        char slots[N_THREADS][512];
+        char clients[N_CLIENTS][sizeof(struct client_slot)];
+        uint32_t bindings[N_THREADS];
+        char header[sizeof(struct region_header)];
+        struct shared shared;
+};
+
+static bool
+watch(struct watched *last)
+{
+        static struct watched now; /* zero beyond the marks */
+
+        for (uint32_t i = 0; i < N_THREADS && region_thread(r, i) != NULL; i++)
+                memcpy(now.slots[i], region_thread(r, i), sizeof now.slots[i]);
+        memcpy(now.clients, r->clients, sizeof now.clients);
+        memcpy(now.bindings, r->bindings, sizeof now.bindings);
+        memcpy(now.header, r->header, sizeof now.header);
+        memcpy(&now.shared, shared, sizeof now.shared);
+        if (memcmp(&now, last, sizeof now) == 0)
+                return false;
+        memcpy(last, &now, sizeof now);
+        return true;
+}
+
+static void
+setup(void)
+{
+        plain_region_make(r, N_CLIENTS, N_THREADS, 1, 2);
+        shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        ck_assert_ptr_ne(shared, MAP_FAILED);
+        ck_assert_int_eq(client_register(r, &client), 0);
+        memset(&parent_thread, 0, sizeof parent_thread);
+        ck_assert_int_eq(slot_attach(&parent_thread, r, &client, NULL, NULL), 0);
+}
+
+static void
+teardown(void)
+{
+        slot_release(&parent_thread);
+        plain_region_drop(r);
+        munmap(shared, sizeof *shared);
+}
+
+/* Runs the child up to its k-th change.  False when the operation has ended before. */
+static bool
+step_to_change(pid_t pid, uint32_t k)
+{
+        struct watched last;
+        int status;
+
+        memset(&last, 0, sizeof last);
+        watch(&last);
+        for (uint32_t step = 0; k > 0; step++) {
+                ck_assert_uint_lt(step, N_STEPS_MAX);
+                ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+                ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+                ck_assert_msg(WIFSTOPPED(status), "the child ended with status %#x", status);
+                if (shared->is_done)
+                        return false;
+                k -= watch(&last);
+        }
+        return true;
+}
+
+static pid_t
+child_start(const struct operation *op, bool is_unmarked)
+{
+        int status;
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0)
+                child_run(op, is_unmarked);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(WIFSTOPPED(status), "the child ended with status %#x", status);
+        return pid;
+}
+
+static void
+kill_and_bury(pid_t pid)
+{
+        int status;
+
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFSIGNALED(status));
+}
+
+/* A stopped child delays nobody: here is somebody who comes, settles what is dead, and goes. */
+static void
+go_on_beside(void)
+{
+        struct thread t = {0};
+        struct client_id id;
+
+        slot_reap_all(r, settle, NULL);
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_int_eq(slot_attach(&t, r, &id, settle, NULL), 0);
+        ck_assert_uint_eq(t.slot->state, 1);
+        slot_release(&t);
+        client_unregister(r, &id);
+}
+
+/* With the child dead and buried: everything it had is settled, and every slot and client can be had again. */
+static void
+all_is_settled_and_empty(void)
+{
+        struct thread t[N_THREADS] = {0};
+        struct client_id id;
+
+        slot_reap_all(r, settle, NULL);
+        ck_assert_uint_eq(slot_reap_all(r, settle, NULL), 0); /* nothing is settled twice */
+        for (uint32_t i = 1; i < N_THREADS; i++) {
+                ck_assert_uint_eq(shared->owns[i + 1], 0);
+                ck_assert_uint_eq(r->bindings[i], 0);
+                ck_assert(region_thread(r, i) == NULL || region_thread(r, i)->state == 0);
+        }
+        for (uint32_t i = 1; i < N_THREADS; i++) {
+                ck_assert_int_eq(slot_attach(&t[i], r, &client, NULL, NULL), 0);
+                ck_assert_uint_eq(t[i].no, i + 1);
+        }
+        for (uint32_t i = 1; i < N_THREADS; i++)
+                slot_release(&t[i]);
+        ck_assert_uint_eq(parent_thread.slot->state, 1);
+        ck_assert_uint_eq(robust_word(&parent_thread.slot->life), process_tid());
+        for (uint32_t i = 1; i < N_CLIENTS; i++)
+                ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_int_eq(client_register(r, &id), -EUSERS);
+}
+
+/* One run with the child killed after its k-th change. */
+static bool
+kill_at(const struct operation *op, uint32_t k, bool is_unmarked)
+{
+        bool is_inside;
+        pid_t pid;
+
+        setup();
+        pid = child_start(op, is_unmarked);
+        is_inside = step_to_change(pid, k);
+        kill_and_bury(pid);
+        all_is_settled_and_empty();
+        teardown();
+        return is_inside;
+}
+
+/* One run with the child stopped there and let go again, to the end of the operation. */
+static bool
+stop_at(const struct operation *op, uint32_t k)
+{
+        bool is_inside;
+        pid_t pid;
+        int status;
+
+        setup();
+        pid = child_start(op, false);
+        is_inside = step_to_change(pid, k);
+        go_on_beside();
+        while (!shared->is_done) {
+                ck_assert_int_eq(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+                ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+                ck_assert_msg(WIFSTOPPED(status), "the child ended with status %#x", status);
+        }
+        if (op->run != run_reap) /* whom somebody else came before */
+                ck_assert_int_eq(shared->result, 0);
+        go_on_beside();
+        kill_and_bury(pid);
+        all_is_settled_and_empty();
+        teardown();
+        return is_inside;
+}
+
+static void
+report(const struct operation *op, const char *what, uint32_t n)
+{
+        ck_assert_msg(n < N_CHANGES_MAX, "%s: no end after %u changes", op->name, n);
+        if (getenv("SLOT_STEPS_VERBOSE") != NULL)
+                fprintf(stderr, "%s: %s at %u points\n", op->name, what, n);
+}
+
+START_TEST(killed_at_any_change)
+{
+        const struct operation *op = &operations[_i];
+        uint32_t k = 0;
+
+        while (k < N_CHANGES_MAX && kill_at(op, k, false))
+                k++;
+        report(op, "killed", k);
+}
+END_TEST
+
+START_TEST(killed_at_any_change_without_a_mark)
+{
+        const struct operation *op = &operations[_i];
+        uint32_t k = 0;
+
+        while (k < N_CHANGES_MAX && kill_at(op, k, true))
+                k++;
+        report(op, "killed without a mark", k);
+}
+END_TEST
+
+START_TEST(stopped_at_any_change)
+{
+        const struct operation *op = &operations[_i];
+        uint32_t k = 0;
+
+        while (k < N_CHANGES_MAX && stop_at(op, k))
+                k++;
+        report(op, "stopped", k);
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("slot steps");
+        TCase *tcase = tcase_create("steps");
+        SRunner *runner = srunner_create(suite);
+        int n_failed;
+
+        tcase_add_loop_test(tcase, killed_at_any_change, 0, N_OPERATIONS);
+        tcase_add_loop_test(tcase, killed_at_any_change_without_a_mark, 0, N_OPERATIONS);
+        tcase_add_loop_test(tcase, stopped_at_any_change, 0, N_OPERATIONS);
+        suite_add_tcase(suite, tcase);
+        srunner_run_all(runner, CK_NORMAL);
+        n_failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
