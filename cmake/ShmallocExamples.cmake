@@ -1,11 +1,26 @@
-# Each examples/*.c is a program of its own that knows the public header only.
+# Each examples/*.c, and each folder below examples/ with C files in it, is a program of its own that knows the public
+# header only.
 set(SHMALLOC_EXAMPLE_NAMES "")
-file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/examples/*.c")
-foreach(source IN LISTS sources)
-  cmake_path(GET source STEM name)
-  add_executable(${name} "${source}")
+
+function(shmalloc_add_example name)
+  add_executable(${name} ${ARGN})
   shmalloc_flags(${name})
   target_link_libraries(${name} PRIVATE shmalloc::shmalloc Threads::Threads)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
-  list(APPEND SHMALLOC_EXAMPLE_NAMES ${name})
+endfunction()
+
+file(GLOB entries CONFIGURE_DEPENDS LIST_DIRECTORIES true "${PROJECT_SOURCE_DIR}/examples/*")
+foreach(entry IN LISTS entries)
+  cmake_path(GET entry STEM name)
+  if(IS_DIRECTORY "${entry}")
+    file(GLOB sources CONFIGURE_DEPENDS "${entry}/*.c")
+  elseif(entry MATCHES "\\.c$")
+    set(sources "${entry}")
+  else()
+    set(sources "")
+  endif()
+  if(sources)
+    shmalloc_add_example(${name} ${sources})
+    list(APPEND SHMALLOC_EXAMPLE_NAMES ${name})
+  endif()
 endforeach()

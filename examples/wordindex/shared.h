@@ -92,7 +92,7 @@ enum file_state {
         FILE_FAILED /* it could not be read */
 };
 #define FILE_STATE(state, worker) ((uint64_t)(state) | (uint64_t)(worker) << 8)
-#define FILE_STATE_OF(word)       ((enum file_state)((word) & 0xff))
+#define FILE_STATE_OF(word)       ((enum file_state)((word)&0xff))
 
 struct file {
         char *path;

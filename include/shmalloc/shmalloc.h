@@ -56,11 +56,13 @@
 #else
 #define SHA_ATTR(...)
 #endif
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
-/* Lets the compiler warn of blocks that are freed by the wrong function (-Wmismatched-dealloc, -fanalyzer). */
-#define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc, malloc(dealloc, arg))
+#if !defined(__GNUC__) || defined(__clang__) || __GNUC__ < 11
+#define SHA_BLOCK SHA_ATTR(malloc)
+#elif defined(SHMALLOC_NO_SHORT_NAMES)
+#define SHA_BLOCK SHA_ATTR(malloc, malloc(shheap_free, 2))
 #else
-#define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc)
+/* Lets the compiler warn of blocks that are freed by the wrong function (-Wmismatched-dealloc, -fanalyzer). */
+#define SHA_BLOCK SHA_ATTR(malloc, malloc(shheap_free, 2), malloc(shfree, 1))
 #endif
 #define SHA_NODISCARD SHA_ATTR(warn_unused_result)
 #define SHA_API       SHA_ATTR(visibility("default"), nothrow)
@@ -98,8 +100,8 @@ enum shheap_numa_policy {
  * default.  Start from SHHEAP_ATTR_INIT: it sets `size`, by which a later library knows which fields you knew. */
 struct shheap_attr {
         size_t size;
-        uint64_t capacity;     /* bytes for blocks, rounded up to 4 MiB; 0 = half of the memory, at most 64 GiB.  It costs
-                                * next to nothing: memory is taken as it is used */
+        uint64_t capacity;     /* bytes for blocks, in steps of 4 MiB; 0 = half of the machine's memory, at most 64 GiB.
+                                * It costs next to nothing: memory is taken as it is used */
         uint64_t max_capacity; /* bytes that shheap_ctl("heap.capacity") may grow it to; 0 = capacity */
         uint32_t max_clients;  /* processes at a time; 0 = 4096 */
         uint32_t max_threads;  /* thread slots: one per thread, of all processes, and one more per process; 0 = 16384 */
@@ -122,8 +124,8 @@ struct shheap_attr {
  * Opening a heap that this process has open already gives the same handle again; each open wants its own close.
  *
  * Options come from the fields of *attr, else from attr->conf, else from SHMALLOC_CONF, else they have their default.
- * The keys are capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode and numa, for the heap when it is
- * created, and for this process and the time that it has the heap open:
+ * The keys are capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode and numa, for a heap that is
+ * created; and for this process, as long as it has the heap open:
  *   check:true   every free is checked at once, and costs accordingly
  *   junk:true    blocks are filled with garbage when they are allocated and when they are freed
  *   zero:true    blocks are zeroed when they are allocated
@@ -135,6 +137,8 @@ struct shheap_attr {
  *   -EUSERS      max_clients or max_threads attached already, all of them alive
  *   -ENOMEM, -ENOSPC, -EFBIG  no memory, no room in the file system, file size limit
  *   -ENOTSUP     huge pages; or a process made by a raw clone(2)
+ *   -EBUSY       this process has it open with SHHEAP_RDONLY, and now without, or the other way round
+ *   -EAGAIN      it keeps appearing and disappearing
  */
 SHA_API SHA_NODISCARD int shheap_open(shheap **ret_heap, const char *name, unsigned flags,
                                       const struct shheap_attr *attr);
@@ -196,14 +200,17 @@ SHA_API int shheap_set_default(shheap *h);
  * given what was asked for (C23), or anything up to what shheap_usable_size() says; the aligned one also the alignment.
  */
 SHA_API void shheap_free(shheap *h, void *p);
+#ifndef SHMALLOC_NO_SHORT_NAMES
+SHA_API void shfree(void *p); /* of any heap that this process has open */
+#endif
 SHA_API void shheap_free_sized(shheap *h, void *p, size_t size);
 SHA_API void shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size);
 
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(2))
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2))
 void *shheap_malloc(shheap *h, size_t size);
 
 /* n * size zeroed bytes; a product that overflows is ENOMEM. */
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(2, 3))
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2, 3))
 void *shheap_calloc(shheap *h, size_t n, size_t size);
 
 /* The block with its contents, in place or moved.  p == NULL allocates.  Size 0 gives a block of its own and never just
@@ -214,7 +221,7 @@ SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3, 4))
 void *shheap_reallocarray(shheap *h, void *p, size_t n, size_t size);
 
 /* `align`: a power of two up to 1 GiB, else EINVAL; `size` need not be a multiple of it. */
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(3), alloc_align(2))
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(3), alloc_align(2))
 void *shheap_aligned_alloc(shheap *h, size_t align, size_t size);
 
 /* As POSIX has it: 0, or a *positive* EINVAL (`align` no power of two, or no multiple of sizeof(void *)) or ENOMEM;
@@ -222,13 +229,13 @@ void *shheap_aligned_alloc(shheap *h, size_t align, size_t size);
 SHA_API SHA_NODISCARD int shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size);
 
 /* Copies of a string; of at most n bytes of it, with a NUL behind them. */
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2)
+SHA_API SHA_NODISCARD SHA_BLOCK
 char *shheap_strdup(shheap *h, const char *s);
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2)
+SHA_API SHA_NODISCARD SHA_BLOCK
 char *shheap_strndup(shheap *h, const char *s, size_t n);
 
 /* With flags.  Size 0 is EINVAL. */
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shheap_free, 2) SHA_ATTR(alloc_size(2))
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2))
 void *shheap_mallocx(shheap *h, size_t size, unsigned flags);
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3))
 void *shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags);
@@ -275,22 +282,23 @@ SHA_API int shheap_free_from(shheap *h, shref *dest);
 
 /*
  * Finds the object called `name` (1 to 63 bytes), or creates it: a zeroed block of `size` bytes is passed to init(),
- * which may be NULL, and then published in one step.  Nobody waits: init() may run in several processes at once, each on
- * a block of its own; one is published, the other blocks are freed, and all callers get the published one.  *ret_obj is
- * untouched on failure.
+ * which may be NULL, and then published in one step.  Nobody waits: init() may run in several processes at once, each
+ * on a block of its own; one is published, the other blocks are freed, and all callers get the published one.  *ret_obj
+ * is untouched on failure.
  *
  *   -ENOENT   there is none, and size is 0: found only, never created
  *   -EEXIST   there is one of another size; size 0 accepts any
- *   -EINVAL   name, flags                    -ENOMEM, -ENOSPC  no memory, or too many names (1024)
- *   any negative value that init() returns
+ *   -EINVAL   name, flags: SHA_NOGROW only   -ENOMEM, -ENOSPC  no memory; too many names (1024)
+ *   -EUSERS   init() is given, and the thread has no slot     -ENOBUFS  init() within init(), too deep
+ *   -EUCLEAN  the heap is damaged                             any negative value that init() returns
  *
- * init() is run with nothing held; it may use the heap and, in a process that will live on, jump out.  If its process
- * dies in there, the block is freed.
+ * init() may use the heap, also find and create other objects, four deep; it has to return.  If its process dies in
+ * there, its block is freed.  A heap that is open read-only has objects to be found, but not to be created (-EACCES).
  */
 SHA_API SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t size, unsigned flags,
                                       int (*init)(void *obj, size_t size, void *arg), void *arg, void **ret_obj);
 
-/* Takes the name from its object, and frees the object: nobody may use it any more.  -ENOENT, -EINVAL. */
+/* Takes the name from its object, and frees the object: nobody may use it any more.  -ENOENT, -EINVAL, -EUCLEAN. */
 SHA_API int shheap_root_remove(shheap *h, const char *name);
 
 /* Calls fn for each, until it returns non-zero, which is returned.  Those that come or go meanwhile may be missed. */
@@ -333,8 +341,8 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
  *   at once      pointers that are in no open heap; pointers into the heap where nothing has been allocated, into large
  *                (above 32 KiB) and huge (above 2 MiB) blocks but not at their start; sizes that do not fit; a second
  *                free of a huge block
- *   later        when caches are emptied, perhaps in another thread or process: a second free of a small or large block,
- *                and pointers into a small block.  Until then this process may be given the block twice
+ *   later        when caches are emptied, perhaps in another thread or process: a second free of a small or large
+ *                block, and pointers into a small block.  Until then this process may be given the block twice
  *   never        a free of a block that has been allocated again since
  * With the option check:true all of these but the last are noticed at once.  A fault leaves the heap intact.
  */
@@ -356,12 +364,14 @@ SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
  *   heap.decay_ms      int64_t  unused memory is given back after so long: -1 never, 0 at once; may be changed
  *   heap.nodes         NUMA nodes of the heap
  *   heap.arenas        how many there are
- *   heap.clients       processes that have it open, as far as is known: the dead count until they are reaped
- *   heap.threads       threads attached, likewise
+ *   heap.clients       processes that have it open
+ *   heap.threads       threads attached, without those that are known to be dead
  *   thread.arena       that the calling thread is bound to; attaches it
- *   stats.allocated    bytes in blocks, with what threads cache
+ *   stats.allocated    bytes in blocks that are allocated, by a walk through the whole heap
+ *   stats.cached       bytes in blocks that caches hold, likewise
  *   stats.mapped       bytes of memory that the heap occupies, tables included
  *   stats.purged       bytes given back to the system so far
+ *   stats.reaped       dead threads settled by shheap_reap() and on slow paths so far
  *
  *   -ENOENT  no such name        -EINVAL  wrong length or value     -EPERM  may not be changed
  *   -ERANGE  too little room     -EACCES  the heap is open read-only
@@ -384,8 +394,8 @@ enum shheap_walk_what { SHHEAP_WALK_LIVE = 1, SHHEAP_WALK_FREE = 4 };
 
 typedef int shheap_walk_fn(const struct shheap_block *block, void *arg); /* non-zero stops, and is returned */
 
-/* Calls fn for each block of the kinds asked for, in the order of addresses.  Exact while nobody else uses the heap;
- * else blocks that come or go meanwhile may be missed or shown.  What a thread caches is free.  fn may not use the heap. */
+/* Calls fn for each block of the kinds asked for, in the order of addresses; fn may not use the heap.  What a thread
+ * caches is free.  Exact while nobody else uses the heap; else blocks that come or go meanwhile may be missed. */
 SHA_API int shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg);
 
 enum shheap_check_flags { SHHEAP_CHECK_QUIESCENT = 1 };
@@ -409,23 +419,22 @@ SHA_API int shheap_purge(shheap *h, int node);
  */
 #ifndef SHMALLOC_NO_SHORT_NAMES
 /* clang-format off */
-SHA_API void shfree(void *p);
 SHA_API void shfree_sized(void *p, size_t size);
 
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1))
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(1))
 void *shmalloc(size_t size);
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1, 2))
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(1, 2))
 void *shcalloc(size_t n, size_t size);
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(2))
 void *shrealloc(void *p, size_t size);
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(2, 3))
 void *shreallocarray(void *p, size_t n, size_t size);
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(2), alloc_align(1))
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2), alloc_align(1))
 void *shaligned_alloc(size_t align, size_t size);
 SHA_API SHA_NODISCARD int shposix_memalign(void **ret_p, size_t align, size_t size);
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1)
+SHA_API SHA_NODISCARD SHA_BLOCK
 char *shstrdup(const char *s);
-SHA_API SHA_NODISCARD SHA_MALLOC_LIKE(shfree, 1)
+SHA_API SHA_NODISCARD SHA_BLOCK
 char *shstrndup(const char *s, size_t n);
 /* clang-format on */
 

@@ -9,7 +9,7 @@
 
 #include <urcu/rculist.h>
 
-#include "shmalloc/shmalloc.h"
+#include <shmalloc/shmalloc.h>
 #include "tcache/tcache.h"
 
 struct shheap {

@@ -191,7 +191,8 @@ try_other_nodes(struct thread *t, struct goal *g)
         uint32_t own = region_arena_node(t->region, rq->arena);
         struct goal single = {.request = rq, .empty_idx = MAGAZINE_IDX_NONE, .found_magazine = MAGAZINE_IDX_NONE};
 
-        if (rq->flags & (ALLOC_THIS_ARENA | ALLOC_THIS_NODE))
+        /* Huge blocks take chunks wherever they are: there is no more of them elsewhere. */
+        if ((rq->flags & (ALLOC_THIS_ARENA | ALLOC_THIS_NODE)) || rq->class_idx == SIZE_CLASS_NONE)
                 return -ENOMEM;
         for (uint32_t node = 0; node < t->region->header->params.n_nodes && node < NODE_MAX; node++) {
                 uint32_t arena = node * t->region->arenas_per_node;
@@ -295,6 +296,8 @@ last_scan(struct thread *t, struct goal *g)
         int err;
 
         drain_all_depots(t);
+        for (uint64_t chunk = 0; chunk < region_chunks_hwm(t->region); chunk++)
+                slab_tidy_chunk(t, chunk);
         if (g->request->class_idx != SIZE_CLASS_NONE && scan_chunks(t, g) == 0)
                 return 0;
         if (chunk_retire_all(t, UINT32_MAX) == 0)

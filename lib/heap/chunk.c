@@ -12,9 +12,11 @@
 #include <errno.h>
 
 #include "base/bits.h"
+#include "heap/decay_stamp.h"
 #include "heap/hint.h"
 #include "heap/placement.h"
 #include "heap/run.h"
+#include "os/clock.h"
 #include "region/intent.h"
 #include "region/owner.h"
 
@@ -67,7 +69,10 @@ release_free(struct thread *t, uint64_t chunk)
 {
         struct region *r = t->region;
         uint64_t word = owner_load(&r->chunk_words[chunk]);
+        uint64_t *first = run_word(r, chunk * GEO_GRANULES_PER_CHUNK);
 
+        /* The first granule's stamp says since when the chunk lies idle. */
+        owner_store(first, granule_with_stamp(owner_load(first), decay_stamp(r, clock_ms())));
         chunk_hint_free(r, chunk, true);
         owner_release(&r->chunk_words[chunk], chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
         candidate_clear(t);

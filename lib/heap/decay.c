@@ -20,6 +20,7 @@
 #include "heap/hint.h"
 #include "heap/magazine.h"
 #include "heap/run.h"
+#include "heap/slab.h"
 #include "os/clock.h"
 #include "region/intent.h"
 #include "region/owner.h"
@@ -77,6 +78,7 @@ purge_chunk_of_arena(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
         uint32_t i = 0;
 
+        slab_tidy_chunk(t, chunk);
         while (i < GEO_GRANULES_PER_CHUNK)
                 if (is_ripe(t->region, owner_load(run_word(t->region, first + i)), now_ms, min_age))
                         i += purge_stretch(t, first + i, (uint32_t)GEO_GRANULES_PER_CHUNK - i, now_ms, min_age, &bytes);

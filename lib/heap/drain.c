@@ -63,10 +63,12 @@ drain_depots(struct thread *t, uint32_t arena, uint32_t want)
         uint32_t node = region_arena_node(t->region, arena);
         uint32_t n = 0, idx;
 
-        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N && n < want; class_idx++)
-                while (n < want && magazine_take_depot(t, arena, tag_make(node, class_idx), &idx)) {
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+                /* Bounded: what cannot be drained because others hold its slabs goes back to the same depot. */
+                for (uint32_t i = 0; i < DEPOT_SLOTS && n < want; i++, n++) {
+                        if (!magazine_take_depot(t, arena, tag_make(node, class_idx), &idx))
+                                break;
                         drain_and_put(t, idx, arena);
-                        n++;
                 }
         return n;
 }

@@ -9,7 +9,8 @@
 
 #include "region/thread.h"
 
-/* Puts blocks of an owned magazine back until `keep` are left.  False: more are left because others hold their slabs. */
+/* Puts blocks of an owned magazine back until `keep` are left, or fewer: blocks of one slab that stand together leave
+ * together.  False: more are left because others hold their slabs. */
 bool drain_magazine(struct thread *t, uint32_t idx, uint64_t keep);
 
 /* Drains up to `want` magazines of the depots of an arena, of all classes.  How many. */

@@ -261,8 +261,10 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 if (!huge_block_of(r, block_off, &chunk, &word) || (word & CHUNK_DOOMED))
                         return fault_note(t, tries == 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
                 if (chunk_owner(word) != THREAD_NONE) {
-                        if (owner_release_marked(&r->chunk_words[chunk], &word, word | CHUNK_DOOMED))
+                        if (owner_release_marked(&r->chunk_words[chunk], &word, word | CHUNK_DOOMED)) {
+                                dest_store(r, dest_off, UINT64_C(0));
                                 return 0; /* whoever drops the owner frees it */
+                        }
                         continue;
                 }
                 candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, chunk_count(word)));
@@ -324,6 +326,8 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
                 drop_owner(t, chunk, word);
                 return -ENOMEM;
         }
+        for (uint64_t i = old; i < n; i++)
+                placement_bind_chunk(t, chunk + i, chunk_node1(word) - 1); /* best effort, as the policy is */
         if (reserve(t, chunk, page_up(bytes)) < 0) { /* .4 */
                 for (uint64_t i = old; i < n; i++)
                         release_chunk(r, chunk + i);

@@ -23,7 +23,7 @@ colour_of(uint64_t head, uint32_t class_idx)
 {
         uint64_t slack = ((uint64_t)size_class_run_granules(class_idx) << GEO_GRANULE_SHIFT) - size_class_bytes(class_idx);
 
-        return slack < GEO_PAGE_BYTES ? 0 : head * 11 % (GEO_PAGE_BYTES / 64) * 64;
+        return slack < GEO_PAGE_BYTES ? 0 : head * 11 % (GEO_PAGE_BYTES / LARGE_COLOUR_ALIGN) * LARGE_COLOUR_ALIGN;
 }
 
 bool
@@ -39,7 +39,7 @@ large_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint64_
         if (granule_state(word) != GRANULE_LARGE || !size_class_is_large(granule_class(word)) ||
             granule_count(word) != size_class_run_granules(granule_class(word)) ||
             head % GEO_GRANULES_PER_CHUNK + granule_count(word) > GEO_GRANULES_PER_CHUNK ||
-            (off != 0 && off != colour_of(head, granule_class(word))))
+            off != granule_stamp(word) * LARGE_COLOUR_ALIGN)
                 return false;
         *ret_head = head;
         *ret_word = word;
@@ -95,6 +95,7 @@ commit(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx, uint
         store_relaxed(&r->tags[head], tag_of(r, arena, class_idx));          /* LARGE.4 */
         word = granule_word(GRANULE_LARGE, THREAD_NONE, arena) | (owner_load(run_word(r, head)) & GRANULE_BACKING);
         word = granule_with_count(granule_with_class(word, class_idx), granules);
+        word = granule_with_stamp(word, (uint32_t)(colour / LARGE_COLOUR_ALIGN));
         if (dest_off != 0) {
                 intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_RUN_TO);
                 dest_store(r, dest_off, r->layout.chunks_off + block_off);
@@ -173,6 +174,8 @@ large_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 if (granule_owner(word) != THREAD_NONE) {
                         int err = doom(t, head, block_off, word);
 
+                        if (err == 0)
+                                dest_store(r, dest_off, UINT64_C(0));
                         if (err != -EAGAIN)
                                 return err;
                         continue;
@@ -293,7 +296,7 @@ large_resize(struct thread *t, uint64_t block_off, uint32_t class_idx)
         old = granule_count(word);
         arena = granule_arena(word);
         if (granule_owner(word) != THREAD_NONE || head % GEO_GRANULES_PER_CHUNK + granules > GEO_GRANULES_PER_CHUNK ||
-            (off != 0 && off != colour_of(head, class_idx)))
+            off + size_class_bytes(class_idx) > (uint64_t)granules << GEO_GRANULE_SHIFT)
                 return -ENOMEM;
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, granules > old ? granules : old)); /* RESIZE.1 */
         if (!owner_acquire(run_word(r, head), &word, granule_with_owner(word, t->no))) {        /* RESIZE.2 */

@@ -182,21 +182,46 @@ magazine_take_exactly(struct thread *t, uint32_t idx, uint32_t arena, uint32_t t
         return owner_load(&t->region->magazine_words[idx]) == word && take(t, idx, word, tag);
 }
 
+/* What the hit paths rely on.  A magazine that was put down empty, or by somebody who damaged it, is no use. */
+static bool
+is_sound(const struct magazine *m)
+{
+        uint64_t n = load_relaxed(&m->n), cap = load_relaxed(&m->cap); /* owned */
+
+        return n > 0 && n <= cap && cap <= MAGAZINE_CAP_MAX;
+}
+
+/* What the depot did not need since the last decay tick is given back then. */
+static void
+note_low(struct arena *a, uint32_t class_idx)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
+                n += load_relaxed(&a->depot[class_idx][i]) != 0; /* a hint, as the mark is */
+        if (n < load_relaxed(&a->depot_low[class_idx]))
+                store_relaxed(&a->depot_low[class_idx], n);
+}
+
 bool
 magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *ret_idx)
 {
         uint32_t *depot = depot_of(t->region, arena, tag);
 
         for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
-                uint32_t idx1 = load_relaxed(&depot[i]);
+                uint32_t idx1 = load_relaxed(&depot[i]), hint = idx1;
                 bool is_taken;
 
                 if (idx1 == 0)
                         continue;
                 is_taken = region_has_magazine(t->region, idx1 - 1) &&
                            magazine_take_exactly(t, idx1 - 1, arena, tag);
-                cas_relaxed(&depot[i], &idx1, 0u); /* taken or stale: either way the hint is of no more use */
-                if (is_taken) {
+                cas_relaxed(&depot[i], &hint, 0u); /* taken or stale: either way the hint is of no more use */
+                if (is_taken && !is_sound(&t->region->magazines[idx1 - 1])) {
+                        store_relaxed(&t->region->magazines[idx1 - 1].n, UINT64_C(0));
+                        magazine_put(t, idx1 - 1, arena, true); /* to the pool */
+                } else if (is_taken) {
+                        note_low(region_arena(t->region, arena), tag_class(tag));
                         *ret_idx = idx1 - 1;
                         return true;
                 }

@@ -237,11 +237,13 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
         idx1 = load_relaxed(&slot->hand);     /* REAP.5 */
         if (idx1 != 0)
                 magazine_settle(r, thread_no, idx1 - 1);
+        kill_order();
         store_relaxed(&slot->hand, 0u);
         for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) { /* REAP.6 */
                 idx1 = load_relaxed(&slot->magazines[place]);
-                if (idx1 != 0)
-                        magazine_settle(r, thread_no, idx1 - 1);
+                if (idx1 == 0)
+                        continue;
+                magazine_settle(r, thread_no, idx1 - 1);
                 kill_order();
                 store_relaxed(&slot->magazines[place], 0u);
         }

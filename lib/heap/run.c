@@ -107,8 +107,11 @@ run_renew_hints(struct region *r, uint64_t chunk)
         struct chunk_map *map = &r->chunk_maps[chunk];
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
         uint64_t free_map = 0, warm_map = 0;
-        uint32_t arena = chunk_arena(owner_load(&r->chunk_words[chunk]));
+        uint64_t chunk_word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: the arena's hints about it are backed */
+        uint32_t arena = chunk_arena(chunk_word);
 
+        if (chunk_state(chunk_word) != CHUNK_ARENA)
+                return;
         for (uint32_t i = 0; i < GEO_GRANULES_PER_CHUNK; i++) {
                 uint64_t word = owner_load(run_word(r, first + i));
 
@@ -229,7 +232,10 @@ claim_by_level(struct thread *t, bool warm, uint32_t level, uint32_t arena, uint
 int
 run_claim(struct thread *t, uint32_t arena, uint32_t granules, uint32_t align_granules, uint64_t *ret_head)
 {
-        uint32_t above = bits_log2_ceil(granules), below = bits_log2_floor(granules);
+        /* A run that is longer by the alignment holds an aligned one for sure, and so does a whole chunk. */
+        uint64_t enough = (uint64_t)granules + align_granules - 1;
+        uint32_t above = bits_log2_ceil(enough < GEO_GRANULES_PER_CHUNK ? enough : GEO_GRANULES_PER_CHUNK);
+        uint32_t below = bits_log2_floor(granules);
 
         for (int warm = 1; warm >= 0; warm--) {
                 if (claim_by_level(t, warm, above, arena, granules, align_granules, ret_head))
@@ -263,6 +269,20 @@ backing_needed(uint64_t bytes, uint32_t i)
         return (uint32_t)((bytes - start + GRANULE_BACKED_UNIT - 1) / GRANULE_BACKED_UNIT);
 }
 
+/* Notes that a granule may have pages, and how many surely.  By CAS: while the run is resized, others may set DOOMED in
+ * its head.  Fails once at most, for nothing else changes an owned word. */
+static void
+note_backing(uint64_t *at, uint32_t backed)
+{
+        uint64_t word = owner_load(at), noted;
+
+        do {
+                noted = word | GRANULE_MAY_HAVE;
+                if (granule_backed(word) < backed)
+                        noted = granule_with_backed(noted, backed);
+        } while (!owner_release_marked(at, &word, noted));
+}
+
 /* Granules [i, n) that lack pages and lie side by side, with all that lie between. */
 static int
 reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uint32_t n)
@@ -275,18 +295,14 @@ reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uin
         if (end > region_granule_off(r, head + n))
                 end = region_granule_off(r, head + n);
         for (uint32_t k = i; k < n; k++)
-                owner_store(run_word(r, head + k), owner_load(run_word(r, head + k)) | GRANULE_MAY_HAVE);
+                note_backing(run_word(r, head + k), 0);
         kill_order();
         err = region_reserve(r, off, end - off);
         kill_order();
         if (err < 0)
                 return err;
-        for (uint32_t k = i; k < n; k++) {
-                uint64_t word = owner_load(run_word(r, head + k));
-
-                if (granule_backed(word) < backing_needed(bytes, k))
-                        owner_store(run_word(r, head + k), granule_with_backed(word, backing_needed(bytes, k)));
-        }
+        for (uint32_t k = i; k < n; k++)
+                note_backing(run_word(r, head + k), backing_needed(bytes, k));
         return 0;
 }
 

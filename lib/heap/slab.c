@@ -231,6 +231,25 @@ release(struct thread *t, uint64_t head, uint32_t n_free)
                 hint_set(r, granule_arena(word), class_idx, head / GEO_GRANULES_PER_CHUNK);
 }
 
+uint32_t
+slab_tidy_chunk(struct thread *t, uint64_t chunk)
+{
+        struct region *r = t->region;
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+        uint32_t n = 0;
+
+        for (uint64_t head = first; head < first + GEO_GRANULES_PER_CHUNK; head++) {
+                uint64_t word = owner_load(run_word(r, head));
+
+                if (!word_is_slab(head, word) || granule_count(word) != size_class_slab_blocks(granule_class(word)) ||
+                    !acquire(t, head, granule_arena(word), granule_class(word)))
+                        continue;
+                release(t, head, slab_count_free(r, head, granule_class(word)));
+                n++;
+        }
+        return n;
+}
+
 /* ------------------------------------------------------------------ fill */
 
 /* Writes the entries of up to `want` free blocks, lowest on top of the stack.  Returns how many. */
@@ -284,7 +303,8 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         uint32_t k;
 
         ASSERT(load_relaxed(&m->n) == 0);
-        k = choose_blocks(r, head, class_idx, want < MAGAZINE_CAP_MAX ? want : MAGAZINE_CAP_MAX, m->slot); /* FILL.3 */
+        want = want < MAGAZINE_CAP_MAX ? want : MAGAZINE_CAP_MAX;
+        k = choose_blocks(r, head, class_idx, want, m->slot); /* FILL.3 */
         if (k > 0) {
                 kill_order();
                 intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = k}, INTENT_FILL); /* FILL.4 */
@@ -295,6 +315,8 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
                 owner_add(&t->slot->counters[class_idx].n_filled, (uint64_t)k);
                 t->slab_last[class_idx] = (uint32_t)head + 1;
         }
+        if (k < want) /* there were no more, whatever the count says */
+                n_free = k;
         if (k > n_free) /* the count was damaged: go by the bitmap */
                 n_free = k + slab_count_free(r, head, class_idx);
         release(t, head, n_free - k); /* FILL.8, FILL.9 */

@@ -39,6 +39,10 @@ int slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off);
  * 0; -EBUSY: that slab is held by somebody; -EINVAL: the topmost entry was no block and has been dropped (t->fault). */
 int slab_drain(struct thread *t, uint64_t magazine_idx);
 
+/* Slabs of a chunk in which every block is free become free runs again.  A reaper leaves such, for it acquires nothing;
+ * everybody else gives the slab up with its last block.  How many. */
+uint32_t slab_tidy_chunk(struct thread *t, uint64_t chunk);
+
 /* Settles a slab that names a dead thread: recount, hints, release. */
 void slab_settle(struct region *r, uint64_t head);
 

@@ -18,8 +18,8 @@
 
 struct lines {
         int fd;
-        size_t n;      /* bytes in buf */
-        size_t used;   /* of them, given out */
+        size_t n;    /* bytes in buf */
+        size_t used; /* of them, given out */
         bool is_eof;
         char buf[2048];
 };

@@ -31,9 +31,12 @@ _Static_assert(sizeof(pthread_mutex_t) % sizeof(uint32_t) == 0, "an image is who
 
 enum { ROBUST_WORDS = sizeof(pthread_mutex_t) / sizeof(uint32_t) };
 
+static uint32_t image[ROBUST_WORDS]; /* of an initialised mutex; the futex word in it is 0 */
+static pthread_once_t image_once = PTHREAD_ONCE_INIT;
+
 /* None of these calls can fail on the C libraries that have them: they only fill in memory. */
 static void
-robust_image(uint32_t image[ROBUST_WORDS])
+image_make(void)
 {
         pthread_mutexattr_t attr;
         pthread_mutex_t m;
@@ -51,9 +54,8 @@ void
 robust_init(pthread_mutex_t *m)
 {
         uint32_t *words = (uint32_t *)(void *)m;
-        uint32_t image[ROBUST_WORDS];
 
-        robust_image(image);
+        pthread_once(&image_once, image_make);
         /* Relaxed: every initialiser stores the same, and each stores before its own trylock. */
         for (unsigned w = 1; w < ROBUST_WORDS; w++)
                 if (image[w] != 0 && load_relaxed(&words[w]) != image[w])

@@ -108,7 +108,6 @@ os_unlink(int dirfd, const char *file)
         return (int)RETRY(unlinkat(dirfd, file, 0));
 }
 
-
 int
 os_truncate(int fd, uint64_t bytes)
 {
@@ -237,18 +236,8 @@ os_protect_none(void *addr, uint64_t bytes)
 int
 os_memfd(const char *label)
 {
-        int fd, err;
-
         INJECT("memfd");
-        fd = (int)RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
-        if (fd < 0)
-                return fd;
-        err = os_fchmod(fd, 0600); /* born 0666: whoever is passed a read-only descriptor could reopen it */
-        if (err < 0) {
-                os_close(fd);
-                return err;
-        }
-        return fd;
+        return (int)RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
 }
 
 int

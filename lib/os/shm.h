@@ -54,7 +54,8 @@ int os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, vo
 int os_unmap(void *addr, uint64_t bytes);
 int os_protect_none(void *addr, uint64_t bytes);
 
-/* Anonymous file, mode 0600, that can be sealed. */
+/* Anonymous file that can be sealed.  It is born with mode 0666: before a read-only descriptor of it is passed on, it
+ * needs fchmod, or the receiver can reopen it for writing. */
 int os_memfd(const char *label);
 
 /* No client can change its size any more, nor the seals. */

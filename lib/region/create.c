@@ -54,8 +54,8 @@ plan_init(struct plan *p, int dirfd, const char *name, const struct region_open_
                 return error_set(-EINVAL, "cannot create %s: a capacity of %" PRIu64 " bytes is not possible", p->what,
                                  o->capacity);
         if (o->base_addr % HEADER_BASE_ALIGN != 0)
-                return error_set(-EINVAL, "cannot create %s: base address %#" PRIx64 " is no multiple of 1 GiB", p->what,
-                                 o->base_addr);
+                return error_set(-EINVAL, "cannot create %s: base address %#" PRIx64 " is no multiple of 1 GiB",
+                                 p->what, o->base_addr);
         return 0;
 }
 

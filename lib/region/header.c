@@ -22,14 +22,22 @@ const char *
 header_file_type(const struct stat *st)
 {
         switch (st->st_mode & S_IFMT) {
-        case S_IFREG: return "a regular file";
-        case S_IFDIR: return "a directory";
-        case S_IFLNK: return "a symbolic link";
-        case S_IFIFO: return "a FIFO";
-        case S_IFSOCK: return "a socket";
-        case S_IFCHR: return "a character device";
-        case S_IFBLK: return "a block device";
-        default: return "a file of unknown type";
+        case S_IFREG:
+                return "a regular file";
+        case S_IFDIR:
+                return "a directory";
+        case S_IFLNK:
+                return "a symbolic link";
+        case S_IFIFO:
+                return "a FIFO";
+        case S_IFSOCK:
+                return "a socket";
+        case S_IFCHR:
+                return "a character device";
+        case S_IFBLK:
+                return "a block device";
+        default:
+                return "a file of unknown type";
         }
 }
 
@@ -88,9 +96,8 @@ marks_are_possible(const struct header *h)
         const struct region_header *c = &h->copy;
         const uint64_t *n = h->layout.n;
 
-        if (c->capacity_chunks == 0 || c->capacity_chunks > h->layout.n_chunks ||
-            c->chunks_hwm > h->layout.n_chunks || c->threads_hwm > n[TABLE_THREADS] ||
-            c->clients_hwm > n[TABLE_CLIENTS] || c->roots_hwm > n[TABLE_ROOTS])
+        if (c->capacity_chunks == 0 || c->capacity_chunks > h->layout.n_chunks || c->chunks_hwm > h->layout.n_chunks ||
+            c->threads_hwm > n[TABLE_THREADS] || c->clients_hwm > n[TABLE_CLIENTS] || c->roots_hwm > n[TABLE_ROOTS])
                 return false;
         for (uint32_t node = 0; node < NODE_MAX; node++)
                 if (c->magazines_hwm[node] > (node < c->params.n_nodes ? h->layout.magazines_per_node : 0))

@@ -22,10 +22,10 @@
 #include "region/header.h"
 #include "region/name.h"
 
-#define SLOT_SHIFT 30
-#define SLOT_BYTES (UINT64_C(1) << SLOT_SHIFT)
+#define SLOT_SHIFT       30
+#define SLOT_BYTES       (UINT64_C(1) << SLOT_SHIFT)
 #define WINDOW_SLOTS_MAX 32768u
-#define NEIGHBOURS_MAX 4096u /* heaps looked at in a directory */
+#define NEIGHBOURS_MAX   4096u /* heaps looked at in a directory */
 
 _Static_assert(SLOT_BYTES % HEADER_BASE_ALIGN == 0, "slots are good base addresses");
 
@@ -62,7 +62,7 @@ window_mark(struct window *w, uint64_t start, uint64_t end)
 {
         uint64_t window_end = w->start + w->n_slots * SLOT_BYTES;
 
-        if (start >= window_end || end <= w->start || end <= start)
+        if (start >= window_end || end <= w->start)
                 return;
         start = start > w->start ? start : w->start;
         end = end < window_end ? end : window_end;

@@ -57,8 +57,8 @@ complain_open(const struct target *t, int err)
                         return error_set(-ENODEV, "%s/%s is no heap: it is %s", name_dir(), t->file,
                                          header_file_type(&st));
                 if (err == -EACCES || err == -EPERM)
-                        return error_set(-EACCES, "%s belongs to uid %u with mode %04o: uid %u may not open it", t->what,
-                                         st.st_uid, st.st_mode & 07777, geteuid());
+                        return error_set(-EACCES, "%s belongs to uid %u with mode %04o: uid %u may not open it",
+                                         t->what, st.st_uid, st.st_mode & 07777, geteuid());
         }
         return error_set(err, "cannot open %s in %s: %s", t->what, name_dir(), error_name(err));
 }

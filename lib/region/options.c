@@ -20,8 +20,8 @@
 #include "layout/layout.h"
 
 #define CAPACITY_DEFAULT_MAX (UINT64_C(64) << 30)
-#define DECAY_MS_MAX INT64_C(1000000000000) /* thirty years: sums with the time of day cannot overflow */
-#define ARENAS_PER_NODE_MAX UINT64_C(64)
+#define DECAY_MS_MAX         INT64_C(1000000000000) /* thirty years: sums with the time of day cannot overflow */
+#define ARENAS_PER_NODE_MAX  UINT64_C(64)
 
 /* A piece of a conf string: not NUL-terminated. */
 struct text {
@@ -227,8 +227,7 @@ static const struct key {
         {"zero", set_zero, "true or false"},
 };
 
-#define KEYS_TEXT                                                                                                      \
-        "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, check, junk, zero"
+#define KEYS_TEXT "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, check, junk, zero"
 
 /* ------------------------------------------------------------------ strings */
 

@@ -21,22 +21,22 @@ enum options_numa {
 
 /* Complete and checked: a layout follows from it. */
 struct options {
-        uint64_t capacity;        /* bytes of chunks at first; whole chunks */
-        uint64_t max_capacity;    /* bytes of chunks that it can grow to; whole chunks */
+        uint64_t capacity;     /* bytes of chunks at first; whole chunks */
+        uint64_t max_capacity; /* bytes of chunks that it can grow to; whole chunks */
         uint32_t max_clients;
         uint32_t max_threads;
         uint32_t max_roots;
         uint32_t n_nodes;
         uint32_t arenas_per_node;
         uint32_t page_shift;
-        uint32_t mode;            /* of the file, at creation */
-        uint32_t numa_policy;     /* enum options_numa */
-        uint64_t numa_nodes;      /* bit mask; 0 = all */
-        uint64_t base_addr;       /* where a new heap goes; 0 = chosen by its name */
-        int64_t decay_ms;         /* -1 never, 0 at once */
-        bool check;               /* every free is checked at once */
-        bool junk;                /* blocks are filled with garbage when allocated and when freed */
-        bool zero;                /* blocks are zeroed when allocated */
+        uint32_t mode;        /* of the file, at creation */
+        uint32_t numa_policy; /* enum options_numa */
+        uint64_t numa_nodes;  /* bit mask; 0 = all */
+        uint64_t base_addr;   /* where a new heap goes; 0 = chosen by its name */
+        int64_t decay_ms;     /* -1 never, 0 at once */
+        bool check;           /* every free is checked at once */
+        bool junk;            /* blocks are filled with garbage when allocated and when freed */
+        bool zero;            /* blocks are zeroed when allocated */
 };
 
 /* The fields of the caller's attributes; 0 or NULL = not given. */

@@ -193,7 +193,7 @@ attach(struct tcache *t, struct process_heap *heap)
         if (err == 0)
                 err = arena_init(&heap->region, t->thread.arena);
         if (err < 0) {
-                slot_detach(&t->thread);
+                slot_release(&t->thread);
                 return err;
         }
         t->heap = heap;
@@ -289,7 +289,7 @@ tcache_forget(struct process_heap *heap)
                         continue;
                 if (t->is_attached)
                         tcache_detach(t, true);
-                else if (t->thread.slot)
+                else if (t->thread.no != 0)
                         slot_release(&t->thread);
                 *at = t->next;
                 unmap(t);

@@ -60,7 +60,9 @@ ensure_large(struct tcache *t, uint32_t tag)
 
         if (idx != MAGAZINE_IDX_NONE || size_class_magazine_cap(tag_class(tag)) == 0)
                 return idx;
-        cap = cap < 1 ? 1 : cap > 8 ? 8 : cap;
+        cap = cap < 1 ? 1 : cap;
+        if (cap > size_class_magazine_cap(tag_class(tag)))
+                cap = size_class_magazine_cap(tag_class(tag));
         if (t->run_bytes_max + cap * bytes > RUN_BYTES_CACHED_MAX)
                 give_up_large(t);
         if (magazine_take_empty(th, tag, &idx) < 0)

@@ -16,7 +16,10 @@
 #include "region/intent.h"
 #include "tcache/tcache.h"
 
-enum { TICK_EVERY = 64 };
+enum {
+        TICK_EVERY = 64, /* slow calls per tick */
+        ASK_EVERY = 17   /* ticks per question to the kernel; prime, so that every slot has its turn */
+};
 
 void
 tcache_publish(struct tcache *t, uint32_t tag)
@@ -32,21 +35,26 @@ tcache_publish(struct tcache *t, uint32_t tag)
                 t->malloc_at[tag_class(tag) + 1] = distance;
 }
 
+/* One other slot: settled if the kernel has marked its thread; asked about, at the price of a system call, now and then. */
+static void
+reap_one(struct tcache *t, uint32_t n_ticks)
+{
+        struct region *r = t->thread.region;
+        uint32_t hwm = region_threads_hwm(r), idx = hwm > 0 ? n_ticks % hwm : 0;
+
+        if (hwm > 0 && idx != t->thread.no - 1 && (n_ticks % ASK_EVERY == 0 || slot_thread_is_dead_hint(r, idx)))
+                owner_add(&t->thread.slot->n_reaped, (uint64_t)slot_reap_one(r, idx, reap_settle, &t->thread));
+}
+
 void
 tcache_tick(struct tcache *t)
 {
-        struct region *r = t->thread.region;
-        uint32_t hwm;
-
         if (++t->n_slow % TICK_EVERY != 0)
                 return;
         t->limit = tcache_limit(t);
         decay_tick(&t->thread);
         drain_clock_hand(&t->thread);
-        hwm = region_threads_hwm(r);
-        if (hwm > 0 && slot_thread_is_dead_hint(r, t->n_slow / TICK_EVERY % hwm))
-                owner_add(&t->thread.slot->n_reaped,
-                          (uint64_t)slot_reap_one(r, t->n_slow / TICK_EVERY % hwm, reap_settle, &t->thread));
+        reap_one(t, t->n_slow / TICK_EVERY);
 }
 
 /* Exchanges what is in the two places of a tag. */

@@ -23,10 +23,11 @@
 #include "base/error.h"
 #include "region/open.h"
 
-enum { N_RACERS = 16, N_ROUNDS = 40, N_KILLS = 150, N_STEPS_MAX = 2000 };
+enum { N_RACERS = 16, N_ROUNDS = 20, N_KILLS = 150, N_STEPS_MAX = 2000 };
 
 static char dir[64];
 static char name[32]; /* unique to this run */
+static uint64_t capacity = UINT64_C(64) << 20;
 
 /* What the racers of a round tell: shared with them. */
 static struct {
@@ -34,7 +35,7 @@ static struct {
         int err[N_RACERS];
         uint64_t id[N_RACERS];
         uint64_t base[N_RACERS];
-} *board;
+} * board;
 
 /* ------------------------------------------------------------------ the directory */
 
@@ -89,7 +90,7 @@ dir_empty(void)
 static int
 open_heap(struct region *ret, unsigned flags)
 {
-        const struct options_given given = {.capacity = 64 << 20};
+        const struct options_given given = {.capacity = capacity};
         struct region_open_args args = {.flags = flags};
         int err = options_resolve(&given, &args.options);
 
@@ -387,7 +388,10 @@ kill_at_each_step(unsigned flags)
 
 START_TEST(a_creator_killed_at_any_system_call_leaves_nothing_half_made)
 {
-        int n_steps = kill_at_each_step(_i == 0 ? REGION_CREATE : REGION_CREATE | REGION_POPULATE);
+        int n_steps;
+
+        capacity = UINT64_C(8) << 20; /* quick to populate */
+        n_steps = kill_at_each_step(_i == 0 ? REGION_CREATE : REGION_CREATE | REGION_POPULATE);
 
         if (n_steps < 0) {
                 puts("skipped: ptrace is not allowed here");

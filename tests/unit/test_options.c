@@ -122,9 +122,9 @@ START_TEST(bytes_take_suffixes_and_round_up_to_chunks)
                 const char *conf;
                 uint64_t capacity;
         } cases[] = {
-                {"capacity:1", 4 * MIB},       {"capacity:4194304", 4 * MIB}, {"capacity:4194305", 8 * MIB},
-                {"capacity:4097K", 8 * MIB},   {"capacity:12M", 12 * MIB},    {"capacity:3G", 3 * GIB},
-                {"capacity:1T", 1024 * GIB},   {"capacity:12m", 12 * MIB},    {"capacity:2T", 2048 * GIB},
+                {"capacity:1", 4 * MIB},          {"capacity:4194304", 4 * MIB}, {"capacity:4194305", 8 * MIB},
+                {"capacity:4097K", 8 * MIB},      {"capacity:12M", 12 * MIB},    {"capacity:3G", 3 * GIB},
+                {"capacity:1T", 1024 * GIB},      {"capacity:12m", 12 * MIB},    {"capacity:2T", 2048 * GIB},
                 {"capacity:2G,capacity:1G", GIB},
         };
 
@@ -183,6 +183,7 @@ START_TEST(a_bad_value_is_refused_with_what_is_valid)
                 {"capacity:1M ", "K, M, G or T"},
                 {"capacity:0x100000", "K, M, G or T"},
                 {"capacity:18446744073709551616", "K, M, G or T"},
+                {"capacity:99999999999999999999", "K, M, G or T"},
                 {"capacity:18446744073709551615K", "K, M, G or T"},
                 {"capacity:16777216T", "K, M, G or T"},
                 {"capacity:16777215T", "at most"},

@@ -1,0 +1,279 @@
+/*
+ * fault.c - misuse: one line that says all there is to know, the program's handler, and the end of the process.
+ *
+ * A fault is reported when the call that found it holds nothing any more, so whoever is told may use the heap, jump
+ * out, or end the process, and other processes notice nothing.  What stands in the line is read from the heap's tables
+ * as they are now, word by word and bounds-checked: they may be wrong, and others may be at work on them.
+ *
+ * This is the only file of the library that writes to standard error or aborts: there is nobody to return an error to.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/heap.h"
+#include "api/registry.h"
+#include "base/error.h"
+#include "base/size_class.h"
+#include "heap/alloc.h"
+#include "heap/fault.h"
+#include "heap/huge.h"
+#include "heap/large.h"
+#include "heap/run.h"
+#include "heap/slab.h"
+#include "os/process.h"
+#include "region/owner.h"
+
+_Static_assert((int)FAULT_DOUBLE_FREE == (int)SHHEAP_FAULT_DOUBLE_FREE &&
+                       (int)FAULT_INVALID_FREE == (int)SHHEAP_FAULT_INVALID_FREE &&
+                       (int)FAULT_FOREIGN_POINTER == (int)SHHEAP_FAULT_FOREIGN_POINTER &&
+                       (int)FAULT_SIZE_MISMATCH == (int)SHHEAP_FAULT_SIZE_MISMATCH &&
+                       (int)FAULT_METADATA == (int)SHHEAP_FAULT_METADATA &&
+                       (int)FAULT_NOT_A_CLIENT == (int)SHHEAP_FAULT_NOT_A_CLIENT,
+               "faults are passed on");
+
+/* The program's handler; both under the registry's lock. */
+static shheap_fault_fn *handler;
+static void *handler_arg;
+
+/* The line, and what of it goes into struct shheap_fault. */
+struct line {
+        char text[768];
+        size_t length;
+        size_t block_size;
+};
+
+__attribute__((format(printf, 2, 3))) static void
+say(struct line *line, const char *fmt, ...)
+{
+        size_t room = sizeof line->text - 1 - line->length; /* for the newline */
+        va_list args;
+        int n;
+
+        va_start(args, fmt);
+        n = vsnprintf(line->text + line->length, room, fmt, args);
+        va_end(args);
+        if (n > 0)
+                line->length += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+/* ------------------------------------------------------------------ what the heap knows of an address */
+
+static void
+say_slab(struct line *line, struct region *r, uint64_t head, uint64_t word, uint64_t block_off)
+{
+        uint64_t slab_off = head << GEO_GRANULE_SHIFT, in_slab = block_off - slab_off;
+        uint32_t class_idx = granule_class(word), block_idx;
+
+        if (!size_class_is_small(class_idx)) {
+                say(line, "in a damaged slab");
+                return;
+        }
+        block_idx = size_class_block_index(class_idx, in_slab);
+        if (block_idx >= size_class_slab_blocks(class_idx)) {
+                say(line, "in the unused tail of a slab of blocks of %u bytes", (unsigned)size_class_bytes(class_idx));
+                return;
+        }
+        in_slab -= block_idx * size_class_bytes(class_idx);
+        line->block_size = in_slab == 0 ? size_class_bytes(class_idx) : 0;
+        if (in_slab != 0)
+                say(line, "%llu bytes inside ", (unsigned long long)in_slab);
+        say(line, "block %u of %u of the slab at %p, %u bytes each (class %u)", block_idx,
+            size_class_slab_blocks(class_idx), region_block(r, slab_off), (unsigned)size_class_bytes(class_idx),
+            class_idx);
+        if (load_relaxed(&r->slabs[head].word[block_idx / 64]) >> block_idx % 64 & 1) /* what it says now */
+                say(line, ", free");
+}
+
+static void
+say_large(struct line *line, struct region *r, uint64_t head, uint64_t word, uint64_t block_off)
+{
+        uint64_t block, run_word_found;
+        uint32_t class_idx = granule_class(word);
+
+        if (large_block_of(r, block_off, &block, &run_word_found)) {
+                line->block_size = size_class_bytes(class_idx);
+                say(line, "a block of %zu bytes (class %u)", line->block_size, class_idx);
+        } else if (size_class_is_large(class_idx)) {
+                say(line, "inside the run at %p, one block of %u bytes (class %u)",
+                    region_block(r, head << GEO_GRANULE_SHIFT), (unsigned)size_class_bytes(class_idx), class_idx);
+        } else {
+                say(line, "in a damaged run");
+        }
+}
+
+/* In a chunk of an arena. */
+static void
+say_granule(struct line *line, struct region *r, uint32_t arena, uint64_t block_off)
+{
+        int64_t head = run_head_of(r, block_off >> GEO_GRANULE_SHIFT);
+        uint64_t word = head < 0 ? 0 : owner_load(run_word(r, (uint64_t)head));
+
+        if (head >= 0 && granule_state(word) == GRANULE_SLAB)
+                say_slab(line, r, (uint64_t)head, word, block_off);
+        else if (head >= 0 && granule_state(word) == GRANULE_LARGE)
+                say_large(line, r, (uint64_t)head, word, block_off);
+        else
+                say(line, "free memory, no block");
+        say(line, "; arena %u, node %u", arena, region_arena_node(r, arena));
+}
+
+static void
+say_huge(struct line *line, struct region *r, uint64_t chunk, uint64_t word, uint64_t block_off)
+{
+        uint64_t head = chunk - (chunk_state(word) == CHUNK_TAIL ? chunk_count(word) : 0);
+        uint64_t first, head_word;
+
+        if (head > chunk || !huge_block_of(r, head << GEO_CHUNK_SHIFT, &first, &head_word)) {
+                say(line, "in a huge block that is being freed, or damaged");
+        } else if (block_off == head << GEO_CHUNK_SHIFT) {
+                line->block_size = huge_usable(r, head, head_word);
+                say(line, "a huge block of %zu bytes", line->block_size);
+        } else {
+                say(line, "inside the huge block of %llu bytes at %p",
+                    (unsigned long long)huge_usable(r, head, head_word), region_block(r, head << GEO_CHUNK_SHIFT));
+        }
+        if (chunk_node1(word) != 0)
+                say(line, "; node %u", chunk_node1(word) - 1);
+}
+
+static void
+say_place(struct line *line, struct region *r, uint64_t block_off)
+{
+        uint64_t chunk = block_off >> GEO_CHUNK_SHIFT, word;
+
+        if (chunk >= region_chunks_hwm(r)) {
+                say(line, "memory that the heap has never used, no block");
+                return;
+        }
+        word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+        if (chunk_state(word) == CHUNK_ARENA && chunk_arena(word) < r->layout.n_arenas)
+                say_granule(line, r, chunk_arena(word), block_off);
+        else if (chunk_state(word) == CHUNK_HUGE || chunk_state(word) == CHUNK_TAIL)
+                say_huge(line, r, chunk, word, block_off);
+        else
+                say(line, "free memory, no block");
+}
+
+static void
+say_pointer(struct line *line, struct shheap *h, const void *p)
+{
+        struct shheap *at = heap_of_address(p);
+
+        if (!at)
+                say(line, " is in no heap that this process has open");
+        else if (h && at != h)
+                say(line, " is in heap \"%.63s\", not in \"%.63s\"", at->process.region.header->name,
+                    h->process.region.header->name);
+        else
+                say(line, " in heap \"%.63s\"", at->process.region.header->name);
+        if (!at)
+                return;
+        say(line, ": ");
+        say_place(line, &at->process.region, (uint64_t)((uintptr_t)p - (uintptr_t)at->process.region.chunks));
+}
+
+/* ------------------------------------------------------------------ reporting */
+
+static const char *
+name_of(uint32_t what)
+{
+        switch (what) {
+        case SHHEAP_FAULT_DOUBLE_FREE:
+                return "double free";
+        case SHHEAP_FAULT_INVALID_FREE:
+                return "no block starts at this pointer";
+        case SHHEAP_FAULT_FOREIGN_POINTER:
+                return "foreign pointer";
+        case SHHEAP_FAULT_SIZE_MISMATCH:
+                return "wrong size or alignment";
+        case SHHEAP_FAULT_METADATA:
+                return "the heap's tables contradict each other";
+        case SHHEAP_FAULT_NOT_A_CLIENT:
+                return "this process cannot use the heap";
+        default:
+                return "unknown fault";
+        }
+}
+
+/* One system call, so that lines of several processes do not mix; nobody can be told if it fails. */
+static void
+write_line(struct line *line)
+{
+        ssize_t ignored;
+
+        line->text[line->length] = '\n';
+        ignored = write(STDERR_FILENO, line->text, line->length + 1);
+        (void)ignored;
+        line->text[line->length] = '\0';
+}
+
+static void
+end_process(struct line *line, uint32_t what, const void *p, size_t given_size)
+{
+        struct shheap_fault fault = {
+                .size = sizeof fault,
+                .what = what,
+                .ptr = p,
+                .block_size = line->block_size,
+                .given_size = given_size,
+                .text = line->text,
+        };
+        shheap_fault_fn *fn;
+        void *arg;
+
+        write_line(line);
+        registry_lock();
+        fn = handler;
+        arg = handler_arg;
+        registry_unlock();
+        if (fn)
+                fn(&fault, arg);
+        abort();
+}
+
+static void
+report(struct shheap *h, uint32_t what, const char *operation, const void *p, size_t given_size, const void *found)
+{
+        struct line line = {.length = 0};
+
+        say(&line, "shmalloc: process %u: %s(", process_id(), operation);
+        if (p)
+                say(&line, "%p", p);
+        if (given_size != 0)
+                say(&line, "%s%zu bytes", p ? ", " : "", given_size);
+        say(&line, "): %s", name_of(what));
+        if (what == SHHEAP_FAULT_NOT_A_CLIENT)
+                say(&line, " (%s)", error_message());
+        if (found) {
+                if (found != p)
+                        say(&line, ", found only now that caches are emptied");
+                say(&line, ": %p", found);
+                say_pointer(&line, h, found);
+        }
+        end_process(&line, what, found, given_size);
+}
+
+void
+fault_report(struct shheap *h, const struct thread *t, const char *operation, const void *p, size_t given_size)
+{
+        report(h, t->fault.what, operation, p, given_size, region_block(&h->process.region, t->fault.block_off));
+}
+
+void
+fault_report_pointer(struct shheap *h, uint32_t what, const char *operation, const void *p, size_t given_size)
+{
+        report(h, what, operation, p, given_size, p);
+}
+
+void
+shheap_set_fault_handler(shheap_fault_fn *fn, void *arg)
+{
+        registry_lock();
+        handler = fn;
+        handler_arg = arg;
+        registry_unlock();
+}

@@ -1,0 +1,227 @@
+/*
+ * inspect.c - references, named objects, and the calls that look after a heap as a whole.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "api/heap.h"
+#include "api/visit.h"
+#include "base/error.h"
+#include "heap/alloc.h"
+#include "heap/decay.h"
+#include "heap/reap.h"
+#include "heap/reserve.h"
+#include "heap/root.h"
+#include "heap/run.h"
+#include "region/owner.h"
+
+/* ------------------------------------------------------------------ references */
+
+static uint64_t
+chunk_bytes(const struct region *r)
+{
+        return r->layout.n_chunks << GEO_CHUNK_SHIFT;
+}
+
+shref
+shheap_ref(const shheap *h, const void *p)
+{
+        const struct region *r = &h->process.region;
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks);
+
+        return block_off < chunk_bytes(r) ? r->layout.chunks_off + block_off : SHREF_NULL;
+}
+
+void *
+shheap_ptr(const shheap *h, shref ref)
+{
+        const struct region *r = &h->process.region;
+        uint64_t block_off = ref - r->layout.chunks_off;
+
+        return block_off < chunk_bytes(r) ? region_block(r, block_off) : NULL;
+}
+
+shref
+shref_of(const void *p)
+{
+        const struct shheap *h = heap_of_address(p);
+
+        return h ? shheap_ref(h, p) : SHREF_NULL;
+}
+
+void *
+shptr_of(shref ref)
+{
+        const struct shheap *h = heap_default_open();
+
+        return h ? shheap_ptr(h, ref) : NULL;
+}
+
+/* The node of a chunk in use; -1 where no block can be. */
+static int
+node_of_block(struct region *r, uint64_t block_off)
+{
+        uint64_t chunk = block_off >> GEO_CHUNK_SHIFT, word;
+
+        if (chunk >= region_chunks_hwm(r))
+                return -1;
+        word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+        if (chunk_state(word) == CHUNK_ARENA && run_head_of(r, block_off >> GEO_GRANULE_SHIFT) >= 0)
+                return (int)region_arena_node(r, chunk_arena(word));
+        if (chunk_state(word) == CHUNK_HUGE || chunk_state(word) == CHUNK_TAIL)
+                return (int)chunk_node1(word) - 1;
+        return -1;
+}
+
+int
+shheap_node_of(const shheap *h, const void *p)
+{
+        const struct region *r = &h->process.region;
+        int node = node_of_block((struct region *)(uintptr_t)r, (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks));
+
+        return node >= 0 ? node : error_set(-EINVAL, "shheap_node_of(%p): no block of this heap", p);
+}
+
+/* ------------------------------------------------------------------ named objects */
+
+/* Flags of the public header that make sense for an object; -EINVAL for others. */
+static int
+root_flags(unsigned flags, uint32_t *ret_flags)
+{
+        if (flags & ~SHA_NOGROW)
+                return error_set(-EINVAL, "shheap_root: flags %#x: only SHA_NOGROW is possible", flags);
+        *ret_flags = flags & SHA_NOGROW ? ALLOC_NO_GROW : 0;
+        return 0;
+}
+
+static int
+find_root(struct region *r, const char *name, size_t size, uint64_t *ret_block_off)
+{
+        uint64_t found_size;
+        int err = root_find(r, name, ret_block_off, &found_size);
+
+        if (err == 0 && size != 0 && size != found_size)
+                return error_set(-EEXIST, "shheap_root: \"%.63s\" has %llu bytes, not %zu", name,
+                                 (unsigned long long)found_size, size);
+        return err;
+}
+
+/* init() may use the heap, for which a thread needs a slot of its own: a process has one to lend, not two. */
+static int
+create_root(struct shheap *h, const char *name, size_t size, unsigned flags, root_init_fn *init, void *arg,
+            uint64_t *ret_block_off)
+{
+        uint32_t alloc_flags = 0;
+        struct visit v;
+        int err = root_flags(flags, &alloc_flags);
+
+        if (err == 0)
+                err = visit_begin(&v, h, "shheap_root");
+        if (err < 0)
+                return err;
+        if (!v.tcache && init)
+                err = error_set(-EUSERS, "shheap_root: this thread has no slot in the heap: all are taken");
+        else
+                err = root_find_or_create(v.thread, name, size, alloc_flags, init, arg, ret_block_off);
+        visit_end(&v, "shheap_root");
+        return err;
+}
+
+int
+shheap_root(shheap *h, const char *name, size_t size, unsigned flags, int (*init)(void *obj, size_t size, void *arg),
+            void *arg, void **ret_obj)
+{
+        uint64_t block_off = 0;
+        int err = find_root(&h->process.region, name, size, &block_off);
+
+        if (err == -ENOENT && size != 0)
+                err = create_root(h, name, size, flags, init, arg, &block_off);
+        if (err < 0)
+                return err;
+        *ret_obj = region_block(&h->process.region, block_off);
+        return 0;
+}
+
+int
+shheap_root_remove(shheap *h, const char *name)
+{
+        struct visit v;
+        int err = visit_begin(&v, h, "shheap_root_remove");
+
+        if (err < 0)
+                return err;
+        err = root_remove(v.thread, name);
+        visit_end(&v, "shheap_root_remove");
+        return err;
+}
+
+struct iteration {
+        struct region *region;
+        int (*fn)(const char *name, void *obj, size_t size, void *arg);
+        void *arg;
+};
+
+static int
+visit_root(const char *name, uint64_t block_off, uint64_t size, void *arg)
+{
+        struct iteration *iteration = arg;
+
+        return iteration->fn(name, region_block(iteration->region, block_off), size, iteration->arg);
+}
+
+int
+shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t size, void *arg), void *arg)
+{
+        struct iteration iteration = {&h->process.region, fn, arg};
+
+        return root_iterate(&h->process.region, visit_root, &iteration);
+}
+
+/* ------------------------------------------------------------------ reap, purge, reserve */
+
+int
+shheap_reap(shheap *h)
+{
+        struct visit v;
+        int n, err = visit_begin(&v, h, "shheap_reap");
+
+        if (err < 0)
+                return err;
+        n = (int)slot_reap_all(&h->process.region, reap_settle, v.thread);
+        owner_add(&v.thread->slot->n_reaped, (uint64_t)n);
+        visit_end(&v, "shheap_reap");
+        return n;
+}
+
+int
+shheap_purge(shheap *h, int node)
+{
+        struct visit v;
+        int err;
+
+        if (node < -1 || node >= (int)h->process.region.n_nodes)
+                return error_set(-EINVAL, "shheap_purge: the heap has no node %d", node);
+        err = visit_begin(&v, h, "shheap_purge");
+        if (err < 0)
+                return err;
+        if (v.tcache)
+                tcache_flush(v.tcache);
+        decay_purge(v.thread, node < 0 ? UINT32_MAX : (uint32_t)node);
+        visit_end(&v, "shheap_purge");
+        return 0;
+}
+
+int
+shheap_reserve(shheap *h, size_t bytes)
+{
+        struct visit v;
+        int err = visit_begin(&v, h, "shheap_reserve");
+
+        if (err < 0)
+                return err;
+        err = reserve_bytes(v.thread, bytes);
+        if (err < 0)
+                error_set(err, "shheap_reserve: %zu bytes could not be had: %s", bytes, error_name(err));
+        visit_end(&v, "shheap_reserve");
+        return err;
+}

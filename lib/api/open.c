@@ -1,0 +1,364 @@
+/*
+ * open.c - opening, closing and naming heaps.
+ *
+ * A process has a heap open once, however often it opens it: by the file that it is, since a second mapping could not
+ * be at the same address.  Opening attaches the calling thread, so that a process that cannot take part learns it here;
+ * a heap that is open read-only has no client and no threads.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "api/heap.h"
+#include "api/registry.h"
+#include "base/error.h"
+#include "heap/fault.h"
+#include "heap/reap.h"
+#include "os/shm.h"
+#include "region/create.h"
+#include "region/name.h"
+#include "region/open.h"
+
+_Static_assert((int)SHHEAP_CREATE == (int)REGION_CREATE && (int)SHHEAP_EXCL == (int)REGION_EXCL &&
+                       (int)SHHEAP_RDONLY == (int)REGION_RDONLY && (int)SHHEAP_RELOCATABLE == (int)REGION_RELOCATABLE &&
+                       (int)SHHEAP_POPULATE == (int)REGION_POPULATE,
+               "flags are passed on");
+_Static_assert((int)SHHEAP_NUMA_LOCAL == (int)OPTIONS_NUMA_LOCAL &&
+                       (int)SHHEAP_NUMA_INTERLEAVE == (int)OPTIONS_NUMA_INTERLEAVE &&
+                       (int)SHHEAP_NUMA_BIND == (int)OPTIONS_NUMA_BIND &&
+                       (int)SHHEAP_NUMA_STRICT == (int)OPTIONS_NUMA_STRICT,
+               "policies are passed on");
+
+#define FLAGS_ALL (SHHEAP_CREATE | SHHEAP_EXCL | SHHEAP_RDONLY | SHHEAP_RELOCATABLE | SHHEAP_POPULATE)
+
+/* ------------------------------------------------------------------ options */
+
+/* A caller of another version knew fewer fields, which have their defaults, or more, which have to be zero. */
+static int
+attr_read(const struct shheap_attr *given, struct shheap_attr *ret_attr)
+{
+        const unsigned char *bytes = (const unsigned char *)given;
+        size_t size = given ? given->size : sizeof *given;
+
+        memset(ret_attr, 0, sizeof *ret_attr);
+        if (size < sizeof(size_t) || size > 4096)
+                return error_set(-EINVAL, "shheap_open: attributes of %zu bytes: start from SHHEAP_ATTR_INIT", size);
+        for (size_t i = sizeof *given; given && i < size; i++)
+                if (bytes[i] != 0)
+                        return error_set(-EINVAL, "shheap_open: an attribute that this version does not know is set");
+        if (given)
+                memcpy(ret_attr, given, size < sizeof *given ? size : sizeof *given);
+        return 0;
+}
+
+static int
+args_make(struct region_open_args *ret_args, unsigned flags, const struct shheap_attr *attr)
+{
+        struct shheap_attr a;
+        struct options_given given;
+        int err;
+
+        if (flags & ~(unsigned)FLAGS_ALL)
+                return error_set(-EINVAL, "shheap_open: unknown flags %#x", flags & ~(unsigned)FLAGS_ALL);
+        err = attr_read(attr, &a);
+        if (err < 0)
+                return err;
+        given = (struct options_given){
+                .capacity = a.capacity,
+                .max_capacity = a.max_capacity,
+                .max_clients = a.max_clients,
+                .max_threads = a.max_threads,
+                .page_shift = a.page_shift,
+                .mode = a.mode,
+                .numa_policy = a.numa_policy,
+                .numa_nodes = a.numa_nodes,
+                .base_addr = a.base_addr,
+                .conf = a.conf,
+        };
+        ret_args->flags = flags;
+        return options_resolve(&given, &ret_args->options);
+}
+
+/* ------------------------------------------------------------------ opening: under the registry's lock */
+
+/* A process whose clients and slots are all taken may owe that to the dead. */
+static int
+attach_caller(struct shheap *h)
+{
+        int err;
+
+        if (h->is_readonly || tcache_get(&h->process, &err))
+                return 0;
+        if (err == -EUSERS && slot_reap_all(&h->process.region, reap_settle, NULL) > 0 && tcache_get(&h->process, &err))
+                return 0;
+        return err;
+}
+
+/* The heap is open already, or was and is still mapped. */
+static int
+open_again(struct shheap *h, const struct region_open_args *args)
+{
+        bool wants_readonly = (args->flags & REGION_RDONLY) != 0, is_closed = load_relaxed(&h->process.is_closed);
+        int err;
+
+        if (h->is_readonly != wants_readonly)
+                return error_set(-EBUSY, "this process has the heap open %s: close it before opening it %s",
+                                 h->is_readonly ? "read-only" : "for writing",
+                                 wants_readonly ? "read-only" : "for writing");
+        if (args->flags & REGION_POPULATE && (err = create_populate(&h->process.region, "the heap")) < 0)
+                return err;
+        if (is_closed)
+                store_relaxed(&h->process.is_closed, false);
+        err = attach_caller(h);
+        if (err < 0) {
+                store_relaxed(&h->process.is_closed, is_closed);
+                return err;
+        }
+        if (is_closed)
+                registry_add(h);
+        h->n_opens++;
+        return 0;
+}
+
+/* Takes over the region, also if it fails. */
+static int
+open_new(struct shheap **ret_heap, struct region *region, const struct region_open_args *args)
+{
+        struct shheap *h = registry_new();
+        int err;
+
+        if (!h) {
+                region_close(region);
+                return error_set(-ENOMEM, "shheap_open: no memory for the handle");
+        }
+        h->process.region = *region;
+        h->process.is_checked = args->options.check;
+        h->process.is_junked = args->options.junk;
+        h->process.is_zeroed = args->options.zero;
+        h->process.generation = tcache_generation() - 1; /* not a client yet */
+        pthread_mutex_init(&h->process.lock, NULL);
+        h->is_readonly = region->is_readonly;
+        h->n_opens = 1;
+        err = attach_caller(h);
+        if (err < 0) {
+                registry_destroy(h);
+                return err;
+        }
+        registry_add(h);
+        *ret_heap = h;
+        return 0;
+}
+
+/* The heap that this process knows by that name, if any. */
+static struct shheap *
+find_by_name(const char *name)
+{
+        char file[NAME_FILE_BYTES];
+        struct shheap *h = NULL;
+        struct stat st;
+        int dirfd;
+
+        if (name_to_file(name, file) < 0 || (dirfd = name_open_dir()) < 0)
+                return NULL;
+        if (os_stat_at(dirfd, file, &st) == 0)
+                h = registry_find(st.st_dev, st.st_ino);
+        os_close(dirfd);
+        return h;
+}
+
+static int
+open_by_name(struct shheap **ret_heap, const char *name, const struct region_open_args *args)
+{
+        struct shheap *h = args->flags & REGION_EXCL ? NULL : find_by_name(name);
+        struct region region;
+        int err;
+
+        if (!h) {
+                err = region_open(&region, name, args);
+                if (err < 0)
+                        return err;
+                h = registry_find(region.dev, region.ino); /* renamed in between */
+                if (!h)
+                        return open_new(ret_heap, &region, args);
+                region_close(&region);
+        }
+        err = open_again(h, args);
+        if (err == 0)
+                *ret_heap = h;
+        return err;
+}
+
+static int
+open_by_fd(struct shheap **ret_heap, int fd, const struct region_open_args *args)
+{
+        struct shheap *h = NULL;
+        struct region region;
+        struct stat st;
+        int err;
+
+        if (os_fstat(fd, &st) == 0 && !(args->flags & (REGION_CREATE | REGION_EXCL)))
+                h = registry_find(st.st_dev, st.st_ino);
+        if (!h) {
+                err = region_open_fd(&region, fd, args);
+                return err < 0 ? err : open_new(ret_heap, &region, args);
+        }
+        err = open_again(h, args);
+        if (err == 0)
+                *ret_heap = h;
+        return err;
+}
+
+/* ------------------------------------------------------------------ the public side */
+
+int
+shheap_open(shheap **ret_heap, const char *name, unsigned flags, const struct shheap_attr *attr)
+{
+        struct region_open_args args;
+        int err = args_make(&args, flags, attr);
+
+        if (err < 0)
+                return err;
+        registry_lock();
+        registry_sweep();
+        err = open_by_name(ret_heap, name, &args);
+        registry_unlock();
+        return err;
+}
+
+int
+shheap_open_fd(shheap **ret_heap, int fd, unsigned flags)
+{
+        struct region_open_args args;
+        int err = args_make(&args, flags, NULL);
+
+        if (err < 0)
+                return err;
+        registry_lock();
+        registry_sweep();
+        err = open_by_fd(ret_heap, fd, &args);
+        registry_unlock();
+        return err;
+}
+
+int
+shheap_dup_fd(const shheap *h, unsigned flags)
+{
+        if (flags & ~(unsigned)SHHEAP_RDONLY)
+                return error_set(-EINVAL, "shheap_dup_fd: flags %#x: only SHHEAP_RDONLY is possible", flags);
+        return region_dup_fd(&h->process.region, (flags & SHHEAP_RDONLY) != 0);
+}
+
+/* Empties the calling thread's caches while what is found wrong on the way can still be told, with nothing held. */
+static void
+flush_caller(struct shheap *h)
+{
+        struct tcache *t = h->is_readonly ? NULL : tcache_find(&h->process);
+        struct thread noted;
+
+        if (!t)
+                return;
+        tcache_flush(t);
+        noted = t->thread;
+        t->thread.fault.what = FAULT_NONE;
+        if (noted.fault.what != FAULT_NONE)
+                fault_report(h, &noted, "shheap_close", NULL, 0);
+}
+
+/* The last one. */
+static void
+close_heap(struct shheap *h)
+{
+        if (tcache_default_heap() == &h->process)
+                tcache_set_default(NULL);
+        registry_remove(h);
+        tcache_forget(&h->process);
+        registry_sweep();
+}
+
+int
+shheap_close(shheap *h)
+{
+        bool is_open;
+
+        registry_lock();
+        is_open = registry_has(h);
+        registry_unlock();
+        if (!is_open)
+                return error_set(-EBADF, "shheap_close: not an open heap");
+        flush_caller(h);
+        registry_lock();
+        if (registry_has(h) && --h->n_opens == 0)
+                close_heap(h);
+        registry_unlock();
+        return 0;
+}
+
+int
+shheap_unlink(const char *name)
+{
+        return region_unlink(name);
+}
+
+const char *
+shheap_errormsg(void)
+{
+        return error_message();
+}
+
+/* ------------------------------------------------------------------ the default heap */
+
+static struct shheap *
+default_heap(void)
+{
+        return (struct shheap *)(void *)tcache_default_heap(); /* `process` is the first member */
+}
+
+struct shheap *
+heap_default_open(void)
+{
+        struct shheap *h = default_heap();
+        struct region_open_args args;
+        const char *name;
+        int err;
+
+        if (h)
+                return h;
+        name = options_env(OPTIONS_ENV_HEAP);
+        err = name ? args_make(&args, SHHEAP_CREATE, NULL)
+                   : error_set(-ENODEV, "there is no default heap: set SHMALLOC_HEAP to the name of one, or call "
+                                        "shheap_set_default()");
+        if (err < 0) {
+                errno = -err;
+                return NULL;
+        }
+        registry_lock();
+        registry_sweep();
+        h = default_heap(); /* another thread was faster */
+        if (!h && (err = open_by_name(&h, name, &args)) == 0)
+                tcache_set_default(&h->process);
+        registry_unlock();
+        if (err < 0)
+                errno = -err;
+        return h;
+}
+
+shheap *
+shheap_default(void)
+{
+        return heap_default_open();
+}
+
+int
+shheap_set_default(shheap *h)
+{
+        int err = 0;
+
+        registry_lock();
+        if (h && !registry_has(h))
+                err = error_set(-EBADF, "shheap_set_default: not an open heap");
+        else if (h && h->is_readonly)
+                err = error_set(-EACCES, "shheap_set_default: the heap is open read-only");
+        else
+                tcache_set_default(h ? &h->process : NULL);
+        registry_unlock();
+        return err;
+}

@@ -1,0 +1,39 @@
+/*
+ * registry.h - the heaps that this process has open, and those it has closed but cannot unmap yet.
+ */
+#ifndef API_REGISTRY_H
+#define API_REGISTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/heap.h"
+
+/* Held while heaps are opened and closed, and across fork().  Notices a fork that ran no handlers. */
+void registry_lock(void);
+void registry_unlock(void);
+
+/* All of the rest: under the lock. */
+
+/* The heap of this file, open or closed (process.is_closed), or NULL. */
+struct shheap *registry_find(uint64_t dev, uint64_t ino);
+
+/* Whether the handle is one of an open heap.  Does not look into it. */
+bool registry_has(const struct shheap *h);
+
+/* Private memory for a handle: zeroed.  NULL: none. */
+struct shheap *registry_new(void);
+
+/* Makes a new or closed heap one that is open: from now on heap_of_address() finds it. */
+void registry_add(struct shheap *h);
+
+/* The reverse, at the last close: when this returns, no reader sees it any more. */
+void registry_remove(struct shheap *h);
+
+/* Lets go of a heap that is not in the registry: its client, its mapping, and the handle. */
+void registry_destroy(struct shheap *h);
+
+/* Destroys the closed heaps in which no thread of this process is attached any more. */
+void registry_sweep(void);
+
+#endif

@@ -1,0 +1,111 @@
+/*
+ * reserve.c - see reserve.h.
+ *
+ * Free granules that are not backed are claimed as a run is (RUN.1 and .2 in doc/recovery.md), backed, and let go
+ * again: a death in between leaves a run that a reaper frees.  The chunks that it takes stay the arena's until decay
+ * finds them unused, and may serve all of the node's arenas meanwhile.
+ */
+#include "heap/reserve.h"
+
+#include <errno.h>
+
+#include "heap/chunk.h"
+#include "heap/run.h"
+#include "region/intent.h"
+#include "region/owner.h"
+
+static bool
+is_free_of(uint64_t word, uint32_t arena)
+{
+        return granule_state(word) == GRANULE_FREE && granule_arena(word) == arena;
+}
+
+/* Backs a stretch of free granules from `head` on, `n_max` at most.  *ret_n: how many were claimed, and backed unless
+ * the result is negative. */
+static int
+back_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint32_t *ret_n)
+{
+        struct region *r = t->region;
+        uint32_t n = 0;
+        int err;
+
+        candidate_set(t, candidate_make(CANDIDATE_RUN, head, n_max)); /* RUN.1 */
+        for (; n < n_max; n++) {
+                uint64_t word = owner_load(run_word(r, head + n));
+                uint64_t taken = granule_word(GRANULE_NEW, t->no, t->arena) | (word & GRANULE_BACKING);
+
+                if (!is_free_of(word, t->arena) || granule_backed(word) == GRANULE_BACKED_ALL ||
+                    !owner_acquire(run_word(r, head + n), &word, taken)) /* RUN.2 */
+                        break;
+        }
+        *ret_n = n;
+        if (n == 0) {
+                candidate_clear(t);
+                return 0;
+        }
+        err = run_reserve(t, head, (uint64_t)n << GEO_GRANULE_SHIFT);
+        run_free_owned(t, head, n);
+        return err;
+}
+
+/* Adds to *done what is free and backed in a chunk of the arena, backing what is missing as far as it is wanted. */
+static int
+back_chunk(struct thread *t, uint64_t chunk, uint64_t want, uint64_t *done)
+{
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+        uint32_t n, i = 0;
+
+        while (i < GEO_GRANULES_PER_CHUNK && *done < want) {
+                uint64_t word = owner_load(run_word(t->region, first + i));
+                int err;
+
+                n = 1;
+                if (is_free_of(word, t->arena) && granule_backed(word) == GRANULE_BACKED_ALL) {
+                        *done += GEO_GRANULE_BYTES;
+                } else if (is_free_of(word, t->arena)) {
+                        uint64_t lacking = (want - *done + GEO_GRANULE_BYTES - 1) >> GEO_GRANULE_SHIFT;
+                        uint32_t left = (uint32_t)GEO_GRANULES_PER_CHUNK - i;
+
+                        err = back_stretch(t, first + i, lacking < left ? (uint32_t)lacking : left, &n);
+                        if (err < 0)
+                                return err;
+                        *done += (uint64_t)n << GEO_GRANULE_SHIFT;
+                        n = n > 0 ? n : 1; /* others were faster */
+                }
+                i += n;
+        }
+        return 0;
+}
+
+static int
+back_arena(struct thread *t, uint64_t want, uint64_t *done)
+{
+        struct region *r = t->region;
+        int err = 0;
+
+        *done = 0;
+        for (uint64_t chunk = 0; err == 0 && *done < want && chunk < region_chunks_hwm(r); chunk++) {
+                uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+
+                if (chunk_state(word) == CHUNK_ARENA && chunk_arena(word) == t->arena)
+                        err = back_chunk(t, chunk, want, done);
+        }
+        return err;
+}
+
+int
+reserve_bytes(struct thread *t, uint64_t bytes)
+{
+        for (;;) { /* each turn takes chunks: bounded by the capacity, but for what others take away meanwhile */
+                uint64_t done;
+                int err = back_arena(t, bytes, &done);
+
+                if (err < 0 || done >= bytes)
+                        return err;
+                for (; done < bytes; done += GEO_CHUNK_BYTES) {
+                        err = chunk_give(t, t->arena);
+                        if (err < 0)
+                                return err;
+                }
+        }
+}

@@ -1,0 +1,189 @@
+/*
+ * crash.h - what the parts of the crash tests share.
+ *
+ * What is at stake: promises P1 and P2.  A thread is killed, or stopped, at every instruction of an operation; whoever
+ * is left must find each block in exactly one place and go on at once.
+ *
+ * One process plays all clients.  The region is private anonymous memory, so a fork is a copy of the whole world, and
+ * what a death at an instruction leaves is examined in a fork, while the victim goes on to its next instruction.  An
+ * actor is a client of its own: handle, slot, cache, identity; switching actors exchanges what the library keeps per
+ * thread and process.  Who is dead is decided here (region/liveness.h), and so are memory and time (world.c).  The same
+ * operations under real processes, real SIGKILLs and real robust mutexes: real.c.
+ */
+#ifndef CRASH_H
+#define CRASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/heap.h"
+
+enum { ACTOR_A, ACTOR_B, ACTOR_C, ACTOR_D, ACTOR_E, ACTOR_F, N_ACTORS }; /* F attaches when all is over */
+enum { BLOCKS_MAX = 6000, WORLD_CHUNKS_MAX = 8, POINTERS_MAX = 4096 };
+
+struct block {
+        uint64_t off;   /* from the first chunk */
+        uint64_t bytes; /* usable */
+};
+
+/* What the operation that an actor is in may have done, or not, if it dies there. */
+struct op {
+        uint32_t n_new;     /* blocks that may be allocated without anybody knowing where */
+        uint64_t new_bytes; /* asked for */
+        uint64_t *dest;     /* if not NULL: nothing may be lost; what it refers to is the new, or the freed, block */
+        uint64_t freed;     /* offset + 1 of a block that may be free already */
+};
+
+struct script;
+
+struct actor {
+        int no;
+        bool is_attached;
+        bool is_dead;
+        bool is_stopped; /* in the midst of something, for good: dies before the world is inspected */
+        struct shheap heap;
+        struct tcache *tcache_list, *tcache_default; /* the thread's own, while it is not current */
+        struct op op;
+        uint32_t n_live;
+        struct block live[BLOCKS_MAX]; /* allocated and not freed, as the actor knows */
+        uint32_t n_p;
+        void *p[POINTERS_MAX]; /* the script's own */
+        uint64_t *dest;        /* likewise: a word in a block */
+};
+
+struct script {
+        const char *name;
+        void (*setup)(struct actor *a);
+        void (*run)(struct actor *a); /* what is stepped */
+        unsigned n_chunks;            /* 0 = 4 */
+        unsigned flags;
+        uint64_t hot_bytes; /* others use mostly blocks of this size */
+        int64_t decay_ms;   /* 0 = never */
+};
+
+enum {
+        SCRIPT_UNATTACHED = 1u << 0, /* A is no client yet */
+        SCRIPT_TIGHT = 1u << 1,      /* the heap may be too small for everybody's wishes */
+        SCRIPT_EVERY = 1u << 2,      /* stopped at every instruction in the default run too */
+};
+
+extern const struct script scripts_small[], scripts_large[], scripts_life[]; /* end with a NULL name */
+
+const struct script *script_find(const char *name);
+
+/* ------------------------------------------------------------------ world.c */
+
+extern struct region *world_region; /* as the current actor has it */
+extern struct actor *actors;        /* N_ACTORS */
+extern struct actor *actor_now;
+extern uint64_t world_ms; /* the clock */
+
+void world_make(const struct script *script);
+void actor_switch(struct actor *a);
+void actor_attach(struct actor *a);
+
+/* Its thread and its process are gone; the kernel has marked its locks, or (in every other world) could not. */
+void actor_kill(struct actor *a);
+void world_marks_the_dead(bool marks);
+
+/* By the current actor: how many slots were settled. */
+uint32_t actor_reap(void);
+
+/* Whether the page of the region has been allocated. */
+bool world_is_backed(uint64_t region_off);
+
+/* ------------------------------------------------------------------ operations of actors, with bookkeeping */
+
+void *a_malloc(struct actor *a, size_t size);
+void a_free(struct actor *a, void *p);
+void *a_aligned(struct actor *a, size_t align, size_t size);
+void *a_calloc(struct actor *a, size_t n, size_t size);
+void *a_realloc(struct actor *a, void *p, size_t size);
+void a_malloc_to(struct actor *a, size_t size, uint64_t *dest);
+void a_free_from(struct actor *a, uint64_t *dest);
+void actor_keep(struct actor *a, void *p);
+void actor_drop(struct actor *a, void *p);
+void actor_judge_stamps(const struct actor *a);
+void actor_push(struct actor *a, void *p); /* to a->p */
+void *actor_pop(struct actor *a);
+
+/* Blocks that a script's setup leaves for others to free. */
+void gift(void *p);
+
+/* A bounded number of mixed operations of the current actor, all given back at the end. */
+void workload(struct actor *a, uint64_t hot_bytes, unsigned n_ops, uint64_t seed);
+
+uint64_t random_next(uint64_t *state);
+
+/* ------------------------------------------------------------------ judge.c */
+
+struct verdict {
+        uint32_t n_faults;
+        uint32_t n_live;
+        struct block live[N_ACTORS * BLOCKS_MAX / 2]; /* by offset */
+        uint64_t n_reclaimable;                       /* granules without a block that is live or cached by `others` */
+        uint64_t chunks_capacity;
+};
+
+/* Nobody is inside a call and the dead are settled.  Faults go to report_line(). */
+void judge(const struct region *r, uint32_t flusher_no, struct verdict *v);
+
+/* What is live must be what the actors know of, give or take what the dead were at. */
+void judge_live(const struct verdict *v);
+
+/* ------------------------------------------------------------------ report.c */
+
+struct report;
+void report_init(void);
+void report_reset(void);
+__attribute__((format(printf, 1, 2))) void report_line(const char *fmt, ...);
+uint32_t report_faults(void);   /* since the last reset */
+void report_print(void);        /* the lines since the last reset */
+void report_place(uintptr_t at); /* symbol, source line, step of doc/recovery.md */
+double seconds_now(void);
+
+/* ------------------------------------------------------------------ inspect.c */
+
+/* In a fork: settle the dead as actor `by`, and examine everything. */
+void inspect_dead(struct actor *by, bool is_thorough);
+
+/* In a fork: nobody is inside a call. */
+void inspect_rest(struct actor *by, bool is_thorough);
+
+/* ------------------------------------------------------------------ step.c */
+
+struct crash_options {
+        const struct script *script, *other;
+        int depth;         /* of kills */
+        bool every;        /* every instruction, not only those that change the region */
+        bool is_slow;
+        unsigned n_ops;    /* of others while one is stopped */
+        uint64_t seed;
+        unsigned n_samples;
+        long only;         /* -1, or the one instruction to look at */
+        long only2;
+        bool marks;
+};
+
+extern struct crash_options opt;
+
+struct counts {
+        uint64_t n_instructions, n_changes, n_states, n_forks, n_bad, n_universes;
+        uint64_t most_us; /* longest stretch that others needed while one was stopped */
+};
+
+extern struct counts *counts; /* shared by all forks */
+
+/* Runs fn(a) until its n_changes-th change of the region: there `a` stays for good.  False: it came to its end. */
+bool step_until(struct actor *a, void (*fn)(struct actor *a), long n_changes);
+
+/* The same until is_there(). */
+bool step_until_true(struct actor *a, void (*fn)(struct actor *a), bool (*is_there)(struct actor *a));
+
+void mode_kill(void);
+void mode_stop(void);
+void mode_two(void);
+void mode_three(void);
+
+#endif

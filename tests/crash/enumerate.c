@@ -1,0 +1,434 @@
+/*
+ * enumerate.c - deaths and stops at every point of an operation.
+ *
+ * A thread that is killed leaves a prefix of its stores on any memory model, so for the dead only instructions that
+ * changed the region count, and equal regions are one state.  For the stopped, who go on later with what their registers
+ * hold, nothing is merged.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "step.h"
+
+struct counts *counts;
+
+/* ------------------------------------------------------------------ forks */
+
+enum { WATCHDOG_SECONDS = 30, PRINTED_MAX = 5 };
+
+/* A copy of the world.  0 in the copy, which ends with leave(). */
+static pid_t
+enter_copy(void)
+{
+        pid_t pid;
+
+        counts->n_forks++;
+        fflush(NULL);
+        report_reset();
+        pid = _Fork();
+        if (pid < 0) {
+                perror("fork");
+                exit(99);
+        }
+        if (pid == 0)
+                alarm(WATCHDOG_SECONDS);
+        return pid;
+}
+
+static void
+leave(void)
+{
+        _exit(report_faults() != 0);
+}
+
+/* Waits for a copy and says what was wrong in it. */
+static void
+see(pid_t pid, const char *what, uintptr_t at, const char *options)
+{
+        int status;
+
+        if (waitpid(pid, &status, 0) != pid)
+                exit(99);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                return;
+        if (__atomic_fetch_add(&counts->n_bad, 1, __ATOMIC_RELAXED) >= PRINTED_MAX)
+                return;
+        fprintf(stderr, "FAULT: %s: %s\n", opt.script->name, what);
+        if (at)
+                report_place(at);
+        if (WIFSIGNALED(status))
+                fprintf(stderr, "    signal %d (%s)%s\n", WTERMSIG(status), strsignal(WTERMSIG(status)),
+                        WTERMSIG(status) == SIGALRM ? ": somebody waits" : "");
+        else if (WEXITSTATUS(status) != 1)
+                fprintf(stderr, "    exit status %d\n", WEXITSTATUS(status));
+        report_print();
+        fprintf(stderr, "  replay: %s %s %s\n", opt.command, opt.script->name, options);
+}
+
+/* ------------------------------------------------------------------ preparing */
+
+static void
+prepare(void)
+{
+        report_reset();
+        world_marks_the_dead(opt.marks);
+        world_make(opt.script);
+        step_init();
+        if (opt.script->setup)
+                opt.script->setup(&actors[ACTOR_A]);
+        if (opt.other && opt.other->setup) {
+                actor_switch(&actors[ACTOR_B]);
+                opt.other->setup(&actors[ACTOR_B]);
+        }
+        actor_switch(&actors[ACTOR_A]);
+        if (report_faults() > 0) {
+                fprintf(stderr, "FAULT: %s: in its preparation\n", opt.script->name);
+                report_print();
+                exit(1);
+        }
+}
+
+/* ------------------------------------------------------------------ kill */
+
+enum { DEPTH_MAX = 3 };
+
+static struct {
+        int depth;            /* of this death: 1 = the victim, 2 = its reaper, 3 = the reaper's reaper */
+        long at[DEPTH_MAX + 1];
+        struct actor *victim; /* who is being stepped */
+} death;
+
+static void kill_point(ucontext_t *uc);
+
+static struct actor *
+reaper_of(int depth)
+{
+        return &actors[ACTOR_C + depth - 1];
+}
+
+/* In a copy in which somebody has just died: reap it store by store, and kill the reaper at each. */
+static void
+kill_the_reaper(int depth)
+{
+        struct actor *reaper = reaper_of(depth);
+        pid_t pid = enter_copy();
+
+        if (pid == 0) {
+                death.depth = depth + 1;
+                death.victim = reaper;
+                actor_switch(reaper);
+                trace_begin(kill_point);
+                actor_reap();
+                trace_end();
+                _exit(0);
+        }
+        see(pid, "reaping, store by store", 0, "");
+}
+
+static void
+kill_here(ucontext_t *uc)
+{
+        char what[160], options[160];
+        int depth = death.depth;
+        pid_t pid;
+
+        death.at[depth] = stepping.n;
+        counts->n_states++;
+        counts->n_states_deep += depth > 1;
+        pid = enter_copy();
+        if (pid == 0) {
+                steps_leave(uc);
+                actor_kill(death.victim);
+                if (depth < opt.depth)
+                        kill_the_reaper(depth);
+                report_reset();
+                inspect_dead(reaper_of(depth), depth == 1);
+                leave();
+        }
+        snprintf(what, sizeof what, "killed after instruction %ld", death.at[1]);
+        snprintf(options, sizeof options, "--at %ld", death.at[1]);
+        for (int d = 2; d <= depth; d++) {
+                snprintf(what + strlen(what), sizeof what - strlen(what), ", reaper killed after store %ld", death.at[d]);
+                snprintf(options + strlen(options), sizeof options - strlen(options), " --at%d %ld", d, death.at[d]);
+        }
+        see(pid, what, stepping.at, options);
+}
+
+static void
+kill_point(ucontext_t *uc)
+{
+        long only = opt.only[death.depth];
+
+        counts->n_instructions += death.depth == 1;
+        if (only >= 0) {
+                if (stepping.n != only)
+                        return;
+                region_remember();
+                kill_here(uc);
+                return;
+        }
+        if (!(opt.every && death.depth == 1) && stepping.n > 1 && !region_has_changed())
+                return;
+        region_remember();
+        counts->n_changes += death.depth == 1;
+        if ((opt.every && death.depth == 1) || state_is_new((uint64_t)death.depth << 8))
+                kill_here(uc);
+}
+
+/* The operation comes to its end, untroubled. */
+static void
+see_the_end(void)
+{
+        pid_t pid = enter_copy();
+
+        if (pid == 0) {
+                inspect_rest(&actors[ACTOR_C], true);
+                leave();
+        }
+        see(pid, "not troubled at all", 0, "");
+}
+
+void
+mode_kill(void)
+{
+        prepare();
+        death.depth = 1;
+        death.victim = &actors[ACTOR_A];
+        steps_begin(kill_point);
+        opt.script->run(&actors[ACTOR_A]);
+        steps_end();
+        see_the_end();
+}
+
+/* ------------------------------------------------------------------ sampling */
+
+static uint64_t n_points; /* of the operation: measured by running it in a copy */
+static uint64_t n_deaths; /* changes that the other one makes to the region, likewise */
+
+static void
+count_point(ucontext_t *uc)
+{
+        (void)uc;
+        counts->n_instructions++;
+        if (region_has_changed()) {
+                counts->n_changes++;
+                region_remember();
+        }
+}
+
+/* Instructions and changes of fn(a). */
+static void
+measure(struct actor *a, void (*fn)(struct actor *a), uint64_t *ret_instructions, uint64_t *ret_changes)
+{
+        pid_t pid;
+
+        counts->n_instructions = counts->n_changes = 0;
+        pid = enter_copy();
+        if (pid == 0) {
+                actor_switch(a);
+                steps_begin(count_point);
+                fn(a);
+                steps_end();
+                _exit(0);
+        }
+        see(pid, "counting its instructions", 0, "");
+        *ret_instructions = counts->n_instructions;
+        *ret_changes = counts->n_changes;
+}
+
+/* Chooses about n_samples of `n` points: the same ones for the same seed. */
+static bool
+is_sampled(uint64_t point, uint64_t n)
+{
+        uint64_t state = opt.seed * UINT64_C(0x9e3779b97f4a7c15) + point;
+
+        if (opt.only[1] >= 0)
+                return (long)point == opt.only[1];
+        return opt.every || n <= opt.n_samples || random_next(&state) % n < opt.n_samples;
+}
+
+/* ------------------------------------------------------------------ stop */
+
+static bool is_in_copy; /* the stopped one goes on, in a copy in which others have been at work */
+
+static void
+go_on(ucontext_t *uc)
+{
+        steps_leave(uc);
+        actor_switch(&actors[ACTOR_A]);
+        is_in_copy = true;
+}
+
+static bool
+is_attached(const struct actor *a)
+{
+        const struct tcache *t = a->tcache_list;
+
+        return t && t->is_attached && t->thread.slot && t->thread.slot->state == 1;
+}
+
+/* Others at work while A is stopped.  Reaping must leave A alone. */
+static void
+others_work(void)
+{
+        struct actor *a = &actors[ACTOR_A], *b = &actors[ACTOR_B];
+        double start = seconds_now();
+        bool was_attached;
+        uint64_t us;
+
+        actor_switch(b);
+        was_attached = is_attached(a);
+        if (actor_reap() != opt.n_dead)
+                report_line("a stopped thread was taken for dead");
+        workload(b, opt.script->hot_bytes, opt.n_ops, opt.seed * 1000003 + (uint64_t)stepping.n);
+        if (was_attached && !is_attached(a))
+                report_line("the slot of a stopped thread was emptied");
+        us = (uint64_t)((seconds_now() - start) * 1e6);
+        if (us > counts->most_us)
+                counts->most_us = us;
+}
+
+static void
+stop_point(ucontext_t *uc)
+{
+        char what[80], options[80];
+        pid_t pid;
+
+        if (!is_sampled((uint64_t)stepping.n, n_points))
+                return;
+        counts->n_states++;
+        pid = enter_copy();
+        if (pid == 0) {
+                struct stepping here = stepping;
+
+                stepping.point = NULL;
+                others_work();
+                stepping = here;
+                go_on(uc);
+                return;
+        }
+        snprintf(what, sizeof what, "stopped after instruction %ld while others worked", stepping.n);
+        snprintf(options, sizeof options, "--at %ld --seed %lu --ops %u", stepping.n, opt.seed, opt.n_ops);
+        see(pid, what, stepping.at, options);
+}
+
+/* A's operation under `point`; copies in which it went on end here. */
+static void
+run_under(point_fn *point)
+{
+        steps_begin(point);
+        opt.script->run(&actors[ACTOR_A]);
+        steps_end();
+        if (is_in_copy) {
+                inspect_rest(&actors[ACTOR_C], false);
+                leave();
+        }
+}
+
+void
+mode_stop(void)
+{
+        prepare();
+        measure(&actors[ACTOR_A], opt.script->run, &n_points, &n_deaths);
+        run_under(stop_point);
+        see_the_end();
+}
+
+/* ------------------------------------------------------------------ two: A stopped, B killed meanwhile */
+
+static void
+two_point(ucontext_t *uc)
+{
+        uint64_t state = opt.seed * 77 + (uint64_t)stepping.n, k;
+        char what[120], options[120];
+        pid_t pid;
+
+        if (!is_sampled((uint64_t)stepping.n, n_points))
+                return;
+        k = random_next(&state) % (n_deaths + 1);
+        if (opt.only[2] >= 0)
+                k = (uint64_t)opt.only[2];
+        counts->n_states++;
+        pid = enter_copy();
+        if (pid == 0) {
+                struct stepping here = stepping;
+
+                stepping.point = NULL;
+                actor_switch(&actors[ACTOR_B]);
+                if (step_until(&actors[ACTOR_B], opt.other->run, (long)k)) {
+                        actor_kill(&actors[ACTOR_B]);
+                        actors[ACTOR_B].is_stopped = false;
+                        actor_switch(&actors[ACTOR_C]);
+                        if (actor_reap() == 0)
+                                report_line("a dead thread was not reaped");
+                }
+                stepping = here;
+                go_on(uc);
+                return;
+        }
+        snprintf(what, sizeof what, "stopped after instruction %ld, while another one died in %s after change %lu",
+                 stepping.n, opt.other->name, k);
+        snprintf(options, sizeof options, "%s --at %ld --at2 %lu", opt.other->name, stepping.n, k);
+        see(pid, what, stepping.at, options);
+}
+
+void
+mode_two(void)
+{
+        uint64_t n;
+
+        prepare();
+        measure(&actors[ACTOR_B], opt.other->run, &n, &n_deaths);
+        measure(&actors[ACTOR_A], opt.script->run, &n_points, &n);
+        run_under(two_point);
+}
+
+/* ------------------------------------------------------------------ three: one dead, one stopped, one reaping */
+
+static long dead_at;
+
+static void
+three_point(ucontext_t *uc)
+{
+        char what[160], options[120];
+        pid_t pid;
+
+        if (opt.only[2] >= 0 ? stepping.n != opt.only[2] : !is_sampled((uint64_t)(dead_at << 20 ^ stepping.n), n_points))
+                return;
+        counts->n_states++;
+        pid = enter_copy();
+        if (pid == 0) {
+                struct stepping here = stepping;
+
+                stepping.point = NULL;
+                actor_switch(&actors[ACTOR_C]);
+                actor_reap();
+                stepping = here;
+                go_on(uc);
+                return;
+        }
+        snprintf(what, sizeof what, "%s died after change %ld, was reaped while another one was in %s after instruction %ld",
+                 opt.other->name, dead_at, opt.script->name, stepping.n);
+        snprintf(options, sizeof options, "%s --at %ld --at2 %ld", opt.other->name, dead_at, stepping.n);
+        see(pid, what, stepping.at, options);
+}
+
+/* B dies at each change of the other script; A, in the script, is stopped at its instructions while C reaps B. */
+static void
+each_death(point_fn *point)
+{
+        uint64_t n;
+
+        measure(&actors[ACTOR_B], opt.other->run, &n, &n_deaths);
+        measure(&actors[ACTOR_A], opt.script->run, &n, &n_deaths);
+        (void)point;
+}
+
+void
+mode_three(void)
+{
+        each_death(three_point);
+}

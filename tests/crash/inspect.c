@@ -1,0 +1,105 @@
+/*
+ * inspect.c - what has to hold once everybody is at rest, and that all memory can still be used.
+ *
+ * Runs in forks made for it: nothing here has to be undone.
+ */
+#include "crash.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size_class.h"
+#include "heap/alloc.h"
+
+static struct verdict verdict;
+
+/* A block of each class and of one and two chunks, and back.  What is tight may be refused. */
+static void
+exercise(struct actor *by)
+{
+        void *kept[SIZE_CLASS_N] = {NULL};
+        bool may_fail = opt.script && (opt.script->flags & SCRIPT_TIGHT);
+
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
+                void *p = a_malloc(by, size_class_bytes(class_idx)), *q;
+
+                if (!p && !may_fail)
+                        report_line("no memory for a block of %lu bytes", size_class_bytes(class_idx));
+                if (!size_class_is_small(class_idx)) {
+                        a_free(by, p);
+                        continue;
+                }
+                q = a_malloc(by, size_class_bytes(class_idx));
+                a_free(by, p);
+                kept[class_idx] = q;
+        }
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+                a_free(by, kept[class_idx]);
+        a_free(by, a_malloc(by, GEO_CHUNK_BYTES - 5000));
+}
+
+/* Everything that no block lies in can be had, granule by granule, and no more. */
+static void
+exhaust(struct actor *by, uint64_t n_expected)
+{
+        static uint64_t got[WORLD_CHUNKS_MAX * 64];
+        struct tcache *t = tcache_find(&by->heap.process);
+        struct request rq = {.size = GEO_GRANULE_BYTES, .align = 1, .arena = t->thread.arena};
+        uint64_t n = 0;
+
+        request_classify(&rq);
+        while (n < sizeof got / sizeof got[0] && alloc_block(&t->thread, &rq, &got[n]) == 0)
+                n++;
+        if (n != n_expected)
+                report_line("%lu granules are without a live block, %lu can be had", n_expected, n);
+        while (n > 0)
+                free_block(&t->thread, got[--n], 0);
+}
+
+static void
+look(struct actor *by)
+{
+        judge(world_region, (uint32_t)(tcache_find(&by->heap.process)->thread.no), &verdict);
+        judge_live(&verdict);
+}
+
+/* A new process takes the place of one who died: no slot is lost. */
+static void
+replace(struct actor *dead)
+{
+        if (!dead->is_dead)
+                return;
+        actor_attach(&actors[ACTOR_F]);
+        a_free(&actors[ACTOR_F], a_malloc(&actors[ACTOR_F], 64));
+}
+
+void
+inspect_rest(struct actor *by, bool is_thorough)
+{
+        for (int no = 0; no < N_ACTORS; no++)
+                if (actors[no].is_stopped) {
+                        actor_kill(&actors[no]);
+                        actor_switch(by);
+                        actor_reap();
+                }
+        actor_switch(by);
+        look(by);
+        if (report_faults() > 0 || !is_thorough)
+                return; /* what follows would not end well */
+        exercise(by);
+        look(by);
+        if (report_faults() > 0)
+                return;
+        exhaust(by, verdict.n_reclaimable);
+        replace(&actors[ACTOR_A]);
+        actor_switch(by);
+        look(by);
+}
+
+void
+inspect_dead(struct actor *by, bool is_thorough)
+{
+        actor_switch(by);
+        actor_reap();
+        inspect_rest(by, is_thorough);
+}

@@ -1,0 +1,212 @@
+/*
+ * ops.c - what actors do, and their books about it: which blocks they have, and what they are just at.
+ *
+ * Each block that an actor knows is stamped at both ends.  A block that two have been given, or that is written to after
+ * it was freed, shows in its stamps.
+ */
+#include "crash.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STAMP UINT64_C(0x9e3779b97f4a7c15)
+
+static uint64_t
+off_of(const void *p)
+{
+        return (uint64_t)((uintptr_t)p - (uintptr_t)world_region->chunks);
+}
+
+static uint64_t
+stamp_of(uint64_t off, uint64_t bytes)
+{
+        return (off ^ bytes << 40 ^ 0x55) * STAMP;
+}
+
+void
+actor_keep(struct actor *a, void *p)
+{
+        uint64_t bytes = shheap_usable_size(&a->heap, p), stamp = stamp_of(off_of(p), bytes);
+
+        if (bytes < 16 || a->n_live == BLOCKS_MAX) {
+                report_line("block %#lx that was given out has %lu bytes", off_of(p), bytes);
+                return;
+        }
+        memcpy(p, &stamp, sizeof stamp);
+        memcpy((char *)p + bytes - sizeof stamp, &stamp, sizeof stamp);
+        a->live[a->n_live] = (struct block){.off = off_of(p), .bytes = bytes};
+        kill_order();
+        a->n_live++;
+}
+
+static bool
+stamp_is_right(const struct block *b)
+{
+        uint64_t stamp = stamp_of(b->off, b->bytes);
+        const char *p = world_region->chunks + b->off;
+
+        return memcmp(p, &stamp, sizeof stamp) == 0 && memcmp(p + b->bytes - sizeof stamp, &stamp, sizeof stamp) == 0;
+}
+
+void
+actor_judge_stamps(const struct actor *a)
+{
+        for (uint32_t i = 0; i < a->n_live; i++)
+                if (!stamp_is_right(&a->live[i]))
+                        report_line("somebody has written into block %#lx of actor %d", a->live[i].off, a->no);
+}
+
+/* Any actor's: blocks may be freed by others than those who allocated them. */
+void
+actor_drop(struct actor *a, void *p)
+{
+        (void)a;
+        for (int no = 0; no < N_ACTORS; no++)
+                for (uint32_t i = actors[no].n_live; i-- > 0;)
+                        if (actors[no].live[i].off == off_of(p)) {
+                                struct block last = actors[no].live[actors[no].n_live - 1];
+
+                                if (!stamp_is_right(&actors[no].live[i]))
+                                        report_line("somebody has written into block %#lx", off_of(p));
+                                actors[no].n_live--;
+                                if (i < actors[no].n_live)
+                                        actors[no].live[i] = last;
+                                return;
+                        }
+        report_line("block %#lx is nobody's", off_of(p));
+}
+
+void
+actor_push(struct actor *a, void *p)
+{
+        if (p && a->n_p < POINTERS_MAX)
+                a->p[a->n_p++] = p;
+}
+
+void *
+actor_pop(struct actor *a)
+{
+        return a->n_p > 0 ? a->p[--a->n_p] : NULL;
+}
+
+/* ------------------------------------------------------------------ operations */
+
+static void
+begin_new(struct actor *a, size_t bytes, uint64_t *dest)
+{
+        a->op.new_bytes = bytes;
+        a->op.dest = dest;
+        kill_order();
+        a->op.n_new = 1;
+        kill_order();
+}
+
+static void *
+end_new(struct actor *a, void *p)
+{
+        if (p)
+                actor_keep(a, p);
+        kill_order();
+        a->op.n_new = 0;
+        a->op.dest = NULL;
+        return p;
+}
+
+void *
+a_malloc(struct actor *a, size_t size)
+{
+        begin_new(a, size, NULL);
+        return end_new(a, shheap_malloc(&a->heap, size));
+}
+
+void *
+a_calloc(struct actor *a, size_t n, size_t size)
+{
+        char *p;
+
+        begin_new(a, n * size, NULL);
+        p = shheap_calloc(&a->heap, n, size);
+        for (size_t i = 0; p && i < n * size; i += 64)
+                if (p[i] != 0)
+                        report_line("calloc gave block %#lx, which is not zero at %zu", off_of(p), i);
+        return end_new(a, p);
+}
+
+void *
+a_aligned(struct actor *a, size_t align, size_t size)
+{
+        void *p;
+
+        begin_new(a, size, NULL);
+        a->op.new_bytes = 0; /* of whatever class serves the alignment */
+        p = shheap_aligned_alloc(&a->heap, align, size);
+        if ((uintptr_t)p % align != 0)
+                report_line("block %#lx is not aligned to %zu", off_of(p), align);
+        return end_new(a, p);
+}
+
+static void
+begin_free(struct actor *a, const void *p, uint64_t *dest)
+{
+        a->op.dest = dest;
+        kill_order();
+        a->op.freed = off_of(p) + 1;
+        kill_order();
+        actor_drop(a, (void *)(uintptr_t)p);
+        kill_order();
+}
+
+static void
+end_free(struct actor *a)
+{
+        kill_order();
+        a->op.freed = 0;
+        a->op.dest = NULL;
+}
+
+void
+a_free(struct actor *a, void *p)
+{
+        if (!p)
+                return;
+        begin_free(a, p, NULL);
+        shheap_free(&a->heap, p);
+        end_free(a);
+}
+
+void *
+a_realloc(struct actor *a, void *p, size_t size)
+{
+        uint64_t stamp = *(uint64_t *)p;
+        void *new_p;
+
+        begin_new(a, size, NULL);
+        begin_free(a, p, NULL);
+        new_p = shheap_realloc(&a->heap, p, size);
+        if (!new_p)
+                actor_keep(a, p);
+        else if (*(uint64_t *)new_p != stamp)
+                report_line("realloc of block %#lx lost its contents", off_of(p));
+        end_free(a);
+        return end_new(a, new_p);
+}
+
+void
+a_malloc_to(struct actor *a, size_t size, uint64_t *dest)
+{
+        begin_new(a, size, dest);
+        end_new(a, shheap_malloc_to(&a->heap, size, 0, dest));
+}
+
+void
+a_free_from(struct actor *a, uint64_t *dest)
+{
+        void *p = world_region->base + *dest;
+
+        if (*dest == 0)
+                return;
+        begin_free(a, p, dest);
+        if (shheap_free_from(&a->heap, dest) < 0)
+                actor_keep(a, p); /* somebody holds its slab */
+        end_free(a);
+}

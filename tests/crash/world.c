@@ -1,0 +1,261 @@
+/*
+ * world.c - the region, the actors, and everything that the library asks the system about.
+ *
+ * The test is linked to the library's objects, so its own fallocate(), madvise() and clock_gettime() are the ones that
+ * they call: pages are taken from a table of this process, caches survive the forks that the test makes for itself, and
+ * time stands still.  Forks are made with _Fork(), which runs none of the library's handlers.
+ */
+#include "crash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "heap/reap.h"
+#include "os/robust.h"
+#include "region/liveness.h"
+
+#define WORLD_BASE     UINT64_C(0x551000000000)
+#define WORLD_FD       1000 /* no descriptor: what the region has for one */
+#define WORLD_PAGES    (UINT64_C(256) << 20 >> 12)
+#define WORLD_PID_NS   UINT64_C(4026531836)
+#define TID_OF(actor)  (0x30000000u + (uint32_t)(actor))
+
+struct actor *actors, *actor_now;
+struct region *world_region;
+uint64_t world_ms = 1000000;
+
+static uint8_t *backed; /* by page of the region */
+static bool marks = true;
+
+static void
+die(const char *what)
+{
+        fprintf(stderr, "crash: %s: %s (%s)\n", what, strerror(errno), error_message());
+        exit(99);
+}
+
+/* ------------------------------------------------------------------ the system that the library sees */
+
+int
+fallocate(int fd, int mode, off_t off, off_t bytes)
+{
+        uint64_t first = (uint64_t)off >> 12, n = (uint64_t)bytes >> 12;
+
+        if (fd != WORLD_FD || first + n > WORLD_PAGES) {
+                errno = EBADF;
+                return -1;
+        }
+        memset(backed + first, mode == 0, n);
+        if (mode != 0 && syscall(SYS_madvise, WORLD_BASE + (uint64_t)off, (size_t)bytes, MADV_DONTNEED) < 0)
+                return -1;
+        return 0;
+}
+
+int
+madvise(void *addr, size_t bytes, int advice)
+{
+        return advice == MADV_WIPEONFORK ? 0 : (int)syscall(SYS_madvise, addr, bytes, advice);
+}
+
+int
+clock_gettime(clockid_t id, struct timespec *ret_now)
+{
+        (void)id;
+        ret_now->tv_sec = (time_t)(world_ms / 1000);
+        ret_now->tv_nsec = (long)(world_ms % 1000) * 1000000;
+        return 0;
+}
+
+bool
+world_is_backed(uint64_t region_off)
+{
+        return backed[region_off >> 12] != 0;
+}
+
+/* ------------------------------------------------------------------ life and death */
+
+static int
+fake_identify(struct liveness_self *ret_self)
+{
+        *ret_self = (struct liveness_self){
+                .pid_ns = WORLD_PID_NS, .pid = TID_OF(actor_now->no), .tid = TID_OF(actor_now->no)};
+        return 0;
+}
+
+static uint64_t
+fake_pid_ns(void)
+{
+        return WORLD_PID_NS;
+}
+
+static bool
+is_gone(uint32_t id)
+{
+        return id - TID_OF(0) < N_ACTORS && actors[id - TID_OF(0)].is_dead;
+}
+
+static uint32_t *
+lock_word(const pthread_mutex_t *lock)
+{
+        return (uint32_t *)(uintptr_t)lock;
+}
+
+static enum lock_view
+fake_lock_view(const pthread_mutex_t *lock, bool ask)
+{
+        uint32_t word = load_relaxed(lock_word(lock));
+
+        if (word == 0)
+                return LOCK_FREE;
+        if (word & ROBUST_OWNER_DIED)
+                return LOCK_DEAD;
+        if (!ask)
+                return LOCK_HELD;
+        if (word == TID_OF(actor_now->no))
+                return LOCK_MINE;
+        return is_gone(word) ? LOCK_DEAD : LOCK_HELD;
+}
+
+static int
+fake_lock_try(pthread_mutex_t *lock, bool holder_is_dead)
+{
+        uint32_t word = load_relaxed(lock_word(lock));
+
+        if (word != 0 && !(word & ROBUST_OWNER_DIED) && !holder_is_dead && !is_gone(word))
+                return -EBUSY;
+        if (!cas_acquire(lock_word(lock), &word, TID_OF(actor_now->no)))
+                return -EBUSY;
+        return word != 0;
+}
+
+static void
+fake_lock_release(pthread_mutex_t *lock)
+{
+        if (load_relaxed(lock_word(lock)) == TID_OF(actor_now->no))
+                store_release(lock_word(lock), 0u);
+}
+
+static const struct liveness_ops fake_liveness = {
+        .identify = fake_identify,
+        .pid_ns = fake_pid_ns,
+        .lock_view = fake_lock_view,
+        .lock_try = fake_lock_try,
+        .lock_release = fake_lock_release,
+        .process_is_gone = is_gone,
+};
+
+static void
+mark(pthread_mutex_t *lock, uint32_t tid)
+{
+        if (*lock_word(lock) == tid)
+                *lock_word(lock) = tid | ROBUST_OWNER_DIED;
+}
+
+void
+actor_kill(struct actor *a)
+{
+        a->is_dead = true;
+        for (uint32_t idx = 0; marks && idx < region_threads_hwm(world_region); idx++) {
+                mark(&region_thread(world_region, idx)->life, TID_OF(a->no));
+                mark(&region_thread(world_region, idx)->reap, TID_OF(a->no));
+        }
+}
+
+void
+world_marks_the_dead(bool does)
+{
+        marks = does;
+}
+
+/* ------------------------------------------------------------------ actors */
+
+void
+actor_switch(struct actor *a)
+{
+        if (actor_now) {
+                actor_now->tcache_list = tcache_list;
+                actor_now->tcache_default = tcache_default;
+        }
+        actor_now = a;
+        tcache_list = a->tcache_list;
+        tcache_default = a->tcache_default;
+        world_region = &a->heap.process.region;
+}
+
+void
+actor_attach(struct actor *a)
+{
+        int err;
+
+        actor_switch(a);
+        if (!tcache_get(&a->heap.process, &err))
+                die("an actor cannot attach");
+        a->is_attached = true;
+}
+
+uint32_t
+actor_reap(void)
+{
+        struct tcache *t = tcache_find(&actor_now->heap.process);
+
+        return slot_reap_all(world_region, reap_settle, t ? &t->thread : NULL);
+}
+
+/* ------------------------------------------------------------------ making it */
+
+static void
+actor_make(struct actor *a, int no, const struct layout *layout)
+{
+        a->no = no;
+        a->tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+        a->heap.process.region.fd = WORLD_FD;
+        region_bind(&a->heap.process.region, (void *)WORLD_BASE, layout);
+        a->heap.process.generation = tcache_generation() - 1;
+        pthread_mutex_init(&a->heap.process.lock, NULL);
+}
+
+void
+world_make(const struct script *script)
+{
+        struct layout_params params = {.max_capacity = (script->n_chunks ? script->n_chunks : 4) * GEO_CHUNK_BYTES,
+                                       .max_clients = ACTOR_F, /* F needs the place of one who died */
+                                       .max_threads = 2 * ACTOR_F,
+                                       .n_nodes = 1,
+                                       .arenas_per_node = 1,
+                                       .max_roots = 4,
+                                       .page_shift = 12};
+        struct layout layout;
+        const char *what;
+        void *base;
+
+        liveness = &fake_liveness;
+        if (layout_compute(&params, &layout, &what) < 0)
+                die(what);
+        base = mmap((void *)WORLD_BASE, layout.region_bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+        if (base != (void *)WORLD_BASE)
+                die("mmap of the region");
+        backed = mmap(NULL, WORLD_PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        actors = mmap(NULL, N_ACTORS * sizeof *actors, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (backed == MAP_FAILED || actors == MAP_FAILED)
+                die("mmap");
+        for (int no = 0; no < N_ACTORS; no++)
+                actor_make(&actors[no], no, &layout);
+        actor_switch(&actors[ACTOR_C]);
+        if (region_reserve_fixed(world_region) < 0)
+                die("reserving the first tables");
+        region_format(world_region, &params, "crash", WORLD_BASE);
+        world_region->header->decay_ms = script->decay_ms ? script->decay_ms : INT64_MAX / 2; /* one stamp for ever */
+        for (int no = 0; no < ACTOR_F; no++)
+                if (no != ACTOR_A || !(script->flags & SCRIPT_UNATTACHED))
+                        actor_attach(&actors[no]);
+        actor_switch(&actors[ACTOR_A]);
+}

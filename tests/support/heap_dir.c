@@ -1,0 +1,104 @@
+#include "support/heap_dir.h"
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/heap.h"
+#include "heap/check.h"
+
+static char dir[96];
+
+static void
+fail(const char *what)
+{
+        fprintf(stderr, "heap_dir: %s: %s\n", what, shheap_errormsg());
+        abort();
+}
+
+void
+heap_dir_create(const char *suite)
+{
+        snprintf(dir, sizeof dir, "/dev/shm/shmalloc-test-%s-%d-XXXXXX", suite, (int)getpid());
+        unsetenv("SHMALLOC_CONF");
+        unsetenv("SHMALLOC_HEAP");
+        if (mkdtemp(dir) == NULL || setenv("SHMALLOC_DIR", dir, 1) != 0)
+                fail("cannot make a directory");
+}
+
+static int
+walk(bool remove_them)
+{
+        DIR *d = opendir(dir);
+        const struct dirent *entry;
+        char path[400];
+        int n = 0;
+
+        while (d != NULL && (entry = readdir(d)) != NULL) {
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                        continue;
+                n++;
+                snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
+                if (remove_them)
+                        unlink(path);
+        }
+        if (d != NULL)
+                closedir(d);
+        return n;
+}
+
+void
+heap_dir_empty(void)
+{
+        walk(true);
+}
+
+int
+heap_dir_count(void)
+{
+        return walk(false);
+}
+
+void
+heap_dir_remove(void)
+{
+        walk(true);
+        rmdir(dir);
+}
+
+shheap *
+heap_dir_open(const char *name, unsigned flags, const char *conf)
+{
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        char all[256];
+        shheap *h;
+
+        snprintf(all, sizeof all, "capacity:64M,%s", conf ? conf : "");
+        attr.conf = all;
+        if (shheap_open(&h, name, flags, &attr) < 0)
+                fail(name);
+        return h;
+}
+
+uint64_t
+heap_ctl(shheap *h, const char *name)
+{
+        uint64_t value;
+        size_t length = sizeof value;
+
+        if (shheap_ctl(h, name, &value, &length, NULL, 0) < 0)
+                fail(name);
+        return value;
+}
+
+void
+heap_assert_clean(shheap *h)
+{
+        if (check_region(&h->process.region, CHECK_QUIESCENT, NULL, NULL) == 0)
+                return;
+        check_region(&h->process.region, CHECK_QUIESCENT, stderr, NULL);
+        fail("the heap is not in order");
+}

@@ -1,0 +1,30 @@
+/*
+ * heap_dir.h - a directory of heaps that belongs to one test program: SHMALLOC_DIR points there, nobody else's heaps are
+ * in it, and nothing of it stays.
+ */
+#ifndef SUPPORT_HEAP_DIR_H
+#define SUPPORT_HEAP_DIR_H
+
+#include <shmalloc/shmalloc.h>
+
+/* By main(), before and after all tests. */
+void heap_dir_create(const char *suite);
+void heap_dir_remove(void);
+
+/* Before and after each test: forgets what others left behind. */
+void heap_dir_empty(void);
+
+/* How many files are in it. */
+int heap_dir_count(void);
+
+/* Opens a heap or aborts the test, saying why.  `conf` may be NULL; a heap that is created has 64 MiB unless it says
+ * otherwise. */
+shheap *heap_dir_open(const char *name, unsigned flags, const char *conf);
+
+/* A setting or figure that is a number. */
+uint64_t heap_ctl(shheap *h, const char *name);
+
+/* Aborts the test unless the heap, in which nobody is at work, is in order. */
+void heap_assert_clean(shheap *h);
+
+#endif

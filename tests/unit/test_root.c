@@ -1,0 +1,802 @@
+/*
+ * What is at stake: a name leads every process to one and the same object, for as long as it has one.  Two objects under
+ * one name split the processes that should share; a block that is freed twice, or while a name still leads to it, hands
+ * one piece of memory to two owners; a block that neither a name nor a slot names is lost for ever.  So after each test
+ * the judge (support/heap_fixture) is told the objects that the names lead to, and no other block may be allocated.
+ *
+ * Threads, and children on shared memory, play the clients; who dies, dies by SIGKILL.  What is left at every single
+ * instruction is the matter of test_root_kill_tiny.c, all interleavings of two that of test_root_explore_tiny.c.
+ */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "heap/reap.h"
+#include "heap/root.h"
+#include "heap/root_record.h"
+#include "heap/run.h"
+#include "region/intent.h"
+#include "region/owner.h"
+#include "support/root_judge.h"
+
+enum { N_NAMES = 4 }; /* as many records as the fixture's heap has */
+
+static struct heap_fixture heap;
+static struct region *r;
+static struct thread *ta, *tb;
+
+static void
+setup(void)
+{
+        heap_make(&heap, (struct heap_params){.n_chunks = 8});
+        r = &heap.region;
+        ta = heap_attach(&heap, 0);
+        tb = heap_attach(&heap, 0);
+        ck_assert_uint_eq(r->layout.n[TABLE_ROOTS], N_NAMES);
+}
+
+static void
+teardown(void)
+{
+        root_judge(r);
+        heap_drop(&heap);
+}
+
+static uint64_t
+create(struct thread *t, const char *name, size_t size)
+{
+        uint64_t block_off = 0;
+        int err = root_find_or_create(t, name, size, 0, NULL, NULL, &block_off);
+
+        ck_assert_msg(err == 0, "%s: %d: %s", name, err, error_message());
+        return block_off;
+}
+
+static int
+try_create(struct thread *t, const char *name, size_t size, root_init_fn *init, void *arg)
+{
+        uint64_t block_off;
+
+        return root_find_or_create(t, name, size, 0, init, arg, &block_off);
+}
+
+/* ------------------------------------------------------------------ one thread after the other */
+
+START_TEST(a_name_leads_all_to_one_object)
+{
+        uint64_t block_off = create(ta, "a", 100), found, size;
+
+        ck_assert_uint_eq(create(tb, "a", 100), block_off);
+        ck_assert_uint_ne(create(tb, "b", 100), block_off);
+        ck_assert_int_eq(root_find(r, "a", &found, &size), 0);
+        ck_assert_uint_eq(found, block_off);
+        ck_assert_uint_eq(size, 100);
+        ck_assert_uint_eq(root_judge(r), 2);
+}
+END_TEST
+
+static int
+expect_zeroes(void *obj, size_t size, void *arg)
+{
+        char *p = obj;
+
+        for (size_t i = 0; i < size; i++)
+                ck_assert_int_eq(p[i], 0);
+        memset(p, 0x5a, size);
+        *(size_t *)arg = size;
+        return 0;
+}
+
+START_TEST(an_object_is_zeroed_then_initialised)
+{
+        size_t seen = 0;
+        char *p;
+
+        for (int round = 0; round < 3; round++) { /* the same block again, with what was left in it */
+                uint64_t block_off;
+
+                ck_assert_int_eq(root_find_or_create(ta, "a", 200, 0, expect_zeroes, &seen, &block_off), 0);
+                ck_assert_uint_eq(seen, 200);
+                p = region_block(r, block_off);
+                ck_assert_int_eq(p[0], 0x5a);
+                ck_assert_int_eq(p[199], 0x5a);
+                ck_assert_int_eq(root_remove(ta, "a"), 0);
+        }
+}
+END_TEST
+
+struct listing {
+        char names[N_NAMES][64];
+        uint64_t sizes[N_NAMES];
+        unsigned n;
+};
+
+static int
+list(const char *name, uint64_t block_off, uint64_t size, void *arg)
+{
+        struct listing *l = arg;
+
+        (void)block_off;
+        strcpy(l->names[l->n], name);
+        l->sizes[l->n++] = size;
+        return l->n == N_NAMES ? 7 : 0;
+}
+
+START_TEST(every_size_is_exact)
+{
+        static const size_t sizes[] = {1,
+                                       16,
+                                       17,
+                                       1000,
+                                       32768,
+                                       32769,
+                                       100000,
+                                       (1 << 20) + 1,
+                                       (7 << 18) + 1,
+                                       1 << 21,
+                                       (1 << 21) + 1,
+                                       (4 << 20) + 4097};
+
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                struct listing l = {.n = 0};
+
+                create(ta, "a", sizes[i]);
+                ck_assert_int_eq(try_create(tb, "a", sizes[i] + 1, NULL, NULL), -EEXIST);
+                ck_assert_int_eq(try_create(tb, "a", sizes[i] - 1, NULL, NULL), sizes[i] == 1 ? -EINVAL : -EEXIST);
+                ck_assert_int_eq(root_iterate(r, list, &l), 0);
+                ck_assert_uint_eq(l.n, 1);
+                ck_assert_uint_eq(l.sizes[0], sizes[i]);
+                ck_assert_uint_eq(root_judge(r), 1);
+                ck_assert_int_eq(root_remove(tb, "a"), 0);
+        }
+}
+END_TEST
+
+START_TEST(a_removed_object_is_gone_and_its_name_can_be_used_again)
+{
+        uint64_t found, size;
+
+        create(ta, "a", 100);
+        ck_assert_int_eq(root_remove(tb, "a"), 0);
+        ck_assert_uint_eq(root_judge(r), 0);
+        ck_assert_int_eq(root_find(r, "a", &found, &size), -ENOENT);
+        ck_assert_int_eq(root_remove(ta, "a"), -ENOENT);
+        ck_assert_int_eq(root_remove(ta, "b"), -ENOENT);
+        create(ta, "a", 4000);
+        ck_assert_uint_eq(root_judge(r), 1);
+        ck_assert_uint_eq(region_roots_hwm(r), 1); /* the name has kept its record */
+}
+END_TEST
+
+START_TEST(iterating_sees_what_has_an_object)
+{
+        struct listing l = {.n = 0};
+
+        create(ta, "one", 10);
+        create(ta, "two", 20);
+        create(ta, "three", 30);
+        ck_assert_int_eq(root_remove(ta, "two"), 0);
+        ck_assert_int_eq(root_iterate(r, list, &l), 0);
+        ck_assert_uint_eq(l.n, 2);
+        ck_assert_str_eq(l.names[0], "three");
+        ck_assert_str_eq(l.names[1], "one");
+        create(ta, "two", 20);
+        create(ta, "four", 40);
+        l.n = 0;
+        ck_assert_int_eq(root_iterate(r, list, &l), 7);
+}
+END_TEST
+
+START_TEST(a_name_is_1_to_63_bytes)
+{
+        char name[66];
+
+        memset(name, 'x', sizeof name);
+        name[64] = '\0';
+        ck_assert_int_eq(try_create(ta, name, 10, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(try_create(ta, "", 10, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(try_create(ta, NULL, 10, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(root_remove(ta, name), -EINVAL);
+        name[63] = '\0';
+        create(ta, name, 10);
+        name[62] = 'y';
+        create(ta, name, 20);
+        ck_assert_uint_eq(root_judge(r), 2);
+}
+END_TEST
+
+START_TEST(when_all_names_are_used_another_is_refused_and_nothing_lost)
+{
+        char name[2] = "a";
+
+        for (int i = 0; i < N_NAMES; i++, name[0]++)
+                create(ta, name, 100);
+        ck_assert_int_eq(try_create(ta, "z", 100, NULL, NULL), -ENOSPC);
+        ck_assert_uint_eq(root_judge(r), N_NAMES);
+        ck_assert_int_eq(root_remove(ta, "b"), 0);
+        ck_assert_int_eq(try_create(ta, "z", 100, NULL, NULL), -ENOSPC); /* a name is for ever */
+        create(tb, "b", 100);
+        ck_assert_uint_eq(root_judge(r), N_NAMES);
+}
+END_TEST
+
+START_TEST(without_memory_nothing_changes)
+{
+        ck_assert_int_eq(try_create(ta, "a", (size_t)1 << 40, NULL, NULL), -ENOMEM);
+        ck_assert_int_eq(try_create(ta, "a", SIZE_MAX, NULL, NULL), -ENOMEM);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ init() */
+
+static int
+give_up(void *obj, size_t size, void *arg)
+{
+        memset(obj, 1, size);
+        return *(int *)arg;
+}
+
+START_TEST(a_failing_init_leaves_nothing)
+{
+        int err = -EPROTO;
+        uint64_t found, size;
+
+        ck_assert_int_eq(try_create(ta, "a", 100, give_up, &err), -EPROTO);
+        ck_assert_int_eq(root_find(r, "a", &found, &size), -ENOENT);
+        ck_assert_uint_eq(region_roots_hwm(r), 0); /* nor does it use up a name */
+        ck_assert_int_eq(try_create(ta, "a", 5 << 20, give_up, &err), -EPROTO);
+        ck_assert_uint_eq(root_judge(r), 0);
+        err = 1;
+        ck_assert_int_eq(try_create(ta, "a", 100, give_up, &err), 0); /* only what is below 0 is an error */
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+struct nest {
+        int depth;
+        int err;
+};
+
+static int
+create_inside(void *obj, size_t size, void *arg)
+{
+        struct nest *nest = arg;
+        char name[2] = {(char)('a' + nest->depth), '\0'};
+
+        (void)obj;
+        (void)size;
+        if (nest->depth == 0) {
+                root_tidy(ta); /* must not take what is under construction for left over */
+                return nest->err;
+        }
+        nest->depth--;
+        return try_create(ta, name, 50 + (size_t)nest->depth, create_inside, nest);
+}
+
+START_TEST(creations_nest)
+{
+        struct nest nest = {.depth = ROOTS_PENDING_MAX - 1};
+
+        ck_assert_int_eq(try_create(ta, "top", 100, create_inside, &nest), 0);
+        ck_assert_uint_eq(root_judge(r), ROOTS_PENDING_MAX);
+}
+END_TEST
+
+START_TEST(a_failure_deep_inside_undoes_all)
+{
+        struct nest nest = {.depth = ROOTS_PENDING_MAX - 1, .err = -EPROTO};
+
+        ck_assert_int_eq(try_create(ta, "top", 100, create_inside, &nest), -EPROTO);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+START_TEST(too_deep_a_nest_is_refused)
+{
+        struct nest nest = {.depth = ROOTS_PENDING_MAX};
+
+        ck_assert_int_eq(try_create(ta, "top", 100, create_inside, &nest), -ENOBUFS);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+static int
+create_the_same_name(void *obj, size_t size, void *arg)
+{
+        memset(obj, 1, size);
+        *(uint64_t *)arg = create(tb, "a", size);
+        return 0;
+}
+
+START_TEST(the_loser_frees_its_own_and_gets_the_winners)
+{
+        uint64_t winner = 0, block_off = 0;
+
+        ck_assert_int_eq(root_find_or_create(ta, "a", 100, 0, create_the_same_name, &winner, &block_off), 0);
+        ck_assert_uint_eq(block_off, winner);
+        ck_assert_int_eq(*(char *)region_block(r, block_off), 0);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+static int
+create_another_size(void *obj, size_t size, void *arg)
+{
+        (void)obj;
+        (void)arg;
+        create(tb, "a", size * 1000);
+        return 0;
+}
+
+START_TEST(the_loser_to_another_size_is_told)
+{
+        ck_assert_int_eq(try_create(ta, "a", 100, create_another_size, NULL), -EEXIST);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+static int
+come_and_go(void *obj, size_t size, void *arg)
+{
+        (void)obj;
+        (void)arg;
+        create(tb, "a", size);
+        ck_assert_int_eq(root_remove(tb, "a"), 0);
+        return 0;
+}
+
+START_TEST(a_winner_that_is_gone_again_does_not_count)
+{
+        ck_assert_int_eq(try_create(ta, "a", 100, come_and_go, NULL), 0);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ a slab that somebody holds */
+
+/* Owns the slab of the block, as a thread does that is stopped in the midst of a fill. */
+static uint64_t *
+hold_slab(struct thread *t, uint64_t block_off)
+{
+        uint64_t *word = run_word(r, block_off >> GEO_GRANULE_SHIFT);
+
+        ck_assert_int_eq(granule_state(owner_load(word)), GRANULE_SLAB);
+        owner_release(word, granule_with_owner(owner_load(word), t->no));
+        return word;
+}
+
+START_TEST(a_block_of_a_held_slab_waits_in_the_slot)
+{
+        uint64_t *word = hold_slab(tb, create(ta, "a", 100));
+
+        ck_assert_int_eq(root_remove(ta, "a"), 0);
+        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        create(ta, "b", 100000); /* tries again: still held */
+        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        owner_release(word, granule_with_owner(owner_load(word), THREAD_NONE));
+        root_tidy(ta);
+        ck_assert_uint_eq(ta->slot->pending[0], 0);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+START_TEST(cells_that_wait_are_not_used_for_anything_else)
+{
+        static const char *const names[] = {"a", "b", "c", "d"};
+        uint64_t *word = NULL;
+
+        for (int i = 0; i < ROOTS_PENDING_MAX; i++)
+                create(ta, names[i], 100);
+        word = hold_slab(tb, create(ta, "a", 100));
+        for (int i = 0; i < ROOTS_PENDING_MAX - 1; i++)
+                ck_assert_int_eq(root_remove(ta, names[i]), 0);
+        ck_assert_int_eq(root_remove(ta, names[3]), 0);
+        ck_assert_int_eq(try_create(ta, "a", 100000, NULL, NULL), -ENOBUFS);
+        create(tb, "a", 100000); /* another thread has cells of its own */
+        owner_release(word, granule_with_owner(owner_load(word), THREAD_NONE));
+        create(ta, "b", 100000);
+        ck_assert_uint_eq(root_judge(r), 2);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ death */
+
+static int
+die(void *obj, size_t size, void *arg)
+{
+        (void)obj;
+        (void)size;
+        (void)arg;
+        raise(SIGKILL);
+        return 0;
+}
+
+static void
+bury(pid_t pid, int signal)
+{
+        int status;
+
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(signal != 0 ? WIFSIGNALED(status) && WTERMSIG(status) == signal : status == 0, "status %#x",
+                      status);
+}
+
+/* A child dies in init() as thread `t`. */
+static void
+die_in_init(struct thread *t, size_t size)
+{
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                try_create(t, "a", size, die, NULL);
+                _exit(1);
+        }
+        bury(pid, SIGKILL);
+}
+
+START_TEST(who_dies_in_init_leaves_nothing_once_reaped)
+{
+        die_in_init(ta, 100);
+        reap_settle(r, ta->no, tb);
+        ck_assert_uint_eq(root_judge(r), 0);
+        die_in_init(ta, 100000);
+        reap_settle(r, ta->no, tb);
+        ck_assert_uint_eq(root_judge(r), 0);
+        die_in_init(ta, 5 << 20);
+        reap_settle(r, ta->no, tb);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+START_TEST(without_a_reapers_thread_the_block_waits_for_the_next_owner)
+{
+        die_in_init(ta, 100);
+        reap_settle(r, ta->no, NULL);
+        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        reap_settle(r, ta->no, NULL);
+        create(ta, "b", 100); /* the slot's next owner */
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+START_TEST(a_reaper_without_a_free_cell_leaves_the_block_where_it_is)
+{
+        uint64_t block_off;
+
+        die_in_init(ta, 100);
+        for (int i = 0; i < ROOTS_PENDING_MAX; i++)
+                store_relaxed(&tb->slot->pending[i], 1); /* reserved: in the midst of allocating */
+        reap_settle(r, ta->no, tb);
+        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        for (int i = 0; i < ROOTS_PENDING_MAX; i++)
+                store_relaxed(&tb->slot->pending[i], 0);
+        reap_settle(r, ta->no, tb);
+        ck_assert_uint_eq(ta->slot->pending[0], 0);
+        ck_assert_int_eq(root_find_or_create(tb, "a", 1, 0, NULL, NULL, &block_off), 0);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+START_TEST(who_leaves_settles_its_own_slot)
+{
+        pid_t pid;
+
+        die_in_init(ta, 100);
+        pid = fork(); /* the same thread jumped out of init(): it lives, and detaches */
+        if (pid == 0) {
+                root_settle_pending(r, ta->slot, ta->no, ta);
+                _exit(0);
+        }
+        bury(pid, 0);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+START_TEST(a_dead_claim_of_a_record_is_free_again)
+{
+        for (uint32_t i = 0; i < N_NAMES; i++) { /* as if a thread had died after LINK.3, once per record */
+                ck_assert_int_eq(region_raise_roots(r, i), 0);
+                candidate_set(tb, candidate_make(CANDIDATE_ROOT, i, 1));
+                strcpy(r->roots[i].name, "a");
+                owner_release(&r->roots[i].word, ROOT_NEW | (uint64_t)tb->no << 4);
+                if (i + 1 < N_NAMES)
+                        reap_settle(r, tb->no, NULL);
+        }
+        for (uint32_t i = 0; i < N_NAMES; i++)
+                ck_assert_uint_eq(r->roots[i].word & 0xf, i + 1 < N_NAMES ? ROOT_FREE : ROOT_NEW);
+        reap_settle(r, tb->no, NULL);
+        create(ta, "a", 10);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ damage */
+
+START_TEST(a_damaged_region_is_no_trap)
+{
+        uint64_t found, size, object, block_off = create(ta, "a", 100);
+        struct listing l = {.n = 0};
+
+        create(ta, "b", 100);
+        object = r->roots[0].object;
+        r->roots[0].object = 5 | UINT64_C(0xfffffffff) << 27; /* a block beyond the mark */
+        ck_assert_int_eq(root_find(r, "a", &found, &size), -EUCLEAN);
+        r->roots[0].object = 6 | UINT64_C(7) << 27; /* published by a thread that is not there */
+        ck_assert_int_eq(root_find(r, "a", &found, &size), -EUCLEAN);
+        ck_assert_int_eq(root_remove(ta, "a"), -EUCLEAN);
+        r->roots[0].object = 48; /* nothing that a record may hold */
+        ck_assert_int_eq(root_find(r, "a", &found, &size), -EUCLEAN);
+        ck_assert_int_eq(root_iterate(r, list, &l), 0);
+        ck_assert_uint_eq(l.n, 1);
+        r->roots[0].object = object;
+        ck_assert_uint_eq(create(tb, "a", 100), block_off);
+
+        r->roots[0].next = 2; /* a circle */
+        ck_assert_int_eq(root_find(r, "x", &found, &size), -EUCLEAN);
+        ck_assert_int_eq(try_create(ta, "x", 10, NULL, NULL), -EUCLEAN);
+        r->roots[0].next = 4711; /* beyond the mark */
+        ck_assert_int_eq(root_find(r, "x", &found, &size), -EUCLEAN);
+        l.n = 0;
+        ck_assert_int_eq(root_iterate(r, list, &l), -EUCLEAN);
+        r->roots[0].next = 0;
+
+        tb->slot->pending[0] = 7; /* a mark that leads nowhere */
+        tb->slot->pending[1] = 5;
+        tb->slot->pending[2] = 4 | UINT64_C(3) << 27;
+        tb->slot->pending_record[2] = UINT32_MAX;
+        tb->slot->pending[3] = 16; /* a block before the first chunk */
+        reap_settle(r, tb->no, ta);
+        for (int i = 0; i < ROOTS_PENDING_MAX; i++)
+                ck_assert_uint_eq(tb->slot->pending[i], 0);
+        ck_assert_uint_eq(root_judge(r), 2);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ races of threads */
+
+enum { N_RACERS = 4, N_ROUNDS = 200 };
+
+static pthread_barrier_t barrier;
+
+struct racer {
+        struct thread *t;
+        uint64_t got[N_ROUNDS];
+        uint64_t n_inits;
+};
+
+static int
+count_and_stamp(void *obj, size_t size, void *arg)
+{
+        struct racer *racer = arg;
+
+        racer->n_inits++;
+        *(uint64_t *)obj = size * 3;
+        return 0;
+}
+
+static void *
+race_to_create(void *arg)
+{
+        struct racer *racer = arg;
+
+        for (int round = 0; round < N_ROUNDS; round++) {
+                size_t size = 8 + (size_t)round * 100;
+                int err;
+
+                pthread_barrier_wait(&barrier);
+                err = root_find_or_create(racer->t, "a", size, 0, count_and_stamp, racer, &racer->got[round]);
+                ck_assert_msg(err == 0, "%d: %s", err, error_message());
+                ck_assert_uint_eq(*(uint64_t *)region_block(r, racer->got[round]), size * 3);
+                pthread_barrier_wait(&barrier);
+                if (racer->t == ta)
+                        ck_assert_int_eq(root_remove(ta, "a"), 0);
+        }
+        return NULL;
+}
+
+static void
+run_racers(void *(*fn)(void *), struct racer racers[N_RACERS])
+{
+        pthread_t threads[N_RACERS];
+
+        memset(racers, 0, N_RACERS * sizeof *racers);
+        for (int i = 0; i < N_RACERS; i++)
+                racers[i].t = i == 0 ? ta : i == 1 ? tb : heap_attach(&heap, 0);
+        pthread_barrier_init(&barrier, NULL, N_RACERS);
+        for (int i = 1; i < N_RACERS; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, fn, &racers[i]), 0);
+        fn(&racers[0]);
+        for (int i = 1; i < N_RACERS; i++)
+                pthread_join(threads[i], NULL);
+        pthread_barrier_destroy(&barrier);
+        for (int i = 0; i < N_RACERS; i++)
+                root_tidy(racers[i].t);
+}
+
+START_TEST(racing_creators_get_one_object)
+{
+        static struct racer racers[N_RACERS];
+        uint64_t n_inits = 0;
+
+        run_racers(race_to_create, racers);
+        for (int round = 0; round < N_ROUNDS; round++)
+                for (int i = 1; i < N_RACERS; i++)
+                        ck_assert_uint_eq(racers[i].got[round], racers[0].got[round]);
+        for (int i = 0; i < N_RACERS; i++)
+                n_inits += racers[i].n_inits;
+        ck_assert_uint_ge(n_inits, N_ROUNDS);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+static void *
+race_for_all(void *arg)
+{
+        static const char *const names[N_NAMES] = {"a", "b", "c", "d"};
+        struct racer *racer = arg;
+        uint32_t random = racer->t->no * 2654435761u;
+
+        pthread_barrier_wait(&barrier);
+        for (int i = 0; i < 4000; i++) {
+                const char *name;
+                int err;
+
+                random = random * 1664525 + 1013904223;
+                name = names[random >> 30];
+                if (random >> 16 & 1)
+                        err = try_create(racer->t, name, random >> 15 & 1 ? 64 : 40000, NULL, NULL);
+                else
+                        err = root_remove(racer->t, name);
+                ck_assert_msg(err == 0 || err == -EEXIST || err == -ENOENT || err == -ENOSPC || err == -ENOBUFS,
+                              "%d: %s", err, error_message());
+                ck_assert_uint_eq(racer->t->fault.what, 0);
+        }
+        return NULL;
+}
+
+START_TEST(a_storm_of_creators_and_removers_loses_nothing)
+{
+        static struct racer racers[N_RACERS];
+
+        run_racers(race_for_all, racers);
+        root_judge(r);
+        for (char name[2] = "a"; name[0] < 'a' + N_NAMES; name[0]++)
+                (void)root_remove(ta, name);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ races of processes, and their deaths */
+
+enum { N_KILLS = 150 };
+
+struct progress {
+        uint64_t n_operations[N_RACERS];
+};
+
+static uint64_t *progress; /* in memory that the children share: a block of the heap, by a root */
+
+static void
+run_child(struct thread *t, int i)
+{
+        uint32_t random = (uint32_t)getpid() * 2654435761u;
+
+        for (;;) {
+                char name[2] = {(char)('a' + (random >> 20) % (N_NAMES - 1)), '\0'};
+
+                random = random * 1664525 + 1013904223;
+                if (random >> 16 & 1)
+                        try_create(t, name, random >> 15 & 1 ? 64 : 40000, NULL, NULL);
+                else
+                        root_remove(t, name);
+                if (t->fault.what != 0)
+                        _exit(1);
+                __atomic_fetch_add(&progress[i], 1, __ATOMIC_RELAXED);
+        }
+}
+
+static pid_t
+start_child(struct thread *t, int i)
+{
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0)
+                run_child(t, i);
+        return pid;
+}
+
+START_TEST(a_storm_of_deaths_loses_nothing)
+{
+        struct thread *threads[3];
+        pid_t pids[3];
+        uint32_t random = 1;
+
+        progress = region_block(r, create(ta, "progress", sizeof(struct progress)));
+        for (int i = 0; i < 3; i++) {
+                threads[i] = heap_attach(&heap, 0);
+                pids[i] = start_child(threads[i], i);
+        }
+        for (int n = 0; n < N_KILLS; n++) {
+                int victim = (random = random * 1664525 + 1013904223) >> 20 & 1;
+                uint64_t goal = __atomic_load_n(&progress[victim], __ATOMIC_RELAXED) + (random >> 16 & 15);
+
+                while (__atomic_load_n(&progress[victim], __ATOMIC_RELAXED) < goal)
+                        sched_yield();
+                kill(pids[victim], SIGKILL);
+                bury(pids[victim], SIGKILL);
+                reap_settle(r, threads[victim]->no, n % 3 == 0 ? NULL : ta);
+                pids[victim] = start_child(threads[victim], victim);
+        }
+        for (int i = 0; i < 3; i++) {
+                kill(pids[i], SIGKILL);
+                bury(pids[i], SIGKILL);
+        }
+        for (int i = 0; i < 3; i++)
+                reap_settle(r, threads[i]->no, ta);
+        for (int i = 0; i < 3; i++)
+                root_tidy(threads[i]);
+        root_tidy(ta);
+        ck_assert_uint_ge(root_judge(r), 1);
+        for (char name[2] = "a"; name[0] < 'a' + N_NAMES - 1; name[0]++)
+                (void)root_remove(ta, name);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ all of them */
+
+static void
+add(Suite *suite, const char *name, const TTest *const *tests, size_t n)
+{
+        TCase *tc = tcase_create(name);
+
+        tcase_add_checked_fixture(tc, setup, teardown);
+        for (size_t i = 0; i < n; i++)
+                tcase_add_test(tc, tests[i]);
+        suite_add_tcase(suite, tc);
+}
+
+#define ADD(suite, name, ...)                                                                                          \
+        do {                                                                                                           \
+                const TTest *const tests[] = {__VA_ARGS__};                                                            \
+                add(suite, name, tests, sizeof tests / sizeof tests[0]);                                               \
+        } while (0)
+
+int
+main(void)
+{
+        Suite *suite = suite_create("root");
+        SRunner *runner;
+        int n_failed;
+
+        ADD(suite, "one after the other", a_name_leads_all_to_one_object, an_object_is_zeroed_then_initialised,
+            every_size_is_exact, a_removed_object_is_gone_and_its_name_can_be_used_again,
+            iterating_sees_what_has_an_object, a_name_is_1_to_63_bytes,
+            when_all_names_are_used_another_is_refused_and_nothing_lost, without_memory_nothing_changes);
+        ADD(suite, "init", a_failing_init_leaves_nothing, creations_nest, a_failure_deep_inside_undoes_all,
+            too_deep_a_nest_is_refused, the_loser_frees_its_own_and_gets_the_winners, the_loser_to_another_size_is_told,
+            a_winner_that_is_gone_again_does_not_count);
+        ADD(suite, "held slabs", a_block_of_a_held_slab_waits_in_the_slot,
+            cells_that_wait_are_not_used_for_anything_else);
+        ADD(suite, "death", who_dies_in_init_leaves_nothing_once_reaped,
+            without_a_reapers_thread_the_block_waits_for_the_next_owner,
+            a_reaper_without_a_free_cell_leaves_the_block_where_it_is, who_leaves_settles_its_own_slot,
+            a_dead_claim_of_a_record_is_free_again);
+        ADD(suite, "damage", a_damaged_region_is_no_trap);
+        ADD(suite, "races", racing_creators_get_one_object, a_storm_of_creators_and_removers_loses_nothing,
+            a_storm_of_deaths_loses_nothing);
+        runner = srunner_create(suite);
+        srunner_run_all(runner, CK_NORMAL);
+        n_failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,825 @@
+/*
+ * What is at stake: a block handed out twice, or never again.  A slab's bitmap is changed by its owner only, under an
+ * intent from which a reaper can tell what was done; frees that make no sense are noted and change nothing.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap/chunk.h"
+#include "heap/fault.h"
+#include "heap/magazine.h"
+#include "heap/reap.h"
+#include "heap/run.h"
+#include "heap/slab.h"
+#include "region/intent.h"
+#include "support/heap_fixture.h"
+
+static struct heap_fixture fx;
+static struct region *const r = &fx.region;
+static struct thread *t, *u;
+static struct live live;
+
+static void
+setup(void)
+{
+        heap_make(&fx, (struct heap_params){.arenas_per_node = 2});
+        t = heap_attach(&fx, 0);
+        u = heap_attach(&fx, 0);
+        ck_assert_int_eq(chunk_give(t, 0), 0);
+        ck_assert_int_eq(chunk_give(t, 0), 0);
+}
+
+static void
+teardown(void)
+{
+        heap_drop(&fx);
+        live_fini(&live);
+}
+
+/* ------------------------------------------------------------------ helpers */
+
+static uint64_t
+word_of(uint64_t granule)
+{
+        return *run_word(r, granule);
+}
+
+static uint32_t
+cap_of(uint32_t class_idx)
+{
+        return size_class_magazine_cap(class_idx);
+}
+
+static uint32_t
+n_blocks_of(uint32_t class_idx)
+{
+        return size_class_slab_blocks(class_idx);
+}
+
+/* An owned, empty magazine in the current place of the class. */
+static uint32_t
+empty_magazine(struct thread *who, uint32_t class_idx)
+{
+        uint32_t tag = tag_make(who->node, class_idx), idx;
+
+        ck_assert_int_eq(magazine_take_empty(who, tag, &idx), 0);
+        magazine_place(who, magazine_current(who, tag), idx);
+        return idx;
+}
+
+static struct magazine *
+magazine(uint32_t idx)
+{
+        return region_magazine(r, idx);
+}
+
+static uint64_t
+entry(uint32_t idx, uint64_t i)
+{
+        return region_entry_off(r, magazine(idx)->slot[i]);
+}
+
+static uint64_t
+find_or_create(struct thread *who, uint32_t class_idx)
+{
+        uint64_t head;
+
+        if (!slab_find_owned(who, 0, class_idx, &head))
+                ck_assert_int_eq(slab_create_owned(who, 0, class_idx, &head), 0);
+        ck_assert_uint_eq(granule_owner(word_of(head)), who->no);
+        ck_assert_uint_eq(who->slot->candidate,
+                          candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(class_idx)));
+        return head;
+}
+
+static uint64_t
+alloc_one(struct thread *who, uint32_t class_idx)
+{
+        uint64_t block_off;
+
+        ck_assert(slab_alloc_one(who, find_or_create(who, class_idx), 0, &block_off));
+        live_add(&live, block_off);
+        return block_off;
+}
+
+static void
+free_one(struct thread *who, uint64_t block_off)
+{
+        ck_assert_int_eq(slab_free_one(who, block_off, 0), 0);
+        live_drop(&live, block_off);
+}
+
+static void
+expect_fault(struct thread *who, enum fault_what what, uint64_t block_off)
+{
+        ck_assert_uint_eq(who->fault.what, what);
+        ck_assert_uint_eq(who->fault.block_off, block_off);
+        who->fault.what = FAULT_NONE;
+}
+
+static uint64_t
+head_of(uint64_t block_off)
+{
+        uint64_t head = 0;
+        uint32_t block_idx;
+
+        ck_assert(slab_block_of(r, block_off, &head, &block_idx));
+        return head;
+}
+
+static void
+put_entry(uint32_t idx, uint64_t block_off)
+{
+        magazine(idx)->slot[magazine(idx)->n++] = region_entry(r, block_off);
+}
+
+/* A magazine with the class's next k blocks, which count as cached. */
+static uint32_t
+filled_magazine(struct thread *who, uint32_t class_idx, uint32_t k)
+{
+        uint32_t idx = empty_magazine(who, class_idx);
+
+        ck_assert_uint_eq(slab_fill(who, find_or_create(who, class_idx), idx, k), k);
+        return idx;
+}
+
+/* ------------------------------------------------------------------ creating */
+
+START_TEST(new_slab_has_all_its_blocks_and_no_more)
+{
+        uint32_t class_idx = (uint32_t)_i;
+        uint64_t head;
+
+        ck_assert_int_eq(slab_create_owned(t, 0, class_idx, &head), 0);
+        ck_assert_uint_eq(granule_state(word_of(head)), GRANULE_SLAB);
+        ck_assert_uint_eq(granule_owner(word_of(head)), t->no);
+        ck_assert_uint_eq(granule_class(word_of(head)), class_idx);
+        ck_assert_uint_eq(granule_count(word_of(head)), n_blocks_of(class_idx));
+        ck_assert_uint_eq(slab_count_free(r, head, class_idx), n_blocks_of(class_idx));
+        slab_settle(r, head); /* lets go of it */
+        t->slot->candidate = 0;
+        ck_assert_uint_eq(heap_verify(r, NULL).free_blocks[class_idx], n_blocks_of(class_idx));
+}
+END_TEST
+
+START_TEST(slab_that_finds_no_run_is_no_slab)
+{
+        uint64_t head;
+
+        while (run_claim(t, 0, 1, 1, &head) == 0)
+                t->slot->candidate = 0;
+        ck_assert_int_eq(slab_create_owned(t, 0, 0, &head), -ENOMEM);
+        ck_assert_uint_eq(t->slot->candidate, 0);
+        t->no_grow = true;
+        run_free_owned(t, 0, 1); /* without pages */
+        ck_assert_int_eq(slab_create_owned(t, 0, 0, &head), -ENOMEM);
+        ck_assert_uint_eq(t->slot->candidate, 0);
+        ck_assert_uint_eq(granule_state(word_of(0)), GRANULE_FREE);
+        ck_assert_uint_eq(r->tags[0], TAG_NONE);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ block addresses */
+
+START_TEST(block_of_tells_every_byte_of_a_slab)
+{
+        uint32_t class_idx = (uint32_t)_i;
+        uint64_t first = alloc_one(t, class_idx), bytes = size_class_bytes(class_idx), head;
+        uint64_t length = (uint64_t)size_class_slab_granules(class_idx) * GEO_GRANULE_BYTES;
+        uint32_t block_idx;
+
+        head = head_of(first);
+        ck_assert_uint_eq(head << GEO_GRANULE_SHIFT, first);
+        for (uint64_t off = 0; off < length; off += off < 4 * bytes ? 1 : 8) {
+                uint64_t got_head;
+                bool is_start = off % bytes == 0 && off / bytes < n_blocks_of(class_idx);
+
+                ck_assert_int_eq(slab_block_of(r, first + off, &got_head, &block_idx), is_start);
+                if (!is_start)
+                        continue;
+                ck_assert_uint_eq(got_head, head);
+                ck_assert_uint_eq(block_idx, off / bytes);
+        }
+        ck_assert(!slab_block_of(r, first + length, &head, &block_idx));
+        ck_assert(!slab_block_of(r, region_chunks_hwm(r) << GEO_CHUNK_SHIFT, &head, &block_idx));
+        ck_assert(!slab_block_of(r, UINT64_MAX, &head, &block_idx));
+        ck_assert(!slab_block_of(r, UINT64_MAX << GEO_GRANULE_SHIFT, &head, &block_idx));
+}
+END_TEST
+
+/* ------------------------------------------------------------------ fill */
+
+/* Down to the last block, by magazines; then there is none, and each block was there once. */
+START_TEST(slab_is_filled_from_until_it_is_empty)
+{
+        uint32_t class_idx = (uint32_t)_i, n_blocks = n_blocks_of(class_idx), left = n_blocks;
+        uint64_t head = find_or_create(t, class_idx), expected = head << GEO_GRANULE_SHIFT;
+        uint32_t idx = empty_magazine(t, class_idx), k;
+
+        while (left > 0) {
+                k = slab_fill(t, head, idx, cap_of(class_idx));
+                ck_assert_uint_eq(k, left < cap_of(class_idx) ? left : cap_of(class_idx));
+                ck_assert_uint_eq(magazine(idx)->n, k);
+                left -= k;
+                ck_assert_uint_eq(granule_owner(word_of(head)), 0);
+                ck_assert_uint_eq(granule_count(word_of(head)), left);
+                ck_assert_uint_eq(t->slot->candidate, 0);
+                ck_assert_uint_eq(heap_verify(r, &live).cached_blocks[class_idx], k);
+                while (k-- > 0) { /* the lowest is on top */
+                        ck_assert_uint_eq(entry(idx, k), expected);
+                        live_add(&live, expected);
+                        expected += size_class_bytes(class_idx);
+                }
+                magazine(idx)->n = 0;
+                if (left > 0)
+                        ck_assert_uint_eq(find_or_create(t, class_idx), head);
+        }
+        ck_assert(!slab_find_owned(t, 0, class_idx, &head));
+        heap_verify(r, &live);
+}
+END_TEST
+
+START_TEST(fill_gives_no_more_than_is_wanted)
+{
+        uint32_t idx = empty_magazine(t, 0);
+
+        ck_assert_uint_eq(slab_fill(t, find_or_create(t, 0), idx, 1), 1);
+        ck_assert_uint_eq(magazine(idx)->n, 1);
+        magazine(idx)->n = 0;
+        ck_assert_uint_eq(slab_fill(t, find_or_create(t, 0), idx, UINT32_MAX), MAGAZINE_CAP_MAX);
+}
+END_TEST
+
+/* A count that is wrong costs one try, not the slab. */
+START_TEST(damaged_count_is_put_right_by_the_bitmap)
+{
+        uint32_t n_blocks = n_blocks_of(0), idx = empty_magazine(t, 0);
+        uint64_t head = find_or_create(t, 0);
+
+        *run_word(r, head) = granule_with_count(word_of(head), 1); /* fewer than there are */
+        ck_assert_uint_eq(slab_fill(t, head, idx, 3), 3);
+        ck_assert_uint_eq(granule_count(word_of(head)), n_blocks - 3);
+        memset(r->slabs[head].word, 0, sizeof r->slabs[head].word); /* more than there are: none */
+        magazine(idx)->n = 0;
+        ck_assert_uint_eq(slab_fill(t, find_or_create(t, 0), idx, 3), 0);
+        ck_assert_uint_eq(granule_count(word_of(head)), 0);
+        ck_assert_uint_eq(granule_owner(word_of(head)), 0);
+        ck_assert(!slab_find_owned(t, 0, 0, &head));
+}
+END_TEST
+
+/* ------------------------------------------------------------------ finding */
+
+START_TEST(lowest_slab_with_room_wins)
+{
+        uint32_t n = n_blocks_of(0);
+
+        for (uint32_t i = 0; i < 3 * n; i++)
+                alloc_one(t, 0);
+        ck_assert_uint_eq(head_of(live.off[0]), 0);
+        ck_assert_uint_eq(head_of(live.off[n]), 1);
+        free_one(t, live.off[2 * n]);
+        free_one(t, live.off[n]);
+        memset(u->slab_last, 0, sizeof u->slab_last);
+        ck_assert_uint_eq(head_of(alloc_one(u, 0)), 1);
+        ck_assert_uint_eq(head_of(alloc_one(u, 0)), 2);
+}
+END_TEST
+
+START_TEST(slab_that_somebody_holds_is_passed_by)
+{
+        uint64_t held = find_or_create(t, 0), head;
+
+        ck_assert(!slab_find_owned(u, 0, 0, &head)); /* there is one, but not for u */
+        ck_assert_uint_eq(u->slot->candidate, 0);
+        ck_assert_int_eq(slab_create_owned(u, 0, 0, &head), 0);
+        ck_assert_uint_ne(head, held);
+}
+END_TEST
+
+START_TEST(slab_is_found_again_after_it_was_held)
+{
+        uint64_t held, head, block_off;
+
+        alloc_one(t, 0);
+        held = find_or_create(t, 0);
+        ck_assert(!slab_find_owned(u, 0, 0, &head));
+        ck_assert(slab_alloc_one(t, held, 0, &block_off));
+        ck_assert(slab_find_owned(u, 0, 0, &head));
+        ck_assert_uint_eq(head, held);
+}
+END_TEST
+
+START_TEST(hints_that_lie_are_mended)
+{
+        uint64_t block_off, head;
+
+        alloc_one(t, 1);
+        heap_scramble_hints(r, true);
+        ck_assert(!slab_find_owned(u, 0, 0, &head));
+        ck_assert(slab_find_owned(u, 0, 1, &head));
+        ck_assert(slab_alloc_one(u, head, 0, &block_off));
+        live_add(&live, block_off);
+        heap_scramble_hints(r, false);
+        memset(u->slab_last, 0, sizeof u->slab_last);
+        ck_assert(!slab_find_owned(u, 0, 1, &head));
+        ck_assert(slab_find_in_chunk_owned(u, 0, 0, 1, &head));
+        ck_assert(!slab_find_in_chunk_owned(t, 1, 0, 1, &head));
+        ck_assert(slab_alloc_one(u, head, 0, &block_off));
+        live_add(&live, block_off);
+        ck_assert(slab_find_owned(u, 0, 1, &head)); /* its release has hinted at it again */
+        ck_assert(slab_alloc_one(u, head, 0, &block_off));
+        live_add(&live, block_off);
+        heap_verify(r, &live);
+}
+END_TEST
+
+START_TEST(slab_of_another_arena_is_not_taken)
+{
+        uint64_t head;
+
+        (void)heap_attach(&fx, 1);
+        alloc_one(t, 0);
+        heap_scramble_hints(r, true);
+        ck_assert(!slab_find_owned(u, 1, 0, &head));
+        ck_assert(!slab_find_in_chunk_owned(u, 0, 1, 0, &head));
+        u->slab_last[0] = (uint32_t)head_of(live.off[0]) + 1;
+        ck_assert(!slab_find_owned(u, 1, 0, &head));
+}
+END_TEST
+
+/* What a thread remembers may have become anything, or lie beyond a mark. */
+START_TEST(slab_used_last_is_only_a_hint)
+{
+        uint64_t head;
+
+        for (uint32_t last = 0; last < 2 * GEO_GRANULES_PER_CHUNK + 3; last++) {
+                t->slab_last[0] = last;
+                ck_assert(!slab_find_owned(t, 0, 0, &head));
+        }
+        t->slab_last[0] = UINT32_MAX;
+        ck_assert(!slab_find_owned(t, 0, 0, &head));
+}
+END_TEST
+
+/* ------------------------------------------------------------------ single blocks */
+
+START_TEST(last_block_that_comes_back_gives_up_the_slab)
+{
+        uint32_t class_idx = (uint32_t)_i;
+        uint32_t n = n_blocks_of(class_idx);
+
+        for (uint32_t i = 0; i < n; i++)
+                alloc_one(t, class_idx);
+        ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 1);
+        for (uint32_t i = 0; i < n; i++) {
+                ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 1);
+                free_one(i % 2 ? t : u, live.off[live.n * 7 / 11]);
+        }
+        ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 0);
+}
+END_TEST
+
+START_TEST(second_free_is_noted_and_changes_nothing)
+{
+        uint64_t a = alloc_one(t, 2), b = alloc_one(t, 2), word;
+
+        free_one(u, a);
+        word = word_of(head_of(b));
+        ck_assert_int_eq(slab_free_one(t, a, 0), -EINVAL);
+        expect_fault(t, FAULT_DOUBLE_FREE, a);
+        ck_assert_uint_eq(word_of(head_of(b)), word);
+        heap_verify(r, &live);
+}
+END_TEST
+
+START_TEST(pointers_that_are_no_block_are_noted_and_change_nothing)
+{
+        uint64_t a = alloc_one(t, 4);
+        const uint64_t bad[] = {a + 1, a + 16, GEO_GRANULE_BYTES * 5, GEO_CHUNK_BYTES, r->layout.n_chunks << GEO_CHUNK_SHIFT,
+                                UINT64_MAX, UINT64_MAX - 15};
+
+        for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+                ck_assert_int_eq(slab_free_one(t, bad[i], 0), -EINVAL);
+                expect_fault(t, FAULT_INVALID_FREE, bad[i]);
+                heap_verify(r, &live);
+        }
+}
+END_TEST
+
+START_TEST(first_fault_is_kept)
+{
+        uint64_t a = alloc_one(t, 4), b = alloc_one(t, 4);
+
+        free_one(t, a);
+        ck_assert_int_eq(slab_free_one(t, a, 0), -EINVAL);
+        ck_assert_int_eq(slab_free_one(t, b + 1, 0), -EINVAL);
+        expect_fault(t, FAULT_DOUBLE_FREE, a);
+}
+END_TEST
+
+START_TEST(free_into_a_held_slab_is_refused)
+{
+        uint64_t a = alloc_one(t, 0), held = find_or_create(t, 0), block_off;
+
+        ck_assert_int_eq(slab_free_one(u, a, 0), -EBUSY);
+        ck_assert_uint_eq(u->slot->candidate, 0);
+        ck_assert_uint_eq(u->fault.what, FAULT_NONE);
+        ck_assert(slab_alloc_one(t, held, 0, &block_off));
+        live_add(&live, block_off);
+        free_one(u, a);
+        heap_verify(r, &live);
+}
+END_TEST
+
+START_TEST(block_and_destination_change_together)
+{
+        uint64_t cell = alloc_one(t, 0), block_off;
+        uint64_t *dest = region_block(r, cell);
+        uint64_t dest_off = r->layout.chunks_off + cell;
+
+        *dest = 1;
+        ck_assert(slab_alloc_one(t, find_or_create(t, 1), dest_off, &block_off));
+        ck_assert_uint_eq(*dest, r->layout.chunks_off + block_off);
+        live_add(&live, block_off);
+        heap_verify(r, &live);
+        ck_assert_int_eq(slab_free_one(t, block_off, dest_off), 0);
+        live_drop(&live, block_off);
+        ck_assert_uint_eq(*dest, 0);
+        *dest = 5;
+        ck_assert_int_eq(slab_free_one(t, block_off + 16, dest_off), -EINVAL);
+        ck_assert_uint_eq(*dest, 5); /* a fault leaves it */
+        heap_verify(r, &live);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ drain */
+
+START_TEST(drained_magazine_empties_and_gives_up_the_slab)
+{
+        uint32_t class_idx = (uint32_t)_i, cap = cap_of(class_idx);
+        uint32_t k = cap < n_blocks_of(class_idx) ? cap : n_blocks_of(class_idx);
+        uint32_t idx = filled_magazine(t, class_idx, k);
+
+        ck_assert_int_eq(slab_drain(t, idx), 0); /* they stand together in one slab */
+        ck_assert_uint_eq(magazine(idx)->n, 0);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_slabs, 0);
+}
+END_TEST
+
+START_TEST(drain_takes_only_what_stands_together)
+{
+        uint32_t idx = empty_magazine(t, 0), n = n_blocks_of(0);
+
+        for (uint32_t i = 0; i < n + 4; i++)
+                alloc_one(t, 0);
+        put_entry(idx, live.off[n]); /* the second slab */
+        put_entry(idx, live.off[0]);
+        put_entry(idx, live.off[5]);
+        live_drop(&live, entry(idx, 0));
+        live_drop(&live, entry(idx, 1));
+        live_drop(&live, entry(idx, 2));
+        ck_assert_int_eq(slab_drain(t, idx), 0);
+        ck_assert_uint_eq(magazine(idx)->n, 1);
+        heap_verify(r, &live);
+        ck_assert_int_eq(slab_drain(t, idx), 0);
+        ck_assert_uint_eq(magazine(idx)->n, 0);
+        ck_assert_int_eq(slab_drain(t, idx), 0); /* nothing to do */
+        heap_verify(r, &live);
+}
+END_TEST
+
+START_TEST(drain_into_a_held_slab_is_refused)
+{
+        uint64_t held, block_off;
+        uint32_t idx = filled_magazine(t, 0, 3);
+
+        held = find_or_create(u, 0);
+        ck_assert_int_eq(slab_drain(t, idx), -EBUSY);
+        ck_assert_uint_eq(magazine(idx)->n, 3);
+        ck_assert(slab_alloc_one(u, held, 0, &block_off));
+        live_add(&live, block_off);
+        ck_assert_int_eq(slab_drain(t, idx), 0);
+        heap_verify(r, &live);
+}
+END_TEST
+
+/* Free already, twice in the magazine, of another class, within a block, nowhere: each is dropped and noted. */
+START_TEST(entries_that_are_no_blocks_are_dropped_and_noted)
+{
+        uint64_t a = alloc_one(t, 3), b = alloc_one(t, 3), c = alloc_one(t, 5), d = alloc_one(t, 3);
+        const uint64_t bad[] = {b, a + 16, c, GEO_CHUNK_BYTES + 64, UINT64_MAX / 2, UINT64_MAX - 7};
+        uint32_t idx = empty_magazine(t, 3);
+
+        free_one(t, b);
+        for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+                put_entry(idx, bad[i]);
+                ck_assert_int_eq(slab_drain(t, idx), -EINVAL);
+                expect_fault(t, i == 0 ? FAULT_DOUBLE_FREE : FAULT_INVALID_FREE, bad[i]);
+                ck_assert_uint_eq(magazine(idx)->n, 0);
+                heap_verify(r, &live);
+        }
+        put_entry(idx, a);
+        put_entry(idx, d);
+        put_entry(idx, a);
+        ck_assert_int_eq(slab_drain(t, idx), -EINVAL);
+        expect_fault(t, FAULT_DOUBLE_FREE, a);
+        live_drop(&live, a);
+        live_drop(&live, d);
+        ck_assert_uint_eq(magazine(idx)->n, 0);
+        heap_verify(r, &live);
+}
+END_TEST
+
+/* A bad entry below good ones stops the stretch; the good ones above it go home. */
+START_TEST(bad_entry_does_not_keep_the_good_ones)
+{
+        uint64_t a = alloc_one(t, 3), b = alloc_one(t, 3);
+        uint32_t idx = empty_magazine(t, 3);
+
+        alloc_one(t, 3);
+        put_entry(idx, a + 8);
+        put_entry(idx, a);
+        put_entry(idx, b);
+        ck_assert_int_eq(slab_drain(t, idx), 0);
+        live_drop(&live, a);
+        live_drop(&live, b);
+        ck_assert_uint_eq(magazine(idx)->n, 1);
+        ck_assert_int_eq(slab_drain(t, idx), -EINVAL);
+        expect_fault(t, FAULT_INVALID_FREE, a + 8);
+        heap_verify(r, &live);
+}
+END_TEST
+
+START_TEST(magazine_whose_count_is_damaged_is_left_alone)
+{
+        uint32_t idx = filled_magazine(t, 0, 2);
+
+        for (uint64_t n = MAGAZINE_CAP_MAX + 1; n != 0; n *= 2) {
+                magazine(idx)->n = n;
+                (void)slab_drain(t, idx);
+                ck_assert_uint_eq(magazine(idx)->n, n);
+        }
+        magazine(idx)->n = 2;
+        heap_verify(r, NULL);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ tidying */
+
+START_TEST(slab_that_a_reaper_left_empty_is_given_up)
+{
+        uint32_t class_idx = class_with_granules(2);
+        uint64_t head = find_or_create(t, class_idx);
+
+        alloc_one(u, 0);
+        heap_bury(&fx, t); /* before it could fill from its new slab */
+        ck_assert_uint_eq(heap_verify(r, &live).free_blocks[class_idx], n_blocks_of(class_idx));
+        ck_assert_uint_eq(slab_tidy_chunk(u, 0), 1);
+        ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 1);
+        ck_assert_uint_eq(granule_state(word_of(head)), GRANULE_FREE);
+        ck_assert_uint_eq(slab_tidy_chunk(u, 0), 0);
+        ck_assert_uint_eq(slab_tidy_chunk(u, 1), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ the dead */
+
+/* FILL.5, .6: any of the bits may be gone; n says whether it counts. */
+START_TEST(fill_cut_short_is_undone_and_fill_done_stays_done)
+{
+        uint32_t class_idx = (uint32_t)_i;
+        uint32_t k = cap_of(class_idx) < n_blocks_of(class_idx) ? cap_of(class_idx) : n_blocks_of(class_idx) - 1;
+
+        for (uint32_t cleared = 0; cleared <= k + 1; cleared++) {
+                struct thread *dead = heap_attach(&fx, 0);
+                uint32_t idx = empty_magazine(dead, class_idx);
+                uint64_t first = alloc_one(t, class_idx), head = find_or_create(dead, class_idx);
+                bool is_done = cleared > k;
+                struct tally tally;
+
+                for (uint32_t i = 0; i < k; i++) {
+                        uint64_t block = slab_count_free(r, head, class_idx) == 0 ? 0 : 1 + i;
+
+                        magazine(idx)->slot[k - 1 - i] =
+                                region_entry(r, (head << GEO_GRANULE_SHIFT) + block * size_class_bytes(class_idx));
+                }
+                intent_begin(dead, (struct intent){.slab = head, .magazine = idx, .n = k}, INTENT_FILL);
+                for (uint32_t i = 0; i < (is_done ? k : cleared); i++)
+                        r->slabs[head].word[(1 + i) / 64] &= ~(UINT64_C(1) << (1 + i) % 64);
+                if (is_done)
+                        magazine(idx)->n = k;
+                heap_bury(&fx, dead);
+                tally = heap_verify(r, &live);
+                ck_assert_uint_eq(tally.cached_blocks[class_idx], is_done ? k : 0);
+                ck_assert_uint_eq(tally.n_tcache, 0);
+                if (is_done) {
+                        ck_assert(magazine_take_exactly(t, idx, 0, tag_make(0, class_idx)));
+                        while (magazine(idx)->n > 0)
+                                ck_assert_int_eq(slab_drain(t, idx), 0);
+                        magazine_put(t, idx, 0, true);
+                }
+                free_one(t, first);
+                (void)slab_tidy_chunk(t, 0);
+                heap_verify(r, &live);
+                fx.n_threads--; /* its slot is empty again */
+        }
+}
+END_TEST
+
+/* DRAIN.4, .5: any of the bits may be back. */
+START_TEST(drain_cut_short_is_finished)
+{
+        uint32_t class_idx = (uint32_t)_i;
+        uint32_t k = cap_of(class_idx) < n_blocks_of(class_idx) ? cap_of(class_idx) : n_blocks_of(class_idx) - 1;
+
+        for (uint32_t kept = 0; kept < k; kept++)
+                for (uint32_t set = 0; set <= k - kept; set++) {
+                        struct thread *dead = heap_attach(&fx, 0);
+                        uint32_t idx = filled_magazine(dead, class_idx, k);
+                        uint64_t head = head_of(entry(idx, 0)), word = word_of(head);
+
+                        dead->slot->candidate =
+                                candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(class_idx));
+                        *run_word(r, head) = granule_with_owner(word, dead->no);
+                        intent_begin(dead, (struct intent){.slab = head, .magazine = idx, .n = kept}, INTENT_DRAIN);
+                        for (uint32_t i = 0; i < set; i++) {
+                                uint32_t block = (uint32_t)((entry(idx, k - 1 - i) - (head << GEO_GRANULE_SHIFT)) /
+                                                            size_class_bytes(class_idx));
+
+                                r->slabs[head].word[block / 64] |= UINT64_C(1) << block % 64;
+                        }
+                        heap_bury(&fx, dead);
+                        ck_assert_uint_eq(heap_verify(r, NULL).cached_blocks[class_idx], kept);
+                        if (kept > 0) {
+                                ck_assert(magazine_take_exactly(t, idx, 0, tag_make(0, class_idx)));
+                                ck_assert_int_eq(slab_drain(t, idx), 0);
+                                magazine_put(t, idx, 0, true);
+                        }
+                        (void)slab_tidy_chunk(t, 0);
+                        ck_assert_uint_eq(heap_verify(r, NULL).n_slabs, 0);
+                        fx.n_threads--;
+                        if (k > 8 && kept > 2 && kept < k - 2)
+                                set += 7; /* enough of them */
+                }
+}
+END_TEST
+
+/* DRAIN.5 done: the entries above n are stale, and may be anybody's by now. */
+START_TEST(drain_done_stays_done)
+{
+        uint32_t idx = filled_magazine(t, 0, 3);
+        uint64_t head = head_of(entry(idx, 0)), others = entry(idx, 2);
+
+        ck_assert_int_eq(slab_drain(t, idx), 0);
+        live_add(&live, others); /* u has allocated what t had freed */
+        {
+                uint64_t got;
+                uint64_t u_head = find_or_create(u, 0);
+
+                ck_assert(slab_alloc_one(u, u_head, 0, &got));
+                ck_assert_uint_eq(got, others);
+        }
+        t->slot->candidate = candidate_make(CANDIDATE_RUN, head, 1);
+        *run_word(r, head) = granule_with_owner(word_of(head), t->no);
+        intent_begin(t, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN);
+        heap_bury(&fx, t);
+        heap_verify(r, &live);
+}
+END_TEST
+
+/* ONE.1 to .4: before the commit neither the block nor the destination has changed. */
+START_TEST(single_block_cut_short_is_undone)
+{
+        for (int step = 1; step <= 3; step++) {
+                uint64_t cell = alloc_one(t, 0), head = find_or_create(t, 1), block = head << GEO_GRANULE_SHIFT;
+                uint64_t *dest = region_block(r, cell);
+
+                *dest = 0;
+                intent_begin(t, (struct intent){.slab = head, .a = block, .b = r->layout.chunks_off + cell},
+                             INTENT_ALLOC_ONE);
+                if (step >= 2)
+                        r->slabs[head].word[0] &= ~UINT64_C(1);
+                if (step >= 3)
+                        *dest = r->layout.chunks_off + block;
+                reap_settle(r, t->no, NULL);
+                ck_assert_uint_eq(*dest, 0);
+                heap_verify(r, &live);
+                ck_assert_uint_eq(slab_tidy_chunk(t, 0), 1);
+        }
+}
+END_TEST
+
+/* The same the other way round: once it is begun it is finished. */
+START_TEST(single_free_cut_short_is_finished)
+{
+        for (int step = 1; step <= 3; step++) {
+                uint64_t cell = alloc_one(t, 0), block = alloc_one(t, 1), head = head_of(block);
+                uint64_t *dest = region_block(r, cell);
+
+                *dest = r->layout.chunks_off + block;
+                t->slot->candidate = candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(1));
+                *run_word(r, head) = granule_with_owner(word_of(head), t->no);
+                intent_begin(t, (struct intent){.slab = head, .a = block, .b = r->layout.chunks_off + cell},
+                             INTENT_FREE_ONE);
+                if (step >= 2)
+                        *dest = 0;
+                if (step >= 3)
+                        r->slabs[head].word[0] |= UINT64_C(1);
+                reap_settle(r, t->no, NULL);
+                ck_assert_uint_eq(*dest, 0);
+                live_drop(&live, block);
+                heap_verify(r, &live);
+                ck_assert_uint_eq(slab_tidy_chunk(t, 0), 1);
+        }
+}
+END_TEST
+
+/* An intent counts only if all that it names is the dead one's. */
+START_TEST(intent_about_what_others_own_is_void)
+{
+        uint32_t mine = filled_magazine(t, 0, 2), theirs = filled_magazine(u, 0, 2);
+        uint64_t head = head_of(entry(mine, 0));
+        const struct {
+                uint64_t slab, magazine;
+                bool owns_slab;
+        } cases[] = {
+                {head, mine, false},        {head, theirs, true},        {head + 1, mine, false}, {UINT64_MAX, mine, false},
+                {head, UINT64_MAX, true}, {UINT64_MAX >> 8, theirs, false},
+        };
+
+        for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++)
+                for (int kind = INTENT_FILL; kind <= INTENT_FREE_ONE; kind++) {
+                        struct intent in = {.slab = cases[i].slab, .magazine = cases[i].magazine, .a = entry(theirs, 0)};
+                        uint64_t word = word_of(head);
+
+                        if (cases[i].owns_slab) {
+                                if (kind >= INTENT_DRAIN_RUN)
+                                        continue;
+                                t->slot->candidate = candidate_make(CANDIDATE_RUN, head, 1);
+                                *run_word(r, head) = granule_with_owner(word, t->no);
+                        }
+                        if (kind == INTENT_SWAP && in.magazine == mine)
+                                continue;
+                        intent_begin(t, in, (enum intent_kind)kind);
+                        reap_settle(r, t->no, NULL);
+                        ck_assert_uint_eq(word_of(head), word);
+                        ck_assert_uint_eq(magazine(theirs)->n, 2);
+                        ck_assert_uint_eq(magazine(mine)->n, 2);
+                        heap_verify(r, NULL);
+                        /* The magazine went to the depot: back to where it was. */
+                        ck_assert(magazine_take_exactly(t, mine, 0, tag_make(0, 0)));
+                        magazine_place(t, magazine_current(t, tag_make(0, 0)), mine);
+                }
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("slab");
+        SRunner *runner = srunner_create(suite);
+        TCase *tcase = tcase_create("slab");
+        int n_failed;
+
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_loop_test(tcase, new_slab_has_all_its_blocks_and_no_more, 0, SIZE_CLASS_N_SMALL);
+        tcase_add_test(tcase, slab_that_finds_no_run_is_no_slab);
+        tcase_add_loop_test(tcase, block_of_tells_every_byte_of_a_slab, 0, SIZE_CLASS_N_SMALL);
+        tcase_add_loop_test(tcase, slab_is_filled_from_until_it_is_empty, 0, SIZE_CLASS_N_SMALL);
+        tcase_add_test(tcase, fill_gives_no_more_than_is_wanted);
+        tcase_add_test(tcase, damaged_count_is_put_right_by_the_bitmap);
+        tcase_add_test(tcase, lowest_slab_with_room_wins);
+        tcase_add_test(tcase, slab_that_somebody_holds_is_passed_by);
+        tcase_add_test(tcase, slab_is_found_again_after_it_was_held);
+        tcase_add_test(tcase, hints_that_lie_are_mended);
+        tcase_add_test(tcase, slab_of_another_arena_is_not_taken);
+        tcase_add_test(tcase, slab_used_last_is_only_a_hint);
+        tcase_add_loop_test(tcase, last_block_that_comes_back_gives_up_the_slab, SIZE_CLASS_N_SMALL / 2,
+                            SIZE_CLASS_N_SMALL);
+        tcase_add_test(tcase, second_free_is_noted_and_changes_nothing);
+        tcase_add_test(tcase, pointers_that_are_no_block_are_noted_and_change_nothing);
+        tcase_add_test(tcase, first_fault_is_kept);
+        tcase_add_test(tcase, free_into_a_held_slab_is_refused);
+        tcase_add_test(tcase, block_and_destination_change_together);
+        tcase_add_loop_test(tcase, drained_magazine_empties_and_gives_up_the_slab, 0, SIZE_CLASS_N_SMALL);
+        tcase_add_test(tcase, drain_takes_only_what_stands_together);
+        tcase_add_test(tcase, drain_into_a_held_slab_is_refused);
+        tcase_add_test(tcase, entries_that_are_no_blocks_are_dropped_and_noted);
+        tcase_add_test(tcase, bad_entry_does_not_keep_the_good_ones);
+        tcase_add_test(tcase, magazine_whose_count_is_damaged_is_left_alone);
+        tcase_add_test(tcase, slab_that_a_reaper_left_empty_is_given_up);
+        tcase_add_loop_test(tcase, fill_cut_short_is_undone_and_fill_done_stays_done, 0, SIZE_CLASS_N_SMALL);
+        tcase_add_loop_test(tcase, drain_cut_short_is_finished, 0, SIZE_CLASS_N_SMALL);
+        tcase_add_test(tcase, drain_done_stays_done);
+        tcase_add_test(tcase, single_block_cut_short_is_undone);
+        tcase_add_test(tcase, single_free_cut_short_is_finished);
+        tcase_add_test(tcase, intent_about_what_others_own_is_void);
+        suite_add_tcase(suite, tcase);
+        srunner_run_all(runner, CK_NORMAL);
+        n_failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
