@@ -129,6 +129,15 @@ clear_away(void)
                 shheap_unlink(heap_name);
 }
 
+/* The line that says what it was has been printed. */
+static void
+fault(const struct shheap_fault *what, void *arg)
+{
+        (void)what;
+        (void)arg;
+        exit(1);
+}
+
 static shheap *
 create_heap(void)
 {
@@ -234,10 +243,18 @@ struct session {
 static void
 check_heap(struct session *s)
 {
-        int n = shheap_check(s->heap, SHHEAP_CHECK_QUIESCENT, stderr);
+        char *report = NULL;
+        size_t length;
+        FILE *out = open_memstream(&report, &length);
+        int n = shheap_check(s->heap, SHHEAP_CHECK_QUIESCENT, out);
 
+        if (out)
+                fclose(out);
         if (n < 0)
                 errx(1, "cannot check the heap: %s", shheap_errormsg());
+        if (n > 0 && report)
+                fputs(report, stderr);
+        free(report);
         s->n_faults += n;
 }
 
@@ -353,6 +370,7 @@ index_and_print(const struct options *options)
         choose_colours();
         run_prepare();
         atexit(clear_away);
+        shheap_set_fault_handler(fault, NULL);
         quiet.heap = killed.heap = create_heap();
 
         index_documents(&quiet, 0, options->keeps && !options->does_kill);

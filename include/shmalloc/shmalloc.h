@@ -338,13 +338,14 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
  * One handler per process, for all heaps.
  *
  * What is noticed when:
- *   at once      pointers that are in no open heap; pointers into the heap where nothing has been allocated, into large
- *                (above 32 KiB) and huge (above 2 MiB) blocks but not at their start; sizes that do not fit; a second
- *                free of a huge block
+ *   at once      pointers into no open heap, or another one; into memory of the heap that is free; into huge blocks
+ *                (above 2 MiB) but not at their start, and into large ones (above 32 KiB) beyond their first 64 KiB;
+ *                sizes and alignments that do not fit; a second free of a huge block
  *   later        when caches are emptied, perhaps in another thread or process: a second free of a small or large
- *                block, and pointers into a small block.  Until then this process may be given the block twice
+ *                block, and other pointers that are not the start of one.  Until then it may be handed out again
  *   never        a free of a block that has been allocated again since
- * With the option check:true all of these but the last are noticed at once.  A fault leaves the heap intact.
+ * With the option check:true all of these but the last are noticed at once.  A fault leaves the heap intact.  Faults
+ * that are found while a thread ends are not reported.
  */
 SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
 

@@ -121,6 +121,7 @@ int
 chunk_give(struct thread *t, uint32_t arena)
 {
         struct region *r = t->region;
+        uint32_t stamp = run_stamp(r);
         uint64_t chunk, first, word;
         int err;
 
@@ -145,7 +146,7 @@ chunk_give(struct thread *t, uint32_t arena)
         word = chunk_with_node1(chunk_word(CHUNK_ARENA, THREAD_NONE, arena), chunk_node1(word));
         owner_release(&r->chunk_words[chunk], word); /* CHUNK.5: commit.  E3.rel */
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
-                owner_release(run_word(r, g), run_free_word(r, owner_load(run_word(r, g)))); /* CHUNK.6, E3.rel */
+                owner_release(run_word(r, g), run_free_word(owner_load(run_word(r, g)), stamp)); /* CHUNK.6, E3.rel */
         run_renew_hints(r, chunk);
         candidate_clear(t); /* CHUNK.7 */
         return 0;
@@ -164,9 +165,9 @@ claim_granules(struct thread *t, uint64_t first, uint32_t arena)
                 if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
                     owner_acquire(run_word(r, first + i), &word, taken))
                         continue;
-                while (i-- > 0)
+                for (uint32_t stamp = run_stamp(r); i-- > 0;)
                         owner_release(run_word(r, first + i),
-                                      run_free_word(r, owner_load(run_word(r, first + i)))); /* E3.rel */
+                                      run_free_word(owner_load(run_word(r, first + i)), stamp)); /* E3.rel */
                 run_renew_hints(r, first / GEO_GRANULES_PER_CHUNK);
                 return false;
         }
@@ -222,6 +223,7 @@ chunk_retire_all(struct thread *t, uint32_t want)
 void
 chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk)
 {
+        uint32_t stamp = run_stamp(r);
         uint64_t word = owner_load(&r->chunk_words[chunk]);
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
 
@@ -231,7 +233,7 @@ chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk)
                 if (granule_owner(granule) != thread_no)
                         continue;
                 if (chunk_state(word) == CHUNK_ARENA)
-                        owner_release(run_word(r, g), run_free_word(r, granule)); /* E3.rel */
+                        owner_release(run_word(r, g), run_free_word(granule, stamp)); /* E3.rel */
                 else
                         owner_release(run_word(r, g), granule & GRANULE_BACKING); /* E3.rel */
         }

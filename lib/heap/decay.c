@@ -43,6 +43,7 @@ static uint32_t
 purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, uint32_t min_age, uint64_t *bytes)
 {
         struct region *r = t->region;
+        uint32_t stamp = decay_stamp(r, now_ms);
         uint32_t n = 0;
         int err;
 
@@ -62,7 +63,7 @@ purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, 
         err = region_punch(r, region_granule_off(r, head), (uint64_t)n << GEO_GRANULE_SHIFT); /* PURGE.3 */
         kill_order();
         for (uint32_t i = n; i-- > 0;) {
-                uint64_t word = run_free_word(r, owner_load(run_word(r, head + i)));
+                uint64_t word = run_free_word(owner_load(run_word(r, head + i)), stamp);
 
                 owner_release(run_word(r, head + i), err < 0 ? word : word & ~GRANULE_BACKING); /* PURGE.4, E3.rel */
         }

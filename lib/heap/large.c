@@ -261,9 +261,9 @@ claim_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t
                 if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
                     owner_acquire(run_word(r, head + i), &word, taken))
                         continue;
-                while (i-- > from)
+                for (uint32_t stamp = run_stamp(r); i-- > from;)
                         owner_release(run_word(r, head + i),
-                                      run_free_word(r, owner_load(run_word(r, head + i)))); /* E3.rel */
+                                      run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
                 run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
                 return false;
         }
@@ -274,12 +274,13 @@ static void
 free_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t arena)
 {
         struct region *r = t->region;
+        uint32_t stamp = run_stamp(r);
 
         if (from >= to)
                 return;
         run_hint_free(r, arena, head + from, to - from);
         for (uint32_t i = from; i < to; i++)
-                owner_release(run_word(r, head + i), run_free_word(r, owner_load(run_word(r, head + i)))); /* E3.rel */
+                owner_release(run_word(r, head + i), run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
         run_hint_free(r, arena, head + from, to - from);
         fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* tells waiters to look again */
 }
@@ -332,6 +333,7 @@ large_resize(struct thread *t, uint64_t block_off, uint32_t class_idx)
 void
 large_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granules)
 {
+        uint32_t stamp = run_stamp(r);
         uint64_t word = owner_load(run_word(r, head));
         uint32_t length = granule_count(word);
 
@@ -340,7 +342,7 @@ large_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granu
 
                 if (granule_owner(tail) == thread_no ||
                     (granule_state(tail) == GRANULE_CONT && granule_count(tail) == i))
-                        owner_release(run_word(r, head + i), run_free_word(r, tail)); /* E3.rel */
+                        owner_release(run_word(r, head + i), run_free_word(tail, stamp)); /* E3.rel */
         }
         run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
         store_relaxed(&r->tags[head], tag_of(r, granule_arena(word), granule_class(word)));

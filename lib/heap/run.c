@@ -26,11 +26,17 @@
 enum { CLAIM_CHUNKS_MAX = 64 }; /* chunks tried per claim before other ways of getting memory are better */
 
 uint64_t
-run_free_word(struct region *r, uint64_t word)
+run_free_word(uint64_t word, uint32_t stamp)
 {
         uint64_t free_word = granule_word(GRANULE_FREE, THREAD_NONE, granule_arena(word)) | (word & GRANULE_BACKING);
 
-        return granule_with_stamp(free_word, decay_stamp(r, clock_ms()));
+        return granule_with_stamp(free_word, stamp);
+}
+
+uint32_t
+run_stamp(const struct region *r)
+{
+        return decay_stamp(r, clock_ms());
 }
 
 int64_t
@@ -143,11 +149,12 @@ static void
 unclaim(struct thread *t, uint64_t head, uint32_t granules)
 {
         struct region *r = t->region;
+        uint32_t stamp = run_stamp(r);
 
         for (uint32_t i = granules; i-- > 0;) {
                 uint64_t word = owner_load(run_word(r, head + i));
 
-                owner_release(run_word(r, head + i), run_free_word(r, word)); /* E3.rel */
+                owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* E3.rel */
         }
 }
 
@@ -336,6 +343,7 @@ void
 run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
 {
         struct region *r = t->region;
+        uint32_t stamp = run_stamp(r);
         uint32_t arena = granule_arena(owner_load(run_word(r, head)));
 
         store_relaxed(&r->tags[head], (uint16_t)TAG_NONE);
@@ -344,9 +352,9 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
                 uint64_t word = owner_load(run_word(r, head + i));
 
                 store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);     /* FREE.2 */
-                owner_release(run_word(r, head + i), run_free_word(r, word)); /* FREE.3, E3.rel */
+                owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* FREE.3, E3.rel */
         }
-        owner_release(run_word(r, head), run_free_word(r, owner_load(run_word(r, head)))); /* FREE.4, E3.rel */
+        owner_release(run_word(r, head), run_free_word(owner_load(run_word(r, head)), stamp)); /* FREE.4, E3.rel */
         candidate_clear(t);                                                             /* FREE.5 */
         run_hint_free(r, arena, head, granules);
         fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* a statistic that tells waiters to look again */
@@ -355,6 +363,7 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
 void
 run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granules)
 {
+        uint32_t stamp = run_stamp(r);
         uint64_t head_word = owner_load(run_word(r, head));
         bool owns_head = granule_owner(head_word) == thread_no;
 
@@ -365,11 +374,11 @@ run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granule
                 if (!continues && granule_owner(word) != thread_no)
                         continue;
                 store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);
-                owner_release(run_word(r, head + i), run_free_word(r, word)); /* E3.rel */
+                owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* E3.rel */
         }
         if (owns_head) {
                 store_relaxed(&r->tags[head], (uint16_t)TAG_NONE);
-                owner_release(run_word(r, head), run_free_word(r, head_word)); /* E3.rel */
+                owner_release(run_word(r, head), run_free_word(head_word, stamp)); /* E3.rel */
         }
         run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
 }

@@ -36,7 +36,10 @@ void run_renew_hints(struct region *r, uint64_t chunk);
 void run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules);
 
 /* The owner's word for a free granule that used to be `word`. */
-uint64_t run_free_word(struct region *r, uint64_t word);
+uint64_t run_free_word(uint64_t word, uint32_t stamp);
+
+/* The stamp of now: when a granule became free. */
+uint32_t run_stamp(const struct region *r);
 
 /* Granule words as they are; head of the run that a granule belongs to, or -1 if it belongs to none. */
 int64_t run_head_of(struct region *r, uint64_t granule);

@@ -6,7 +6,8 @@
 
 #include "region/open.h"
 
-/* -EEXIST if there is something of that name by the time the region is complete; then nothing is left of ours. */
+/* -EEXIST if there is something of that name by the time the region is complete.  On failure nothing is left of ours,
+ * but for one case: once it has its name it stays, as if we had died then, if the kernel cannot map it again. */
 int create_region(struct region *ret, int dirfd, const char *name, const struct region_open_args *args);
 
 /* Backs all of the capacity.  -ENOMEM or -ENOSPC, and a message; what was backed until then stays backed. */

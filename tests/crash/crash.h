@@ -70,8 +70,6 @@ enum {
 
 extern const struct script scripts_small[], scripts_large[], scripts_life[]; /* end with a NULL name */
 
-const struct script *script_find(const char *name);
-
 /* ------------------------------------------------------------------ world.c */
 
 extern struct region *world_region; /* as the current actor has it */
@@ -154,23 +152,22 @@ void inspect_rest(struct actor *by, bool is_thorough);
 /* ------------------------------------------------------------------ step.c */
 
 struct crash_options {
+        const char *command; /* how to call this again */
         const struct script *script, *other;
-        int depth;         /* of kills */
-        bool every;        /* every instruction, not only those that change the region */
-        bool is_slow;
-        unsigned n_ops;    /* of others while one is stopped */
+        int depth;          /* of kills */
+        bool every;         /* every instruction, not only those that change the region, or a sample */
+        unsigned n_ops;     /* of others while one is stopped */
         uint64_t seed;
-        unsigned n_samples;
-        long only;         /* -1, or the one instruction to look at */
-        long only2;
-        bool marks;
+        unsigned n_samples; /* of points, about */
+        bool marks;         /* the kernel marks the locks of the dead */
+        long only[4];       /* by depth: -1, or the one point to look at */
 };
 
 extern struct crash_options opt;
 
 struct counts {
-        uint64_t n_instructions, n_changes, n_states, n_forks, n_bad, n_universes;
-        uint64_t most_us; /* longest stretch that others needed while one was stopped */
+        uint64_t n_instructions, n_changes, n_states, n_states_deep, n_forks, n_bad;
+        uint64_t most_us; /* that others needed while one was stopped */
 };
 
 extern struct counts *counts; /* shared by all forks */

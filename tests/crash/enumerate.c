@@ -243,10 +243,8 @@ measure(struct actor *a, void (*fn)(struct actor *a), uint64_t *ret_instructions
 static bool
 is_sampled(uint64_t point, uint64_t n)
 {
-        uint64_t state = opt.seed * UINT64_C(0x9e3779b97f4a7c15) + point;
+        uint64_t state = opt.seed * UINT64_C(0x9e3779b97f4a7c15) + point * UINT64_C(0xff51afd7ed558ccd);
 
-        if (opt.only[1] >= 0)
-                return (long)point == opt.only[1];
         return opt.every || n <= opt.n_samples || random_next(&state) % n < opt.n_samples;
 }
 
@@ -270,20 +268,20 @@ is_attached(const struct actor *a)
         return t && t->is_attached && t->thread.slot && t->thread.slot->state == 1;
 }
 
-/* Others at work while A is stopped.  Reaping must leave A alone. */
+/* Another one at work while A is stopped.  Reaping must leave A alone. */
 static void
-others_work(void)
+others_work(struct actor *other)
 {
-        struct actor *a = &actors[ACTOR_A], *b = &actors[ACTOR_B];
+        struct actor *a = &actors[ACTOR_A];
         double start = seconds_now();
         bool was_attached;
         uint64_t us;
 
-        actor_switch(b);
+        actor_switch(other);
         was_attached = is_attached(a);
-        if (actor_reap() != opt.n_dead)
-                report_line("a stopped thread was taken for dead");
-        workload(b, opt.script->hot_bytes, opt.n_ops, opt.seed * 1000003 + (uint64_t)stepping.n);
+        actor_reap();
+        workload(other, opt.script->hot_bytes, opt.n_ops, opt.seed * 1000003 + (uint64_t)stepping.n);
+        actor_reap();
         if (was_attached && !is_attached(a))
                 report_line("the slot of a stopped thread was emptied");
         us = (uint64_t)((seconds_now() - start) * 1e6);
@@ -297,7 +295,7 @@ stop_point(ucontext_t *uc)
         char what[80], options[80];
         pid_t pid;
 
-        if (!is_sampled((uint64_t)stepping.n, n_points))
+        if (opt.only[1] >= 0 ? stepping.n != opt.only[1] : !is_sampled((uint64_t)stepping.n, n_points))
                 return;
         counts->n_states++;
         pid = enter_copy();
@@ -305,7 +303,7 @@ stop_point(ucontext_t *uc)
                 struct stepping here = stepping;
 
                 stepping.point = NULL;
-                others_work();
+                others_work(&actors[ACTOR_B]);
                 stepping = here;
                 go_on(uc);
                 return;
@@ -346,7 +344,7 @@ two_point(ucontext_t *uc)
         char what[120], options[120];
         pid_t pid;
 
-        if (!is_sampled((uint64_t)stepping.n, n_points))
+        if (opt.only[1] >= 0 ? stepping.n != opt.only[1] : !is_sampled((uint64_t)stepping.n, n_points))
                 return;
         k = random_next(&state) % (n_deaths + 1);
         if (opt.only[2] >= 0)
@@ -386,7 +384,7 @@ mode_two(void)
         run_under(two_point);
 }
 
-/* ------------------------------------------------------------------ three: one dead, one stopped, one reaping */
+/* ------------------------------------------------------------------ three: B dead, A stopped, C reaps */
 
 static long dead_at;
 
@@ -396,7 +394,8 @@ three_point(ucontext_t *uc)
         char what[160], options[120];
         pid_t pid;
 
-        if (opt.only[2] >= 0 ? stepping.n != opt.only[2] : !is_sampled((uint64_t)(dead_at << 20 ^ stepping.n), n_points))
+        if (opt.only[2] >= 0 ? stepping.n != opt.only[2]
+                             : !is_sampled((uint64_t)dead_at << 32 ^ (uint64_t)stepping.n, n_points * (n_deaths + 1)))
                 return;
         counts->n_states++;
         pid = enter_copy();
@@ -404,31 +403,47 @@ three_point(ucontext_t *uc)
                 struct stepping here = stepping;
 
                 stepping.point = NULL;
-                actor_switch(&actors[ACTOR_C]);
-                actor_reap();
+                others_work(&actors[ACTOR_C]);
                 stepping = here;
                 go_on(uc);
                 return;
         }
-        snprintf(what, sizeof what, "%s died after change %ld, was reaped while another one was in %s after instruction %ld",
-                 opt.other->name, dead_at, opt.script->name, stepping.n);
+        snprintf(what, sizeof what, "%s died after change %ld and was reaped while this stood after instruction %ld",
+                 opt.other->name, dead_at, stepping.n);
         snprintf(options, sizeof options, "%s --at %ld --at2 %ld", opt.other->name, dead_at, stepping.n);
         see(pid, what, stepping.at, options);
 }
 
-/* B dies at each change of the other script; A, in the script, is stopped at its instructions while C reaps B. */
+/* In a copy: B has died, A begins. */
 static void
-each_death(point_fn *point)
+after_death(void)
 {
-        uint64_t n;
+        struct actor *b = &actors[ACTOR_B];
 
-        measure(&actors[ACTOR_B], opt.other->run, &n, &n_deaths);
-        measure(&actors[ACTOR_A], opt.script->run, &n, &n_deaths);
-        (void)point;
+        step_until(b, opt.other->run, dead_at);
+        b->is_stopped = false;
+        actor_kill(b);
+        actor_switch(&actors[ACTOR_A]);
+        run_under(three_point);
+        _exit(0);
 }
 
 void
 mode_three(void)
 {
-        each_death(three_point);
+        uint64_t n;
+
+        prepare();
+        measure(&actors[ACTOR_B], opt.other->run, &n, &n_deaths);
+        measure(&actors[ACTOR_A], opt.script->run, &n_points, &n);
+        for (dead_at = 0; dead_at <= (long)n_deaths; dead_at++) {
+                pid_t pid;
+
+                if (opt.only[1] >= 0 && dead_at != opt.only[1])
+                        continue;
+                pid = enter_copy();
+                if (pid == 0)
+                        after_death();
+                see(pid, "one pass", 0, "");
+        }
 }

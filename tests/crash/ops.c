@@ -185,7 +185,7 @@ a_realloc(struct actor *a, void *p, size_t size)
         new_p = shheap_realloc(&a->heap, p, size);
         if (!new_p)
                 actor_keep(a, p);
-        else if (*(uint64_t *)new_p != stamp)
+        else if (size >= sizeof stamp && *(uint64_t *)new_p != stamp)
                 report_line("realloc of block %#lx lost its contents", off_of(p));
         end_free(a);
         return end_new(a, new_p);
@@ -209,4 +209,89 @@ a_free_from(struct actor *a, uint64_t *dest)
         if (shheap_free_from(&a->heap, dest) < 0)
                 actor_keep(a, p); /* somebody holds its slab */
         end_free(a);
+}
+
+/* ------------------------------------------------------------------ what others do meanwhile */
+
+uint64_t
+random_next(uint64_t *state)
+{
+        uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+        return z ^ z >> 31;
+}
+
+enum { GIFTS_MAX = 512, HELD_MAX = 32 };
+
+static void *gifts[GIFTS_MAX];
+static uint32_t n_gifts;
+
+void
+gift(void *p)
+{
+        if (p && n_gifts < GIFTS_MAX)
+                gifts[n_gifts++] = p;
+}
+
+struct work {
+        struct actor *a;
+        uint64_t hot_bytes, state;
+        void *held[HELD_MAX];
+        uint64_t *dest; /* a word in a block of its own, or NULL */
+};
+
+static uint64_t
+pick_size(struct work *w)
+{
+        uint64_t dice = random_next(&w->state) % 100, x = random_next(&w->state);
+
+        if (dice < 60 && w->hot_bytes != 0)
+                return w->hot_bytes;
+        if (dice < 97)
+                return 1 + x % (UINT64_C(16) << x % 12);
+        return 40000 + x % 200000;
+}
+
+static void
+work_once(struct work *w)
+{
+        uint64_t dice = random_next(&w->state) % 100, size = pick_size(w);
+        void **at = &w->held[random_next(&w->state) % HELD_MAX];
+
+        if (n_gifts > 0 && dice < 15) {
+                a_free(w->a, gifts[--n_gifts]);
+        } else if (dice == 15) {
+                actor_reap();
+        } else if (dice < 20 && w->dest && *w->dest == 0) {
+                a_malloc_to(w->a, size, w->dest);
+        } else if (dice < 22 && w->dest) {
+                a_free_from(w->a, w->dest);
+        } else if (!*at) {
+                *at = dice < 30 ? a_calloc(w->a, 1, size) : dice < 35 ? a_aligned(w->a, 256, size) : a_malloc(w->a, size);
+        } else if (dice < 30) {
+                void *p = a_realloc(w->a, *at, size);
+
+                *at = p ? p : *at;
+        } else {
+                a_free(w->a, *at);
+                *at = NULL;
+        }
+}
+
+void
+workload(struct actor *a, uint64_t hot_bytes, unsigned n_ops, uint64_t seed)
+{
+        struct work w = {.a = a, .hot_bytes = hot_bytes, .state = seed, .dest = a_calloc(a, 1, 64)};
+        void *box = w.dest;
+
+        w.dest = box ? (uint64_t *)box + 2 : NULL; /* beside the stamps */
+        for (unsigned i = 0; i < n_ops; i++)
+                work_once(&w);
+        if (w.dest && *w.dest != 0)
+                a_free(a, world_region->base + *w.dest);
+        for (int i = 0; i < HELD_MAX; i++)
+                a_free(a, w.held[i]);
+        a_free(a, box);
 }

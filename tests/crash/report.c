@@ -125,18 +125,7 @@ step_at(const char *file, int line, char ret_step[32])
         return is_found;
 }
 
-static uintptr_t
-load_base(void)
-{
-        FILE *f = fopen("/proc/self/maps", "r");
-        unsigned long base = 0;
-
-        if (f && fscanf(f, "%lx", &base) != 1)
-                base = 0;
-        if (f)
-                fclose(f);
-        return base;
-}
+extern const char __executable_start[];
 
 void
 report_place(uintptr_t at)
@@ -148,7 +137,7 @@ report_place(uintptr_t at)
 
         if (n < 0)
                 return;
-        snprintf(command, sizeof command, "addr2line -ife %.160s %#lx 2>/dev/null", exe, at - load_base());
+        snprintf(command, sizeof command, "addr2line -ife %.160s %#lx 2>/dev/null", exe, at - (uintptr_t)__executable_start);
         f = popen(command, "r");
         while (f && fgets(text, sizeof text, f)) {
                 char *colon;

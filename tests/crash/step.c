@@ -299,9 +299,9 @@ go_until(struct actor *a, void (*fn)(struct actor *a))
         actor_switch(a);
         until.actor = a;
         if (sigsetjmp(until.back, 0) == 0) {
-                steps_begin(until_point);
+                trace_begin(until_point);
                 fn(a);
-                steps_end();
+                trace_end();
         }
         stepping = outer;
         actor_switch(outer_actor);

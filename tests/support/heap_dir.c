@@ -7,9 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "api/heap.h"
-#include "heap/check.h"
-
 static char dir[96];
 
 static void
@@ -97,8 +94,8 @@ heap_ctl(shheap *h, const char *name)
 void
 heap_assert_clean(shheap *h)
 {
-        if (check_region(&h->process.region, CHECK_QUIESCENT, NULL, NULL) == 0)
+        if (shheap_check(h, SHHEAP_CHECK_QUIESCENT, NULL) == 0)
                 return;
-        check_region(&h->process.region, CHECK_QUIESCENT, stderr, NULL);
+        shheap_check(h, SHHEAP_CHECK_QUIESCENT, stderr);
         fail("the heap is not in order");
 }

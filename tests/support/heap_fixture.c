@@ -12,11 +12,11 @@
 #include "heap/reap.h"
 #include "region/slot.h"
 
-#define FAIL(...)                  ck_abort_msg(__VA_ARGS__)
-#define MUST(cond, ...)            \
-        do {                       \
-                if (!(cond))       \
-                        FAIL(__VA_ARGS__); \
+#define FAIL(...) ck_abort_msg(__VA_ARGS__)
+#define MUST(cond, ...)                                                                                                \
+        do {                                                                                                           \
+                if (!(cond))                                                                                           \
+                        FAIL(__VA_ARGS__);                                                                             \
         } while (0)
 
 /* ------------------------------------------------------------------ making */
@@ -172,7 +172,8 @@ judge_block(struct judge *j, uint64_t block_off, enum place place, uint32_t clas
 static void
 judge_interior(struct judge *j, uint64_t head, uint32_t length, uint32_t arena, uint32_t tag)
 {
-        MUST(head % GEO_GRANULES_PER_CHUNK + length <= GEO_GRANULES_PER_CHUNK, "run %" PRIu64 " leaves its chunk", head);
+        MUST(head % GEO_GRANULES_PER_CHUNK + length <= GEO_GRANULES_PER_CHUNK, "run %" PRIu64 " leaves its chunk",
+             head);
         for (uint32_t i = 1; i < length; i++) {
                 uint64_t word = j->r->granules[head + i];
 
@@ -192,8 +193,8 @@ judge_slab(struct judge *j, uint64_t head, uint64_t word, uint32_t arena)
         MUST(class_idx < SIZE_CLASS_N_SMALL, "slab %" PRIu64 " has class %u", head, class_idx);
         length = size_class_table[class_idx].n_granules;
         n_blocks = size_class_table[class_idx].n_blocks;
-        MUST(j->r->tags[head] == tag_make(region_arena_node(j->r, arena), class_idx), "slab %" PRIu64 " has tag %u", head,
-             j->r->tags[head]);
+        MUST(j->r->tags[head] == tag_make(region_arena_node(j->r, arena), class_idx), "slab %" PRIu64 " has tag %u",
+             head, j->r->tags[head]);
         judge_interior(j, head, length, arena, j->r->tags[head]);
         for (uint32_t i = 0; i < length; i++)
                 MUST(granule_backed(j->r->granules[head + i]) == GRANULE_BACKED_ALL &&
@@ -207,8 +208,8 @@ judge_slab(struct judge *j, uint64_t head, uint64_t word, uint32_t arena)
                             is_free ? PLACE_FREE : PLACE_ALLOCATED, class_idx);
         }
         for (uint32_t i = n_blocks; i < (n_blocks + 63) / 64 * 64; i++)
-                MUST(!(j->r->slabs[head].word[i / 64] >> i % 64 & 1), "slab %" PRIu64 ": block %u of %u is free", head, i,
-                     n_blocks);
+                MUST(!(j->r->slabs[head].word[i / 64] >> i % 64 & 1), "slab %" PRIu64 ": block %u of %u is free", head,
+                     i, n_blocks);
         MUST(granule_count(word) == n_free, "slab %" PRIu64 " of class %u says %u free, its bitmap %u", head, class_idx,
              granule_count(word), n_free);
         j->tally.n_slabs++;
@@ -222,12 +223,13 @@ judge_large(struct judge *j, uint64_t head, uint64_t word, uint32_t arena)
         uint32_t class_idx = granule_class(word), length = granule_count(word), tag;
         uint64_t colour = granule_stamp(word) * UINT64_C(64), bytes;
 
-        MUST(class_idx >= SIZE_CLASS_N_SMALL && class_idx < SIZE_CLASS_N, "run %" PRIu64 " has class %u", head, class_idx);
+        MUST(class_idx >= SIZE_CLASS_N_SMALL && class_idx < SIZE_CLASS_N, "run %" PRIu64 " has class %u", head,
+             class_idx);
         MUST(length == size_class_table[class_idx].n_granules, "run %" PRIu64 " of class %u has length %u", head,
              class_idx, length);
         MUST(!(word & GRANULE_DOOMED), "run %" PRIu64 " is doomed and nobody frees it", head);
         tag = size_class_table[class_idx].magazine_cap == 0 ? TAG_NONE
-                                                             : tag_make(region_arena_node(j->r, arena), class_idx);
+                                                            : tag_make(region_arena_node(j->r, arena), class_idx);
         MUST(j->r->tags[head] == tag, "run %" PRIu64 " has tag %u instead of %u", head, j->r->tags[head], tag);
         judge_interior(j, head, length, arena, TAG_NONE);
         bytes = size_class_table[class_idx].bytes;
@@ -354,8 +356,8 @@ judge_move(struct judge *j, uint64_t block_off, enum place place, uint32_t class
              "%s %" PRIu64 " has %#" PRIx64 ", which is no block", who, number, block_off);
         if (class_idx == SIZE_CLASS_NONE)
                 class_idx = j->class_at[quantum];
-        MUST(j->place[quantum] == PLACE_ALLOCATED, "%s %" PRIu64 " has block %#" PRIx64 " of class %u, which is %s", who,
-             number, block_off, class_idx, place_name[j->place[quantum]]);
+        MUST(j->place[quantum] == PLACE_ALLOCATED, "%s %" PRIu64 " has block %#" PRIx64 " of class %u, which is %s",
+             who, number, block_off, class_idx, place_name[j->place[quantum]]);
         MUST(j->class_at[quantum] == class_idx, "%s %" PRIu64 " has block %#" PRIx64 " of class %u instead of %u", who,
              number, block_off, j->class_at[quantum], class_idx);
         j->place[quantum] = (uint8_t)place;
@@ -382,25 +384,26 @@ judge_magazine(struct judge *j, uint64_t idx)
         uint32_t tag = magazine_tag(word);
 
         if (magazine_state(word) == MAGAZINE_POOL) {
-                MUST(word == 0 && m->n == 0, "pooled magazine %" PRIu64 ": word %#" PRIx64 ", n %" PRIu64, idx, word, m->n);
+                MUST(word == 0 && m->n == 0, "pooled magazine %" PRIu64 ": word %#" PRIx64 ", n %" PRIu64, idx, word,
+                     m->n);
                 j->tally.n_pooled++;
                 return;
         }
         MUST(tag != TAG_NONE && tag < j->r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N,
              "magazine %" PRIu64 " has tag %u", idx, tag);
-        MUST(m->n <= m->cap && m->cap <= MAGAZINE_CAP_MAX && m->cap > 0, "magazine %" PRIu64 ": n %" PRIu64 ", cap %" PRIu64,
-             idx, m->n, m->cap);
+        MUST(m->n <= m->cap && m->cap <= MAGAZINE_CAP_MAX && m->cap > 0,
+             "magazine %" PRIu64 ": n %" PRIu64 ", cap %" PRIu64, idx, m->n, m->cap);
         if (magazine_state(word) == MAGAZINE_TCACHE) {
                 struct thread_slot *slot = region_thread(j->r, magazine_owner(word) - 1);
 
                 MUST(slot && slot->state == 1, "magazine %" PRIu64 " is owned by %u, who is not there", idx,
                      magazine_owner(word));
-                MUST(places_of(j, magazine_owner(word), idx) == 1, "magazine %" PRIu64 " is in %u places of thread %u", idx,
-                     places_of(j, magazine_owner(word), idx), magazine_owner(word));
+                MUST(places_of(j, magazine_owner(word), idx) == 1, "magazine %" PRIu64 " is in %u places of thread %u",
+                     idx, places_of(j, magazine_owner(word), idx), magazine_owner(word));
                 j->tally.n_tcache++;
         } else {
-                MUST(magazine_state(word) == MAGAZINE_DEPOT && magazine_owner(word) == 0, "magazine %" PRIu64 " is %#" PRIx64,
-                     idx, word);
+                MUST(magazine_state(word) == MAGAZINE_DEPOT && magazine_owner(word) == 0,
+                     "magazine %" PRIu64 " is %#" PRIx64, idx, word);
                 MUST(m->n > 0, "magazine %" PRIu64 " is in a depot and empty", idx);
                 j->tally.n_depot++;
                 j->tally.n_cached_in_depots += m->n;
@@ -454,7 +457,8 @@ judge(struct region *r, const struct live *live)
         judge_slots(&j);
         for (size_t i = 0; live && i < live->n; i++)
                 judge_move(&j, live->off[i], PLACE_LIVE, SIZE_CLASS_NONE, "the test", i);
-        MUST(!live || j.n_allocated == 0, "%" PRIu64 " blocks are lost: neither free, nor cached, nor live", j.n_allocated);
+        MUST(!live || j.n_allocated == 0, "%" PRIu64 " blocks are lost: neither free, nor cached, nor live",
+             j.n_allocated);
         tally = j.tally;
         free(j.place);
         free(j.class_at);
@@ -489,7 +493,8 @@ heap_scramble_hints(struct region *r, bool set)
                 if (!arena)
                         continue;
                 memset(arena->summary, byte, sizeof *arena->summary * HINT_N_KINDS * r->layout.n_summary_words);
-                memset(&r->hint_groups[(uint64_t)a * r->layout.n_groups], byte, r->layout.n_groups * sizeof *r->hint_groups);
+                memset(&r->hint_groups[(uint64_t)a * r->layout.n_groups], byte,
+                       r->layout.n_groups * sizeof *r->hint_groups);
                 if (!set)
                         memset(arena->depot, 0, sizeof arena->depot);
                 else

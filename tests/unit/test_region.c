@@ -1036,7 +1036,7 @@ START_TEST(magazines_of_each_node_are_backed)
         uint32_t per_node;
 
         args.options.n_nodes = 2;
-        args.options.max_threads = 4;
+        args.options.max_threads = 5;
         args.options.arenas_per_node = 1;
         ck_assert_int_eq(region_open(&r, "magazines", &args), 0);
         per_node = r.layout.magazines_per_node;

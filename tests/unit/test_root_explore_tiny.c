@@ -73,14 +73,23 @@ static void step(void);
 
 /* ------------------------------------------------------------------ what actors do */
 
+/* libcheck keeps a record of each assertion that holds, and its malloc() bears no interruption. */
+#define NEED(cond, ...)                                                                                                \
+        do {                                                                                                           \
+                if (!(cond))                                                                                           \
+                        ck_abort_msg(__VA_ARGS__);                                                                     \
+        } while (0)
+
 typedef void actor_fn(struct thread *t);
+
+static size_t x_bytes = 40; /* a block of a slab; or a run, or chunks */
 
 static int
 create(struct thread *t)
 {
         uint64_t block_off;
 
-        return root_find_or_create(t, "x", 40, 0, NULL, NULL, &block_off);
+        return root_find_or_create(t, "x", x_bytes, 0, NULL, NULL, &block_off);
 }
 
 static bool may_lack_records;
@@ -90,7 +99,7 @@ act_create(struct thread *t)
 {
         int err = create(t);
 
-        ck_assert_msg(err == 0 || (may_lack_records && err == -ENOSPC), "%d: %s", err, error_message());
+        NEED(err == 0 || (may_lack_records && err == -ENOSPC), "%d: %s", err, error_message());
 }
 
 static void
@@ -99,7 +108,7 @@ act_create_y(struct thread *t)
         uint64_t block_off;
         int err = root_find_or_create(t, "y", 100, 0, NULL, NULL, &block_off);
 
-        ck_assert_msg(err == 0 || err == -ENOSPC, "%d", err);
+        NEED(err == 0 || err == -ENOSPC, "%d", err);
 }
 
 static void
@@ -107,7 +116,7 @@ act_remove(struct thread *t)
 {
         int err = root_remove(t, "x");
 
-        ck_assert_msg(err == 0 || err == -ENOENT, "%d: %s", err, error_message());
+        NEED(err == 0 || err == -ENOENT, "%d: %s", err, error_message());
 }
 
 static void
@@ -137,9 +146,9 @@ static void
 act_fail(struct thread *t)
 {
         uint64_t block_off;
-        int err = root_find_or_create(t, "x", 40, 0, refuse, NULL, &block_off);
+        int err = root_find_or_create(t, "x", x_bytes, 0, refuse, NULL, &block_off);
 
-        ck_assert_msg(err == 0 || err == -EPROTO, "%d", err);
+        NEED(err == 0 || err == -EPROTO, "%d", err);
 }
 
 /* ------------------------------------------------------------------ actors and schedules */
@@ -303,13 +312,16 @@ static void
 trap_begin(void)
 {
         if (turns_left > 0)
-                __asm__ volatile("leaq -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; leaq 128(%%rsp), %%rsp" ::: "memory", "cc");
+                __asm__ volatile(
+                        "leaq -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; leaq 128(%%rsp), %%rsp" ::
+                                : "memory", "cc");
 }
 
 static void
 trap_end(void)
 {
-        __asm__ volatile("leaq -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; leaq 128(%%rsp), %%rsp" ::: "memory", "cc");
+        __asm__ volatile("leaq -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; leaq 128(%%rsp), %%rsp" ::
+                                 : "memory", "cc");
 }
 
 /* After each instruction of an actor, on its stack. */
@@ -459,7 +471,7 @@ explore(actor_fn *a, actor_fn *b, int n_turns_max, int n_deaths_max)
 static void
 setup(void)
 {
-        heap_make(&heap, (struct heap_params){.n_chunks = 2});
+        heap_make(&heap, (struct heap_params){.n_chunks = 4});
         r = &heap.region;
         shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         ck_assert_ptr_ne(shared, MAP_FAILED);
@@ -496,6 +508,20 @@ setup_last_record(void)
 
 START_TEST(death_of_a_creator)
 {
+        explore(act_create, NULL, DEATHS);
+}
+END_TEST
+
+START_TEST(death_of_a_creator_of_a_run)
+{
+        x_bytes = GEO_SMALL_MAX + 1;
+        explore(act_create, NULL, DEATHS);
+}
+END_TEST
+
+START_TEST(death_of_a_creator_of_chunks)
+{
+        x_bytes = GEO_CHUNK_BYTES + 1;
         explore(act_create, NULL, DEATHS);
 }
 END_TEST
@@ -537,6 +563,20 @@ START_TEST(death_of_a_remover)
 }
 END_TEST
 
+START_TEST(death_of_a_remover_of_a_run)
+{
+        x_bytes = GEO_SMALL_MAX + 1;
+        explore(act_create_remove, NULL, DEATHS);
+}
+END_TEST
+
+START_TEST(death_of_a_remover_of_chunks)
+{
+        x_bytes = GEO_CHUNK_BYTES + 1;
+        explore(act_create_remove, NULL, DEATHS);
+}
+END_TEST
+
 START_TEST(two_removers)
 {
         explore(act_remove, act_remove, MEETING);
@@ -571,7 +611,11 @@ main(void)
 
         tcase_add_checked_fixture(none, setup, NULL);
         tcase_add_test(none, death_of_a_creator);
+        tcase_add_test(none, death_of_a_creator_of_a_run);
+        tcase_add_test(none, death_of_a_creator_of_chunks);
         tcase_add_test(none, death_of_a_creator_whose_init_fails);
+        tcase_add_test(none, death_of_a_remover_of_a_run);
+        tcase_add_test(none, death_of_a_remover_of_chunks);
         tcase_add_test(none, death_without_a_reapers_thread);
         tcase_add_test(none, two_creators);
         tcase_add_test(none, creator_and_come_and_go);

@@ -1,0 +1,8 @@
+/*
+ * scripts_large.c - operations on runs and chunks.
+ */
+#include "crash.h"
+
+const struct script scripts_large[] = {
+        {.name = NULL},
+};

@@ -1,0 +1,520 @@
+/*
+ * What is at stake: a child has its parent's handles and none of its parent's threads, caches and slots.  If it went on
+ * with any of these, two processes would hand out the same blocks; if it waited for them, it would wait for ever.  So:
+ * every way in which processes are made, while other threads are inside the library, and calls at the most awkward
+ * moments.
+ */
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/child.h"
+#include "support/heap_dir.h"
+
+enum { N_BLOCKS = 500, N_FORKS = 60, N_SHORT_LIVES = 100, MUST_REFUSE = 3 };
+
+static shheap *h;
+static char program[PATH_MAX];
+
+static void
+setup(void)
+{
+        heap_dir_empty();
+        h = heap_dir_open("fork", SHHEAP_CREATE, "max_clients:8");
+        ck_assert_int_eq(shheap_set_default(h), 0);
+}
+
+static void
+teardown(void)
+{
+        shheap_reap(h);
+        heap_assert_clean(h);
+        shheap_close(h);
+        heap_dir_empty();
+}
+
+static void
+assert_ended_well(struct child *c)
+{
+        int status = child_end(c);
+
+        ck_assert_msg(status == 0, "wait status %#x", status);
+}
+
+/* ------------------------------------------------------------------ whose caches */
+
+/* What parent and child have been given: nothing twice. */
+struct ledger {
+        shref block[2][N_BLOCKS];
+};
+
+/* Some blocks of several classes, each stamped. */
+static void
+allocate_all(shref *blocks, int stamp)
+{
+        for (int i = 0; i < N_BLOCKS; i++) {
+                size_t size = 16 + (size_t)(i % 7) * 100;
+                char *p = i % 2 ? shmalloc(size) : shheap_malloc(h, size);
+
+                MUST(p != NULL);
+                memset(p, stamp, size);
+                blocks[i] = shheap_ref(h, p);
+        }
+}
+
+static void
+check_stamps(const shref *blocks, int stamp)
+{
+        for (int i = 0; i < N_BLOCKS; i++) {
+                const char *p = shheap_ptr(h, blocks[i]);
+                size_t size = 16 + (size_t)(i % 7) * 100;
+
+                MUST(p[0] == stamp && p[size - 1] == stamp);
+        }
+}
+
+static void
+child_allocates(struct child *self, void *arg)
+{
+        struct ledger *ledger = arg;
+
+        allocate_all(ledger->block[1], 2);
+        MUST(heap_ctl(h, "heap.clients") == 2);
+        MUST(heap_ctl(h, "heap.threads") == 2);
+        child_tell(self);
+        child_hear(self); /* the parent has allocated, too */
+        check_stamps(ledger->block[1], 2);
+        MUST(shheap_close(h) == 0);
+}
+
+static void
+parent_allocates(struct child *c, struct ledger *ledger)
+{
+        ck_assert(child_hear(c));
+        allocate_all(ledger->block[0], 1);
+        ck_assert(child_tell(c));
+        assert_ended_well(c);
+        check_stamps(ledger->block[0], 1);
+        check_stamps(ledger->block[1], 2);
+        for (int i = 0; i < 2 * N_BLOCKS; i++)
+                shfree(shheap_ptr(h, ledger->block[i / N_BLOCKS][i % N_BLOCKS]));
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
+}
+
+/* Blocks in magazines of many classes, hits as well as misses to come. */
+static struct ledger *
+fill_caches(void)
+{
+        struct ledger *ledger = shheap_calloc(h, 1, sizeof *ledger);
+
+        allocate_all(ledger->block[0], 0);
+        for (int i = 0; i < N_BLOCKS; i++)
+                shfree(shheap_ptr(h, ledger->block[0][i]));
+        return ledger;
+}
+
+START_TEST(forked_child_is_a_client_of_its_own)
+{
+        struct ledger *ledger = fill_caches();
+        struct child c;
+
+        child_start(&c, child_allocates, ledger);
+        parent_allocates(&c, ledger);
+        shfree(ledger);
+}
+END_TEST
+
+/* Without fork handlers. */
+static void
+child_start_raw(struct child *c, pid_t (*make)(void), void (*fn)(struct child *self, void *arg), void *arg)
+{
+        int pipes[4];
+        pid_t pid;
+
+        child_pipes(c, pipes);
+        pid = make();
+        if (pid == 0) {
+                child_is_child(c, pipes);
+                fn(c, arg);
+                _exit(0);
+        }
+        child_is_parent(c, pipes, pid);
+}
+
+START_TEST(child_of__Fork_is_a_client_of_its_own)
+{
+        struct ledger *ledger = fill_caches();
+        struct child c;
+
+        child_start_raw(&c, _Fork, child_allocates, ledger);
+        parent_allocates(&c, ledger);
+        shfree(ledger);
+}
+END_TEST
+
+/* First call in the child: an open, which takes the registry's lock. */
+static void
+child_opens(struct child *self, void *arg)
+{
+        shheap *again = heap_dir_open("fork", 0, NULL), *other = heap_dir_open("other", SHHEAP_CREATE, NULL);
+
+        MUST(again == h && other != h);
+        child_allocates(self, arg);
+        MUST(shheap_close(h) == 0);
+        MUST(shheap_close(other) == 0);
+}
+
+START_TEST(child_of__Fork_may_open_heaps_first)
+{
+        struct ledger *ledger = fill_caches();
+        struct child c;
+
+        child_start_raw(&c, _Fork, child_opens, ledger);
+        parent_allocates(&c, ledger);
+        shfree(ledger);
+}
+END_TEST
+
+static void
+child_stays(struct child *self, void *arg)
+{
+        (void)arg;
+        shfree(shmalloc(100));
+        child_tell(self);
+        child_hear(self);
+        MUST(shheap_close(h) == 0);
+}
+
+/* A client before it forks, or not. */
+static void
+child_forks(struct child *self, struct ledger *ledger, bool is_client)
+{
+        struct child grandchild;
+
+        (void)self;
+        if (is_client)
+                shfree(shmalloc(100));
+        child_start(&grandchild, is_client ? child_stays : child_allocates, ledger);
+        MUST(child_hear(&grandchild));
+        MUST(heap_ctl(h, "heap.clients") == (is_client ? 3 : 2));
+        MUST(child_tell(&grandchild));
+        MUST(child_end(&grandchild) == 0);
+        for (int i = 0; !is_client && i < N_BLOCKS; i++)
+                shfree(shheap_ptr(h, ledger->block[1][i]));
+        MUST(shheap_close(h) == 0);
+}
+
+static void
+client_forks(struct child *self, void *arg)
+{
+        child_forks(self, arg, true);
+}
+
+static void
+stranger_forks(struct child *self, void *arg)
+{
+        child_forks(self, arg, false);
+}
+
+START_TEST(grandchildren_are_clients_of_their_own)
+{
+        struct ledger *ledger = fill_caches();
+        struct child c;
+
+        child_start(&c, client_forks, ledger);
+        assert_ended_well(&c);
+        child_start(&c, stranger_forks, ledger);
+        assert_ended_well(&c);
+        shfree(ledger);
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
+}
+END_TEST
+
+static void
+child_closes(struct child *self, void *arg)
+{
+        (void)self;
+        (void)arg;
+        MUST(shheap_close(h) == 0);
+        MUST(shheap_close(h) == -EBADF);
+}
+
+START_TEST(child_that_only_closes_takes_nothing_from_its_parent)
+{
+        struct child c;
+        void *p = shmalloc(100);
+
+        child_start(&c, child_closes, NULL);
+        assert_ended_well(&c);
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
+        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
+        shfree(p);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ handlers of others */
+
+static bool handlers_are_on;
+static shref made_by_handler;
+
+static void
+allocate_in_handler(void)
+{
+        if (!handlers_are_on)
+                return;
+        shfree(shmalloc(5000));
+        made_by_handler = shheap_ref(h, shmalloc(100));
+}
+
+/* In the child only: the parent's handlers could do as they like anyway. */
+static void
+install_handlers(void)
+{
+        pthread_atfork(NULL, NULL, allocate_in_handler);
+}
+
+/* Before all constructors: the child runs it before the library's own handler. */
+static void
+install_early_handlers(void)
+{
+        pthread_atfork(NULL, NULL, allocate_in_handler);
+}
+__attribute__((section(".preinit_array"), used)) static void (*const early)(void) = install_early_handlers;
+
+static void
+child_after_handlers(struct child *self, void *arg)
+{
+        MUST(made_by_handler != SHREF_NULL);
+        MUST(heap_ctl(h, "heap.clients") == 2);
+        MUST(heap_ctl(h, "heap.threads") == 2); /* one of them ours, although the handlers ran twice */
+        child_allocates(self, arg);
+}
+
+START_TEST(fork_handlers_of_others_may_allocate)
+{
+        struct ledger *ledger = fill_caches();
+        struct child c;
+
+        install_handlers();
+        handlers_are_on = true;
+        child_start(&c, child_after_handlers, ledger);
+        parent_allocates(&c, ledger);
+        shfree(ledger);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ while others are at work */
+
+static int is_over;
+
+static void *
+churn(void *arg)
+{
+        const char *wrong = NULL;
+
+        for (int i = 0; !wrong && !__atomic_load_n(&is_over, __ATOMIC_ACQUIRE); i++) {
+                shheap *other = heap_dir_open(arg, SHHEAP_CREATE, "capacity:4M");
+                void *p = shheap_malloc(other, 100), *q = shmalloc((size_t)i % 5000);
+
+                if (!p || !q)
+                        wrong = "no memory";
+                shfree(p);
+                shfree(q);
+                if (shheap_close(other) < 0)
+                        wrong = "close failed";
+        }
+        return (void *)(uintptr_t)wrong;
+}
+
+static void
+child_uses_all(struct child *self, void *arg)
+{
+        shheap *other = heap_dir_open("own", SHHEAP_CREATE, "capacity:4M");
+
+        (void)self;
+        (void)arg;
+        for (int i = 0; i < 50; i++) {
+                shfree(shheap_malloc(other, 100));
+                shfree(shmalloc(100));
+        }
+        MUST(shheap_close(other) == 0);
+        MUST(shheap_close(h) == 0);
+}
+
+START_TEST(fork_among_busy_threads_gives_a_child_that_works)
+{
+        static char names[2][8] = {"churn-a", "churn-b"};
+        pthread_t threads[2];
+        void *wrong;
+
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, churn, names[i]), 0);
+        for (int i = 0; i < N_FORKS; i++) {
+                struct child c;
+
+                child_start(&c, child_uses_all, NULL);
+                assert_ended_well(&c); /* within the time that the test has */
+        }
+        __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
+        for (int i = 0; i < 2; i++) {
+                pthread_join(threads[i], &wrong);
+                ck_assert_msg(!wrong, "%s", (char *)wrong);
+        }
+}
+END_TEST
+
+/* ------------------------------------------------------------------ raw clone */
+
+static pid_t
+raw_clone(void)
+{
+        return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+static void
+child_is_refused(struct child *self, void *arg)
+{
+        shheap *other;
+
+        (void)self;
+        errno = 0;
+        MUST(shmalloc(100) == NULL);
+        MUST(errno == ENOTSUP);
+        MUST(strstr(shheap_errormsg(), "clone") != NULL);
+        MUST(shheap_malloc(h, 100) == NULL);
+        MUST(shheap_reap(h) == -ENOTSUP);
+        MUST(shheap_open(&other, "third", SHHEAP_CREATE, NULL) == -ENOTSUP);
+        MUST(strcmp(arg, "shared") == 0); /* blocks are there all the same */
+        _exit(MUST_REFUSE);
+}
+
+START_TEST(child_of_a_raw_clone_is_refused)
+{
+        char *p = shmalloc(100);
+        struct child c;
+        int status;
+
+        strcpy(p, "shared");
+        child_start_raw(&c, raw_clone, child_is_refused, p);
+        status = child_end(&c);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == MUST_REFUSE, "status %#x", status);
+        shfree(p);
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ exec, short lives */
+
+/* What the program does when it is started anew by the next test. */
+static int
+main_after_exec(void)
+{
+        DIR *d = opendir("/proc/self/fd");
+        const struct dirent *entry;
+        char target[PATH_MAX];
+        ssize_t n;
+
+        MUST(d != NULL);
+        while ((entry = readdir(d)) != NULL) {
+                n = readlinkat(dirfd(d), entry->d_name, target, sizeof target - 1);
+                target[n > 0 ? n : 0] = '\0';
+                MUST(strstr(target, "/shmalloc.") == NULL);
+        }
+        closedir(d);
+        h = heap_dir_open("fork", 0, NULL); /* as itself, not as what it was */
+        MUST(shheap_malloc(h, 100) != NULL);
+        MUST(heap_ctl(h, "heap.clients") <= 3); /* what it was before may not have been reaped yet */
+        return shheap_close(h) == 0 ? 0 : 1;
+}
+
+static void
+child_execs(struct child *self, void *arg)
+{
+        (void)self;
+        (void)arg;
+        MUST(shmalloc(100) != NULL);
+        execl(program, program, "--after-exec", (char *)NULL);
+        MUST(!"exec");
+}
+
+START_TEST(exec_closes_everything_and_may_open_again)
+{
+        for (int i = 0; i < 20; i++) { /* more than there are clients */
+                struct child c;
+
+                child_start(&c, child_execs, NULL);
+                assert_ended_well(&c);
+        }
+}
+END_TEST
+
+static void
+child_opens_and_dies(struct child *self, void *arg)
+{
+        (void)self;
+        (void)arg;
+        heap_dir_open("fork", 0, NULL);
+        _exit(0);
+}
+
+START_TEST(processes_that_open_and_die_use_nothing_up)
+{
+        for (int i = 0; i < N_SHORT_LIVES; i++) {
+                struct child c;
+
+                child_start(&c, child_opens_and_dies, NULL);
+                assert_ended_well(&c);
+        }
+        shheap_reap(h);
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
+        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+}
+END_TEST
+
+int
+main(int argc, char **argv)
+{
+        Suite *suite = suite_create("fork");
+        SRunner *runner;
+        TCase *tcase;
+        ssize_t n;
+        int n_failed;
+
+        (void)argv;
+        if (argc > 1)
+                return main_after_exec();
+        n = readlink("/proc/self/exe", program, sizeof program - 1);
+        if (n <= 0)
+                return EXIT_FAILURE;
+        runner = srunner_create(suite);
+        tcase = tcase_create("children");
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_test(tcase, forked_child_is_a_client_of_its_own);
+        tcase_add_test(tcase, child_of__Fork_is_a_client_of_its_own);
+        tcase_add_test(tcase, child_of__Fork_may_open_heaps_first);
+        tcase_add_test(tcase, grandchildren_are_clients_of_their_own);
+        tcase_add_test(tcase, child_that_only_closes_takes_nothing_from_its_parent);
+        tcase_add_test(tcase, fork_handlers_of_others_may_allocate);
+        tcase_add_test(tcase, fork_among_busy_threads_gives_a_child_that_works);
+        tcase_add_test(tcase, child_of_a_raw_clone_is_refused);
+        tcase_add_test(tcase, exec_closes_everything_and_may_open_again);
+        tcase_add_test(tcase, processes_that_open_and_die_use_nothing_up);
+        suite_add_tcase(suite, tcase);
+
+        heap_dir_create("fork");
+        srunner_run_all(runner, CK_NORMAL);
+        n_failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        heap_dir_remove();
+        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

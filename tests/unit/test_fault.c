@@ -1,0 +1,425 @@
+/*
+ * What is at stake: a program that frees what it must not is told so in one line from which the mistake can be found,
+ * and ends; the heap and everybody else in it notice nothing.  Each misuse happens in a child, whose standard error is
+ * read.
+ */
+#include <check.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/child.h"
+#include "support/heap_dir.h"
+
+enum { HANDLER_RETURNED = 5, HANDLER_EXITED = 7 };
+
+static shheap *h, *other;
+static char text[1 << 18]; /* what the child wrote */
+static void *noinit_sink;  /* hides from the compiler that a pointer is not to be freed */
+
+static void
+setup(void)
+{
+        heap_dir_empty();
+        h = heap_dir_open("fault", SHHEAP_CREATE, NULL);
+        other = heap_dir_open("other", SHHEAP_CREATE, NULL);
+}
+
+static void
+teardown(void)
+{
+        shheap_reap(h);
+        heap_assert_clean(h);
+        heap_assert_clean(other);
+        shheap_close(h);
+        shheap_close(other);
+        heap_dir_empty();
+}
+
+static void *
+hide(void *p)
+{
+        __atomic_store_n(&noinit_sink, p, __ATOMIC_RELAXED);
+        return __atomic_load_n(&noinit_sink, __ATOMIC_RELAXED);
+}
+
+/* Runs fn in a child; its wait status, and what it wrote in `text`. */
+static int
+run(void (*fn)(void))
+{
+        size_t length = 0;
+        int pipes[2], status;
+        ssize_t n;
+        pid_t pid;
+
+        ck_assert_int_eq(pipe(pipes), 0);
+        pid = fork();
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0) {
+                dup2(pipes[1], STDERR_FILENO);
+                close(pipes[0]);
+                close(pipes[1]);
+                fn();
+                _exit(0);
+        }
+        close(pipes[1]);
+        while ((n = read(pipes[0], text + length, sizeof text - 1 - length)) > 0)
+                length += (size_t)n;
+        text[length] = '\0';
+        close(pipes[0]);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        return status;
+}
+
+/* The child was aborted and said one line, in which these words are. */
+static void
+assert_aborts(void (*fn)(void), const char *const *words)
+{
+        int status = run(fn);
+
+        ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %#x: %s", status, text);
+        ck_assert_msg(strchr(text, '\n') == text + strlen(text) - 1, "not one line: %s", text);
+        ck_assert_msg(strncmp(text, "shmalloc: ", 10) == 0, "%s", text);
+        for (; *words; words++)
+                ck_assert_msg(strstr(text, *words) != NULL, "no \"%s\" in: %s", *words, text);
+}
+
+#define ABORTS(fn, ...) assert_aborts(fn, (const char *const[]){__VA_ARGS__, NULL})
+
+/* ------------------------------------------------------------------ the misuses */
+
+static void
+free_of_stack(void)
+{
+        int local;
+
+        shheap_free(h, hide(&local));
+}
+
+static void
+shfree_of_stack(void)
+{
+        int local;
+
+        shfree(hide(&local));
+}
+
+static void
+free_in_wrong_heap(void)
+{
+        shheap_free(h, hide(shheap_malloc(other, 100)));
+}
+
+static void
+free_in_unused_memory(void)
+{
+        shheap_free(h, hide((char *)shheap_malloc(h, 100) + (48 << 20)));
+}
+
+static void
+double_free_of_huge(void)
+{
+        void *p = hide(shheap_malloc(h, 5 << 20));
+
+        shheap_free(h, p);
+        shheap_free(h, hide(p));
+}
+
+static void
+free_inside_huge(void)
+{
+        shheap_free(h, hide((char *)shheap_malloc(h, 9 << 20) + (4 << 20) + 64));
+}
+
+static void
+double_free_of_small(void)
+{
+        void *p = hide(shheap_malloc(h, 100));
+
+        MUST(shheap_malloc(h, 100)); /* keeps the slab, so that the class is still known */
+        shheap_free(h, p);
+        shheap_free(h, hide(p));
+        shheap_purge(h, -1);
+}
+
+static void
+double_free_at_close(void)
+{
+        void *p = hide(shheap_malloc(h, 300000));
+
+        shheap_free(h, p);
+        shheap_free(h, hide(p));
+        shheap_close(h);
+}
+
+static void
+free_inside_small(void)
+{
+        shheap_free(h, hide((char *)shheap_malloc(h, 100) + 16));
+        shheap_purge(h, -1);
+}
+
+static void
+free_inside_large(void)
+{
+        shheap_free(h, hide((char *)shheap_malloc(h, 1 << 20) + (1 << 17)));
+}
+
+static void
+free_near_start_of_large(void)
+{
+        shheap_free(h, hide((char *)shheap_malloc(h, 1 << 20) + 64));
+        shheap_purge(h, -1);
+}
+
+static void
+wrong_size(void)
+{
+        shheap_free_sized(h, shheap_malloc(h, 100), 500);
+}
+
+static void
+wrong_alignment(void)
+{
+        void *p = shheap_aligned_alloc(h, 64, 64);
+
+        shheap_free_aligned_sized(h, (char *)p, 1 << 20, 64);
+}
+
+static void
+free_without_right(void)
+{
+        void *p = shheap_malloc(other, 10);
+        shref ref = shheap_ref(other, p);
+        shheap *ro;
+
+        shheap_close(other);
+        MUST(shheap_open(&ro, "other", SHHEAP_RDONLY, NULL) == 0);
+        shheap_free(ro, shheap_ptr(ro, ref));
+}
+
+START_TEST(pointer_of_no_heap_is_foreign)
+{
+        ABORTS(free_of_stack, "shheap_free(0x", "foreign pointer", "in no heap that this process has open");
+        ABORTS(shfree_of_stack, "shfree(0x", "foreign pointer");
+        ABORTS(free_in_wrong_heap, "foreign pointer", "is in heap \"other\", not in \"fault\"", "112 bytes each");
+        ABORTS(free_in_unused_memory, "no block starts", "memory that the heap has never used");
+}
+END_TEST
+
+START_TEST(huge_block_and_all_but_the_start_of_large_ones_are_checked_at_once)
+{
+        ABORTS(free_inside_large, "shheap_free(0x", "no block starts", "inside the run at 0x",
+               "one block of 1048576 bytes");
+        ABORTS(double_free_of_huge, "shheap_free(0x", "free memory, no block");
+        ABORTS(free_inside_huge, "no block starts at this pointer", "inside the huge block of 9437184 bytes");
+}
+END_TEST
+
+START_TEST(cached_misuse_is_told_when_caches_are_emptied)
+{
+        ABORTS(double_free_of_small, "shheap_purge()", "double free", "found only now", "112 bytes each (class ",
+               "arena ", "node 0", "\"fault\"");
+        ABORTS(double_free_at_close, "shheap_close()", "double free");
+        ABORTS(free_inside_small, "shheap_purge()", "no block starts", "16 bytes inside block ");
+        ABORTS(free_near_start_of_large, "shheap_purge()", "found only now", "inside the run at 0x");
+}
+END_TEST
+
+START_TEST(wrong_size_or_alignment_is_told_at_once)
+{
+        ABORTS(wrong_size, "shheap_free_sized(0x", "500 bytes", "wrong size", "112 bytes each");
+        ABORTS(wrong_alignment, "shheap_free_aligned_sized(0x", "wrong size or alignment", "64 bytes each");
+}
+END_TEST
+
+START_TEST(free_in_a_heap_that_may_not_be_changed_is_told)
+{
+        ABORTS(free_without_right, "cannot use the heap", "read-only");
+}
+END_TEST
+
+START_TEST(checked_heap_tells_at_once)
+{
+        shheap_close(h);
+        h = heap_dir_open("fault", 0, "check:true");
+        ABORTS(double_free_of_small, "shheap_free(0x", "double free");
+        ABORTS(free_inside_small, "shheap_free(0x", "no block starts", "16 bytes inside block ");
+        ABORTS(free_near_start_of_large, "shheap_free(0x", "no block starts", "inside the run at 0x");
+}
+END_TEST
+
+/* ------------------------------------------------------------------ handlers */
+
+static sigjmp_buf back;
+static struct shheap_fault seen;
+static int wanted_arg;
+
+static void
+handler_returns(const struct shheap_fault *fault, void *arg)
+{
+        (void)fault;
+        MUST(arg == &wanted_arg);
+        MUST(write(STDERR_FILENO, "handled\n", 8) == 8);
+}
+
+static void
+handler_exits(const struct shheap_fault *fault, void *arg)
+{
+        (void)fault;
+        (void)arg;
+        shheap_close(h);
+        _exit(HANDLER_EXITED);
+}
+
+static void
+handler_jumps(const struct shheap_fault *fault, void *arg)
+{
+        (void)arg;
+        seen = *fault;
+        MUST(fault->size == sizeof *fault);
+        MUST(strncmp(fault->text, "shmalloc: ", 10) == 0 && !strchr(fault->text, '\n'));
+        shheap_free(h, shheap_malloc(h, 100)); /* the heap may be used */
+        siglongjmp(back, 1);
+}
+
+static void
+faults_with_handler_that_returns(void)
+{
+        shheap_set_fault_handler(handler_returns, &wanted_arg);
+        free_of_stack();
+        _exit(HANDLER_RETURNED);
+}
+
+static void
+faults_with_handler_that_exits(void)
+{
+        shheap_set_fault_handler(handler_exits, NULL);
+        free_inside_huge();
+}
+
+static void
+faults_with_no_handler_again(void)
+{
+        shheap_set_fault_handler(handler_exits, NULL);
+        shheap_set_fault_handler(NULL, NULL);
+        free_of_stack();
+}
+
+static void
+expect(void (*fn)(void), uint32_t what, size_t block_size, size_t given_size)
+{
+        memset(&seen, 0, sizeof seen);
+        if (sigsetjmp(back, 1) == 0)
+                fn();
+        MUST(seen.what == what);
+        MUST(seen.ptr != NULL);
+        MUST(seen.block_size == block_size);
+        MUST(seen.given_size == given_size);
+}
+
+static void
+faults_with_handler_that_jumps(void)
+{
+        shheap_set_fault_handler(handler_jumps, NULL);
+        for (int i = 0; i < 50; i++) {
+                expect(free_of_stack, SHHEAP_FAULT_FOREIGN_POINTER, 0, 0);
+                expect(free_inside_huge, SHHEAP_FAULT_INVALID_FREE, 0, 0);
+                expect(free_inside_small, SHHEAP_FAULT_INVALID_FREE, 0, 0);
+                expect(double_free_of_small, SHHEAP_FAULT_DOUBLE_FREE, 112, 0);
+                expect(wrong_size, SHHEAP_FAULT_SIZE_MISMATCH, 112, 500);
+                for (int k = 0; k < 1000; k++)
+                        shheap_free(h, shheap_malloc(h, (size_t)k * 40));
+                if (i % 10 == 0)
+                        shheap_purge(h, -1); /* makes room for what leaks here */
+        }
+        shheap_set_fault_handler(NULL, NULL);
+        shheap_close(h);
+        shheap_close(other);
+}
+
+START_TEST(process_whose_handler_returns_is_aborted)
+{
+        int status = run(faults_with_handler_that_returns);
+
+        ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %#x: %s", status, text);
+        ck_assert_msg(strstr(text, "foreign pointer") && strstr(text, "\nhandled\n"), "%s", text);
+}
+END_TEST
+
+START_TEST(handler_may_end_the_process)
+{
+        int status = run(faults_with_handler_that_exits);
+
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == HANDLER_EXITED, "status %#x: %s", status, text);
+}
+END_TEST
+
+START_TEST(handler_may_jump_out_and_the_heap_is_as_good_as_before)
+{
+        int status;
+
+        shheap_close(h);
+        ck_assert_int_eq(shheap_unlink("fault"), 0);
+        h = heap_dir_open("fault", SHHEAP_CREATE, "capacity:1024M");
+        status = run(faults_with_handler_that_jumps);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x: %s", status,
+                      text + (strlen(text) > 1000 ? strlen(text) - 1000 : 0));
+}
+END_TEST
+
+START_TEST(handler_can_be_taken_back)
+{
+        ABORTS(faults_with_no_handler_again, "foreign pointer");
+}
+END_TEST
+
+START_TEST(null_is_no_fault_and_errno_is_kept)
+{
+        errno = EXDEV;
+        shfree(NULL);
+        shheap_free(h, NULL);
+        shheap_free_sized(h, NULL, 10);
+        shheap_free_aligned_sized(h, NULL, 16, 10);
+        shheap_free(h, shheap_malloc(h, 5 << 20));
+        ck_assert_int_eq(errno, EXDEV);
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("fault");
+        SRunner *runner = srunner_create(suite);
+        TCase *tcase = tcase_create("misuse");
+        int n_failed;
+
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_test(tcase, pointer_of_no_heap_is_foreign);
+        tcase_add_test(tcase, huge_block_and_all_but_the_start_of_large_ones_are_checked_at_once);
+        tcase_add_test(tcase, cached_misuse_is_told_when_caches_are_emptied);
+        tcase_add_test(tcase, wrong_size_or_alignment_is_told_at_once);
+        tcase_add_test(tcase, free_in_a_heap_that_may_not_be_changed_is_told);
+        tcase_add_test(tcase, checked_heap_tells_at_once);
+        tcase_add_test(tcase, null_is_no_fault_and_errno_is_kept);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("handlers");
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_test(tcase, process_whose_handler_returns_is_aborted);
+        tcase_add_test(tcase, handler_may_end_the_process);
+        tcase_add_test(tcase, handler_may_jump_out_and_the_heap_is_as_good_as_before);
+        tcase_add_test(tcase, handler_can_be_taken_back);
+        suite_add_tcase(suite, tcase);
+
+        heap_dir_create("fault");
+        srunner_run_all(runner, CK_NORMAL);
+        n_failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        heap_dir_remove();
+        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
