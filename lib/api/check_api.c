@@ -55,6 +55,7 @@ shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
                 where |= CHECK_CACHED | CHECK_FREE;
         ret = check_walk(&h->process.region, where, visit_block, &visitor);
         if (ret == -ENOMEM)
-                error_set(ret, "shheap_walk: no memory for a bit per 16 bytes of the heap, or what the visitor returned");
+                error_set(ret,
+                          "shheap_walk: no memory for a bit per 16 bytes of the heap, or what the visitor returned");
         return ret;
 }

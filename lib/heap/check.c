@@ -279,9 +279,9 @@ check_marks(struct check *c, uint64_t unit)
         c->roots_hwm = (uint32_t)mark_check(c, "roots_hwm", load_acquire(&h->roots_hwm), /* E1.acq */
                                             r->layout.n[TABLE_ROOTS]);
         for (uint32_t node = 0; node < NODE_MAX; node++)
-                c->magazines_hwm[node] = (uint32_t)mark_check(c, "magazines_hwm",
-                                                              load_acquire(&h->magazines_hwm[node]), /* E1.acq */
-                                                              node < r->n_nodes ? r->layout.magazines_per_node : 0);
+                c->magazines_hwm[node] =
+                        (uint32_t)mark_check(c, "magazines_hwm", load_acquire(&h->magazines_hwm[node]), /* E1.acq */
+                                             node < r->n_nodes ? r->layout.magazines_per_node : 0);
 }
 
 static void
@@ -352,7 +352,8 @@ begin(struct check *c, const struct region *r, unsigned flags, FILE *report, str
         c->marks_bytes = (c->chunks_hwm << GEO_CHUNK_SHIFT) / MARK_UNIT / 8;
         if (c->marks_bytes == 0)
                 return 0;
-        c->marks = mmap(NULL, c->marks_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        c->marks =
+                mmap(NULL, c->marks_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         return c->marks == MAP_FAILED ? -ENOMEM : 0;
 }
 
@@ -378,7 +379,8 @@ summarise(const struct check *c)
         fprintf(c->report,
                 "%s: %" PRIu64 " faults; %" PRIu64 " blocks of %" PRIu64 " bytes allocated, %" PRIu64
                 " blocks cached, %" PRIu64 " chunks\n",
-                t->n_faults == 0 ? "good" : "damaged", t->n_faults, n_live, check_live_bytes(t), n_cached, c->chunks_hwm);
+                t->n_faults == 0 ? "good" : "damaged", t->n_faults, n_live, check_live_bytes(t), n_cached,
+                c->chunks_hwm);
 }
 
 uint64_t

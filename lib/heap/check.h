@@ -47,8 +47,8 @@ struct check_totals {
         uint64_t n_chunks_free, n_chunks_arena, n_chunks_huge;
         uint64_t n_magazines_pool, n_magazines_tcache, n_magazines_depot;
         uint64_t n_clients, n_threads, n_roots;
-        uint64_t metadata_bytes;     /* of the tables below their marks */
-        uint64_t unhinted_bytes;     /* free, but no hint leads there: the clock hands find it.  Quiescent only */
+        uint64_t metadata_bytes; /* of the tables below their marks */
+        uint64_t unhinted_bytes; /* free, but no hint leads there: the clock hands find it.  Quiescent only */
         uint64_t n_faults;
 };
 

@@ -15,7 +15,7 @@ struct chunk_view {
         uint64_t chunk;
         uint64_t first; /* granule */
         uint32_t arena;
-        uint64_t free_map;   /* granules that are free */
+        uint64_t free_map; /* granules that are free */
 };
 
 static const char *const granule_names[] = {"none", "free", "new", "slab", "large", "inside", "freeing", "purging"};
@@ -35,8 +35,8 @@ load_tag(const struct check *c, uint64_t granule)
 /* "chunk 3 granule 17 (slab, 64 bytes, arena 0)" */
 #define WHERE_FMT "chunk %" PRIu64 " granule %" PRIu64 " (%s%s, arena %u): "
 #define WHERE(granule, word)                                                                                           \
-        (granule) / GEO_GRANULES_PER_CHUNK, (granule) % GEO_GRANULES_PER_CHUNK, state_name(word), class_name(word).text,  \
-                granule_arena(word)
+        (granule) / GEO_GRANULES_PER_CHUNK, (granule) % GEO_GRANULES_PER_CHUNK, state_name(word),                      \
+                class_name(word).text, granule_arena(word)
 
 static const char *
 state_name(uint64_t word)
@@ -127,8 +127,9 @@ check_interior(const struct chunk_view *v, uint64_t head, uint32_t n)
                 uint64_t word = load_granule(v->c, head + i);
 
                 if (granule_state(word) != GRANULE_CONT || granule_count(word) != i) {
-                        check_fault(v->c, WHERE_FMT "%u granules behind its head at granule %" PRIu64
-                                    ", and it says distance %u",
+                        check_fault(v->c,
+                                    WHERE_FMT "%u granules behind its head at granule %" PRIu64
+                                              ", and it says distance %u",
                                     WHERE(head + i, word), i, head % GEO_GRANULES_PER_CHUNK, granule_count(word));
                         return i;
                 }
@@ -159,7 +160,9 @@ is_hinted(const struct check *c, uint32_t arena_idx, uint32_t kind, uint64_t chu
 
         if (!arena || !(load_relaxed(&arena->summary[kind * r->layout.n_summary_words + group / 64]) >> group % 64 & 1))
                 return false;
-        return load_relaxed(&r->hint_groups[(uint64_t)arena_idx * r->layout.n_groups + group].word[kind]) >> chunk % 64 & 1;
+        return load_relaxed(&r->hint_groups[(uint64_t)arena_idx * r->layout.n_groups + group].word[kind]) >>
+                       chunk % 64 &
+               1;
 }
 
 /* Free blocks by the bitmap; bits behind the last block are a fault. */
@@ -225,7 +228,8 @@ check_large(const struct chunk_view *v, uint64_t head, uint64_t word)
         uint64_t offset = check_large_offset(word);
 
         if (!size_class_is_large(class_idx) || granules != size_class_run_granules(class_idx)) {
-                check_fault(c, WHERE_FMT "a large run of class %u with %u granules", WHERE(head, word), class_idx, granules);
+                check_fault(c, WHERE_FMT "a large run of class %u with %u granules", WHERE(head, word), class_idx,
+                            granules);
                 return 1;
         }
         if (head % GEO_GRANULES_PER_CHUNK + granules > GEO_GRANULES_PER_CHUNK) {
@@ -242,9 +246,10 @@ check_large(const struct chunk_view *v, uint64_t head, uint64_t word)
         for (uint32_t i = 1; i < granules; i++)
                 check_tag(c, head + i, word, TAG_NONE);
         if (granule_owner(word) == THREAD_NONE) /* who resizes it changes the tag first */
-                check_tag(c, head, word, size_class_magazine_cap(class_idx) == 0
-                                                 ? TAG_NONE
-                                                 : tag_make(region_arena_node(c->r, v->arena), class_idx));
+                check_tag(c, head, word,
+                          size_class_magazine_cap(class_idx) == 0
+                                  ? TAG_NONE
+                                  : tag_make(region_arena_node(c->r, v->arena), class_idx));
         c->part.classes[class_idx].n_runs++;
         c->part.classes[class_idx].n_live++;
         return granules;
@@ -331,8 +336,8 @@ count_unhinted(struct chunk_view *v)
         uint64_t hinted = load_relaxed(&c->r->chunk_maps[v->chunk].free) & v->free_map;
         uint32_t longest = bits_longest_run(hinted), level = bits_log2_floor(longest);
 
-        if (longest == 0 || !is_hinted(c, v->arena, HINT_RUN_ANY + (level < HINT_RUN_LEVELS ? level : HINT_RUN_LEVELS - 1),
-                                       v->chunk))
+        if (longest == 0 ||
+            !is_hinted(c, v->arena, HINT_RUN_ANY + (level < HINT_RUN_LEVELS ? level : HINT_RUN_LEVELS - 1), v->chunk))
                 hinted = 0;
         c->part.unhinted_bytes += bits_popcount(v->free_map & ~hinted) * GEO_GRANULE_BYTES;
 }
@@ -340,7 +345,8 @@ count_unhinted(struct chunk_view *v)
 static void
 check_arena_chunk(struct check *c, uint64_t chunk, uint64_t word)
 {
-        struct chunk_view v = {.c = c, .chunk = chunk, .first = chunk * GEO_GRANULES_PER_CHUNK, .arena = chunk_arena(word)};
+        struct chunk_view v = {
+                .c = c, .chunk = chunk, .first = chunk * GEO_GRANULES_PER_CHUNK, .arena = chunk_arena(word)};
 
         if (v.arena >= c->r->layout.n_arenas || !region_arena(c->r, v.arena)) {
                 check_fault(c, "chunk %" PRIu64 ": given to arena %u, which is not ready", chunk, v.arena);
@@ -349,7 +355,8 @@ check_arena_chunk(struct check *c, uint64_t chunk, uint64_t word)
         if (chunk_owner(word) != THREAD_NONE || chunk_count(word) != 0 || (word & CHUNK_DOOMED) ||
             chunk_node1(word) != region_arena_node(c->r, v.arena) + 1)
                 check_fault(c, "chunk %" PRIu64 " of arena %u: owner %u, count %u, node %u%s", chunk, v.arena,
-                            chunk_owner(word), chunk_count(word), chunk_node1(word), word & CHUNK_DOOMED ? ", doomed" : "");
+                            chunk_owner(word), chunk_count(word), chunk_node1(word),
+                            word & CHUNK_DOOMED ? ", doomed" : "");
         c->part_arena = v.arena;
         c->part.n_chunks_arena++;
         for (uint32_t i = 0; i < GEO_GRANULES_PER_CHUNK;)
@@ -369,13 +376,15 @@ check_none(struct check *c, uint64_t chunk, uint32_t owner)
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) {
                 uint64_t word = load_granule(c, g);
                 uint64_t fields = word & ~GRANULE_BACKING & ~WORD_PUT(0xff, 56); /* the stamp is when it became idle */
-                bool is_in_hand = owner != THREAD_NONE && granule_state(word) == GRANULE_NEW && granule_owner(word) == owner;
+                bool is_in_hand =
+                        owner != THREAD_NONE && granule_state(word) == GRANULE_NEW && granule_owner(word) == owner;
 
                 check_notes(c, g, word);
                 if (fields != 0 && !is_in_hand)
                         check_fault(c, WHERE_FMT "in a chunk of no arena: %#" PRIx64, WHERE(g, word), word);
                 if (load_tag(c, g) != TAG_NONE)
-                        check_fault(c, WHERE_FMT "its tag is %u in a chunk of no arena", WHERE(g, word), load_tag(c, g));
+                        check_fault(c, WHERE_FMT "its tag is %u in a chunk of no arena", WHERE(g, word),
+                                    load_tag(c, g));
         }
 }
 
@@ -402,8 +411,10 @@ check_huge_tails(struct check *c, uint64_t chunk, uint64_t n)
 
                 if (chunk_state(tail) == CHUNK_TAIL && chunk_count(tail) == i)
                         continue;
-                check_fault(c, "chunk %" PRIu64 ": %" PRIu64 " chunks behind the head of a huge block of %" PRIu64
-                            ", and it has state %u, distance %u", chunk + i, i, n, chunk_state(tail), chunk_count(tail));
+                check_fault(c,
+                            "chunk %" PRIu64 ": %" PRIu64 " chunks behind the head of a huge block of %" PRIu64
+                            ", and it has state %u, distance %u",
+                            chunk + i, i, n, chunk_state(tail), chunk_count(tail));
                 return; /* one line for a block */
         }
 }
@@ -421,9 +432,10 @@ check_huge(struct check *c, uint64_t chunk, uint64_t word)
         if (chunk_arena(word) != 0 || (chunk_owner(word) == THREAD_NONE && (word & CHUNK_DOOMED)))
                 check_fault(c, "chunk %" PRIu64 " (huge): fields that it has not: %#" PRIx64, chunk, word);
         /* Between the two steps of a resize, and after a death there, `bytes` says more than the chunks can hold. */
-        if (bytes % GEO_PAGE_BYTES != 0 || bytes <= (n - 1) << GEO_CHUNK_SHIFT || bytes > c->chunks_hwm << GEO_CHUNK_SHIFT)
-                check_fault(c, "chunk %" PRIu64 ": a huge block of %" PRIu64 " chunks with %" PRIu64 " usable bytes", chunk,
-                            n, bytes);
+        if (bytes % GEO_PAGE_BYTES != 0 || bytes <= (n - 1) << GEO_CHUNK_SHIFT ||
+            bytes > c->chunks_hwm << GEO_CHUNK_SHIFT)
+                check_fault(c, "chunk %" PRIu64 ": a huge block of %" PRIu64 " chunks with %" PRIu64 " usable bytes",
+                            chunk, n, bytes);
         check_huge_tails(c, chunk, n);
         check_backed(c, chunk * GEO_GRANULES_PER_CHUNK, usable);
         c->part.n_huge++;
@@ -446,8 +458,8 @@ check_tail(struct check *c, uint64_t chunk, uint64_t word)
         head_word = load_acquire(&c->r->chunk_words[chunk - distance]); /* E3.acq */
         is_held = !c->is_quiescent && check_thread_is_used(c, chunk_owner(head_word));
         if (!is_held && (chunk_state(head_word) != CHUNK_HUGE || chunk_count(head_word) <= distance))
-                check_fault(c, "chunk %" PRIu64 ": its head would be chunk %" PRIu64 ", which has state %u, count %u", chunk,
-                            chunk - distance, chunk_state(head_word), chunk_count(head_word));
+                check_fault(c, "chunk %" PRIu64 ": its head would be chunk %" PRIu64 ", which has state %u, count %u",
+                            chunk, chunk - distance, chunk_state(head_word), chunk_count(head_word));
         c->part.n_chunks_huge++;
 }
 

@@ -38,7 +38,7 @@ check_places(struct check *c, uint64_t idx, uint64_t word)
         uint32_t tag = magazine_tag(word), idx1 = (uint32_t)idx + 1, n = 0;
 
         if (!slot)
-                return; /* check_owner() has told */
+                return;                                   /* check_owner() has told */
         n += load_relaxed(&slot->magazines[tag]) == idx1; /* read again if none does */
         n += load_relaxed(&slot->magazines[c->r->layout.n_tags + tag]) == idx1;
         n += load_relaxed(&slot->hand) == idx1;
@@ -62,14 +62,17 @@ static void
 check_numbers(struct check *c, uint64_t idx, uint64_t word)
 {
         const struct magazine *m = &c->r->magazines[idx];
-        uint64_t n = load_relaxed(&m->n), cap = load_relaxed(&m->cap), most = size_class_magazine_cap(tag_class(magazine_tag(word)));
-        bool is_fresh = !c->is_quiescent && n == 0 && magazine_state(word) == MAGAZINE_TCACHE && is_in_hand(c, idx, word);
+        uint64_t n = load_relaxed(&m->n), cap = load_relaxed(&m->cap),
+                 most = size_class_magazine_cap(tag_class(magazine_tag(word)));
+        bool is_fresh =
+                !c->is_quiescent && n == 0 && magazine_state(word) == MAGAZINE_TCACHE && is_in_hand(c, idx, word);
 
         if (n > MAGAZINE_CAP_MAX || (n > cap && !is_fresh))
                 check_fault(c, "magazine %" PRIu64 ": %" PRIu64 " entries, and it has room for %" PRIu64, idx, n, cap);
-        if (!is_fresh && (cap == 0 || cap > most || (cap != most && size_class_is_small(tag_class(magazine_tag(word))))))
-                check_fault(c, "magazine %" PRIu64 ": room for %" PRIu64 " blocks of %" PRIu64 " bytes, not %" PRIu64, idx,
-                            cap, size_class_bytes(tag_class(magazine_tag(word))), most);
+        if (!is_fresh &&
+            (cap == 0 || cap > most || (cap != most && size_class_is_small(tag_class(magazine_tag(word))))))
+                check_fault(c, "magazine %" PRIu64 ": room for %" PRIu64 " blocks of %" PRIu64 " bytes, not %" PRIu64,
+                            idx, cap, size_class_bytes(tag_class(magazine_tag(word))), most);
         if (n == 0 && magazine_state(word) == MAGAZINE_DEPOT)
                 check_fault(c, "magazine %" PRIu64 ": empty in the depot of arena %u", idx, magazine_arena(word));
 }
@@ -189,7 +192,7 @@ may_be_moving(const struct check *c, const struct entry *e, bool is_held)
 }
 
 #define ENTRY_FMT "magazine %" PRIu64 " entry %" PRIu64 ": block %#" PRIx64
-#define ENTRY(e) (e)->magazine_idx, (e)->entry_idx, (e)->block_off
+#define ENTRY(e)  (e)->magazine_idx, (e)->entry_idx, (e)->block_off
 
 static void
 check_entry(struct check *c, uint64_t unit)
@@ -208,9 +211,11 @@ check_entry(struct check *c, uint64_t unit)
                 if (wrong)
                         check_fault(c, ENTRY_FMT " %s", ENTRY(&e), wrong);
                 else if (f.is_free)
-                        check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is cached here and free in its slab, chunk %" PRIu64
-                                    " granule %" PRIu64, ENTRY(&e), f.bytes, f.head / GEO_GRANULES_PER_CHUNK,
-                                    f.head % GEO_GRANULES_PER_CHUNK);
+                        check_fault(
+                                c,
+                                ENTRY_FMT " of %" PRIu64 " bytes is cached here and free in its slab, chunk %" PRIu64
+                                          " granule %" PRIu64,
+                                ENTRY(&e), f.bytes, f.head / GEO_GRANULES_PER_CHUNK, f.head % GEO_GRANULES_PER_CHUNK);
                 else
                         check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes, arena %u, in a magazine for tag %u", ENTRY(&e),
                                     f.bytes, f.arena, magazine_tag(e.word));
@@ -226,8 +231,8 @@ check_entry(struct check *c, uint64_t unit)
 static bool
 is_being_swapped(const struct check *c, const struct entry *e)
 {
-        const struct thread_slot *slot = magazine_owner(e->word) == THREAD_NONE ? NULL
-                                                                                : region_thread(c->r, magazine_owner(e->word) - 1);
+        const struct thread_slot *slot =
+                magazine_owner(e->word) == THREAD_NONE ? NULL : region_thread(c->r, magazine_owner(e->word) - 1);
 
         return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_SWAP && /* read again and again */
                load_relaxed(&slot->intent.magazine) == e->magazine_idx;
@@ -271,7 +276,8 @@ find_pending(const struct check *c, uint64_t mark_off, struct check_place place,
                         if (off == CHECK_IDX_NONE || check_find(c, off, &f) || f.mark_off != mark_off ||
                             (place.magazine_idx == CHECK_IDX_NONE && idx == place.slot_idx && k == place.entry_idx))
                                 continue;
-                        *ret_other = (struct check_place){.magazine_idx = CHECK_IDX_NONE, .slot_idx = idx, .entry_idx = k};
+                        *ret_other =
+                                (struct check_place){.magazine_idx = CHECK_IDX_NONE, .slot_idx = idx, .entry_idx = k};
                         return true;
                 }
         }
@@ -302,17 +308,18 @@ check_entry_twice(struct check *c, uint64_t unit)
                 return;
         if (!check_find_other_place(c, f.mark_off, here, &other)) {
                 if (c->is_quiescent && c->n_rescans > CHECK_RESCANS_MAX)
-                        check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is cached somewhere else, too", ENTRY(&e), f.bytes);
+                        check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is cached somewhere else, too", ENTRY(&e),
+                                    f.bytes);
                 return;
         }
         if (may_be_moving(c, &e, false))
                 return;
         if (other.magazine_idx == CHECK_IDX_NONE)
-                check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is also a root under construction by thread %u", ENTRY(&e),
-                            f.bytes, other.slot_idx + 1);
+                check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is also a root under construction by thread %u",
+                            ENTRY(&e), f.bytes, other.slot_idx + 1);
         else
-                check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is also in magazine %" PRIu64 " entry %" PRIu64, ENTRY(&e),
-                            f.bytes, other.magazine_idx, other.entry_idx);
+                check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is also in magazine %" PRIu64 " entry %" PRIu64,
+                            ENTRY(&e), f.bytes, other.magazine_idx, other.entry_idx);
 }
 
 /* ------------------------------------------------------------------ all of them */

@@ -18,14 +18,14 @@ enum {
 
 /* The block that an offset names. */
 struct check_found {
-        uint64_t mark_off;  /* by which it is marked */
+        uint64_t mark_off; /* by which it is marked */
         uint64_t bytes;
         uint64_t head;      /* granule; chunk of a huge block */
         uint32_t class_idx; /* SIZE_CLASS_NONE: huge */
         uint32_t block_idx;
-        uint32_t arena;     /* CHECK_ARENA_NONE: huge */
-        bool is_held;       /* its slab, run or chunk has an owner just now */
-        bool is_free;       /* by the bitmap */
+        uint32_t arena; /* CHECK_ARENA_NONE: huge */
+        bool is_held;   /* its slab, run or chunk has an owner just now */
+        bool is_free;   /* by the bitmap */
 };
 
 struct check {
@@ -46,9 +46,9 @@ struct check {
         struct check_totals part;      /* of the unit being read */
         uint32_t part_arena;
 
-        uint32_t n_seen;          /* faults of this reading of the unit */
-        bool is_last;             /* they are true, and reported */
-        bool has_found;           /* the unit named a block that is where it says: */
+        uint32_t n_seen; /* faults of this reading of the unit */
+        bool is_last;    /* they are true, and reported */
+        bool has_found;  /* the unit named a block that is where it says: */
         struct check_found found;
         uint32_t n_rescans;
         uint64_t n_lines;
@@ -97,13 +97,14 @@ void check_roots(struct check *c);     /* check_slots.c: after those two, since 
 struct check_place {
         uint64_t magazine_idx; /* CHECK_IDX_NONE: pending */
         uint64_t entry_idx;
-        uint32_t slot_idx;     /* of the pending word */
+        uint32_t slot_idx; /* of the pending word */
 };
 
 #define CHECK_IDX_NONE UINT64_MAX
 
 /* Where the block is besides `place`.  False: nowhere else, or this has been asked too often already. */
-bool check_find_other_place(struct check *c, uint64_t mark_off, struct check_place place, struct check_place *ret_other);
+bool check_find_other_place(struct check *c, uint64_t mark_off, struct check_place place,
+                            struct check_place *ret_other);
 
 /* The block that a pending word names and nothing else does, as an offset from the first chunk; UINT64_MAX: none. */
 uint64_t check_pending_off(const struct check *c, uint64_t pending);

@@ -24,9 +24,11 @@ check_binding(struct check *c, uint64_t idx)
         if (arena1 > c->r->layout.n_arenas)
                 check_fault(c, "thread %" PRIu64 ": bound to arena %u", idx + 1, arena1 - 1);
         if (is_used && (binding & (BINDING_USED | BINDING_RESERVE)) == 0)
-                check_fault(c, "thread %" PRIu64 ": its slot is in use, and its binding %#x says empty", idx + 1, binding);
+                check_fault(c, "thread %" PRIu64 ": its slot is in use, and its binding %#x says empty", idx + 1,
+                            binding);
         if (c->is_quiescent && !is_used && (binding & ~BINDING_RESERVE) != 0)
-                check_fault(c, "thread %" PRIu64 ": its slot is empty, and its binding %#x says in use", idx + 1, binding);
+                check_fault(c, "thread %" PRIu64 ": its slot is empty, and its binding %#x says in use", idx + 1,
+                            binding);
 }
 
 static void
@@ -52,9 +54,10 @@ check_slot_is_idle(struct check *c, uint64_t idx, const struct thread_slot *slot
                 check_fault(c, "thread %" PRIu64 ": intent %" PRIu64 " stands although nobody is running", idx + 1,
                             load_relaxed(&slot->intent.kind));
         if (candidate != 0)
-                check_fault(c, "thread %" PRIu64 ": candidate (kind %u, %" PRIu64 ", %" PRIu64
-                            ") stands although nobody is running", idx + 1, candidate_kind(candidate),
-                            candidate_head(candidate), candidate_length(candidate));
+                check_fault(c,
+                            "thread %" PRIu64 ": candidate (kind %u, %" PRIu64 ", %" PRIu64
+                            ") stands although nobody is running",
+                            idx + 1, candidate_kind(candidate), candidate_head(candidate), candidate_length(candidate));
         if (load_relaxed(&slot->hand) != 0)
                 check_fault(c, "thread %" PRIu64 ": magazine %u in its hand although nobody is running", idx + 1,
                             load_relaxed(&slot->hand) - 1);
@@ -68,17 +71,18 @@ check_place(struct check *c, uint64_t idx, uint32_t place, uint32_t idx1)
         uint64_t word;
 
         if (!region_has_magazine(c->r, idx1 - 1)) {
-                check_fault(c, "thread %" PRIu64 ": its place for tag %u names magazine %u, which does not exist", idx + 1,
-                            tag, idx1 - 1);
+                check_fault(c, "thread %" PRIu64 ": its place for tag %u names magazine %u, which does not exist",
+                            idx + 1, tag, idx1 - 1);
                 return;
         }
         word = load_acquire(&c->r->magazine_words[idx1 - 1]); /* E3.acq */
         if (c->is_quiescent && (magazine_state(word) != MAGAZINE_TCACHE || magazine_owner(word) != idx + 1))
-                check_fault(c, "thread %" PRIu64 ": its place for tag %u names magazine %u, which is not its own", idx + 1,
-                            tag, idx1 - 1);
-        else if (magazine_state(word) == MAGAZINE_TCACHE && magazine_owner(word) == idx + 1 && magazine_tag(word) != tag)
-                check_fault(c, "thread %" PRIu64 ": its place for tag %u names magazine %u, which is for tag %u", idx + 1,
-                            tag, idx1 - 1, magazine_tag(word));
+                check_fault(c, "thread %" PRIu64 ": its place for tag %u names magazine %u, which is not its own",
+                            idx + 1, tag, idx1 - 1);
+        else if (magazine_state(word) == MAGAZINE_TCACHE && magazine_owner(word) == idx + 1 &&
+                 magazine_tag(word) != tag)
+                check_fault(c, "thread %" PRIu64 ": its place for tag %u names magazine %u, which is for tag %u",
+                            idx + 1, tag, idx1 - 1, magazine_tag(word));
 }
 
 static void
@@ -88,12 +92,13 @@ check_slot(struct check *c, uint64_t idx)
         uint64_t state;
 
         if (!slot)
-                return; /* the mark has sunk since it was read: told by nobody, harmful to nobody */
+                return;                     /* the mark has sunk since it was read: told by nobody, harmful to nobody */
         state = load_relaxed(&slot->state); /* read again if it looks wrong */
         if (state > 1)
                 check_fault(c, "thread %" PRIu64 ": its slot has state %" PRIu64, idx + 1, state);
         if (load_relaxed(&slot->intent.kind) >= INTENT_N_KINDS)
-                check_fault(c, "thread %" PRIu64 ": an intent of kind %" PRIu64, idx + 1, load_relaxed(&slot->intent.kind));
+                check_fault(c, "thread %" PRIu64 ": an intent of kind %" PRIu64, idx + 1,
+                            load_relaxed(&slot->intent.kind));
         if (candidate_kind(load_relaxed(&slot->candidate)) >= CANDIDATE_N_KINDS)
                 check_fault(c, "thread %" PRIu64 ": a candidate of kind %u", idx + 1,
                             candidate_kind(load_relaxed(&slot->candidate)));
@@ -127,7 +132,7 @@ check_pending_off(const struct check *c, uint64_t pending)
 }
 
 #define PENDING_UNIT(slot_idx, k) ((uint64_t)(slot_idx)*ROOTS_PENDING_MAX + (k))
-#define PENDING_FMT "thread %" PRIu64 ": block %#" PRIx64 ", pending for a root,"
+#define PENDING_FMT               "thread %" PRIu64 ": block %#" PRIx64 ", pending for a root,"
 
 static uint64_t
 load_pending(const struct check *c, uint64_t unit)
@@ -146,7 +151,8 @@ check_pending(struct check *c, uint64_t unit)
         const char *wrong;
 
         if (c->is_quiescent && word != 0 && cell_kind(word) != CELL_BLOCK)
-                check_fault(c, "thread %" PRIu64 ": a root is being made or removed although nobody is running: %#" PRIx64,
+                check_fault(c,
+                            "thread %" PRIu64 ": a root is being made or removed although nobody is running: %#" PRIx64,
                             thread_no, word);
         if (off == CHECK_IDX_NONE)
                 return;
@@ -262,8 +268,10 @@ check_object(struct check *c, uint64_t idx, uint64_t word)
                 return;
         if (cell_kind(word) != CELL_OBJECT) {
                 if (c->is_quiescent || cell_kind(word) != CELL_FROM)
-                        check_fault(c, "root record %" PRIu64 ": its object is being changed although nobody is running: %#"
-                                    PRIx64, idx, word);
+                        check_fault(c,
+                                    "root record %" PRIu64
+                                    ": its object is being changed although nobody is running: %#" PRIx64,
+                                    idx, word);
                 return;
         }
         wrong = check_find(c, cell_block_off(word), &f);
@@ -271,8 +279,10 @@ check_object(struct check *c, uint64_t idx, uint64_t word)
                 wrong = "is free in its slab";
         else if (!wrong && f.bytes <= object_slack(word))
                 wrong = "is smaller than its object's slack";
-        if (wrong && (c->is_quiescent || load_acquire(&c->r->roots[idx].object) == word)) /* E11.acq: it is the same still */
-                check_fault(c, "root record %" PRIu64 ": its object, block %#" PRIx64 ", %s", idx, cell_block_off(word), wrong);
+        if (wrong &&
+            (c->is_quiescent || load_acquire(&c->r->roots[idx].object) == word)) /* E11.acq: it is the same still */
+                check_fault(c, "root record %" PRIu64 ": its object, block %#" PRIx64 ", %s", idx, cell_block_off(word),
+                            wrong);
         c->has_found = !wrong;
         c->found = f;
 }
@@ -315,16 +325,19 @@ check_object_twice(struct check *c, uint64_t idx)
                 return;
         if (!check_find_other_place(c, f.mark_off, nowhere, &other)) {
                 if (c->is_quiescent)
-                        check_fault(c, "root record %" PRIu64 ": its object, block %#" PRIx64 ", is another root's, too", idx,
-                                    cell_block_off(word));
+                        check_fault(c,
+                                    "root record %" PRIu64 ": its object, block %#" PRIx64 ", is another root's, too",
+                                    idx, cell_block_off(word));
         } else if (load_acquire(&c->r->roots[idx].object) != word) { /* E11.acq */
                 return;
         } else if (other.magazine_idx == CHECK_IDX_NONE) {
-                check_fault(c, "root record %" PRIu64 ": its object, block %#" PRIx64 ", is pending in thread %u, too", idx,
-                            cell_block_off(word), other.slot_idx + 1);
+                check_fault(c, "root record %" PRIu64 ": its object, block %#" PRIx64 ", is pending in thread %u, too",
+                            idx, cell_block_off(word), other.slot_idx + 1);
         } else {
-                check_fault(c, "root record %" PRIu64 ": its object, block %#" PRIx64 ", is in magazine %" PRIu64
-                            " entry %" PRIu64 ", too", idx, cell_block_off(word), other.magazine_idx, other.entry_idx);
+                check_fault(c,
+                            "root record %" PRIu64 ": its object, block %#" PRIx64 ", is in magazine %" PRIu64
+                            " entry %" PRIu64 ", too",
+                            idx, cell_block_off(word), other.magazine_idx, other.entry_idx);
         }
 }
 

@@ -22,7 +22,7 @@
 static uint64_t
 chunks_for(uint64_t bytes)
 {
-        return (bytes + GEO_CHUNK_BYTES - 1) >> GEO_CHUNK_SHIFT;
+        return (bytes >> GEO_CHUNK_SHIFT) + (bytes % GEO_CHUNK_BYTES != 0);
 }
 
 static uint64_t
@@ -313,7 +313,7 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
         if (!huge_block_of(r, block_off, &chunk, &word))
                 return fault_note(t, FAULT_INVALID_FREE, block_off);
         old = chunk_count(word);
-        if (chunk_owner(word) != THREAD_NONE || chunk + n > region_capacity_chunks(r) ||
+        if (n == 0 || chunk_owner(word) != THREAD_NONE || chunk + n > region_capacity_chunks(r) ||
             (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(r, chunk + n) < 0))
                 return -ENOMEM;
         candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old)); /* HUGE_RESIZE.1 */
@@ -369,6 +369,8 @@ huge_settle(struct region *r, uint32_t thread_no, uint64_t chunk, uint64_t n)
         }
         if (!owns_head)
                 return;
+        if (chunk_state(head) == CHUNK_HUGE) /* died while shrinking it: what it holds now */
+                store_relaxed(&r->huge_bytes[chunk], huge_usable(r, chunk, head));
         while (chunk_state(head) == CHUNK_HUGE && !(head & CHUNK_DOOMED))
                 if (owner_release_marked(&r->chunk_words[chunk], &head, chunk_with_owner(head, THREAD_NONE)))
                         return;

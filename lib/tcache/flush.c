@@ -172,9 +172,9 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
                 free_direct(th, block_off);
                 return;
         }
-        store_relaxed(&m->slot[m->n], region_entry(r, block_off));
+        store_relaxed(&m->slot[load_relaxed(&m->n)], region_entry(r, block_off));
         kill_order();
-        store_relaxed(&m->n, m->n + 1);
+        owner_add(&m->n, UINT64_C(1));
         t->limit = tcache_limit(t);
 }
 

@@ -129,10 +129,10 @@ tcache_pop(const struct tcache *t, uint32_t class_idx1, void **ret_p)
         struct magazine *m = tcache_magazine(t, t->malloc_at[class_idx1]);
         uint64_t n;
 
-        if (UNLIKELY(__builtin_sub_overflow(m->n, 1, &n)))
+        if (UNLIKELY(__builtin_sub_overflow(load_hit(&m->n), 1, &n)))
                 return false;
-        *ret_p = (void *)(uintptr_t)m->slot[n]; /* entries are addresses: region_entry() */
-        m->n = n;                               /* MALLOC.1: commit */
+        *ret_p = (void *)(uintptr_t)load_hit(&m->slot[n]); /* entries are addresses: region_entry() */
+        store_hit(&m->n, n);                               /* MALLOC.1: commit */
         return true;
 }
 
@@ -149,12 +149,12 @@ tcache_push(const struct tcache *t, const void *p)
         if (UNLIKELY(block_off >= t->limit))
                 return false;
         m = tcache_magazine(t, t->free_at[load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT])]);
-        n = m->n;
-        if (UNLIKELY(n == m->cap))
+        n = load_hit(&m->n);
+        if (UNLIKELY(n == m->cap)) /* written by this thread only */
                 return false;
-        m->slot[n] = (uint64_t)(uintptr_t)p; /* FREE.1 */
+        store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* FREE.1 */
         kill_order();
-        m->n = n + 1; /* FREE.2: commit */
+        store_hit(&m->n, n + 1); /* FREE.2: commit */
         return true;
 }
 

@@ -65,7 +65,7 @@ struct script {
 enum {
         SCRIPT_UNATTACHED = 1u << 0, /* A is no client yet */
         SCRIPT_TIGHT = 1u << 1,      /* the heap may be too small for everybody's wishes */
-        SCRIPT_EVERY = 1u << 2,      /* stopped at every instruction in the default run too */
+        SCRIPT_TRACED = 1u << 2,     /* copies so much that only stores to the metadata are looked at */
 };
 
 extern const struct script scripts_small[], scripts_large[], scripts_life[]; /* end with a NULL name */
@@ -100,6 +100,9 @@ void *a_calloc(struct actor *a, size_t n, size_t size);
 void *a_realloc(struct actor *a, void *p, size_t size);
 void a_malloc_to(struct actor *a, size_t size, uint64_t *dest);
 void a_free_from(struct actor *a, uint64_t *dest);
+void *a_alloc_direct(struct actor *a, size_t size); /* past the magazines */
+void a_free_direct(struct actor *a, void *p);
+struct thread *thread_of(const struct actor *a);
 void actor_keep(struct actor *a, void *p);
 void actor_drop(struct actor *a, void *p);
 void actor_judge_stamps(const struct actor *a);

@@ -120,7 +120,7 @@ kill_the_reaper(int depth)
                 death.depth = depth + 1;
                 death.victim = reaper;
                 actor_switch(reaper);
-                trace_begin(kill_point);
+                trace_begin(kill_point, false);
                 actor_reap();
                 trace_end();
                 _exit(0);
@@ -197,8 +197,12 @@ mode_kill(void)
         prepare();
         death.depth = 1;
         death.victim = &actors[ACTOR_A];
-        steps_begin(kill_point);
+        if (opt.script->flags & SCRIPT_TRACED)
+                trace_begin(kill_point, false);
+        else
+                steps_begin(kill_point);
         opt.script->run(&actors[ACTOR_A]);
+        steps_leave(NULL);
         steps_end();
         see_the_end();
 }
@@ -219,7 +223,25 @@ count_point(ucontext_t *uc)
         }
 }
 
-/* Instructions and changes of fn(a). */
+/* Every instruction; else every access to the region. */
+static void
+begin_points(point_fn *point)
+{
+        if (opt.every)
+                steps_begin(point);
+        else
+                trace_begin(point, true);
+}
+
+static void
+end_points(void)
+{
+        steps_leave(NULL);
+        if (opt.every)
+                steps_end();
+}
+
+/* Points and changes of fn(a). */
 static void
 measure(struct actor *a, void (*fn)(struct actor *a), uint64_t *ret_instructions, uint64_t *ret_changes)
 {
@@ -229,9 +251,9 @@ measure(struct actor *a, void (*fn)(struct actor *a), uint64_t *ret_instructions
         pid = enter_copy();
         if (pid == 0) {
                 actor_switch(a);
-                steps_begin(count_point);
+                begin_points(count_point);
                 fn(a);
-                steps_end();
+                end_points();
                 _exit(0);
         }
         see(pid, "counting its instructions", 0, "");
@@ -245,7 +267,7 @@ is_sampled(uint64_t point, uint64_t n)
 {
         uint64_t state = opt.seed * UINT64_C(0x9e3779b97f4a7c15) + point * UINT64_C(0xff51afd7ed558ccd);
 
-        return opt.every || n <= opt.n_samples || random_next(&state) % n < opt.n_samples;
+        return n <= opt.n_samples || random_next(&state) % n < opt.n_samples;
 }
 
 /* ------------------------------------------------------------------ stop */
@@ -308,7 +330,7 @@ stop_point(ucontext_t *uc)
                 go_on(uc);
                 return;
         }
-        snprintf(what, sizeof what, "stopped after instruction %ld while others worked", stepping.n);
+        snprintf(what, sizeof what, "stopped at point %ld while others worked", stepping.n);
         snprintf(options, sizeof options, "--at %ld --seed %lu --ops %u", stepping.n, opt.seed, opt.n_ops);
         see(pid, what, stepping.at, options);
 }
@@ -317,9 +339,9 @@ stop_point(ucontext_t *uc)
 static void
 run_under(point_fn *point)
 {
-        steps_begin(point);
+        begin_points(point);
         opt.script->run(&actors[ACTOR_A]);
-        steps_end();
+        end_points();
         if (is_in_copy) {
                 inspect_rest(&actors[ACTOR_C], false);
                 leave();
@@ -367,7 +389,7 @@ two_point(ucontext_t *uc)
                 go_on(uc);
                 return;
         }
-        snprintf(what, sizeof what, "stopped after instruction %ld, while another one died in %s after change %lu",
+        snprintf(what, sizeof what, "stopped at point %ld, while another one died in %s after change %lu",
                  stepping.n, opt.other->name, k);
         snprintf(options, sizeof options, "%s --at %ld --at2 %lu", opt.other->name, stepping.n, k);
         see(pid, what, stepping.at, options);
@@ -408,7 +430,7 @@ three_point(ucontext_t *uc)
                 go_on(uc);
                 return;
         }
-        snprintf(what, sizeof what, "%s died after change %ld and was reaped while this stood after instruction %ld",
+        snprintf(what, sizeof what, "%s died after change %ld and was reaped while this stood at point %ld",
                  opt.other->name, dead_at, stepping.n);
         snprintf(options, sizeof options, "%s --at %ld --at2 %ld", opt.other->name, dead_at, stepping.n);
         see(pid, what, stepping.at, options);

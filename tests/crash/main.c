@@ -29,8 +29,8 @@ usage(void)
 {
         fputs("usage: crash MODE SCRIPT [SCRIPT] [OPTION...]\n"
               "  kill SCRIPT      a thread dies at each change that it makes to the region\n"
-              "  stop SCRIPT      a thread is stopped at its instructions, others work, it goes on\n"
-              "  two A B          A is stopped at its instructions, B dies in its operation meanwhile and is reaped\n"
+              "  stop SCRIPT      a thread is stopped where it has read or changed the region, others work, it goes on\n"
+              "  two A B          A is stopped, B dies in its operation meanwhile and is reaped\n"
               "  three A B        B has died in its operation, A is stopped in its own while B is reaped\n"
               "options: --depth N (reapers die too)  --every (instruction)  --samples N  --ops N  --seed N  --unmarked\n"
               "         --at N --at2 N --at3 N (one point only)\nscripts:",

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heap/alloc.h"
+
 #define STAMP UINT64_C(0x9e3779b97f4a7c15)
 
 static uint64_t
@@ -208,6 +210,30 @@ a_free_from(struct actor *a, uint64_t *dest)
         begin_free(a, p, dest);
         if (shheap_free_from(&a->heap, dest) < 0)
                 actor_keep(a, p); /* somebody holds its slab */
+        end_free(a);
+}
+
+struct thread *
+thread_of(const struct actor *a)
+{
+        struct tcache *t = tcache_find(&a->heap.process);
+
+        return t ? &t->thread : NULL;
+}
+
+void *
+a_alloc_direct(struct actor *a, size_t size)
+{
+        begin_new(a, size, NULL);
+        return end_new(a, shheap_mallocx(&a->heap, size, SHA_TCACHE_NONE));
+}
+
+void
+a_free_direct(struct actor *a, void *p)
+{
+        begin_free(a, p, NULL);
+        if (free_block(thread_of(a), off_of(p), 0) < 0)
+                report_line("block %#lx cannot be freed", off_of(p));
         end_free(a);
 }
 

@@ -3,6 +3,256 @@
  */
 #include "crash.h"
 
+#include "heap/alloc.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+enum { GRANULE = 65536, RUN = 200000 };
+
+static void
+run_free(struct actor *a)
+{
+        a_free(a, actor_pop(a));
+}
+
+static void
+setup_chunk(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 5000)); /* the arena has a chunk */
+}
+
+/* ------------------------------------------------------------------ runs */
+
+static void
+run_malloc_run(struct actor *a)
+{
+        actor_push(a, a_malloc(a, RUN));
+}
+
+static void
+setup_run(struct actor *a)
+{
+        setup_chunk(a);
+        run_malloc_run(a);
+}
+
+/* One is in the magazine of the class, which holds one. */
+static void
+setup_run_cached(struct actor *a)
+{
+        setup_chunk(a);
+        run_malloc_run(a);
+        run_malloc_run(a);
+        run_free(a);
+}
+
+/* Magazines of large classes hold as much as a thread may cache. */
+static void
+setup_give_up(struct actor *a)
+{
+        static const size_t sizes[] = {262144, 229376, 196608, 163840, 131072};
+        void *p[5];
+
+        setup_chunk(a);
+        for (int i = 0; i < 5; i++)
+                p[i] = a_malloc(a, sizes[i]);
+        run_malloc_run(a);
+        actor_push(a, a_malloc(a, 327680));
+        for (int i = 0; i < 5; i++)
+                a_free(a, p[i]);
+}
+
+enum { UNCACHED = 1310720, UNCACHED_GRANULES = 20 };
+
+static void
+run_malloc_uncached(struct actor *a)
+{
+        actor_push(a, a_malloc(a, UNCACHED));
+}
+
+static void
+setup_uncached(struct actor *a)
+{
+        setup_chunk(a);
+        run_malloc_uncached(a);
+}
+
+static void
+run_calloc_run(struct actor *a)
+{
+        actor_push(a, a_calloc(a, 5, 10000));
+}
+
+static void
+run_aligned_run(struct actor *a)
+{
+        actor_push(a, a_aligned(a, 4 * GRANULE, RUN));
+}
+
+/* ------------------------------------------------------------------ resizing in place */
+
+static void
+run_grow(struct actor *a)
+{
+        actor_push(a, a_realloc(a, actor_pop(a), 1572864));
+}
+
+static void
+run_shrink(struct actor *a)
+{
+        actor_push(a, a_realloc(a, actor_pop(a), 720896));
+}
+
+/* Two granules behind it are free, the third is not: the tail is claimed, given back, and the block moves. */
+static void
+setup_grow_blocked(struct actor *a)
+{
+        void *block, *behind[3];
+
+        setup_chunk(a);
+        block = a_malloc(a, 720896); /* of 12 granules */
+        for (int i = 0; i < 3; i++)
+                behind[i] = a_alloc_direct(a, GRANULE);
+        a_free_direct(a, behind[0]);
+        a_free_direct(a, behind[1]);
+        actor_push(a, behind[2]);
+        actor_push(a, block);
+}
+
+/* ------------------------------------------------------------------ chunks */
+
+static void
+setup_full_chunk(struct actor *a)
+{
+        for (int i = 0; i < 64; i++)
+                actor_push(a, a_alloc_direct(a, GRANULE));
+}
+
+static void
+run_malloc_granule(struct actor *a)
+{
+        actor_push(a, a_malloc(a, GRANULE));
+}
+
+/* ------------------------------------------------------------------ huge blocks */
+
+static void
+run_malloc_huge(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 5 * MIB));
+}
+
+static void
+setup_huge(struct actor *a)
+{
+        setup_chunk(a);
+        run_malloc_huge(a);
+}
+
+static void
+run_huge_grow(struct actor *a)
+{
+        actor_push(a, a_realloc(a, actor_pop(a), 13 * MIB));
+}
+
+static void
+run_huge_grow_within(struct actor *a)
+{
+        actor_push(a, a_realloc(a, actor_pop(a), 7 * MIB));
+}
+
+static void
+run_huge_shrink(struct actor *a)
+{
+        actor_push(a, a_realloc(a, actor_pop(a), 3 * MIB));
+}
+
+/* One chunk behind it is free, the next is not. */
+static void
+setup_huge_blocked(struct actor *a)
+{
+        void *between;
+
+        setup_huge(a);
+        between = a_malloc(a, 3 * MIB);
+        gift(a_malloc(a, 3 * MIB));
+        a_free(a, between);
+}
+
+static void
+run_huge_aligned(struct actor *a)
+{
+        actor_push(a, a_aligned(a, 8 * MIB, 3 * MIB));
+}
+
+/* ------------------------------------------------------------------ hand-over in one step */
+
+static void
+setup_dest(struct actor *a)
+{
+        char *box = a_calloc(a, 1, 64);
+
+        a->dest = (uint64_t *)(void *)(box + 16); /* the stamps are at the ends */
+        setup_chunk(a);
+}
+
+static void
+run_run_to(struct actor *a)
+{
+        a_malloc_to(a, RUN, a->dest);
+}
+
+static void
+run_huge_to(struct actor *a)
+{
+        a_malloc_to(a, 5 * MIB, a->dest);
+}
+
+static void
+setup_run_from(struct actor *a)
+{
+        setup_dest(a);
+        run_run_to(a);
+}
+
+static void
+setup_huge_from(struct actor *a)
+{
+        setup_dest(a);
+        run_huge_to(a);
+}
+
+static void
+run_from(struct actor *a)
+{
+        a_free_from(a, a->dest);
+}
+
 const struct script scripts_large[] = {
+        {.name = "run-alloc", .setup = setup_chunk, .run = run_malloc_run, .hot_bytes = RUN},
+        {.name = "run-free", .setup = setup_run, .run = run_free, .hot_bytes = RUN},
+        {.name = "run-take-cached", .setup = setup_run_cached, .run = run_malloc_run, .hot_bytes = RUN},
+        {.name = "run-drain", .setup = setup_run_cached, .run = run_free, .hot_bytes = RUN},
+        {.name = "run-give-up", .setup = setup_give_up, .run = run_free, .hot_bytes = RUN},
+        {.name = "run-alloc-uncached", .setup = setup_chunk, .run = run_malloc_uncached, .hot_bytes = UNCACHED},
+        {.name = "run-free-uncached", .setup = setup_uncached, .run = run_free, .hot_bytes = UNCACHED},
+        {.name = "run-calloc", .setup = setup_chunk, .run = run_calloc_run, .hot_bytes = RUN},
+        {.name = "run-aligned", .setup = setup_chunk, .run = run_aligned_run, .hot_bytes = RUN},
+        {.name = "resize-grow", .setup = setup_uncached, .run = run_grow, .hot_bytes = GRANULE},
+        {.name = "resize-shrink", .setup = setup_uncached, .run = run_shrink, .hot_bytes = GRANULE},
+        {.name = "resize-move", .setup = setup_grow_blocked, .run = run_grow, .flags = SCRIPT_TRACED, .hot_bytes = GRANULE},
+        {.name = "chunk-new", .setup = setup_full_chunk, .run = run_malloc_granule, .hot_bytes = GRANULE},
+        {.name = "huge-alloc", .setup = setup_chunk, .run = run_malloc_huge, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "huge-free", .setup = setup_huge, .run = run_free, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "huge-grow", .setup = setup_huge, .run = run_huge_grow, .n_chunks = 7, .hot_bytes = 3 * MIB},
+        {.name = "huge-grow-within", .setup = setup_huge, .run = run_huge_grow_within, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "huge-shrink", .setup = setup_huge, .run = run_huge_shrink, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "huge-move", .setup = setup_huge_blocked, .run = run_huge_grow, .n_chunks = 8, .flags = SCRIPT_TRACED,
+         .hot_bytes = 3 * MIB},
+        {.name = "huge-aligned", .setup = setup_chunk, .run = run_huge_aligned, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "run-to", .setup = setup_dest, .run = run_run_to, .hot_bytes = RUN},
+        {.name = "run-from", .setup = setup_run_from, .run = run_from, .hot_bytes = RUN},
+        {.name = "huge-to", .setup = setup_dest, .run = run_huge_to, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "huge-from", .setup = setup_huge_from, .run = run_from, .n_chunks = 6, .hot_bytes = 3 * MIB},
         {.name = NULL},
 };

@@ -3,6 +3,99 @@
  */
 #include "crash.h"
 
+#include <string.h>
+
+#include "heap/alloc.h"
+#include "heap/chunk.h"
+#include "heap/decay.h"
+#include "heap/root.h"
+
+enum { GRANULE = 65536, PAGE = 4096, CAP = 8 };
+
+static void
+malloc_n(struct actor *a, size_t size, int n)
+{
+        for (int i = 0; i < n; i++)
+                actor_push(a, a_malloc(a, size));
+}
+
+static void
+free_n(struct actor *a, int n)
+{
+        for (int i = 0; i < n; i++)
+                a_free(a, actor_pop(a));
+}
+
+/* ------------------------------------------------------------------ threads */
+
+static void
+run_attach(struct actor *a)
+{
+        actor_attach(a);
+}
+
+/* Caches of several classes, some of which others have crowded. */
+static void
+setup_detach(struct actor *a)
+{
+        malloc_n(a, PAGE, 2 * CAP + 3);
+        free_n(a, 2 * CAP);
+        malloc_n(a, 100, 10);
+        free_n(a, 5);
+        malloc_n(a, 200000, 2);
+        free_n(a, 1);
+}
+
+static void
+run_thread_exit(struct actor *a)
+{
+        struct tcache *t = tcache_find(&a->heap.process);
+
+        a->is_attached = false;
+        tcache_detach(t, false);
+}
+
+static void
+setup_attach_again(struct actor *a)
+{
+        setup_detach(a);
+        run_thread_exit(a);
+}
+
+static void
+run_close(struct actor *a)
+{
+        a->is_attached = false;
+        tcache_forget(&a->heap.process);
+        slot_unreserve(&a->heap.process.reserve, world_region);
+        client_unregister(world_region, &a->heap.process.client);
+}
+
+/* One call by a thread that has no slot. */
+static void
+run_borrow(struct actor *a)
+{
+        struct request rq = {.size = PAGE, .align = 1};
+        struct thread t;
+        uint64_t off;
+
+        request_classify(&rq);
+        if (thread_borrow(&a->heap.process, &t) < 0) {
+                report_line("the reserve slot cannot be had");
+                return;
+        }
+        rq.arena = t.arena;
+        a->op.new_bytes = PAGE;
+        kill_order();
+        a->op.n_new = 1;
+        kill_order();
+        if (alloc_block(&t, &rq, &off) == 0)
+                actor_keep(a, region_block(world_region, off));
+        kill_order();
+        a->op.n_new = 0;
+        thread_return(&a->heap.process, &t);
+}
+
 static void
 run_reap(struct actor *a)
 {
@@ -10,7 +103,190 @@ run_reap(struct actor *a)
         actor_reap();
 }
 
+/* ------------------------------------------------------------------ roots */
+
+static int
+init_root(void *obj, size_t size, void *arg)
+{
+        (void)arg;
+        memset(obj, 7, size < 32 ? size : 32);
+        return 0;
+}
+
+static void
+root(struct actor *a, const char *name)
+{
+        uint64_t off;
+
+        if (root_find_or_create(thread_of(a), name, 300, 0, init_root, NULL, &off) < 0)
+                report_line("no root %s", name);
+}
+
+static void
+run_root(struct actor *a)
+{
+        root(a, "alpha");
+}
+
+static void
+setup_root(struct actor *a)
+{
+        malloc_n(a, 300, 1);
+}
+
+static void
+setup_root_there(struct actor *a)
+{
+        setup_root(a);
+        root(a, "beta");
+        root(a, "alpha");
+}
+
+static void
+run_root_remove(struct actor *a)
+{
+        (void)root_remove(thread_of(a), "alpha"); /* -ENOENT when another one was faster */
+}
+
+/* The record is there, the object is not. */
+static void
+setup_root_again(struct actor *a)
+{
+        setup_root_there(a);
+        run_root_remove(a);
+}
+
+/* ------------------------------------------------------------------ giving back */
+
+static void
+setup_purge(struct actor *a)
+{
+        void *p[4];
+
+        malloc_n(a, PAGE, 3 * CAP);
+        free_n(a, 3 * CAP);
+        for (int i = 0; i < 4; i++)
+                p[i] = a_alloc_direct(a, GRANULE);
+        a_free_direct(a, p[0]);
+        a_free_direct(a, p[1]);
+        a_free_direct(a, p[3]);
+        actor_push(a, p[2]);
+        a_free(a, a_malloc(a, 3 << 20));
+}
+
+static void
+run_purge(struct actor *a)
+{
+        decay_purge(thread_of(a), UINT32_MAX);
+}
+
+/* The second chunk is empty. */
+static void
+setup_retire(struct actor *a)
+{
+        void *p[66];
+
+        malloc_n(a, PAGE, 1);
+        for (int i = 0; i < 66; i++)
+                p[i] = a_alloc_direct(a, GRANULE);
+        for (int i = 0; i < 66; i++)
+                if (i < 10)
+                        actor_push(a, p[i]);
+                else
+                        a_free_direct(a, p[i]);
+}
+
+static void
+run_retire(struct actor *a)
+{
+        chunk_retire_all(thread_of(a), UINT32_MAX);
+}
+
+/* It is, but for one granule near its end. */
+static void
+setup_retire_not(struct actor *a)
+{
+        void *p[128];
+
+        for (int i = 0; i < 128; i++)
+                p[i] = a_alloc_direct(a, GRANULE);
+        for (int i = 0; i < 128; i++)
+                if (i == 3 || i == 120)
+                        actor_push(a, p[i]);
+                else
+                        a_free_direct(a, p[i]);
+}
+
+/* The next slow call is one that does what is done now and then; a magazine in the depot has lost its hint. */
+static void
+setup_tick(struct actor *a)
+{
+        struct tcache *t = tcache_find(&a->heap.process);
+        struct arena *arena;
+
+        setup_purge(a);
+        arena = region_arena(world_region, t->thread.arena);
+        memset(arena->depot, 0, sizeof arena->depot);
+        for (uint32_t class_idx = 0; class_idx < TAG_CLASSES; class_idx++)
+                arena->depot_low[class_idx] = 1;
+        malloc_n(a, PAGE, 5 * CAP);
+        free_n(a, 4 * CAP);
+        world_ms += 100000;
+        t->n_slow = 63;
+}
+
+static void
+run_tick(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 777));
+}
+
+/* ------------------------------------------------------------------ running out, in a heap of one chunk */
+
+/* All granules are in use. */
+static void
+setup_full(struct actor *a)
+{
+        void *p;
+
+        while ((p = a_alloc_direct(a, GRANULE)))
+                actor_push(a, p);
+}
+
+static void
+run_malloc_fails(struct actor *a)
+{
+        actor_push(a, a_malloc(a, GRANULE));
+}
+
+/* What is free is in this thread's magazines, and in the depot. */
+static void
+setup_hoard(struct actor *a)
+{
+        malloc_n(a, 32768, 2 * 40);
+        free_n(a, 2 * 40);
+        setup_full(a);
+}
+
 const struct script scripts_life[] = {
-        {.name = "reap", .run = run_reap, .hot_bytes = 4096, .flags = SCRIPT_EVERY},
+        {.name = "attach", .run = run_attach, .flags = SCRIPT_UNATTACHED, .hot_bytes = PAGE},
+        {.name = "attach-again", .setup = setup_attach_again, .run = run_attach, .hot_bytes = PAGE},
+        {.name = "thread-exit", .setup = setup_detach, .run = run_thread_exit, .hot_bytes = PAGE},
+        {.name = "close", .setup = setup_detach, .run = run_close, .hot_bytes = PAGE},
+        {.name = "borrow", .setup = setup_root, .run = run_borrow, .hot_bytes = PAGE},
+        {.name = "reap", .run = run_reap, .hot_bytes = PAGE},
+        {.name = "root-first", .setup = setup_root, .run = run_root, .hot_bytes = 300},
+        {.name = "root-again", .setup = setup_root_again, .run = run_root, .hot_bytes = 300},
+        {.name = "root-find", .setup = setup_root_there, .run = run_root, .hot_bytes = 300},
+        {.name = "root-remove", .setup = setup_root_there, .run = run_root_remove, .hot_bytes = 300},
+        {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
+        {.name = "retire", .setup = setup_retire, .run = run_retire, .hot_bytes = GRANULE},
+        {.name = "retire-not", .setup = setup_retire_not, .run = run_retire, .hot_bytes = GRANULE},
+        {.name = "tick", .setup = setup_tick, .run = run_tick, .hot_bytes = PAGE, .decay_ms = 32000},
+        {.name = "full", .setup = setup_full, .run = run_malloc_fails, .n_chunks = 1, .flags = SCRIPT_TIGHT, .hot_bytes = PAGE},
+        {.name = "hoard", .setup = setup_hoard, .run = run_malloc_fails, .n_chunks = 1, .flags = SCRIPT_TIGHT,
+         .hot_bytes = PAGE},
+        {.name = "hoard-two", .setup = setup_hoard, .run = run_malloc_fails, .n_chunks = 2, .flags = SCRIPT_TIGHT,
+         .hot_bytes = PAGE},
         {.name = NULL},
 };

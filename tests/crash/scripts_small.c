@@ -3,17 +3,33 @@
  */
 #include "crash.h"
 
+#include <stdlib.h>
+
 #include "base/size_class.h"
-#include "heap/reap.h"
+#include "heap/run.h"
+#include "region/owner.h"
+
+static void
+malloc_n(struct actor *a, size_t size, int n)
+{
+        for (int i = 0; i < n; i++)
+                actor_push(a, a_malloc(a, size));
+}
+
+static void
+free_n(struct actor *a, int n)
+{
+        for (int i = 0; i < n; i++)
+                a_free(a, actor_pop(a));
+}
 
 /* ------------------------------------------------------------------ hits */
 
 static void
 setup_hit(struct actor *a)
 {
-        for (int i = 0; i < 4; i++)
-                actor_push(a, a_malloc(a, 100));
-        a_free(a, actor_pop(a));
+        malloc_n(a, 100, 4);
+        free_n(a, 1);
 }
 
 static void
@@ -23,61 +39,279 @@ run_hit_malloc(struct actor *a)
 }
 
 static void
-run_hit_free(struct actor *a)
+run_free(struct actor *a)
 {
         a_free(a, actor_pop(a));
 }
 
-/* ------------------------------------------------------------------ fill */
+/* ------------------------------------------------------------------ magazines: of 8 blocks, a slab has 16 */
+
+enum { PAGE = 4096, CAP = 8 };
 
 static void
-run_malloc_4k(struct actor *a)
+run_malloc(struct actor *a)
 {
-        actor_push(a, a_malloc(a, 4096));
+        actor_push(a, a_malloc(a, PAGE));
 }
 
-/* The magazine of 8 is empty, the slab of 16 half full. */
+/* Empty, and none to spare; the slab is half full. */
 static void
 setup_fill(struct actor *a)
 {
-        for (int i = 0; i < 8; i++)
-                actor_push(a, a_malloc(a, 4096));
+        malloc_n(a, PAGE, CAP);
 }
 
-/* ------------------------------------------------------------------ drain */
+/* As before; what the slab has left is less than a magazine. */
+static void
+setup_fill_last(struct actor *a)
+{
+        malloc_n(a, PAGE, CAP);
+        for (int i = 0; i < 3; i++)
+                actor_push(a, a_alloc_direct(a, PAGE));
+}
 
-enum { DRAIN_BYTES = 8192, DRAIN_CAP = 4, DRAIN_BLOCKS = 8 };
+/* The current one empty, the spare full. */
+static void
+setup_spare(struct actor *a)
+{
+        malloc_n(a, PAGE, 2 * CAP);
+        free_n(a, 2 * CAP);
+        malloc_n(a, PAGE, CAP);
+}
 
-/* Both magazines and the depot are full, so the next free drains one; its blocks are of several slabs. */
+/* Both empty, one in the depot. */
+static void
+setup_depot_take(struct actor *a)
+{
+        malloc_n(a, PAGE, 3 * CAP);
+        free_n(a, 3 * CAP);
+        malloc_n(a, PAGE, 2 * CAP);
+}
+
+/* The current one full, no spare. */
+static void
+setup_free_swap(struct actor *a)
+{
+        malloc_n(a, PAGE, CAP + 1);
+        free_n(a, CAP);
+}
+
+/* Both full, room in the depot. */
+static void
+setup_depot_put(struct actor *a)
+{
+        malloc_n(a, PAGE, 2 * CAP + 1);
+        free_n(a, 2 * CAP);
+}
+
+/* ------------------------------------------------------------------ drain: both full, the depot crowded */
+
+/* Frees all but the last so that the depot is full, the spare holds `spare` and the current one what is left. */
+static void
+crowd(struct actor *a, void **blocks, int n, int cap, const int *spare)
+{
+        int n_depot = 16 * cap;
+
+        for (int i = 0; i < n && n_depot > 0; i++) {
+                bool is_spare = false;
+
+                for (int k = 0; k < cap; k++)
+                        is_spare |= spare[k] == i;
+                if (is_spare || !blocks[i])
+                        continue;
+                a_free(a, blocks[i]);
+                blocks[i] = NULL;
+                n_depot--;
+        }
+        for (int k = 0; k < cap; k++) {
+                a_free(a, blocks[spare[k]]);
+                blocks[spare[k]] = NULL;
+        }
+        for (int i = 0, k = 0; i < n && k < cap; i++)
+                if (blocks[i]) {
+                        a_free(a, blocks[i]);
+                        blocks[i] = NULL;
+                        k++;
+                }
+        for (int i = 0; i < n; i++)
+                actor_push(a, blocks[i]);
+}
+
+enum { DRAIN_BYTES = 8192, DRAIN_CAP = 4, DRAIN_SLAB = 8, DRAIN_N = 18 * DRAIN_CAP + 8 };
+
+static void *busy_block;
+
+/* The magazine that will be drained holds blocks of three slabs, topmost one of the second. */
+static void
+make_drain(struct actor *a, bool keeps_one)
+{
+        static const int spare[] = {1, DRAIN_SLAB + 1, 2 * DRAIN_SLAB + 1, DRAIN_SLAB + 2};
+        void *blocks[DRAIN_N];
+
+        for (int i = 0; i < DRAIN_N; i++)
+                blocks[i] = a_malloc(a, DRAIN_BYTES);
+        if (keeps_one) {
+                busy_block = blocks[DRAIN_SLAB + 5];
+                blocks[DRAIN_SLAB + 5] = NULL;
+        }
+        crowd(a, blocks, DRAIN_N, DRAIN_CAP, spare);
+}
+
 static void
 setup_drain(struct actor *a)
 {
-        void *p[160];
-        int n = DRAIN_CAP * 18 + DRAIN_BLOCKS;
+        make_drain(a, false);
+}
 
-        for (int i = 0; i < n; i++)
-                p[i] = a_malloc(a, DRAIN_BYTES);
-        for (int i = 0; i < DRAIN_BLOCKS; i++) /* one of each slab, but for the last */
-                actor_push(a, p[i * DRAIN_BLOCKS]);
-        for (int i = 0; i < n; i++)
-                if (i % DRAIN_BLOCKS != 0 || i >= DRAIN_BLOCKS * DRAIN_BLOCKS)
-                        a_free(a, p[i]);
-        for (int i = 0; i < 3; i++)
-                a_free(a, actor_pop(a));
+static bool
+holds_slab(struct actor *e)
+{
+        uint64_t off = (uint64_t)((uintptr_t)busy_block - (uintptr_t)world_region->chunks);
+        int64_t head = run_head_of(world_region, off >> GEO_GRANULE_SHIFT);
+
+        return head >= 0 && granule_owner(owner_load(run_word(world_region, (uint64_t)head))) == thread_of(e)->no;
 }
 
 static void
-run_drain(struct actor *a)
+free_busy(struct actor *e)
 {
-        for (int i = 0; i < DRAIN_CAP; i++)
-                a_free(a, actor_pop(a));
+        a_free_direct(e, busy_block);
+}
+
+/* Another thread is stopped with the second slab in its hands. */
+static void
+setup_drain_busy(struct actor *a)
+{
+        make_drain(a, true);
+        if (!step_until_true(&actors[ACTOR_E], free_busy, holds_slab))
+                report_line("nobody holds the slab");
+}
+
+enum { PAIR_BYTES = 32768, PAIR_CAP = 2, PAIR_N = 18 * PAIR_CAP + 2 };
+
+/* Both blocks of a slab are drained: it becomes empty, and a free run. */
+static void
+setup_slab_empty(struct actor *a)
+{
+        static const int spare[] = {2, 3};
+        void *blocks[PAIR_N];
+
+        for (int i = 0; i < PAIR_N; i++)
+                blocks[i] = a_malloc(a, PAIR_BYTES);
+        crowd(a, blocks, PAIR_N, PAIR_CAP, spare);
+}
+
+/* ------------------------------------------------------------------ slabs */
+
+static void
+setup_chunk(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 5000)); /* the arena has a chunk */
+}
+
+static void
+run_malloc_48(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 48));
+}
+
+/* A slab of several granules. */
+static void
+run_malloc_28k(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 28672));
+}
+
+static void
+run_alloc_one(struct actor *a)
+{
+        actor_push(a, a_alloc_direct(a, PAGE));
+}
+
+static void
+run_free_one(struct actor *a)
+{
+        a_free_direct(a, actor_pop(a));
+}
+
+/* ------------------------------------------------------------------ the others of the family */
+
+static void
+run_calloc(struct actor *a)
+{
+        actor_push(a, a_calloc(a, 10, 50));
+}
+
+static void
+run_aligned(struct actor *a)
+{
+        actor_push(a, a_aligned(a, 1024, 3000));
+}
+
+static void
+run_realloc_move(struct actor *a)
+{
+        actor_push(a, a_realloc(a, actor_pop(a), 5000));
+}
+
+static void
+run_realloc_same(struct actor *a)
+{
+        actor_push(a, a_realloc(a, actor_pop(a), 99));
+}
+
+/* ------------------------------------------------------------------ hand-over in one step */
+
+static void
+setup_dest(struct actor *a)
+{
+        char *box = a_calloc(a, 1, 64);
+
+        a->dest = (uint64_t *)(void *)(box + 16); /* the stamps are at the ends */
+        malloc_n(a, PAGE, 3);
+}
+
+static void
+run_malloc_to(struct actor *a)
+{
+        a_malloc_to(a, PAGE, a->dest);
+}
+
+static void
+setup_free_from(struct actor *a)
+{
+        setup_dest(a);
+        run_malloc_to(a);
+}
+
+static void
+run_free_from(struct actor *a)
+{
+        a_free_from(a, a->dest);
 }
 
 const struct script scripts_small[] = {
-        {.name = "hit-malloc", .setup = setup_hit, .run = run_hit_malloc, .hot_bytes = 100, .flags = SCRIPT_EVERY},
-        {.name = "hit-free", .setup = setup_hit, .run = run_hit_free, .hot_bytes = 100, .flags = SCRIPT_EVERY},
-        {.name = "fill", .setup = setup_fill, .run = run_malloc_4k, .hot_bytes = 4096, .flags = SCRIPT_EVERY},
-        {.name = "fill-first", .run = run_malloc_4k, .hot_bytes = 4096},
-        {.name = "drain", .setup = setup_drain, .run = run_drain, .hot_bytes = DRAIN_BYTES, .flags = SCRIPT_EVERY},
+        {.name = "hit-malloc", .setup = setup_hit, .run = run_hit_malloc, .hot_bytes = 100},
+        {.name = "hit-free", .setup = setup_hit, .run = run_free, .hot_bytes = 100},
+        {.name = "spare", .setup = setup_spare, .run = run_malloc, .hot_bytes = PAGE},
+        {.name = "fill", .setup = setup_fill, .run = run_malloc, .hot_bytes = PAGE},
+        {.name = "fill-last", .setup = setup_fill_last, .run = run_malloc, .hot_bytes = PAGE},
+        {.name = "fill-first", .run = run_malloc, .hot_bytes = PAGE},
+        {.name = "depot-take", .setup = setup_depot_take, .run = run_malloc, .hot_bytes = PAGE},
+        {.name = "free-swap", .setup = setup_free_swap, .run = run_free, .hot_bytes = PAGE},
+        {.name = "depot-put", .setup = setup_depot_put, .run = run_free, .hot_bytes = PAGE},
+        {.name = "drain", .setup = setup_drain, .run = run_free, .hot_bytes = DRAIN_BYTES},
+        {.name = "drain-busy", .setup = setup_drain_busy, .run = run_free, .hot_bytes = DRAIN_BYTES},
+        {.name = "slab-empty", .setup = setup_slab_empty, .run = run_free, .hot_bytes = PAIR_BYTES},
+        {.name = "slab-new", .setup = setup_chunk, .run = run_malloc_48, .hot_bytes = 48},
+        {.name = "slab-new-long", .setup = setup_chunk, .run = run_malloc_28k, .hot_bytes = 28672},
+        {.name = "alloc-one", .setup = setup_fill, .run = run_alloc_one, .hot_bytes = PAGE},
+        {.name = "free-one", .setup = setup_fill, .run = run_free_one, .hot_bytes = PAGE},
+        {.name = "calloc", .setup = setup_chunk, .run = run_calloc, .hot_bytes = 500},
+        {.name = "aligned", .setup = setup_chunk, .run = run_aligned, .hot_bytes = 3072},
+        {.name = "realloc-move", .setup = setup_hit, .run = run_realloc_move, .hot_bytes = 100},
+        {.name = "realloc-same", .setup = setup_hit, .run = run_realloc_same, .hot_bytes = 100},
+        {.name = "malloc-to", .setup = setup_dest, .run = run_malloc_to, .hot_bytes = PAGE},
+        {.name = "free-from", .setup = setup_free_from, .run = run_free_from, .hot_bytes = PAGE},
         {.name = NULL},
 };

@@ -157,16 +157,21 @@ state_is_new(uint64_t salt)
 
 /* ------------------------------------------------------------------ stepping */
 
+/* The metadata, and the words in blocks that operations store to. */
 static void
 protect(int protection)
 {
-        if (mprotect(world_region->base, world_region->layout.region_bytes, protection) < 0)
+        if (mprotect(world_region->base, world_region->layout.chunks_off, protection) < 0)
                 exit(99);
+        for (int no = 0; no < N_ACTORS; no++)
+                if (actors[no].dest &&
+                    mprotect((void *)((uintptr_t)actors[no].dest & ~UINT64_C(4095)), 4096, protection) < 0)
+                        exit(99);
 }
 
-/* A store to the protected region: let it happen, then stop. */
+/* An access to the protected region: let it happen, then stop. */
 static void
-on_store(int sig, siginfo_t *info, void *context)
+on_access(int sig, siginfo_t *info, void *context)
 {
         ucontext_t *uc = context;
         uint64_t off = (uint64_t)((char *)info->si_addr - world_region->base);
@@ -200,7 +205,7 @@ on_trap(int sig, siginfo_t *info, void *context)
                 uc->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
         stepping.point(uc);
         if (stepping.is_traced && stepping.point)
-                protect(PROT_READ);
+                protect(stepping.protection);
         errno = saved_errno;
 }
 
@@ -210,7 +215,7 @@ step_init(void)
         struct sigaction sa = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_NODEFER};
 
         sigaction(SIGTRAP, &sa, NULL);
-        sa.sa_sigaction = on_store;
+        sa.sa_sigaction = on_access;
         sigaction(SIGSEGV, &sa, NULL);
         shadow = mmap(NULL, SHADOW_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         seen = mmap(NULL, SEEN_MAX * sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
@@ -249,13 +254,14 @@ steps_leave(ucontext_t *uc)
 }
 
 void
-trace_begin(point_fn *point)
+trace_begin(point_fn *point, bool loads_too)
 {
         stepping.n = 0;
         region_remember();
         stepping.is_traced = true;
+        stepping.protection = loads_too ? PROT_NONE : PROT_READ;
         stepping.point = point;
-        protect(PROT_READ);
+        protect(stepping.protection);
 }
 
 void
@@ -299,7 +305,7 @@ go_until(struct actor *a, void (*fn)(struct actor *a))
         actor_switch(a);
         until.actor = a;
         if (sigsetjmp(until.back, 0) == 0) {
-                trace_begin(until_point);
+                trace_begin(until_point, false);
                 fn(a);
                 trace_end();
         }

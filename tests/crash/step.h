@@ -13,7 +13,8 @@ typedef void point_fn(ucontext_t *uc);
 
 struct stepping {
         point_fn *point; /* called after each; NULL: running freely */
-        bool is_traced;  /* stores to the region only */
+        bool is_traced;  /* accesses to the region only */
+        int protection;
         long n;          /* how many so far */
         uintptr_t at;    /* the instruction just executed */
         uintptr_t next;
@@ -27,8 +28,8 @@ void step_init(void);
 void steps_begin(point_fn *point);
 void steps_end(void);
 
-/* Likewise, but only stores to the region. */
-void trace_begin(point_fn *point);
+/* Likewise, but only stores to the region, or loads and stores. */
+void trace_begin(point_fn *point, bool loads_too);
 void trace_end(void);
 
 /* In a point: from now on the actor runs freely. */
