@@ -238,6 +238,7 @@ main(int argc, char **argv)
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGTERM);
         sigprocmask(SIG_BLOCK, &signals, NULL);
+        signal(SIGCHLD, SIG_DFL);
 
         snprintf(heap_name, sizeof heap_name, "producer_consumer.%d", (int)parent);
         if (shheap_open(&heap, heap_name, SHHEAP_CREATE | SHHEAP_EXCL, NULL) < 0)

@@ -68,10 +68,8 @@ index_find(shheap *heap)
 void *
 need_block(const void *p)
 {
-        if (!p) {
-                warnx("the heap: %s", shheap_errormsg());
-                exit(EXIT_NO_MEMORY);
-        }
+        if (!p)
+                err(1, "no block from the heap (%s)", shheap_errormsg());
         return (void *)(uintptr_t)p;
 }
 
@@ -80,9 +78,11 @@ free_owned(shheap *heap, shref *ref)
 {
         int error;
 
-        /* -EAGAIN: somebody has been using the same part of the heap for long, perhaps stopped by a debugger. */
-        while ((error = shheap_free_from(heap, ref)) == -EAGAIN || error == -EBUSY)
+        /* Others have been using the same part of the heap for long: stopped by a debugger, or killed just now. */
+        while ((error = shheap_free_from(heap, ref)) == -EBUSY) {
+                shheap_reap(heap);
                 sched_yield();
+        }
         if (error < 0)
                 errx(1, "cannot free a block: %s", shheap_errormsg());
 }

@@ -11,8 +11,6 @@
 #include "documents.h"
 #include "shared.h"
 
-#define EXIT_NO_MEMORY 3 /* of a worker */
-
 /* Before any worker runs. */
 struct index *index_create(shheap *heap, const struct documents *documents);
 

@@ -238,6 +238,7 @@ struct session {
         struct usage before, full, after;
         uint64_t mapped, n_freed, n_begun_again, n_merged_by_successor, n_stripes_repaired;
         int n_faults;
+        bool is_kept; /* the index is not destroyed in the end */
 };
 
 static void
@@ -259,7 +260,7 @@ check_heap(struct session *s)
 }
 
 static void
-index_documents(struct session *s, double kill_every_seconds, bool keeps)
+index_documents(struct session *s, double kill_every_seconds)
 {
         struct index *index;
 
@@ -269,7 +270,6 @@ index_documents(struct session *s, double kill_every_seconds, bool keeps)
         s->run = (struct run){
                 .heap = s->heap,
                 .heap_name = heap_name,
-                .index = index,
                 .n_workers = s->options->n_workers,
                 .seed = s->options->seed,
                 .kill_every_seconds = kill_every_seconds,
@@ -284,7 +284,7 @@ index_documents(struct session *s, double kill_every_seconds, bool keeps)
         s->full = allocated(s->heap);
         s->mapped = statistic(s->heap, "stats.mapped");
         check_heap(s);
-        if (keeps)
+        if (s->is_kept)
                 return;
         run_interrupted();
         s->n_freed = index_destroy(s->heap, index);
@@ -312,6 +312,10 @@ print_session(const struct session *s, const struct session *reference)
         char text[200];
 
         printf("%-10s %.1f MiB in %zu files\n", "text", mebibytes(s->documents->bytes), s->documents->n);
+        if (s->summary.n_failed > 0) {
+                snprintf(text, sizeof text, "%" PRIu64 " files could not be read", s->summary.n_failed);
+                print_line("failed", false, text);
+        }
         printf("%-10s %.2f s, %u processes\n", "time", s->run.seconds, s->run.n_workers);
         if (reference) {
                 printf("%-10s %" PRIu64 " workers killed (seed %" PRIu64 "): %" PRIu64 " files begun again, %" PRIu64
@@ -326,7 +330,7 @@ print_session(const struct session *s, const struct session *reference)
         }
         printf("%-10s %.1f MiB of memory for %" PRIu64 " blocks of %.1f MiB\n", "heap", mebibytes(s->mapped),
                s->full.n - s->before.n, mebibytes(s->full.bytes - s->before.bytes));
-        if (s->options->keeps) {
+        if (s->is_kept) {
                 printf("%-10s heap %s; /dev/shm/shmalloc.%s, unless SHMALLOC_DIR says otherwise\n", "kept", heap_name,
                        heap_name);
         } else {
@@ -346,7 +350,7 @@ print_session(const struct session *s, const struct session *reference)
 static bool
 is_good(const struct session *s)
 {
-        return s->n_faults == 0 && s->summary.n_failed == 0 && (s->options->keeps || is_nothing_leaked(s));
+        return s->n_faults == 0 && s->summary.n_failed == 0 && (s->is_kept || is_nothing_leaked(s));
 }
 
 /* A tenth of a millisecond to 30: some dozens of kills, however much text there is. */
@@ -373,10 +377,12 @@ index_and_print(const struct options *options)
         shheap_set_fault_handler(fault, NULL);
         quiet.heap = killed.heap = create_heap();
 
-        index_documents(&quiet, 0, options->keeps && !options->does_kill);
-        ok = is_good(&quiet) || (options->does_kill && options->keeps);
+        quiet.is_kept = options->keeps && !options->does_kill;
+        index_documents(&quiet, 0);
+        ok = is_good(&quiet);
         if (options->does_kill) {
-                index_documents(&killed, kill_interval(quiet.run.seconds), options->keeps);
+                killed.is_kept = options->keeps;
+                index_documents(&killed, kill_interval(quiet.run.seconds));
                 ok = ok && is_good(&killed) && is_same_index(&quiet.summary, &killed.summary);
         }
         print_top(&shown->summary);

@@ -36,16 +36,15 @@ run_prepare(void)
         sigaddset(&signals, SIGTERM);
         sigprocmask(SIG_BLOCK, &signals, &signals_before);
         signal(SIGPIPE, SIG_IGN); /* a write error says it as well */
+        signal(SIGCHLD, SIG_DFL); /* not as our parent may have left it: ignored, it would let no one be waited for */
 }
 
-/* Ends as if the signal had not been blocked, after everything has been cleared away. */
 static void
 end_by(int signal_number)
 {
         run_kill_workers();
         warnx("interrupted");
-        signal(signal_number, SIG_DFL);
-        exit(128 + signal_number);
+        exit(128 + signal_number); /* and so to the functions registered by atexit() */
 }
 
 /* Waits for a signal until the time given, at most; negative: for ever. */
@@ -130,6 +129,7 @@ look_after_workers(struct run *run)
                 if (worker_pid[i] > 0 && waitpid(worker_pid[i], &status, WNOHANG) == worker_pid[i]) {
                         worker_pid[i] = 0;
                         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && ++run->n_killed < DEATHS_MAX) {
+                                shheap_reap(run->heap); /* the heap is settled; the index is left to the successor */
                                 start_worker(run, i);
                         } else if (status != 0) {
                                 if (WIFSIGNALED(status))

@@ -7,12 +7,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "index.h"
+#include "shared.h"
 
 struct run {
         shheap *heap;
         const char *heap_name;
-        struct index *index;
         unsigned n_workers;
         uint64_t seed;             /* of the moments of the kills */
         double kill_every_seconds; /* on average, at first; 0: never */

@@ -19,7 +19,10 @@
 #include "heap/large.h"
 #include "heap/slab.h"
 
-enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a, FREE_TRIES_MAX = 1 << 16 };
+enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a, FREE_TRIES_MAX = 1 << 16, LG_ALIGN_MASK = 0x3f, LG_ALIGN_MAX = 30 };
+
+#define FLAGS_KNOWN                                                                                                    \
+        (LG_ALIGN_MASK | SHA_ZERO | SHA_TCACHE_NONE | SHA_NOGROW | SHA_NODE(0xfe) | SHA_ARENA(0xffe))
 
 #define NOINLINE __attribute__((noinline, cold))
 
@@ -84,24 +87,80 @@ is_in(const struct shheap *h, const void *p)
 
 /* ------------------------------------------------------------------ allocate, in general */
 
+static unsigned
+flags_node1(unsigned flags)
+{
+        return flags >> 12 & 0xff;
+}
+
+static unsigned
+flags_arena1(unsigned flags)
+{
+        return flags >> 20 & 0xfff;
+}
+
+/* Known, and of an alignment, a node and an arena that can be. */
 static bool
+flags_are_valid(const struct shheap *h, unsigned flags)
+{
+        const struct region *r = &h->process.region;
+        unsigned node1 = flags_node1(flags), arena1 = flags_arena1(flags);
+
+        if ((flags & ~FLAGS_KNOWN) != 0 || (flags & LG_ALIGN_MASK) > LG_ALIGN_MAX || node1 > r->n_nodes ||
+            arena1 > r->layout.n_arenas)
+                return false;
+        return node1 == 0 || arena1 == 0 || region_arena_node(r, arena1 - 1) == node1 - 1;
+}
+
+static bool
+flags_check(const struct shheap *h, unsigned flags, const char *operation)
+{
+        if (flags_are_valid(h, flags))
+                return true;
+        errno = -error_set(-EINVAL, "%s: flags %#x: unknown ones, or no such alignment, node or arena", operation, flags);
+        return false;
+}
+
+static size_t
+flags_align(unsigned flags)
+{
+        return (size_t)1 << (flags & LG_ALIGN_MASK);
+}
+
+static void
 request_flags(struct request *rq, const struct region *r, unsigned flags)
 {
-        unsigned node1 = flags >> 12 & 0xff, arena1 = flags >> 20 & 0xfff;
-
         if (flags & SHA_NOGROW)
                 rq->flags |= ALLOC_NO_GROW;
         if (flags & SHA_TCACHE_NONE)
                 rq->flags |= ALLOC_NO_MAGAZINE;
-        if (node1 != 0) {
-                rq->arena = (node1 - 1) * r->arenas_per_node;
+        if (flags_node1(flags) != 0) {
+                rq->arena = (flags_node1(flags) - 1) * r->arenas_per_node;
                 rq->flags |= ALLOC_THIS_NODE | ALLOC_NO_MAGAZINE;
         }
-        if (arena1 != 0) {
-                rq->arena = arena1 - 1;
+        if (flags_arena1(flags) != 0) {
+                rq->arena = flags_arena1(flags) - 1;
                 rq->flags |= ALLOC_THIS_ARENA | ALLOC_NO_MAGAZINE;
         }
-        return rq->arena < r->layout.n_arenas;
+}
+
+static uint64_t
+usable_for(const struct request *rq)
+{
+        return rq->class_idx == SIZE_CLASS_NONE ? bits_align_up(rq->size, GEO_PAGE_BYTES) : size_class_bytes(rq->class_idx);
+}
+
+/* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for: when
+ * the block is resized, the usable size is the border between old and new. */
+static void
+fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags)
+{
+        if (from >= to)
+                return;
+        if (flags & SHA_ZERO || h->process.is_zeroed)
+                memset((char *)p + from, 0, to - from);
+        else if (h->process.is_junked)
+                memset((char *)p + from, JUNK_ALLOC, to - from);
 }
 
 /* Through the magazines where the request allows it. */
@@ -139,19 +198,15 @@ allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t d
         if (!enter(&e, h))
                 return NULL;
         rq.arena = e.thread->arena;
-        if (request_flags(&rq, e.thread->region, flags))
-                p = take(&e, &rq);
-        else
-                error_set(-EINVAL, "%s: no such arena or node in this heap", operation);
+        request_flags(&rq, e.thread->region, flags);
+        p = take(&e, &rq);
         leave(&e, operation, NULL, size);
         if (!p) {
-                errno = ENOMEM;
+                errno = -error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s", operation, size, align,
+                                   flags & SHA_NOGROW ? ", without growing" : "");
                 return NULL;
         }
-        if (flags & SHA_ZERO || h->process.is_zeroed)
-                memset(p, 0, size);
-        else if (h->process.is_junked)
-                memset(p, JUNK_ALLOC, size);
+        fill_new(h, p, 0, usable_for(&rq), flags);
         return p;
 }
 
@@ -162,14 +217,13 @@ static bool
 check_free(struct entry *e, uint64_t block_off)
 {
         struct region *r = e->thread->region;
-        uint32_t class_idx, block_idx;
-        uint64_t head;
+        uint32_t class_idx;
 
         if (block_usable(r, block_off, &class_idx) == 0) {
                 (void)fault_note(e->thread, FAULT_INVALID_FREE, block_off);
                 return false;
         }
-        if (slab_block_of(r, block_off, &head, &block_idx) && block_is_free_or_cached(r, block_off)) {
+        if (block_is_free_or_cached(r, block_off)) {
                 (void)fault_note(e->thread, FAULT_DOUBLE_FREE, block_off);
                 return false;
         }
@@ -288,6 +342,14 @@ shheap_malloc(shheap *h, size_t size)
         return allocate(h, size, 1, 0, 0, "shheap_malloc");
 }
 
+/* A pointer into the heap. */
+static void
+free_known(struct shheap *h, void *p, const char *operation)
+{
+        if (UNLIKELY(!tcache_push(quick_tcache(h), p)))
+                free_in(h, p, operation);
+}
+
 void
 shheap_free(shheap *h, void *p)
 {
@@ -332,8 +394,8 @@ shcalloc(size_t n, size_t size)
 static void *
 aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
 {
-        if (!bits_is_pow2(align)) {
-                errno = -error_set(-EINVAL, "%s: alignment %zu is not a power of two", operation, align);
+        if (!bits_is_pow2(align) || align > (size_t)1 << LG_ALIGN_MAX) {
+                errno = -error_set(-EINVAL, "%s: alignment %zu is not a power of two up to 1 GiB", operation, align);
                 return NULL;
         }
         return allocate(h, size, align, 0, 0, operation);
@@ -353,35 +415,32 @@ shaligned_alloc(size_t align, size_t size)
         return h ? aligned_in(h, align, size, "shaligned_alloc") : NULL;
 }
 
-static int
-posix_memalign_in(struct shheap *h, void **ret_p, size_t align, size_t size)
-{
-        int saved_errno = errno;
-        void *p;
-
-        if (!bits_is_pow2(align) || align % sizeof(void *) != 0)
-                return EINVAL;
-        p = h ? allocate(h, size, align, 0, 0, "posix_memalign") : NULL;
-        if (!p) {
-                int err = errno;
-
-                errno = saved_errno;
-                return err;
-        }
-        *ret_p = p;
-        return 0;
-}
-
 int
 shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
 {
-        return posix_memalign_in(h, ret_p, align, size);
+        int saved_errno = errno, err;
+        void *p;
+
+        if (!bits_is_pow2(align) || align % sizeof(void *) != 0)
+                return -error_set(-EINVAL, "posix_memalign: alignment %zu is no power of two, or below %zu", align,
+                                  sizeof(void *));
+        p = allocate(h, size, align, 0, 0, "posix_memalign");
+        err = p ? 0 : errno;
+        errno = saved_errno;
+        if (p)
+                *ret_p = p;
+        return err;
 }
 
 int
 shposix_memalign(void **ret_p, size_t align, size_t size)
 {
-        return posix_memalign_in(heap_default_open(), ret_p, align, size);
+        int saved_errno = errno, err;
+        struct shheap *h = heap_default_open();
+
+        err = h ? 0 : errno;
+        errno = saved_errno;
+        return h ? shheap_posix_memalign(h, ret_p, align, size) : err;
 }
 
 /* ------------------------------------------------------------------ sizes */
@@ -408,18 +467,12 @@ shmalloc_usable_size(const void *p)
         return h ? usable_in(h, p) : 0;
 }
 
-static uint64_t
-usable_for(const struct request *rq)
-{
-        return rq->class_idx == SIZE_CLASS_NONE ? bits_align_up(rq->size, GEO_PAGE_BYTES) : size_class_bytes(rq->class_idx);
-}
-
 size_t
 shheap_nallocx(const shheap *h, size_t size, unsigned flags)
 {
-        struct request rq = {.size = size, .align = UINT64_C(1) << (flags & 0x3f)};
+        struct request rq = {.size = size, .align = flags_align(flags)};
 
-        if (size == 0 || !request_classify(&rq) || usable_for(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
+        if (size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) || usable_for(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
                 return 0;
         return usable_for(&rq);
 }
@@ -429,17 +482,20 @@ shheap_nallocx(const shheap *h, size_t size, unsigned flags)
 static void
 free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
 {
+        size_t usable;
+
         if (!p)
                 return;
         if (!h || !is_in(h, p)) {
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
                 return;
         }
-        if (size > usable_in(h, p)) { /* more than any call can have given out here: C23 leaves it undefined, we tell */
-                fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, operation, p, size);
+        usable = usable_in(h, p);
+        if (size > usable) { /* more than any call can have given out here: C23 leaves it undefined, we tell */
+                fault_report_pointer(h, usable ? SHHEAP_FAULT_SIZE_MISMATCH : SHHEAP_FAULT_INVALID_FREE, operation, p, size);
                 return;
         }
-        free_in(h, p, operation);
+        free_known(h, p, operation);
 }
 
 void
@@ -475,6 +531,8 @@ resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
 
         if (block_usable(r, block_off, &class_idx) == 0)
                 return fault_note(e->thread, FAULT_INVALID_FREE, block_off);
+        if (e->heap->process.is_checked && !check_free(e, block_off))
+                return -EINVAL;
         if (class_idx == rq->class_idx && class_idx != SIZE_CLASS_NONE)
                 return 0;
         if (class_idx == SIZE_CLASS_NONE && rq->class_idx == SIZE_CLASS_NONE)
@@ -505,7 +563,7 @@ try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flag
 static void *
 realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *operation)
 {
-        size_t align = (size_t)1 << (flags & 0x3f), old;
+        size_t align = flags_align(flags), old;
         void *new_p;
 
         if (!p)
@@ -516,10 +574,7 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         }
         old = usable_in(h, p);
         if (try_in_place(h, p, size, align, flags, operation) == 0) {
-                size_t now = usable_in(h, p);
-
-                if (flags & SHA_ZERO && now > old)
-                        memset((char *)p + old, 0, now - old);
+                fill_new(h, p, old, usable_in(h, p), flags);
                 return p;
         }
         if (old == 0) {
@@ -530,9 +585,9 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         if (!new_p)
                 return NULL;
         memcpy(new_p, p, old < size ? old : size);
-        if (flags & SHA_ZERO && size > old)
-                memset((char *)new_p + old, 0, size - old);
-        shheap_free(h, p);
+        if (flags & SHA_ZERO)
+                fill_new(h, new_p, old, usable_in(h, new_p), flags);
+        free_known(h, p, operation);
         return new_p;
 }
 
@@ -590,34 +645,37 @@ size_is_given(size_t size, const char *operation)
 void *
 shheap_mallocx(shheap *h, size_t size, unsigned flags)
 {
-        if (!size_is_given(size, "shheap_mallocx"))
+        if (!size_is_given(size, "shheap_mallocx") || !flags_check(h, flags, "shheap_mallocx"))
                 return NULL;
-        return allocate(h, size, (size_t)1 << (flags & 0x3f), flags, 0, "shheap_mallocx");
+        return allocate(h, size, flags_align(flags), flags, 0, "shheap_mallocx");
 }
 
 void *
 shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags)
 {
-        return size_is_given(size, "shheap_rallocx") ? realloc_in(h, p, size, flags, "shheap_rallocx") : NULL;
+        if (!size_is_given(size, "shheap_rallocx") || !flags_check(h, flags, "shheap_rallocx"))
+                return NULL;
+        return realloc_in(h, p, size, flags, "shheap_rallocx");
 }
 
 size_t
 shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, unsigned flags)
 {
-        size_t align = (size_t)1 << (flags & 0x3f), old, want, now;
+        size_t old, want, now;
 
-        if (!p || size == 0 || !is_in(h, p)) {
+        if (!p || !is_in(h, p)) {
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_xallocx", p, size);
                 return 0;
         }
         old = usable_in(h, p);
+        if (!size_is_given(size, "shheap_xallocx") || !flags_check(h, flags, "shheap_xallocx"))
+                return old;
         if (__builtin_add_overflow(size, extra, &want))
                 want = SIZE_MAX;
-        if (try_in_place(h, p, want, align, flags, "shheap_xallocx") < 0 && extra > 0)
-                (void)try_in_place(h, p, size, align, flags, "shheap_xallocx");
+        if (try_in_place(h, p, want, flags_align(flags), flags, "shheap_xallocx") < 0 && extra > 0 && old < size)
+                (void)try_in_place(h, p, size, flags_align(flags), flags, "shheap_xallocx");
         now = usable_in(h, p);
-        if (flags & SHA_ZERO && now > old)
-                memset((char *)p + old, 0, now - old);
+        fill_new(h, p, old, now, flags);
         return now;
 }
 
@@ -677,9 +735,9 @@ shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
 {
         uint64_t dest_off = dest_off_of(h, dest, "shheap_malloc_to");
 
-        if (dest_off == 0 || !size_is_given(size, "shheap_malloc_to"))
+        if (dest_off == 0 || !size_is_given(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
                 return NULL;
-        return allocate(h, size, (size_t)1 << (flags & 0x3f), flags, dest_off, "shheap_malloc_to");
+        return allocate(h, size, flags_align(flags), flags, dest_off, "shheap_malloc_to");
 }
 
 int
@@ -696,6 +754,8 @@ shheap_free_from(shheap *h, shref *dest)
         block_off = load_relaxed(dest) - h->process.region.layout.chunks_off;
         if (!enter(&e, h))
                 return -errno;
+        if (h->process.is_checked && !check_free(&e, block_off))
+                err = -EINVAL;
         for (int tries = 0; err == -EBUSY && tries < FREE_TRIES_MAX; tries++)
                 err = free_block(e.thread, block_off, dest_off);
         leave(&e, "shheap_free_from", region_block(e.thread->region, block_off), 0);

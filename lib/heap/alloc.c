@@ -300,6 +300,8 @@ last_scan(struct thread *t, struct goal *g)
                 slab_tidy_chunk(t, chunk);
         if (g->request->class_idx != SIZE_CLASS_NONE && scan_chunks(t, g) == 0)
                 return 0;
+        if (t->no_grow && g->request->class_idx != SIZE_CLASS_NONE)
+                return -ENOMEM; /* what goes back to the region now could not be had again without growing */
         if (chunk_retire_all(t, UINT32_MAX) == 0)
                 return -ENOMEM;
         err = try_local(t, g);
@@ -427,13 +429,15 @@ bool
 block_is_free_or_cached(struct region *r, uint64_t block_off)
 {
         uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* below the mark: the caller looked */
-        uint64_t head;
+        uint64_t head, word;
         uint32_t block_idx;
 
-        if (!slab_block_of(r, block_off, &head, &block_idx))
+        if (slab_block_of(r, block_off, &head, &block_idx)) {
+                if (load_relaxed(&r->slabs[head].word[block_idx / 64]) >> block_idx % 64 & 1)
+                        return true;
+        } else if (!large_block_of(r, block_off, &head, &word)) {
                 return false;
-        if (load_relaxed(&r->slabs[head].word[block_idx / 64]) >> block_idx % 64 & 1)
-                return true;
+        }
         for (uint64_t idx = 0; idx < r->layout.n[TABLE_MAGAZINES]; idx++) {
                 uint64_t node_idx = idx / r->layout.magazines_per_node * r->layout.magazines_per_node;
 

@@ -8,6 +8,7 @@
 #include "heap/alloc.h"
 #include "heap/chunk.h"
 #include "heap/decay.h"
+#include "heap/large.h"
 #include "heap/root.h"
 
 enum { GRANULE = 65536, PAGE = 4096, CAP = 8 };
@@ -263,9 +264,19 @@ run_malloc_fails(struct actor *a)
 static void
 setup_hoard(struct actor *a)
 {
-        malloc_n(a, 32768, 2 * 40);
-        free_n(a, 2 * 40);
+        struct thread *t = thread_of(a);
+        uint64_t off;
+        void *p[24];
+
+        for (int i = 0; i < 24; i++)
+                p[i] = a_alloc_direct(a, GRANULE);
         setup_full(a);
+        for (int i = 0; i < 24; i++)
+                a_free_direct(a, p[i]);
+        malloc_n(a, 32768, 40);
+        free_n(a, 40);
+        while (large_alloc(t, t->arena, size_class_of(GRANULE), 1, 0, &off) == 0) /* makes no effort */
+                actor_keep(a, region_block(world_region, off));
 }
 
 const struct script scripts_life[] = {

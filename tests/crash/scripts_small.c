@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/size_class.h"
+#include "heap/magazine.h"
 #include "heap/run.h"
 #include "region/owner.h"
 
@@ -21,6 +22,16 @@ free_n(struct actor *a, int n)
 {
         for (int i = 0; i < n; i++)
                 a_free(a, actor_pop(a));
+}
+
+/* Blocks in the current magazine of the class. */
+static uint64_t
+n_current(struct actor *a, size_t size)
+{
+        struct thread *t = thread_of(a);
+        uint32_t idx = magazine_in(t, magazine_current(t, tag_make(0, size_class_of(size))));
+
+        return idx == MAGAZINE_IDX_NONE ? 0 : world_region->magazines[idx].n;
 }
 
 /* ------------------------------------------------------------------ hits */
@@ -92,16 +103,19 @@ setup_depot_take(struct actor *a)
 static void
 setup_free_swap(struct actor *a)
 {
-        malloc_n(a, PAGE, CAP + 1);
-        free_n(a, CAP);
+        malloc_n(a, PAGE, 2 * CAP);
+        while (n_current(a, PAGE) < CAP)
+                free_n(a, 1);
 }
 
 /* Both full, room in the depot. */
 static void
 setup_depot_put(struct actor *a)
 {
-        malloc_n(a, PAGE, 2 * CAP + 1);
-        free_n(a, 2 * CAP);
+        malloc_n(a, PAGE, 4 * CAP);
+        while (n_current(a, PAGE) < CAP)
+                free_n(a, 1);
+        free_n(a, CAP);
 }
 
 /* ------------------------------------------------------------------ drain: both full, the depot crowded */

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/registry.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 
@@ -258,6 +259,47 @@ START_TEST(child_that_only_closes_takes_nothing_from_its_parent)
         ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
         ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
         shfree(p);
+}
+END_TEST
+
+START_TEST(child_of__Fork_that_only_closes_takes_nothing_from_its_parent)
+{
+        struct child c;
+
+        child_start_raw(&c, _Fork, child_closes, NULL);
+        assert_ended_well(&c);
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
+        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
+        shfree(shmalloc(100));
+}
+END_TEST
+
+static pthread_barrier_t turn;
+
+static void *
+hold_the_lock(void *arg)
+{
+        registry_lock(); /* as a thread does that opens a heap */
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn);
+        registry_unlock();
+        return arg;
+}
+
+START_TEST(child_of__Fork_does_not_wait_for_a_lock_that_another_thread_held)
+{
+        struct ledger *ledger = fill_caches();
+        pthread_t thread;
+        struct child c;
+
+        pthread_barrier_init(&turn, NULL, 2);
+        ck_assert_int_eq(pthread_create(&thread, NULL, hold_the_lock, NULL), 0);
+        pthread_barrier_wait(&turn);
+        child_start_raw(&c, _Fork, child_opens, ledger);
+        parent_allocates(&c, ledger);
+        pthread_barrier_wait(&turn);
+        pthread_join(thread, NULL);
+        shfree(ledger);
 }
 END_TEST
 
@@ -504,6 +546,8 @@ main(int argc, char **argv)
         tcase_add_test(tcase, child_of__Fork_may_open_heaps_first);
         tcase_add_test(tcase, grandchildren_are_clients_of_their_own);
         tcase_add_test(tcase, child_that_only_closes_takes_nothing_from_its_parent);
+        tcase_add_test(tcase, child_of__Fork_that_only_closes_takes_nothing_from_its_parent);
+        tcase_add_test(tcase, child_of__Fork_does_not_wait_for_a_lock_that_another_thread_held);
         tcase_add_test(tcase, fork_handlers_of_others_may_allocate);
         tcase_add_test(tcase, fork_among_busy_threads_gives_a_child_that_works);
         tcase_add_test(tcase, child_of_a_raw_clone_is_refused);

@@ -402,7 +402,6 @@ END_TEST
 
 #define GRANULE(g)    (r->granules[g])
 #define MAGAZINE(idx) (r->magazines[idx])
-#define SLOT(who)     ((who)->slot)
 #define TAG0          tag_make(0, 0)
 
 static void
@@ -473,6 +472,28 @@ make_two_roots(void)
         r->roots[1].object = r->roots[0].object;
 }
 
+/* A slot that exists and that nobody uses: of thread 3. */
+static struct thread_slot *
+make_empty_slot(void)
+{
+        struct thread *third = heap_attach(&fx, 0);
+        struct thread_slot *slot = third->slot;
+
+        ck_assert_uint_eq(third->no, 3);
+        slot_release(third);
+        return slot;
+}
+
+/* A head so close to the end of its chunk that its run would leave it. */
+static void
+make_run_that_leaves(enum granule_state state, uint32_t class_idx)
+{
+        uint64_t g = GEO_GRANULES_PER_CHUNK - 1, word = granule_word(state, 0, 0) | (GRANULE(g) & GRANULE_BACKING);
+
+        ck_assert_int_eq(granule_state(GRANULE(g)), GRANULE_FREE);
+        GRANULE(g) = granule_with_class(granule_with_count(word, size_class_table[class_idx].n_granules), class_idx);
+}
+
 #define BOTH 0
 #define REST CHECK_QUIESCENT /* only when nobody is running: else it might be work in progress */
 
@@ -510,6 +531,14 @@ damage_granules(struct damage *d)
                granule_change(rich.slab, granule_with_stamp(GRANULE(rich.slab), 9)));
         DAMAGE(d, BOTH, "is owned by thread 3, whose slot does not exist",
                granule_change(rich.slab, granule_with_owner(GRANULE(rich.slab), 3)));
+        DAMAGE(d, BOTH, "is owned by thread 3, whose slot is empty", make_empty_slot();
+               granule_change(rich.slab, granule_with_owner(GRANULE(rich.slab), 3)));
+        DAMAGE(d, REST, "is owned by thread 1 although nobody is running",
+               granule_change(rich.slab, granule_with_owner(GRANULE(rich.slab), 1)));
+        DAMAGE(d, BOTH, "its 2 granules leave the chunk", make_run_that_leaves(GRANULE_SLAB, class_with_granules(2)));
+        DAMAGE(d, BOTH, "its 32 granules leave the chunk", make_run_that_leaves(GRANULE_LARGE, SIZE_CLASS_N - 1));
+        DAMAGE(d, BOTH, "its head would be 0 granules before it",
+               granule_change(rich.free_granule, granule_word(GRANULE_CONT, 0, 0)));
         DAMAGE(d, BOTH, "is owned by thread 60000, whose slot does not exist",
                granule_change(rich.slab, granule_with_owner(GRANULE(rich.slab), 60000)));
         DAMAGE(d, BOTH, "in a chunk of arena 0", granule_change(rich.slab, GRANULE(rich.slab) ^ WORD_PUT(1, 20)));
@@ -581,6 +610,10 @@ damage_chunks(struct damage *d)
         DAMAGE(d, BOTH, "behind the head of a huge block of 3",
                r->chunk_words[rich.huge + 2] = chunk_word(CHUNK_FREE, 0, 0));
         DAMAGE(d, BOTH, "its head would be chunk", r->chunk_words[rich.huge] = chunk_word(CHUNK_FREE, 0, 0));
+        DAMAGE(d, BOTH, "its head would be 0 chunks before it",
+               r->chunk_words[rich.huge + 1] = chunk_with_count(r->chunk_words[rich.huge + 1], 0));
+        DAMAGE(d, BOTH, "(inside a huge block): fields of its own",
+               r->chunk_words[rich.huge + 1] = chunk_with_owner(r->chunk_words[rich.huge + 1], 1));
         DAMAGE(d, BOTH, "usable bytes", r->huge_bytes[rich.huge] = GEO_CHUNK_BYTES);
         DAMAGE(d, BOTH, "usable bytes", r->huge_bytes[rich.huge]++);
         DAMAGE(d, BOTH, "(huge): fields that it has not", r->chunk_words[rich.huge] |= CHUNK_DOOMED);
@@ -650,6 +683,9 @@ damage_slots(struct damage *d)
         DAMAGE(d, BOTH, "of client 70000, which does not exist", t->slot->client_idx = 70000);
         DAMAGE(d, BOTH, "bound to arena 900", r->bindings[t->no - 1] = BINDING_ARENA(900));
         DAMAGE(d, BOTH, "its binding 0 says empty", r->bindings[t->no - 1] = 0);
+        DAMAGE(d, REST, "its slot is empty, and its binding 0x40000001 says in use", make_empty_slot();
+               r->bindings[2] = BINDING_ARENA(0));
+        DAMAGE(d, BOTH, "its slot is empty, and a place names magazine 8", make_empty_slot()->magazines[1] = 9);
         DAMAGE(d, BOTH, "bound, and its slot does not exist", r->bindings[7] = BINDING_USED);
         DAMAGE(d, BOTH, "client 0: state 3", r->clients[0].word |= 3);
         DAMAGE(d, BOTH, "pending for a root, is not the start of a block",
@@ -665,6 +701,8 @@ damage_roots(struct damage *d)
 {
         DAMAGE(d, BOTH, "new, and it belongs to nobody", r->roots[0].word = ROOT_NEW);
         DAMAGE(d, BOTH, "free, and it has an object", r->roots[0].word = 0; r->header->roots_head = 0);
+        DAMAGE(d, BOTH, "in the chain, and not linked by its word", r->roots[0].word = ROOT_FREE);
+        DAMAGE(d, BOTH, "is pending in thread 1, too", t->slot->pending[1] = r->layout.chunks_off + rich.object);
         DAMAGE(d, BOTH, "no word of a record", r->roots[0].word |= WORD_PUT(2, 4));
         DAMAGE(d, BOTH, "linked without a name", memset(r->roots[0].name, 'x', sizeof r->roots[0].name));
         DAMAGE(d, BOTH, "linked by its word, and not in the chain", r->header->roots_head = 0);
@@ -872,6 +910,24 @@ START_TEST(report_is_bounded)
         ck_assert_uint_eq(n_lines, CHECK_LINES_MAX);
         ck_assert_ptr_nonnull(strstr(report, "more faults"));
         ck_assert_ptr_nonnull(strstr(report, "damaged: "));
+}
+END_TEST
+
+/* The other place of a block is looked for, but not for ever. */
+START_TEST(blocks_in_thousands_of_places_are_reported_in_time)
+{
+        enum { N_MAGAZINES = 64 };
+        uint32_t cap = size_class_magazine_cap(0), first = region_magazines_hwm(r, 0);
+
+        for (uint32_t idx = first; idx < first + N_MAGAZINES; idx++) {
+                ck_assert_int_eq(region_raise_magazines(r, 0, idx), 0);
+                r->magazine_words[idx] = magazine_word(MAGAZINE_DEPOT, 0, 0, TAG0);
+                MAGAZINE(idx).n = MAGAZINE(idx).cap = cap;
+                for (uint32_t i = 0; i < cap; i++)
+                        MAGAZINE(idx).slot[i] = region_entry(r, rich.live);
+        }
+        ck_assert_int_eq(ask(CHECK_QUIESCENT, NULL), (int)(N_MAGAZINES * cap - 1));
+        ck_assert_int_gt(ask(0, NULL), 0);
 }
 END_TEST
 
@@ -1106,6 +1162,7 @@ main(void)
         tcase = cases(suite, "damaged");
         tcase_add_loop_test(tcase, damage_is_found_and_named, 0, damage(-1, &none));
         tcase_add_test(tcase, report_is_bounded);
+        tcase_add_test(tcase, blocks_in_thousands_of_places_are_reported_in_time);
         tcase_add_test(tcase, lost_hints_are_no_faults_and_counted);
         tcase_add_test(tcase, random_damage_changes_nothing_but_the_verdict);
         tcase = cases(suite, "running");

@@ -18,12 +18,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "heap/alloc.h"
 #include "heap/reap.h"
 #include "heap/root.h"
-#include "heap/root_record.h"
+#include "heap/root_cell.h"
 #include "heap/run.h"
 #include "region/intent.h"
 #include "region/owner.h"
+#include "region/slot.h"
 #include "support/root_judge.h"
 
 enum { N_NAMES = 4 }; /* as many records as the fixture's heap has */
@@ -485,6 +487,64 @@ START_TEST(a_reaper_without_a_free_cell_leaves_the_block_where_it_is)
 }
 END_TEST
 
+static int
+end_thread(void *obj, size_t size, void *arg)
+{
+        (void)obj;
+        (void)size;
+        (void)arg;
+        pthread_exit(NULL);
+}
+
+/* Attaches, and ends in init(). */
+static void *
+attach_and_end(void *arg)
+{
+        struct thread t = {0};
+
+        ck_assert_int_eq(slot_attach(&t, r, &heap.client, NULL, NULL), 0);
+        *(uint32_t *)arg = t.no;
+        try_create(&t, "a", 100, end_thread, NULL);
+        return NULL;
+}
+
+static void
+fill_the_heap(struct live *live)
+{
+        for (uint64_t bytes = GEO_LARGE_MAX; bytes > GEO_SMALL_MAX; bytes /= 2) {
+                struct request rq = {.size = bytes, .align = 1};
+                uint64_t block_off;
+
+                ck_assert(request_classify(&rq));
+                while (alloc_block(tb, &rq, &block_off) == 0)
+                        live_add(live, block_off);
+        }
+}
+
+START_TEST(a_reap_in_the_midst_of_an_allocation_takes_another_cell)
+{
+        struct live live = {0};
+        uint32_t no = 0;
+        uint64_t *word;
+        pthread_t thread;
+
+        fill_the_heap(&live); /* nothing is left but a run or two for a slab */
+        ck_assert_int_eq(free_block(tb, live_pop(&live), 0), 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, attach_and_end, &no), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        word = hold_slab(tb, cell_block_off(region_thread(r, no - 1)->pending[0]));
+        ck_assert_int_eq(try_create(ta, "b", GEO_LARGE_MAX, NULL, NULL), -ENOMEM); /* has reaped the dead */
+        ck_assert_uint_eq(region_thread(r, no - 1)->pending[0], 0);
+        ck_assert_uint_ne(ta->slot->pending[1], 0);
+        owner_release(word, granule_with_owner(owner_load(word), THREAD_NONE));
+        root_tidy(ta);
+        while (live.n > 0)
+                ck_assert_int_eq(free_block(tb, live_pop(&live), 0), 0);
+        live_fini(&live);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
 START_TEST(who_leaves_settles_its_own_slot)
 {
         pid_t pid;
@@ -789,7 +849,8 @@ main(void)
             cells_that_wait_are_not_used_for_anything_else);
         ADD(suite, "death", who_dies_in_init_leaves_nothing_once_reaped,
             without_a_reapers_thread_the_block_waits_for_the_next_owner,
-            a_reaper_without_a_free_cell_leaves_the_block_where_it_is, who_leaves_settles_its_own_slot,
+            a_reaper_without_a_free_cell_leaves_the_block_where_it_is,
+            a_reap_in_the_midst_of_an_allocation_takes_another_cell, who_leaves_settles_its_own_slot,
             a_dead_claim_of_a_record_is_free_again);
         ADD(suite, "damage", a_damaged_region_is_no_trap);
         ADD(suite, "races", racing_creators_get_one_object, a_storm_of_creators_and_removers_loses_nothing,
