@@ -269,7 +269,9 @@ SHA_API void *shheap_ptr(const shheap *h, shref ref);
 
 /*
  * Allocates a block and stores its reference in *dest in one step: whenever the process is killed, either *dest holds
- * the new block, or *dest is as it was and there is no block.  dest lies in a block of the same heap, is 8-aligned, and
+ * the new block, or *dest is as it was and there is no block.  For a process that was killed inside this call or
+ * shheap_free_from() that holds once it has been reaped: who takes over the dest of a dead process calls shheap_reap()
+ * first.  dest lies in a block of the same heap, is 8-aligned, and
  * is written by nobody else meanwhile.  NULL: errno is set and *dest is as it was; EINVAL also for a bad dest.
  */
 SHA_API SHA_NODISCARD void *shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest);

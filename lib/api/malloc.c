@@ -19,7 +19,7 @@
 #include "heap/large.h"
 #include "heap/slab.h"
 
-enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a, FREE_TRIES_MAX = 1 << 16, LG_ALIGN_MASK = 0x3f, LG_ALIGN_MAX = 30 };
+enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a, LG_ALIGN_MASK = 0x3f, LG_ALIGN_MAX = 30 };
 
 #define FLAGS_KNOWN                                                                                                    \
         (LG_ALIGN_MASK | SHA_ZERO | SHA_TCACHE_NONE | SHA_NOGROW | SHA_NODE(0xfe) | SHA_ARENA(0xffe))
@@ -250,8 +250,7 @@ free_in(struct shheap *h, void *p, const char *operation)
                 if (e.t)
                         tcache_free_slow(e.t, block_off);
                 else
-                        for (int tries = 0; free_block(e.thread, block_off, 0) == -EBUSY && tries < FREE_TRIES_MAX; tries++)
-                                continue; /* somebody holds the slab for a moment, or is stopped: bounded */
+                        (void)free_block_patiently(e.thread, block_off, 0); /* -EBUSY: see there */
         }
         leave(&e, operation, p, 0);
         errno = saved_errno;
@@ -756,8 +755,8 @@ shheap_free_from(shheap *h, shref *dest)
                 return -errno;
         if (h->process.is_checked && !check_free(&e, block_off))
                 err = -EINVAL;
-        for (int tries = 0; err == -EBUSY && tries < FREE_TRIES_MAX; tries++)
-                err = free_block(e.thread, block_off, dest_off);
+        if (err == -EBUSY)
+                err = free_block_patiently(e.thread, block_off, dest_off);
         leave(&e, "shheap_free_from", region_block(e.thread->region, block_off), 0);
         return err;
 }

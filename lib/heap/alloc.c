@@ -10,6 +10,7 @@
 #include "heap/alloc.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "base/bits.h"
 #include "base/size_class.h"
@@ -27,7 +28,11 @@
 #include "region/owner.h"
 #include "region/slot.h"
 
-enum { TURNS_MAX = 8, FREE_TRIES_MAX = 1 << 16 };
+enum {
+        TURNS_MAX = 8,            /* while others release something */
+        FREE_TRIES_MAX = 1 << 14, /* for a slab that is held */
+        FREE_TRIES_REAP = 64      /* tries after which its holder may well be dead */
+};
 
 enum effort {
         EFFORT_NONE,       /* depots, slabs, runs, a new chunk: where memory is most of the time */
@@ -412,6 +417,35 @@ free_block(struct thread *t, uint64_t block_off, uint64_t dest_off)
         if (huge_block_of(r, block_off, &head, &word))
                 return huge_free(t, block_off, dest_off);
         return large_free(t, block_off, dest_off);
+}
+
+/* A dest that does not name the block any more: its free was somebody else's, and has been finished. */
+static bool
+is_done(const struct region *r, uint64_t block_off, uint64_t dest_off)
+{
+        return dest_off != 0 && load_relaxed((const uint64_t *)(const void *)(r->base + dest_off)) !=
+                                        r->layout.chunks_off + block_off; /* only the caller and a reaper write it */
+}
+
+int
+free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off)
+{
+        int err = -EBUSY;
+
+        for (int tries = 0; err == -EBUSY && tries < FREE_TRIES_MAX; tries++) {
+                if (is_done(t->region, block_off, dest_off))
+                        return 0;
+                if (tries == FREE_TRIES_REAP)
+                        slot_reap_all(t->region, reap_settle, t);
+                else if (tries > FREE_TRIES_REAP)
+                        sched_yield(); /* a courtesy to the holder */
+                err = free_block(t, block_off, dest_off);
+        }
+        if (err == -EINVAL && is_done(t->region, block_off, dest_off)) {
+                t->fault.what = FAULT_NONE;
+                return 0;
+        }
+        return err;
 }
 
 static bool

@@ -57,6 +57,12 @@ huge_usable(struct region *r, uint64_t chunk, uint64_t word)
         return bytes <= most ? bytes : most;
 }
 
+static uint64_t
+dest_load(const struct region *r, uint64_t dest_off)
+{
+        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off)); /* the caller's own */
+}
+
 static void
 dest_store(struct region *r, uint64_t dest_off, uint64_t value)
 {
@@ -233,7 +239,8 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
         tails_store(t, chunk, 1, n);                          /* HUGE.5 */
         word = chunk_with_node1(chunk_word(CHUNK_HUGE, THREAD_NONE, 0), chunk_node1(owner_load(&r->chunk_words[chunk])));
         if (dest_off != 0) {
-                intent_begin(t, (struct intent){.slab = chunk, .b = dest_off}, INTENT_HUGE_TO);
+                intent_begin(t, (struct intent){.slab = chunk, .i = dest_load(r, dest_off), .a = chunk << GEO_CHUNK_SHIFT, .b = dest_off},
+                             INTENT_HUGE_TO);
                 dest_store(r, dest_off, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT));
         }
         kill_order();
@@ -269,7 +276,7 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 }
                 candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, chunk_count(word)));
                 if (dest_off != 0)
-                        intent_begin(t, (struct intent){.slab = chunk, .b = dest_off}, INTENT_HUGE_FROM);
+                        intent_begin(t, (struct intent){.slab = chunk, .a = block_off, .b = dest_off}, INTENT_HUGE_FROM);
                 freeing = chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no);
                 if (owner_acquire(&r->chunk_words[chunk], &word, freeing)) { /* HUGE_FREE.1: commit */
                         dest_store(r, dest_off, UINT64_C(0));

@@ -54,6 +54,12 @@ tag_of(struct region *r, uint32_t arena, uint32_t class_idx)
                                   : tag_make(region_arena_node(r, arena), class_idx));
 }
 
+static uint64_t
+dest_load(const struct region *r, uint64_t dest_off)
+{
+        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off)); /* the caller's own */
+}
+
 static void
 dest_store(struct region *r, uint64_t dest_off, uint64_t value)
 {
@@ -97,7 +103,8 @@ commit(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx, uint
         word = granule_with_count(granule_with_class(word, class_idx), granules);
         word = granule_with_stamp(word, (uint32_t)(colour / LARGE_COLOUR_ALIGN));
         if (dest_off != 0) {
-                intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_RUN_TO);
+                intent_begin(t, (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
+                             INTENT_RUN_TO);
                 dest_store(r, dest_off, r->layout.chunks_off + block_off);
         }
         kill_order();
@@ -182,7 +189,7 @@ large_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 }
                 candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word)));
                 if (dest_off != 0)
-                        intent_begin(t, (struct intent){.slab = head, .b = dest_off}, INTENT_RUN_FROM);
+                        intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_RUN_FROM);
                 if (seize(t, head, word)) { /* FREE.1: commit */
                         dest_store(r, dest_off, UINT64_C(0));
                         if (dest_off != 0)

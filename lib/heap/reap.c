@@ -51,10 +51,12 @@ named_magazine(struct region *r, uint64_t idx, uint32_t thread_no)
         return &r->magazines[idx];
 }
 
-/* A dest that may be written: 8-aligned, in a chunk that exists or among a slot's pending words. */
+/* Takes the reference to the intent's block out of its dest, for what was there before, unless somebody has stored
+ * another one since.  A dest that may be written is 8-aligned, in a chunk that exists or among a slot's pending words. */
 static void
-dest_clear(struct region *r, uint64_t dest_off)
+dest_restore(struct region *r, const struct intent *in)
 {
+        uint64_t dest_off = in->b, ref = r->layout.chunks_off + in->a;
         uint64_t chunks_end = r->layout.chunks_off + (region_chunks_hwm(r) << GEO_CHUNK_SHIFT);
         uint64_t slots_off = r->layout.off[TABLE_THREADS], stride = r->layout.stride[TABLE_THREADS];
         bool in_chunks = dest_off >= r->layout.chunks_off && dest_off < chunks_end;
@@ -64,7 +66,7 @@ dest_clear(struct region *r, uint64_t dest_off)
                           in_slot < offsetof(struct thread_slot, pending_record);
 
         if (dest_off % 8 == 0 && (in_chunks || is_pending))
-                store_relaxed((uint64_t *)(void *)(r->base + dest_off), UINT64_C(0));
+                cas_relaxed((uint64_t *)(void *)(r->base + dest_off), &ref, in->i);
 }
 
 /* ------------------------------------------------------------------ intents */
@@ -124,7 +126,7 @@ settle_one(struct region *r, const struct intent *in, uint32_t thread_no)
                 return;
         slab_settle_block(r, in->slab, in->a); /* undoes ALLOC_ONE, finishes FREE_ONE */
         if (in->b != 0)
-                dest_clear(r, in->b);
+                dest_restore(r, in);
 }
 
 static void
@@ -159,12 +161,12 @@ settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
         case INTENT_RUN_TO: /* not committed: undone with the run.  RUN_FROM: committed, finished with the run */
         case INTENT_RUN_FROM:
                 if (in.b != 0 && names_run(r, in.slab, thread_no))
-                        dest_clear(r, in.b);
+                        dest_restore(r, &in);
                 break;
         case INTENT_HUGE_TO:
         case INTENT_HUGE_FROM:
                 if (in.b != 0 && names_chunk(r, in.slab, thread_no))
-                        dest_clear(r, in.b);
+                        dest_restore(r, &in);
                 break;
         default:
                 break;

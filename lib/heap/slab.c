@@ -325,6 +325,12 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
 
 /* ------------------------------------------------------------------ single blocks */
 
+static uint64_t
+dest_load(const struct region *r, uint64_t dest_off)
+{
+        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off)); /* the caller's own */
+}
+
 static void
 dest_store(struct region *r, uint64_t dest_off, uint64_t value)
 {
@@ -343,7 +349,8 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
 
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
-                intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_ALLOC_ONE); /* ONE.1 */
+                intent_begin(t, (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
+                             INTENT_ALLOC_ONE); /* ONE.1 */
                 clear_lowest(r, head, class_idx, 1);                           /* ONE.2 */
                 dest_store(r, dest_off, r->layout.chunks_off + block_off);     /* ONE.3 */
                 intent_end(t);                                                 /* ONE.4: commit */

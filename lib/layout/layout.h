@@ -110,7 +110,7 @@ struct intent {
         uint64_t slab;     /* owner  granule (or chunk) index of the head */
         uint64_t magazine; /* owner  magazine index */
         uint64_t n;        /* owner */
-        uint64_t i, j;     /* owner  entry indices */
+        uint64_t i, j;     /* owner  entry indices; i also what was in dest before */
         uint64_t a, b;     /* owner  block offsets (from the chunks), or a region offset (dest) */
 };
 

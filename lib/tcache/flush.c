@@ -5,8 +5,6 @@
  * depot of its home arena, or into its slabs where the depot is crowded.  Large runs have no spare and no depot: what
  * they cache per thread is bounded.
  */
-#include <errno.h>
-#include <sched.h>
 
 #include "heap/alloc.h"
 #include "heap/drain.h"
@@ -16,8 +14,6 @@
 #include "tcache/tcache.h"
 
 #define RUN_BYTES_CACHED_MAX (UINT64_C(1) << 20) /* of runs, in the magazines of one thread */
-
-enum { FREE_TRIES_MAX = 1 << 16 };
 
 static bool
 is_full(struct region *r, uint32_t idx)
@@ -140,14 +136,6 @@ ensure_room(struct tcache *t, uint32_t tag)
 
 /* ------------------------------------------------------------------ free */
 
-/* Past the magazines.  Where somebody holds the slab of a small block, others' turns come first: bounded. */
-static void
-free_direct(struct thread *th, uint64_t block_off)
-{
-        for (int tries = 0; free_block(th, block_off, 0) == -EBUSY && tries < FREE_TRIES_MAX; tries++)
-                sched_yield();
-}
-
 void
 tcache_free_slow(struct tcache *t, uint64_t block_off)
 {
@@ -162,14 +150,14 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
         if (tag != TAG_NONE && tag < r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N)
                 idx = size_class_is_small(tag_class(tag)) ? ensure_room(t, tag) : ensure_large(t, tag);
         if (idx == MAGAZINE_IDX_NONE) {
-                free_direct(th, block_off);
+                (void)free_block_patiently(th, block_off, 0); /* -EBUSY: see there */
                 return;
         }
         if (is_full(r, idx)) /* large: make room for the newcomer, which is the warmest */
                 drain_magazine(th, idx, load_relaxed(&r->magazines[idx].cap) - 1);
         m = &r->magazines[idx];
         if (is_full(r, idx)) {
-                free_direct(th, block_off);
+                (void)free_block_patiently(th, block_off, 0); /* -EBUSY: see there */
                 return;
         }
         store_relaxed(&m->slot[load_relaxed(&m->n)], region_entry(r, block_off));

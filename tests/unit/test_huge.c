@@ -545,7 +545,7 @@ START_TEST(destination_of_what_was_cut_short_is_settled_with_it)
                         r->chunk_words[1] = chunk_word(CHUNK_NEW, t->no, 0);
                 if (step == 2) /* FROM, behind it */
                         r->chunk_words[1] = chunk_with_owner(chunk_with_state(word_of(1), CHUNK_FREEING), t->no);
-                intent_begin(t, (struct intent){.slab = 1, .b = r->layout.chunks_off + cell},
+                intent_begin(t, (struct intent){.slab = 1, .a = a, .b = r->layout.chunks_off + cell},
                              to ? INTENT_HUGE_TO : INTENT_HUGE_FROM);
                 reap_settle(r, t->no, NULL);
                 ck_assert_uint_eq(*dest, step % 2 ? r->layout.chunks_off + a : 0);

@@ -524,7 +524,11 @@ START_TEST(allocation_to_a_destination_cut_short_is_undone)
                 ck_assert_int_eq(run_claim(t, 0, 2, 1, &head), 0);
                 *run_word(r, head + 1) = granule_with_count(granule_word(GRANULE_CONT, 0, 0), 1);
                 r->tags[head] = 7;
-                intent_begin(t, (struct intent){.slab = head, .b = r->layout.chunks_off + cell}, INTENT_RUN_TO);
+                intent_begin(t,
+                             (struct intent){.slab = head,
+                                             .a = head << GEO_GRANULE_SHIFT,
+                                             .b = r->layout.chunks_off + cell},
+                             INTENT_RUN_TO);
                 if (step >= 2)
                         *dest = r->layout.chunks_off + (head << GEO_GRANULE_SHIFT);
                 if (step >= 3) { /* committed */
@@ -554,7 +558,8 @@ START_TEST(free_from_a_destination_cut_short_is_undone_or_finished)
 
                 *dest = r->layout.chunks_off + a;
                 t->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(longer()));
-                intent_begin(t, (struct intent){.slab = head, .b = r->layout.chunks_off + cell}, INTENT_RUN_FROM);
+                intent_begin(t, (struct intent){.slab = head, .a = a, .b = r->layout.chunks_off + cell},
+                             INTENT_RUN_FROM);
                 if (step >= 1)
                         *run_word(r, head) = granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), t->no);
                 if (step >= 2)

@@ -521,20 +521,6 @@ START_TEST(death_of_a_creator)
 }
 END_TEST
 
-START_TEST(death_of_a_creator_of_a_run)
-{
-        x_bytes = GEO_SMALL_MAX + 1;
-        explore(act_create, NULL, DEATHS);
-}
-END_TEST
-
-START_TEST(death_of_a_creator_of_chunks)
-{
-        x_bytes = GEO_CHUNK_BYTES + 1;
-        explore(act_create, NULL, DEATHS);
-}
-END_TEST
-
 START_TEST(death_of_a_creator_whose_init_fails)
 {
         explore(act_fail, NULL, DEATHS);
@@ -560,7 +546,61 @@ START_TEST(creator_and_come_and_go)
 }
 END_TEST
 
-#if !BY_INSTRUCTION /* too many steps, too few meetings */
+START_TEST(death_of_a_remover)
+{
+        explore(act_remove, NULL, DEATHS);
+}
+END_TEST
+
+START_TEST(two_removers)
+{
+        explore(act_remove, act_remove, MEETING);
+}
+END_TEST
+
+START_TEST(remover_and_creator)
+{
+        explore(act_remove, act_create, MEETING);
+}
+END_TEST
+
+START_TEST(two_who_remove_and_create)
+{
+        explore(act_remove_create, act_remove_create, MEETING);
+}
+END_TEST
+
+#if BY_INSTRUCTION /* else these are as small ones are */
+
+START_TEST(death_of_a_creator_of_a_run)
+{
+        x_bytes = GEO_SMALL_MAX + 1;
+        explore(act_create, NULL, DEATHS);
+}
+END_TEST
+
+START_TEST(death_of_a_creator_of_chunks)
+{
+        x_bytes = GEO_CHUNK_BYTES + 1;
+        explore(act_create, NULL, DEATHS);
+}
+END_TEST
+
+START_TEST(death_of_a_remover_of_a_run)
+{
+        x_bytes = GEO_SMALL_MAX + 1;
+        explore(act_create_remove, NULL, DEATHS);
+}
+END_TEST
+
+START_TEST(death_of_a_remover_of_chunks)
+{
+        x_bytes = GEO_CHUNK_BYTES + 1;
+        explore(act_create_remove, NULL, DEATHS);
+}
+END_TEST
+
+#else /* these meet too seldom for so many steps */
 
 static int n_creations;
 
@@ -596,63 +636,19 @@ START_TEST(who_comes_late_finds_nothing_that_it_expects)
 }
 END_TEST
 
-START_TEST(creators_of_two_names)
-{
-        explore(act_create, act_create_y, MEETING);
-}
-END_TEST
-
-#endif
-
-START_TEST(death_of_a_remover)
-{
-        explore(act_remove, NULL, DEATHS);
-}
-END_TEST
-
-START_TEST(death_of_a_remover_of_a_run)
-{
-        x_bytes = GEO_SMALL_MAX + 1;
-        explore(act_create_remove, NULL, DEATHS);
-}
-END_TEST
-
-START_TEST(death_of_a_remover_of_chunks)
-{
-        x_bytes = GEO_CHUNK_BYTES + 1;
-        explore(act_create_remove, NULL, DEATHS);
-}
-END_TEST
-
-START_TEST(two_removers)
-{
-        explore(act_remove, act_remove, MEETING);
-}
-END_TEST
-
-START_TEST(remover_and_creator)
-{
-        explore(act_remove, act_create, MEETING);
-}
-END_TEST
-
 START_TEST(finder_and_who_uses_the_memory_for_another_size)
 {
         explore(act_create, act_remove_create_y, MEETING);
 }
 END_TEST
 
-START_TEST(two_who_remove_and_create)
+START_TEST(two_names_and_one_record)
 {
-        explore(act_remove_create, act_remove_create, MEETING);
+        explore(act_create, act_create_y, MEETING);
 }
 END_TEST
 
-START_TEST(two_names_and_one_record)
-{
-        explore(act_create_remove, act_create_y, MEETING);
-}
-END_TEST
+#endif
 
 int
 main(void)
@@ -664,28 +660,28 @@ main(void)
 
         tcase_add_checked_fixture(none, setup, NULL);
         tcase_add_test(none, death_of_a_creator);
-        tcase_add_test(none, death_of_a_creator_of_a_run);
-        tcase_add_test(none, death_of_a_creator_of_chunks);
         tcase_add_test(none, death_of_a_creator_whose_init_fails);
-        tcase_add_test(none, death_of_a_remover_of_a_run);
-        tcase_add_test(none, death_of_a_remover_of_chunks);
         tcase_add_test(none, death_without_a_reapers_thread);
         tcase_add_test(none, two_creators);
         tcase_add_test(none, creator_and_come_and_go);
-#if !BY_INSTRUCTION /* these share little memory, or much with others */
-        tcase_add_test(none, creators_of_two_names);
+#if BY_INSTRUCTION
+        tcase_add_test(none, death_of_a_creator_of_a_run);
+        tcase_add_test(none, death_of_a_creator_of_chunks);
+        tcase_add_test(none, death_of_a_remover_of_a_run);
+        tcase_add_test(none, death_of_a_remover_of_chunks);
+#else
         tcase_add_test(none, who_comes_late_finds_nothing_that_it_expects);
+        tcase_add_test(x, finder_and_who_uses_the_memory_for_another_size);
+        tcase_add_test(last, two_names_and_one_record);
 #endif
         suite_add_tcase(suite, none);
         tcase_add_checked_fixture(x, setup_x, NULL);
         tcase_add_test(x, death_of_a_remover);
         tcase_add_test(x, two_removers);
         tcase_add_test(x, remover_and_creator);
-        tcase_add_test(x, finder_and_who_uses_the_memory_for_another_size);
         tcase_add_test(x, two_who_remove_and_create);
         suite_add_tcase(suite, x);
         tcase_add_checked_fixture(last, setup_last_record, NULL);
-        tcase_add_test(last, two_names_and_one_record);
         suite_add_tcase(suite, last);
         runner = srunner_create(suite);
         srunner_run_all(runner, CK_NORMAL);
