@@ -57,19 +57,6 @@ huge_usable(struct region *r, uint64_t chunk, uint64_t word)
         return bytes <= most ? bytes : most;
 }
 
-static uint64_t
-dest_load(const struct region *r, uint64_t dest_off)
-{
-        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off)); /* the caller's own */
-}
-
-static void
-dest_store(struct region *r, uint64_t dest_off, uint64_t value)
-{
-        if (dest_off != 0)
-                store_relaxed((uint64_t *)(void *)(r->base + dest_off), value);
-}
-
 /* ------------------------------------------------------------------ claim */
 
 static uint64_t

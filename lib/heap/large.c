@@ -54,19 +54,6 @@ tag_of(struct region *r, uint32_t arena, uint32_t class_idx)
                                   : tag_make(region_arena_node(r, arena), class_idx));
 }
 
-static uint64_t
-dest_load(const struct region *r, uint64_t dest_off)
-{
-        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off)); /* the caller's own */
-}
-
-static void
-dest_store(struct region *r, uint64_t dest_off, uint64_t value)
-{
-        if (dest_off != 0)
-                store_relaxed((uint64_t *)(void *)(r->base + dest_off), value);
-}
-
 /* ------------------------------------------------------------------ alloc */
 
 static void

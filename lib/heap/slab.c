@@ -325,19 +325,6 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
 
 /* ------------------------------------------------------------------ single blocks */
 
-static uint64_t
-dest_load(const struct region *r, uint64_t dest_off)
-{
-        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off)); /* the caller's own */
-}
-
-static void
-dest_store(struct region *r, uint64_t dest_off, uint64_t value)
-{
-        if (dest_off != 0)
-                store_relaxed((uint64_t *)(void *)(r->base + dest_off), value);
-}
-
 bool
 slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret_block_off)
 {

@@ -48,4 +48,19 @@ static inline void candidate_clear(struct thread *t)
         store_relaxed(&t->slot->candidate, UINT64_C(0));
 }
 
+/* Where a block's reference is stored in the same step as the block changes hands: a region offset, 0 = nowhere.  The
+ * word is the caller's own until the call returns. */
+static inline uint64_t
+dest_load(const struct region *r, uint64_t dest_off)
+{
+        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off));
+}
+
+static inline void
+dest_store(struct region *r, uint64_t dest_off, uint64_t ref)
+{
+        if (dest_off != 0)
+                store_relaxed((uint64_t *)(void *)(r->base + dest_off), ref);
+}
+
 #endif

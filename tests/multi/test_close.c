@@ -388,14 +388,31 @@ child_is_one_too_many(struct child *self, void *arg)
         MUST(shheap_close(h) == 0);
 }
 
+static int
+init_never(void *obj, size_t size, void *arg)
+{
+        (void)obj;
+        (void)size;
+        (void)arg;
+        return -EDOM;
+}
+
 static void
 task_borrow(struct worker *w)
 {
+        void *obj;
+
         w->p = shheap_malloc(w->h, 100);
         ck_assert_ptr_nonnull(w->p);
         shheap_free(w->h, w->p);
         w->p = shheap_malloc(w->h, 100000);
         ck_assert_ptr_nonnull(w->p);
+        ck_assert_int_eq(shheap_root(w->h, "root", 100, 0, NULL, NULL, &obj), 0);
+        ck_assert_int_eq(shheap_root(w->h, "another", 100, 0, init_never, NULL, &obj), -EUSERS); /* might allocate */
+        ck_assert_int_eq(shheap_root_remove(w->h, "root"), 0);
+        ck_assert_int_eq(shheap_reap(w->h), 0);
+        ck_assert_int_eq(shheap_purge(w->h, -1), 0);
+        ck_assert_int_eq(shheap_reserve(w->h, 1 << 20), 0);
 }
 
 static void

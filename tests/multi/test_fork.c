@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -243,10 +244,13 @@ END_TEST
 static void
 child_closes(struct child *self, void *arg)
 {
+        void *base = (void *)(uintptr_t)heap_ctl(h, "heap.base");
+
         (void)self;
         (void)arg;
         MUST(shheap_close(h) == 0);
         MUST(shheap_close(h) == -EBADF);
+        MUST(msync(base, 4096, MS_ASYNC) < 0 && errno == ENOMEM); /* none of the threads that need it is here */
 }
 
 START_TEST(child_that_only_closes_takes_nothing_from_its_parent)
