@@ -108,7 +108,7 @@ struct shheap_attr {
         uint32_t page_shift;   /* 0 or 12; others are -ENOTSUP in this release */
         mode_t mode;           /* of the file; 0 = 0600.  It is set exactly: the umask plays no part */
         uint64_t numa_nodes;   /* bit mask of nodes; 0 = all */
-        uint32_t numa_policy;  /* enum shheap_numa_policy */
+        uint32_t numa_policy;  /* enum shheap_numa_policy.  This release only notes them: the system places memory */
         uint64_t base_addr;    /* where every process maps it; 0 = chosen by the name */
         const char *conf;      /* "key:value,..." as in SHMALLOC_CONF */
 };
@@ -152,10 +152,10 @@ SHA_API SHA_NODISCARD int shheap_open_fd(shheap **ret_heap, int fd, unsigned fla
 SHA_API int shheap_dup_fd(const shheap *h, unsigned flags);
 
 /*
- * Takes back one open.  With the last one, the calling thread's caches return and the handle is no longer valid.  Other
- * threads of the process must not be inside a call on it, and let go by themselves at their end, or at their next call
- * of any function here that has to do with another heap; the memory stays mapped until they have.  Pointers to blocks
- * are not to be used any more.  Never fails for a valid handle.
+ * Takes back one open.  With the last one, the calling thread's caches return, and the handle and pointers to blocks
+ * are not to be used any more.  Other threads of the process must not be inside a call on the heap then.  Those that
+ * have used it let go when they end; until they have, the heap stays mapped and the process its client, and opening it
+ * again gives the same handle.  -EBADF: not an open heap.
  */
 SHA_API int shheap_close(shheap *h);
 

@@ -9,8 +9,8 @@
 
 #include <urcu/rculist.h>
 
-#include <shmalloc/shmalloc.h>
 #include "tcache/tcache.h"
+#include <shmalloc/shmalloc.h>
 
 struct shheap {
         struct process_heap process; /* first: what the layers below know of it */

@@ -277,14 +277,16 @@ close_heap(struct shheap *h)
 int
 shheap_close(shheap *h)
 {
-        bool is_open;
+        bool is_open, is_last;
 
         registry_lock();
         is_open = registry_has(h);
+        is_last = is_open && h->n_opens == 1;
         registry_unlock();
         if (!is_open)
                 return error_set(-EBADF, "shheap_close: not an open heap");
-        flush_caller(h);
+        if (is_last)
+                flush_caller(h);
         registry_lock();
         if (registry_has(h) && --h->n_opens == 0)
                 close_heap(h);

@@ -15,8 +15,8 @@
  * installed before those of most libraries, so that these may use heaps in theirs; a child handler that was installed
  * even before, or a child of _Fork(), which runs none, finds at its first call that the process is another one.
  *
- * What it gave up: a child of _Fork() that was forked while another thread was inside heap_of_address(), a few
- * instructions, waits for ever when it closes a heap.
+ * What it gave up: a child of _Fork() waits for ever if it was made while another thread was inside heap_of_address(),
+ * a few instructions, and it closes a heap; or while one was registering the process, and it uses that heap.
  */
 #include "api/registry.h"
 

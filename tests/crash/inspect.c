@@ -10,6 +10,7 @@
 
 #include "base/size_class.h"
 #include "heap/alloc.h"
+#include "heap/root.h"
 
 static struct verdict verdict;
 
@@ -73,16 +74,27 @@ replace(struct actor *dead)
         a_free(&actors[ACTOR_F], a_malloc(&actors[ACTOR_F], 64));
 }
 
+/* Whoever is stopped for good dies; root objects that wait because their slab was held are freed. */
+static void
+settle_down(struct actor *by)
+{
+        for (int no = 0; no < N_ACTORS; no++)
+                if (actors[no].is_stopped)
+                        actor_kill(&actors[no]);
+        actor_switch(by);
+        actor_reap();
+        for (int no = 0; no < N_ACTORS; no++)
+                if (actors[no].is_attached && !actors[no].is_dead) {
+                        actor_switch(&actors[no]);
+                        root_tidy(thread_of(&actors[no]));
+                }
+        actor_switch(by);
+}
+
 void
 inspect_rest(struct actor *by, bool is_thorough)
 {
-        for (int no = 0; no < N_ACTORS; no++)
-                if (actors[no].is_stopped) {
-                        actor_kill(&actors[no]);
-                        actor_switch(by);
-                        actor_reap();
-                }
-        actor_switch(by);
+        settle_down(by);
         look(by);
         if (report_faults() > 0 || !is_thorough)
                 return; /* what follows would not end well */

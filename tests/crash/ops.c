@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "heap/alloc.h"
+#include "heap/decay.h"
 
 #define STAMP UINT64_C(0x9e3779b97f4a7c15)
 
@@ -290,6 +291,8 @@ work_once(struct work *w)
                 a_free(w->a, gifts[--n_gifts]);
         } else if (dice == 15) {
                 actor_reap();
+        } else if (dice == 16 && random_next(&w->state) % 4 == 0) {
+                decay_purge(thread_of(w->a), UINT32_MAX); /* empties the depots, too */
         } else if (dice < 20 && w->dest && *w->dest == 0) {
                 a_malloc_to(w->a, size, w->dest);
         } else if (dice < 22 && w->dest) {

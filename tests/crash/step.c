@@ -27,7 +27,7 @@ struct stepping stepping;
 
 /* ------------------------------------------------------------------ what of the region is compared */
 
-enum { RANGES_MAX = 128 };
+enum { RANGES_MAX = 1024 };
 
 static struct range {
         const char *start;

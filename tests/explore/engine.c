@@ -645,7 +645,7 @@ arrive(struct node *n, struct node *parent, int just_ran)
         }
         if (known->key == 0) {
                 *known = (struct known){.key = n->key, .n_schedules = ON_PATH};
-                if (++e.n_known * 2 > e.known_room)
+                if (++e.n_known * 4 > e.known_room * 3)
                         known_grow();
         } else {
                 e.is_endless = true; /* it came back to where it was: it waits for somebody */

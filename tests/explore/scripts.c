@@ -120,9 +120,12 @@ script_pop(struct script *me, uint32_t class_idx, uint32_t n)
         uint32_t idx = current(me, class_idx);
         struct magazine *m = &world_region.magazines[idx];
 
-        for (; n > 0 && idx != MAGAZINE_IDX_NONE && load_relaxed(&m->n) > 0; n--) {
-                uint64_t left = load_relaxed(&m->n) - 1, entry = load_relaxed(&m->slot[left]);
+        CHECK(idx != MAGAZINE_IDX_NONE);
+        for (; n > 0; n--) {
+                uint64_t left = load_relaxed(&m->n) - 1, entry;
 
+                CHECK(left < MAGAZINE_CAP_MAX);
+                entry = load_relaxed(&m->slot[left]);
                 me->n_allocating = 1;
                 store_relaxed(&m->n, left); /* MALLOC.1 */
                 me->n_allocating = 0;
@@ -136,6 +139,7 @@ script_push(struct script *me, uint32_t class_idx)
         struct magazine *m = &world_region.magazines[current(me, class_idx)];
         uint64_t block_off = script_drop(me), n = load_relaxed(&m->n);
 
+        CHECK(n < load_relaxed(&m->cap));
         me->in_flight[me->n_in_flight++] = block_off;
         store_relaxed(&m->slot[n], region_entry(&world_region, block_off)); /* FREE.1 */
         kill_order();

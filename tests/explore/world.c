@@ -287,7 +287,7 @@ engine_params_make(struct engine_params *p)
                                     .n_preemptions = scenario->n_preemptions,
                                     .n_deaths = scenario->n_deaths,
                                     .seconds_max = 3600,
-                                    .states_max = UINT64_C(1) << 25,
+                                    .states_max = 12000000,
                                     .is_private = is_private,
                                     .is_statistic = is_statistic,
                                     .judge = judge};
@@ -396,6 +396,7 @@ judge_held(const struct check_totals *totals)
                 if (engine_actor_state((int)k) == ACTOR_DONE && s->n_in_flight + s->n_allocating > 0)
                         return "a living actor's call has not ended";
         }
+        n_held += totals->n_roots;
         if (n_live < n_held)
                 return "fewer blocks are allocated than are held";
         return n_live > n_held + n_maybe ? "a block is lost: allocated, and nobody holds it" : NULL;

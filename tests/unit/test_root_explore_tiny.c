@@ -105,15 +105,6 @@ act_create(struct thread *t)
 }
 
 static void
-act_create_y(struct thread *t)
-{
-        uint64_t block_off;
-        int err = root_find_or_create(t, "y", 100, 0, NULL, NULL, &block_off);
-
-        NEED(err == 0 || err == -ENOSPC, "%d", err);
-}
-
-static void
 act_remove(struct thread *t)
 {
         int err = root_remove(t, "x");
@@ -126,20 +117,6 @@ act_create_remove(struct thread *t)
 {
         act_create(t);
         act_remove(t);
-}
-
-static void
-act_remove_create(struct thread *t)
-{
-        act_remove(t);
-        act_create(t);
-}
-
-static void
-act_remove_create_y(struct thread *t)
-{
-        act_remove(t);
-        act_create_y(t);
 }
 
 static int
@@ -495,20 +472,6 @@ setup_x(void)
         act_create(heap_attach(&heap, 0));
 }
 
-/* x had an object once, and one record is left. */
-static void
-setup_last_record(void)
-{
-        struct thread *t;
-        uint64_t block_off;
-
-        setup();
-        may_lack_records = true;
-        t = heap_attach(&heap, 0);
-        for (char name[2] = "p"; name[0] < 's'; name[0]++)
-                ck_assert_int_eq(root_find_or_create(t, name, 40, 0, NULL, NULL, &block_off), 0);
-}
-
 /* One who dies, and is reaped by one who dies. */
 #define DEATHS BY_INSTRUCTION ? 1 : 2, 2
 
@@ -564,12 +527,6 @@ START_TEST(remover_and_creator)
 }
 END_TEST
 
-START_TEST(two_who_remove_and_create)
-{
-        explore(act_remove_create, act_remove_create, MEETING);
-}
-END_TEST
-
 #if BY_INSTRUCTION /* else these are as small ones are */
 
 START_TEST(death_of_a_creator_of_a_run)
@@ -601,6 +558,49 @@ START_TEST(death_of_a_remover_of_chunks)
 END_TEST
 
 #else /* these meet too seldom for so many steps */
+
+static void
+act_create_y(struct thread *t)
+{
+        uint64_t block_off;
+        int err = root_find_or_create(t, "y", 100, 0, NULL, NULL, &block_off);
+
+        NEED(err == 0 || err == -ENOSPC, "%d", err);
+}
+
+static void
+act_remove_create_y(struct thread *t)
+{
+        act_remove(t);
+        act_create_y(t);
+}
+
+static void
+act_remove_create(struct thread *t)
+{
+        act_remove(t);
+        act_create(t);
+}
+
+/* One record is left. */
+static void
+setup_last_record(void)
+{
+        struct thread *t;
+        uint64_t block_off;
+
+        setup();
+        may_lack_records = true;
+        t = heap_attach(&heap, 0);
+        for (char name[2] = "p"; name[0] < 's'; name[0]++)
+                ck_assert_int_eq(root_find_or_create(t, name, 40, 0, NULL, NULL, &block_off), 0);
+}
+
+START_TEST(two_who_remove_and_create)
+{
+        explore(act_remove_create, act_remove_create, MEETING);
+}
+END_TEST
 
 static int n_creations;
 
@@ -648,13 +648,23 @@ START_TEST(two_names_and_one_record)
 }
 END_TEST
 
+static void
+add_last_record(Suite *suite)
+{
+        TCase *tc = tcase_create("one record");
+
+        tcase_add_checked_fixture(tc, setup_last_record, NULL);
+        tcase_add_test(tc, two_names_and_one_record);
+        suite_add_tcase(suite, tc);
+}
+
 #endif
 
 int
 main(void)
 {
         Suite *suite = suite_create("root_explore");
-        TCase *none = tcase_create("no x"), *x = tcase_create("x"), *last = tcase_create("one record");
+        TCase *none = tcase_create("no x"), *x = tcase_create("x");
         SRunner *runner;
         int n_failed;
 
@@ -664,6 +674,12 @@ main(void)
         tcase_add_test(none, death_without_a_reapers_thread);
         tcase_add_test(none, two_creators);
         tcase_add_test(none, creator_and_come_and_go);
+        suite_add_tcase(suite, none);
+        tcase_add_checked_fixture(x, setup_x, NULL);
+        tcase_add_test(x, death_of_a_remover);
+        tcase_add_test(x, two_removers);
+        tcase_add_test(x, remover_and_creator);
+        suite_add_tcase(suite, x);
 #if BY_INSTRUCTION
         tcase_add_test(none, death_of_a_creator_of_a_run);
         tcase_add_test(none, death_of_a_creator_of_chunks);
@@ -671,18 +687,10 @@ main(void)
         tcase_add_test(none, death_of_a_remover_of_chunks);
 #else
         tcase_add_test(none, who_comes_late_finds_nothing_that_it_expects);
-        tcase_add_test(x, finder_and_who_uses_the_memory_for_another_size);
-        tcase_add_test(last, two_names_and_one_record);
-#endif
-        suite_add_tcase(suite, none);
-        tcase_add_checked_fixture(x, setup_x, NULL);
-        tcase_add_test(x, death_of_a_remover);
-        tcase_add_test(x, two_removers);
-        tcase_add_test(x, remover_and_creator);
         tcase_add_test(x, two_who_remove_and_create);
-        suite_add_tcase(suite, x);
-        tcase_add_checked_fixture(last, setup_last_record, NULL);
-        suite_add_tcase(suite, last);
+        tcase_add_test(x, finder_and_who_uses_the_memory_for_another_size);
+        add_last_record(suite);
+#endif
         runner = srunner_create(suite);
         srunner_run_all(runner, CK_NORMAL);
         n_failed = srunner_ntests_failed(runner);

@@ -37,12 +37,12 @@ next(uint64_t at, uint64_t whole)
 }
 
 static void
-header_make(const shheap *h, const void *p, uint64_t whole, uint64_t seed, uint64_t ret_words[4])
+header_make(shref ref, uint64_t whole, uint64_t seed, uint64_t ret_words[4])
 {
-        ret_words[0] = ~shheap_ref(h, p);
+        ret_words[0] = ~ref;
         ret_words[1] = whole;
         ret_words[2] = seed;
-        ret_words[3] = whole * UINT64_C(0x9e3779b97f4a7c15) ^ seed ^ shheap_ref(h, p);
+        ret_words[3] = whole * UINT64_C(0x9e3779b97f4a7c15) ^ seed ^ ref;
 }
 
 void
@@ -52,19 +52,19 @@ stamp_write(shheap *h, void *p, uint64_t size, uint64_t seed)
 
         for (uint64_t at = 0; at < size; at = next(at, size))
                 ((unsigned char *)p)[at] = pattern(at, seed);
-        header_make(h, p, size, seed, header);
+        header_make(shheap_ref(h, p), size, seed, header);
         if (size >= HEADER_BYTES)
                 memcpy(p, header, sizeof header);
 }
 
 const char *
-stamp_fault_of_part(const shheap *h, const void *p, uint64_t size, uint64_t whole, uint64_t seed)
+stamp_fault_of_copy(const void *p, uint64_t size, shref ref, uint64_t whole, uint64_t seed)
 {
         const unsigned char *bytes = p;
         uint64_t header[4];
 
-        header_make(h, p, whole, seed, header);
-        if (whole >= HEADER_BYTES && size == whole && memcmp(p, header, sizeof header) != 0)
+        header_make(ref, whole, seed, header);
+        if (whole >= HEADER_BYTES && memcmp(p, header, size < sizeof header ? size : sizeof header) != 0)
                 return "another header";
         for (uint64_t at = whole >= HEADER_BYTES ? HEADER_BYTES : 0; at < size; at = next(at, whole))
                 if (bytes[at] != pattern(at, seed))
@@ -75,7 +75,7 @@ stamp_fault_of_part(const shheap *h, const void *p, uint64_t size, uint64_t whol
 const char *
 stamp_fault(const shheap *h, const void *p, uint64_t size, uint64_t seed)
 {
-        return stamp_fault_of_part(h, p, size, size, seed);
+        return stamp_fault_of_copy(p, size, shheap_ref(h, p), size, seed);
 }
 
 void

@@ -76,8 +76,8 @@ void stamp_write(shheap *h, void *p, uint64_t size, uint64_t seed);
 /* NULL, or what is wrong. */
 const char *stamp_fault(const shheap *h, const void *p, uint64_t size, uint64_t seed);
 
-/* The same for the first `size` bytes of a block of `whole` bytes. */
-const char *stamp_fault_of_part(const shheap *h, const void *p, uint64_t size, uint64_t whole, uint64_t seed);
+/* The same for a copy at p of the first `size` bytes of a block of `whole` bytes whose reference was `ref`. */
+const char *stamp_fault_of_copy(const void *p, uint64_t size, shref ref, uint64_t whole, uint64_t seed);
 
 /* Makes it unlike any stamp. */
 void stamp_spoil(void *p, uint64_t size);

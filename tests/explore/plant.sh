@@ -1,0 +1,99 @@
+#!/bin/sh
+# plant.sh - an explorer that finds nothing proves nothing: plants a bug in a copy of one library source, and requires
+# that a scenario shows it.
+#
+#   plant.sh MUTATION SETTINGS DIRECTORY     SETTINGS: written by CMake, how to compile and link
+set -eu
+
+mutation=$1
+. "$2"
+options="-p 2 -c 1"
+directory=$3/$mutation
+
+# Mutations: file below lib/, scenario and its options, and what sed does.
+case $mutation in
+fill-intent-before-entries)
+        file=heap/slab.c scenario=fill-fill
+        script='s|k = choose_blocks(r, head, class_idx, want, m->slot);.*|k = n_free < want ? n_free : want;|
+                s|clear_lowest(r, head, class_idx, k); /\* FILL.5.*|choose_blocks(r, head, class_idx, k, m->slot); clear_lowest(r, head, class_idx, k);|'
+        ;;
+fill-commit-before-bits)
+        file=heap/slab.c scenario=fill-fill
+        script='s|clear_lowest(r, head, class_idx, k); /\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k); clear_lowest(r, head, class_idx, k);|'
+        ;;
+candidate-cleared-before-release)
+        file=heap/slab.c scenario=fill-drain
+        script='/^release(struct thread/,/^}/s|^ *owner_release(run_word(r, head), granule_with_owner.*|candidate_clear(t); &|'
+        ;;
+drain-commit-before-bits)
+        file=heap/slab.c scenario=fill-drain
+        script='/^slab_drain(/,/^}/s|^ *for (uint32_t i = 0; i < k; i++) {|store_relaxed(\&m->n, n - k); kill_order(); &|'
+        ;;
+double-free-unseen)
+        file=heap/slab.c scenario=double-free
+        script='/^slab_free_one(/,/^}/s|if (bit_is_set(r, head, block_idx)) {|if (t->no == 0) {|'
+        ;;
+hand-cleared-before-place)
+        file=heap/magazine.c scenario=depot-take-take
+        script='/^magazine_place(/,/^}/s|^ *store_relaxed(place, idx + 1);|hand_set(t, 0); &|'
+        ;;
+place-emptied-before-magazine)
+        file=heap/reap.c scenario=reap-reap
+        options='-p 1 -c 2'
+        script='s|^ *if (idx1 == 0)$|store_relaxed(\&slot->magazines[place], 0u); kill_order(); &|'
+        ;;
+free-head-first)
+        file=heap/run.c scenario=large-overlap
+        script='/^run_free_owned(/,/^}/{
+                s|^ *for (uint32_t i = 1; i < granules; i++) {|uint64_t first = owner_load(run_word(r, head)); owner_release(run_word(r, head), run_free_word(first, stamp));\n&|
+                /FREE.4/d
+                }'
+        ;;
+settle-without-head)
+        file=heap/run.c scenario=claim-claim
+        script='/^run_settle(/,/^}/s| && owns_head;|;|'
+        ;;
+doomed-unseen)
+        file=heap/large.c scenario=grow-free
+        script='/^drop_owner(/,/^}/s|while (!(seen & GRANULE_DOOMED))|for (;;)|'
+        ;;
+retire-chunk-before-words)
+        file=heap/chunk.c scenario=retire-give
+        script='/^chunk_retire(/,/^}/{
+                s|^ *for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)|release_free(t, chunk); &|
+                /RETIRE.5/d
+                }'
+        ;;
+slot-emptied-after-unlock)
+        file=region/slot.c scenario=slot-reuse
+        script='/^slot_reap_one(/,/^}/{
+                s|^ *slot_empty(r, slot, idx, slot_is_kept.*|slot_unlock_both(slot);|
+                s|^ *slot_unlock_both(slot); .*REAP.6.*|slot_empty(r, slot, idx, 0);|
+                }'
+        ;;
+slot-locked-blindly)
+        file=region/slot.c scenario=attach-attach
+        script='/^slot_lock_empty(/,/^}/s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|if (liveness->lock_try(\&slot->life, true) >= 0)|'
+        ;;
+root-published-by-store)
+        file=heap/root.c scenario=root-root
+        options='-p 1 -c 0'
+        script='s|if (cell_cas(&record->object, 0, mark)) {|store_release(\&record->object, mark); if (true) {|'
+        ;;
+*)
+        echo "plant.sh: no mutation $mutation" >&2
+        exit 2
+        ;;
+esac
+
+rm -rf "$directory"
+mkdir -p "$directory"
+sed -e "$script" "$LIB/$file" > "$directory/mutated.c"
+if cmp -s "$LIB/$file" "$directory/mutated.c"; then
+        echo "plant.sh: $mutation changes nothing in $file: the source has moved on, and so must the mutation" >&2
+        exit 1
+fi
+diff "$LIB/$file" "$directory/mutated.c" || true
+eval "$CC $HOOKED_FLAGS -I'$LIB/$(dirname "$file")' -c -o '$directory/mutated.o' '$directory/mutated.c'"
+eval "$CC $LINK_FLAGS -o '$directory/explore' '$directory/mutated.o' $LINK_OBJECTS"
+exec "$directory/explore" $options --expect-fault "$scenario"

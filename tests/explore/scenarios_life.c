@@ -1,0 +1,230 @@
+/*
+ * scenarios_life.c - slots: attached to, left by the dead, settled by several, used again; roots.
+ */
+#include <errno.h>
+
+#include "explore/scenarios.h"
+#include "heap/reap.h"
+#include "heap/root.h"
+#include "region/slot.h"
+
+enum { CLASS_64 = 3 };
+
+static struct script *
+play(int k)
+{
+        world_play(k);
+        return &world_scripts[k];
+}
+
+/* ------------------------------------------------------------------ attach */
+
+static int
+attach(struct script *me)
+{
+        int err = slot_attach(&me->t, &world_region, &world_client, reap_settle, NULL);
+
+        if (err == 0) {
+                me->t.arena = 0;
+                me->t.node = 0;
+                me->t.seed = 0;
+        }
+        return err;
+}
+
+static void
+act_attach(struct script *me)
+{
+        me->result[0] = 1 + attach(me);
+        me->result[1] = (int32_t)me->t.no;
+}
+
+/* Who finds a slot keeps it; the other is told that there is none, unless the first has died. */
+static const char *
+claim_one_slot(void)
+{
+        const struct script *a = world_script(0), *b = world_script(1);
+
+        if (a->result[0] == 1 && b->result[0] == 1 && a->result[1] == b->result[1] &&
+            engine_actor_state(0) != ACTOR_DEAD && engine_actor_state(1) != ACTOR_DEAD)
+                return "two living threads have one slot";
+        if (a->result[0] != 0 && a->result[0] != 1 && b->result[0] != 0 && b->result[0] != 1)
+                return "neither of two threads got the slot";
+        return NULL;
+}
+
+const struct scenario scenario_attach_attach = {
+        .name = "attach-attach",
+        .what = "two threads want the last slot",
+        .actors = {act_attach, act_attach},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .slow_deaths = 2,
+        .max_threads = 2,
+        .is_unattached = true,
+        .claim = claim_one_slot,
+};
+
+/* ------------------------------------------------------------------ slot reuse */
+
+static void
+attach_fill_leave(struct script *me)
+{
+        if (attach(me) < 0)
+                return;
+        if (script_fill(me, CLASS_64)) {
+                script_pop(me, CLASS_64, 1);
+                script_put(me, CLASS_64);
+        }
+        slot_release(&me->t);
+}
+
+static void
+attach_fill(struct script *me)
+{
+        if (attach(me) < 0)
+                return;
+        script_fill(me, CLASS_64);
+}
+
+static void
+setup_chunk(void)
+{
+        struct script *me = play(0);
+
+        if (attach(me) < 0)
+                return;
+        script_alloc(me, 64);
+        slot_release(&me->t);
+}
+
+const struct scenario scenario_slot_reuse = {
+        .name = "slot-reuse",
+        .what = "a slot is used, left or died in, and used again",
+        .setup = setup_chunk,
+        .actors = {attach_fill_leave, attach_fill},
+        .n_preemptions = 2,
+        .n_deaths = 1,
+        .max_threads = 2,
+        .is_unattached = true,
+        .tests_capacity = true,
+};
+
+/* ------------------------------------------------------------------ reap */
+
+static void
+fill(struct script *me)
+{
+        script_fill(me, CLASS_64);
+}
+
+static void
+reap(struct script *me)
+{
+        (void)me;
+        slot_reap_all(&world_region, reap_settle, NULL);
+}
+
+static void
+setup_magazine(void)
+{
+        fill(play(0));
+        script_pop(play(0), CLASS_64, 4);
+}
+
+const struct scenario scenario_reap_reap = {
+        .name = "reap-reap",
+        .what = "two reapers settle one thread, and die of it",
+        .setup = setup_magazine,
+        .actors = {fill, reap},
+        .n_preemptions = 2,
+        .n_deaths = 2,
+        .slow_deaths = 3,
+        .tests_capacity = true,
+};
+
+/* The reapers of the reaper: one after the other, each dies. */
+const struct scenario scenario_reap_nested = {
+        .name = "reap-nested",
+        .what = "a reaper dies, and the one who comes after it",
+        .setup = setup_magazine,
+        .actors = {fill},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 3,
+        .n_reapers = 2,
+        .tests_capacity = true,
+};
+
+/* ------------------------------------------------------------------ roots */
+
+static void
+find_or_create(struct script *me)
+{
+        uint64_t block_off;
+        int err;
+
+        me->n_allocating = 1;
+        err = root_find_or_create(&me->t, "x", 40, 0, NULL, NULL, &block_off);
+        me->n_allocating = 0;
+        if (err < 0)
+                script_complain(me, "a root could not be found nor made");
+        me->result[0] = (int32_t)block_off + 1;
+}
+
+static const char *
+claim_one_root(void)
+{
+        const struct script *a = world_script(0), *b = world_script(1);
+
+        return a->result[0] != 0 && b->result[0] != 0 && a->result[0] != b->result[0] ? "one name, two objects" : NULL;
+}
+
+static void
+remove_root(struct script *me)
+{
+        int err;
+
+        me->n_allocating = 1;
+        err = root_remove(&me->t, "x");
+        me->n_allocating = 0;
+        if (err < 0 && err != -ENOENT)
+                script_complain(me, "a root could not be removed");
+}
+
+static void
+setup_slab(void)
+{
+        script_alloc(play(0), 40);
+}
+
+const struct scenario scenario_root_root = {
+        .name = "root-root",
+        .what = "two make one root",
+        .setup = setup_slab,
+        .actors = {find_or_create, find_or_create},
+        .n_preemptions = 1,
+        .n_deaths = 1,
+        .slow_preemptions = 2,
+        .is_reaper_lent = true,
+        .claim = claim_one_root,
+        .tests_capacity = true,
+};
+
+static void
+setup_root(void)
+{
+        find_or_create(play(0));
+        world_scripts[0].result[0] = 0;
+}
+
+const struct scenario scenario_root_remove = {
+        .name = "root-remove",
+        .what = "a root is removed while another finds or makes it",
+        .setup = setup_root,
+        .actors = {remove_root, find_or_create},
+        .n_preemptions = 1,
+        .n_deaths = 1,
+        .slow_preemptions = 2,
+        .is_reaper_lent = true,
+        .tests_capacity = true,
+};

@@ -1,0 +1,6 @@
+file(GLOB storm CONFIGURE_DEPENDS "${CMAKE_CURRENT_LIST_DIR}/storm/*.c")
+foreach(test IN ITEMS kill_storm kill_storm_slow)
+  target_sources(test-stress-${test} PRIVATE ${storm})
+endforeach()
+set_tests_properties(stress/kill_storm PROPERTIES TIMEOUT 300)
+set_tests_properties(stress/kill_storm_slow PROPERTIES TIMEOUT 3000)

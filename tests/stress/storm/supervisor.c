@@ -1,0 +1,496 @@
+/*
+ * The supervisor of a storm.  It starts, kills and stops its own children only.  It never waits for time to pass: what
+ * it waits for are the workers' signs of life and their ends, each for at most STALL_S seconds, after which it says who
+ * got stuck.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/heap.h"
+#include "stress/storm/storm.h"
+#include "stress/storm/worker.h"
+#include "support/heap_dir.h"
+
+enum { STALL_S = 30, TICKS_PER_KILL = 12, STOP_AFTER_OPS = 3000, PROCESSES_MAX = 128 };
+
+enum process_state {
+        PROCESS_NONE,
+        PROCESS_RUNNING,
+        PROCESS_STOPPED,
+        PROCESS_UNSETTLED /* dead, and somebody is still settling what it left in the heap */
+};
+
+struct process {
+        enum process_state state;
+        pid_t pid;
+        uint64_t stop_after;           /* operations; 0 = never */
+        uint64_t n_ops[THREADS_MAX];   /* when last looked at */
+        int64_t moved_at[THREADS_MAX]; /* seconds: when that last changed */
+};
+
+struct storm {
+        const struct plan *plan;
+        shheap *h;
+        struct stage *stage;
+        struct dice dice;
+        struct ledger ledger;
+        struct process processes[PROCESSES_MAX];
+        int ticks[2];
+        uint64_t n_killed, n_in_windows, n_unsettled, n_left, n_spoilt, n_started;
+        bool has_failed;
+};
+
+static const char heap_name[] = "storm";
+
+static int64_t
+now_s(void)
+{
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec;
+}
+
+#define FAIL(s, ...)                                                                                                   \
+        do {                                                                                                           \
+                (s)->has_failed = true;                                                                                \
+                fprintf(stderr, "storm: " __VA_ARGS__);                                                                \
+                fputc('\n', stderr);                                                                                   \
+        } while (0)
+
+static struct actor *
+actor_of(struct storm *s, uint32_t i, uint32_t thread)
+{
+        return &s->stage->actors[i * s->plan->n_threads + thread];
+}
+
+/* ------------------------------------------------------------------ starting */
+
+void
+storm_worker_main(char **args)
+{
+        struct worker_args w = {.first_actor = (uint32_t)strtoul(args[1], NULL, 10),
+                                .n_threads = (uint32_t)strtoul(args[2], NULL, 10),
+                                .seed = strtoull(args[3], NULL, 10),
+                                .ticks = atoi(args[4])};
+        shheap *h;
+
+        if (shheap_open(&h, args[0], 0, NULL) < 0) {
+                fprintf(stderr, "storm: worker: %s\n", shheap_errormsg());
+                _exit(WORKER_FAILED);
+        }
+        worker_run(h, &w);
+}
+
+static void
+exec_worker(const struct worker_args *w)
+{
+        char first[16], n[16], seed[24], ticks[16];
+
+        snprintf(first, sizeof first, "%u", w->first_actor);
+        snprintf(n, sizeof n, "%u", w->n_threads);
+        snprintf(seed, sizeof seed, "%" PRIu64, w->seed);
+        snprintf(ticks, sizeof ticks, "%d", w->ticks);
+        execl("/proc/self/exe", "kill_storm", "--worker", heap_name, first, n, seed, ticks, (char *)NULL);
+        perror("storm: exec");
+        _exit(WORKER_FAILED);
+}
+
+/* By a fork that goes on with the open handle, or by an exec that opens the heap itself. */
+static void
+start(struct storm *s, uint32_t i)
+{
+        struct worker_args w = {.first_actor = i * s->plan->n_threads,
+                                .n_threads = s->plan->n_threads,
+                                .seed = dice_next(&s->dice),
+                                .ticks = s->ticks[1]};
+        struct process *p = &s->processes[i];
+        bool by_exec = dice_below(&s->dice, 2) == 0;
+        pid_t parent = getpid();
+
+        fflush(NULL);
+        s->n_started++;
+        p->pid = fork();
+        if (p->pid < 0) {
+                FAIL(s, "fork: %s", strerror(errno));
+                return;
+        }
+        if (p->pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (getppid() != parent || nice(5) < 0) /* the supervisor comes first */
+                        _exit(WORKER_FAILED);
+                if (by_exec)
+                        exec_worker(&w);
+                worker_run(s->h, &w);
+        }
+        p->state = PROCESS_RUNNING;
+        for (uint32_t t = 0; t < s->plan->n_threads; t++) {
+                p->n_ops[t] = load_relaxed(&actor_of(s, i, t)->n_ops);
+                p->moved_at[t] = now_s();
+        }
+}
+
+/* ------------------------------------------------------------------ what the dead left */
+
+static void
+settle_box(struct storm *s, struct box *box, struct actor *actor)
+{
+        uint64_t kind = actor->note.kind;
+
+        if (box->block == SHREF_NULL || box->is_full) {
+                store_release(&box->word, box->block == SHREF_NULL ? BOX_EMPTY : BOX_FULL);
+                return;
+        }
+        if (kind == NOTE_MALLOC || kind == NOTE_REALLOC) /* it was not lost */
+                actor->note.kind = NOTE_NONE;
+        s->n_spoilt++;
+        if (shheap_usable_size(s->h, shheap_ptr(s->h, box->block)) == 0)
+                FAIL(s, "a box of the dead has %#" PRIx64 ", where no block is", box->block);
+        else if (shheap_free_from(s->h, &box->block) != 0) {
+                ledger_maybe_live(&s->ledger, box->block); /* held by somebody who is stopped */
+                box->block = SHREF_NULL;
+        }
+        store_release(&box->word, BOX_EMPTY);
+}
+
+static void
+settle_actor(struct storm *s, uint32_t actor_idx)
+{
+        struct actor *actor = &s->stage->actors[actor_idx];
+
+        for (uint64_t i = 0; i < s->stage->n_boxes; i++)
+                if (load_acquire(&s->stage->boxes[i].word) == BOX_ACTOR + actor_idx)
+                        settle_box(s, &s->stage->boxes[i], actor);
+        for (uint32_t i = 0; i < LIST_MAX; i++) {
+                shheap_free(s->h, shheap_ptr(s->h, actor->list[i]));
+                actor->list[i] = SHREF_NULL;
+        }
+        if (actor->note.kind == NOTE_FREE || actor->note.kind == NOTE_REALLOC)
+                ledger_maybe_live(&s->ledger, actor->note.ref);
+        if (actor->note.kind == NOTE_MALLOC || actor->note.kind == NOTE_REALLOC)
+                ledger_maybe_lost(&s->ledger, actor->note.usable);
+        s->n_in_windows += actor->note.kind != NOTE_NONE;
+        actor->note.kind = NOTE_NONE;
+}
+
+/* Whether no slot of the heap is the dead process's any more: shheap_reap() leaves alone what another reaper is at. */
+static bool
+is_settled(struct storm *s, pid_t pid)
+{
+        const struct region *r = &s->h->process.region;
+
+        for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
+                const struct thread_slot *slot = region_thread(r, idx);
+
+                if (load_relaxed(&slot->os_pid) == (uint32_t)pid && load_relaxed(&slot->state) != 0)
+                        return false;
+        }
+        return true;
+}
+
+static void
+settle(struct storm *s, uint32_t i)
+{
+        struct process *p = &s->processes[i];
+
+        if (shheap_reap(s->h) < 0)
+                FAIL(s, "reap: %s", shheap_errormsg());
+        if (!is_settled(s, p->pid)) {
+                s->n_unsettled += p->state != PROCESS_UNSETTLED;
+                p->state = PROCESS_UNSETTLED;
+                return;
+        }
+        for (uint32_t t = 0; t < s->plan->n_threads; t++)
+                settle_actor(s, i * s->plan->n_threads + t);
+        p->state = PROCESS_NONE;
+}
+
+/* ------------------------------------------------------------------ looking after them */
+
+static void
+bury(struct storm *s, uint32_t i, int status, bool was_killed)
+{
+        struct process *p = &s->processes[i];
+
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                s->n_left++;
+        else if (!was_killed || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+                FAIL(s, "process %d ended with status %#x", (int)p->pid, (unsigned)status);
+        settle(s, i);
+}
+
+static void
+bury_who_left(struct storm *s)
+{
+        for (uint32_t i = 0; i < s->plan->n_processes; i++) {
+                int status;
+
+                if (s->processes[i].state == PROCESS_RUNNING && waitpid(s->processes[i].pid, &status, WNOHANG) > 0)
+                        bury(s, i, status, false);
+                else if (s->processes[i].state == PROCESS_UNSETTLED)
+                        settle(s, i);
+        }
+}
+
+static void
+kill_one(struct storm *s)
+{
+        uint32_t i = (uint32_t)dice_below(&s->dice, s->plan->n_processes);
+        struct process *p = &s->processes[i];
+        int status;
+
+        if (p->state != PROCESS_RUNNING || p->stop_after != 0)
+                return;
+        kill(p->pid, SIGKILL);
+        if (waitpid(p->pid, &status, 0) != p->pid)
+                FAIL(s, "waitpid: %s", strerror(errno));
+        s->n_killed++;
+        bury(s, i, status, true);
+}
+
+static void
+stop_some(struct storm *s)
+{
+        for (uint32_t i = 0; i < s->plan->n_stopped; i++) {
+                struct process *p = &s->processes[i];
+                int status;
+
+                if (p->state != PROCESS_RUNNING || load_relaxed(&actor_of(s, i, 0)->n_ops) < p->stop_after)
+                        continue;
+                kill(p->pid, SIGSTOP);
+                if (waitpid(p->pid, &status, WUNTRACED) != p->pid)
+                        FAIL(s, "waitpid: %s", strerror(errno));
+                else if (WIFSTOPPED(status))
+                        p->state = PROCESS_STOPPED;
+                else /* it just left */
+                        bury(s, i, status, false);
+        }
+}
+
+/* Nobody who runs stands still for long. */
+static void
+watch(struct storm *s)
+{
+        int64_t now = now_s();
+
+        for (uint32_t i = 0; i < s->plan->n_processes; i++)
+                for (uint32_t t = 0; t < s->plan->n_threads && s->processes[i].state == PROCESS_RUNNING; t++) {
+                        struct process *p = &s->processes[i];
+                        uint64_t n_ops = load_relaxed(&actor_of(s, i, t)->n_ops);
+
+                        if (n_ops != p->n_ops[t]) {
+                                p->n_ops[t] = n_ops;
+                                p->moved_at[t] = now;
+                        } else if (now - p->moved_at[t] > STALL_S) {
+                                FAIL(s, "process %d, thread %u: no progress for %d s", (int)p->pid, t, STALL_S);
+                                kill(p->pid, SIGABRT);
+                                return;
+                        }
+                }
+}
+
+/* Signs of life since the last time. */
+static uint64_t
+hear(struct storm *s)
+{
+        struct pollfd fd = {.fd = s->ticks[0], .events = POLLIN};
+        char bytes[4096];
+        ssize_t n;
+
+        if (poll(&fd, 1, STALL_S * 1000) == 0)
+                FAIL(s, "nobody got on for %d s", STALL_S);
+        n = read(s->ticks[0], bytes, sizeof bytes);
+        return n > 0 ? (uint64_t)n : 0;
+}
+
+static void
+rage(struct storm *s)
+{
+        uint64_t patience = 0;
+        bool all_stopped = false;
+
+        while (!s->has_failed && (s->n_killed < s->plan->n_kills || !all_stopped)) {
+                uint64_t n = hear(s);
+
+                bury_who_left(s);
+                stop_some(s);
+                for (uint32_t i = 0; n >= patience && i <= s->plan->n_processes / 8; i++) {
+                        n -= patience;
+                        patience = dice_below(&s->dice, 2 * TICKS_PER_KILL);
+                        if (s->n_killed < s->plan->n_kills)
+                                kill_one(s);
+                }
+                patience -= n < patience ? n : patience;
+                all_stopped = true;
+                for (uint32_t i = 0; i < s->plan->n_processes; i++) {
+                        if (s->processes[i].state == PROCESS_NONE)
+                                start(s, i);
+                        if (s->processes[i].stop_after != 0 && s->processes[i].state != PROCESS_STOPPED)
+                                all_stopped = false;
+                }
+                watch(s);
+        }
+}
+
+/* ------------------------------------------------------------------ the end */
+
+static void
+await_end(struct storm *s, uint32_t i)
+{
+        struct process *p = &s->processes[i];
+        struct pollfd fd = {.fd = (int)syscall(SYS_pidfd_open, p->pid, 0), .events = POLLIN};
+        int status;
+
+        if (fd.fd < 0 || poll(&fd, 1, STALL_S * 1000) != 1) {
+                FAIL(s, "process %d did not end within %d s", (int)p->pid, STALL_S);
+                kill(p->pid, SIGABRT);
+        }
+        close(fd.fd);
+        if (waitpid(p->pid, &status, 0) != p->pid)
+                FAIL(s, "waitpid: %s", strerror(errno));
+        bury(s, i, status, false);
+}
+
+static void
+await_all(struct storm *s, enum process_state state)
+{
+        for (uint32_t i = 0; i < s->plan->n_processes; i++)
+                if (s->processes[i].state == state)
+                        await_end(s, i);
+}
+
+/* With some stopped, wherever they were: the heap is in order as far as can be told, and serves the others. */
+static void
+use_with_stopped(struct storm *s)
+{
+        if (!is_in_order(s->h, 0))
+                FAIL(s, "the heap is not in order while some clients are stopped");
+        for (uint64_t i = 0; i < 20000; i++) {
+                uint64_t size = UINT64_C(1) << dice_below(&s->dice, i % 100 == 0 ? 24 : 14);
+                void *p = shheap_malloc(s->h, size);
+
+                if (!p && errno != ENOMEM)
+                        FAIL(s, "malloc: %s", shheap_errormsg());
+                shheap_free(s->h, p);
+        }
+}
+
+static void
+wind_down(struct storm *s)
+{
+        store_release(&s->stage->must_stop, UINT64_C(1));
+        await_all(s, PROCESS_RUNNING);
+        if (s->plan->n_stopped > 0)
+                use_with_stopped(s);
+        for (uint32_t i = 0; i < s->plan->n_processes; i++)
+                if (s->processes[i].state == PROCESS_STOPPED)
+                        kill(s->processes[i].pid, SIGCONT);
+        await_all(s, PROCESS_STOPPED);
+        bury_who_left(s);
+        for (uint32_t i = 0; i < s->plan->n_processes; i++)
+                if (s->processes[i].state == PROCESS_UNSETTLED)
+                        FAIL(s, "nobody is left, and what process %d left is not settled", (int)s->processes[i].pid);
+}
+
+static void
+kill_all(struct storm *s)
+{
+        for (uint32_t i = 0; i < s->plan->n_processes; i++)
+                if (s->processes[i].state == PROCESS_RUNNING || s->processes[i].state == PROCESS_STOPPED) {
+                        kill(s->processes[i].pid, SIGKILL);
+                        waitpid(s->processes[i].pid, NULL, 0);
+                }
+}
+
+/* ------------------------------------------------------------------ one storm */
+
+static shheap *
+open_heap(const struct plan *plan)
+{
+        char conf[128];
+
+        snprintf(conf, sizeof conf, "capacity:%" PRIu64 "M,decay_ms:%d,arenas:2", plan->capacity_mib, plan->decay_ms);
+        return heap_dir_open(heap_name, SHHEAP_CREATE | SHHEAP_EXCL, conf);
+}
+
+static void
+close_heap(shheap *h)
+{
+        shheap_close(h);
+        shheap_unlink(heap_name);
+}
+
+/* What a heap like this one can give when nothing has ever happened in it. */
+static struct capacity
+capacity_of_new(const struct plan *plan)
+{
+        shheap *h = open_heap(plan);
+        struct capacity c;
+
+        (void)stage_find(h);
+        c = judge_capacity(h);
+        close_heap(h);
+        return c;
+}
+
+static void
+report(const struct storm *s)
+{
+        uint64_t n_ops = 0, n_enomem = 0, n_busy = 0;
+
+        for (uint32_t i = 0; i < ACTORS_MAX; i++) {
+                n_ops += s->stage->actors[i].n_ops;
+                n_enomem += s->stage->actors[i].n_enomem;
+                n_busy += s->stage->actors[i].n_busy;
+        }
+        printf("%3u processes of %u threads, %2u stopped: %" PRIu64 " kills, %" PRIu64 " in a window, %" PRIu64
+               " with a block half done, %" PRIu64 " settled late; %" PRIu64 " left; %" PRIu64 " operations, %" PRIu64
+               " ENOMEM, %" PRIu64 " busy\n",
+               s->plan->n_processes, s->plan->n_threads, s->plan->n_stopped, s->n_killed, s->n_in_windows, s->n_spoilt,
+               s->n_unsettled, s->n_left, n_ops, n_enomem, n_busy);
+        fflush(stdout);
+}
+
+bool
+storm_run(const struct plan *plan)
+{
+        struct storm s = {.plan = plan, .dice = {plan->seed}};
+        struct capacity expected = capacity_of_new(plan);
+        uint64_t n_actors = (uint64_t)plan->n_processes * plan->n_threads;
+
+        if (plan->n_processes > PROCESSES_MAX || plan->n_threads > THREADS_MAX || n_actors > ACTORS_MAX ||
+            pipe2(s.ticks, O_NONBLOCK) < 0)
+                abort();
+        fcntl(s.ticks[0], F_SETFD, FD_CLOEXEC);
+        s.h = open_heap(plan);
+        s.stage = stage_find(s.h);
+        s.stage->n_boxes = n_actors * 10 < 64 ? 64 : n_actors * 10 > BOXES_MAX ? BOXES_MAX : n_actors * 10;
+        s.stage->is_exact = plan->is_exact;
+        for (uint32_t i = 0; i < plan->n_stopped; i++)
+                s.processes[i].stop_after = 1 + dice_below(&s.dice, STOP_AFTER_OPS);
+        for (uint32_t i = 0; i < plan->n_processes; i++)
+                start(&s, i);
+        rage(&s);
+        if (!s.has_failed)
+                wind_down(&s);
+        kill_all(&s);
+        if (!s.has_failed && !judge(s.h, s.stage, &s.ledger, &expected))
+                s.has_failed = true;
+        report(&s);
+        ledger_fini(&s.ledger);
+        close(s.ticks[0]);
+        close(s.ticks[1]);
+        close_heap(s.h);
+        return !s.has_failed;
+}
