@@ -53,7 +53,7 @@ enter(struct entry *e, struct shheap *h)
                         fault_report_pointer(h, SHHEAP_FAULT_METADATA, "a call into the heap", NULL, 0);
                 return true;
         }
-        if (err == -EUSERS)
+        if (err == -EUSERS || err == -ENOMEM)
                 err = thread_borrow(&h->process, &e->borrowed);
         e->thread = &e->borrowed;
         if (err < 0)

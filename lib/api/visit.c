@@ -21,7 +21,7 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
         v->thread = v->tcache ? &v->tcache->thread : &v->borrowed;
         if (v->tcache)
                 return 0;
-        return err == -EUSERS ? thread_borrow(&h->process, &v->borrowed) : err;
+        return err == -EUSERS || err == -ENOMEM ? thread_borrow(&h->process, &v->borrowed) : err;
 }
 
 void

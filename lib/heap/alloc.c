@@ -2,8 +2,9 @@
  * alloc.c - see alloc.h.
  *
  * One loop escalates: each turn makes one more effort to free memory (look harder, empty the own magazines, reap the
- * dead, drain depots, take chunks back, trust no hint) and then tries the same short list of places again.  Before
- * NULL it starts over, a bounded number of times, while somebody released something since it looked.
+ * dead, drain depots, give pages back that lie in the wrong place, take chunks back, trust no hint) and then tries the
+ * same short list of places again.  Before NULL it starts over, a bounded number of times, while somebody else released
+ * something since it looked.
  *
  * Nothing here is owned between two steps but the thread's magazines, so a death in between needs no repair.
  */
@@ -16,6 +17,7 @@
 #include "base/size_class.h"
 #include "heap/arena.h"
 #include "heap/chunk.h"
+#include "heap/decay.h"
 #include "heap/drain.h"
 #include "heap/fault.h"
 #include "heap/huge.h"
@@ -39,6 +41,7 @@ enum effort {
         EFFORT_OWN_BINS,   /* this thread's magazines go back to their slabs and runs */
         EFFORT_REAP,       /* the dead are settled */
         EFFORT_DEPOTS,     /* the depots of the node go back, chunks without a block become free */
+        EFFORT_PURGE,      /* where there was room but no pages: what is free gives its pages back */
         EFFORT_OTHER_NODES,
         EFFORT_LAST_SCAN, /* no hint is trusted */
         EFFORT_N
@@ -295,6 +298,18 @@ scan_chunks(struct thread *t, struct goal *g)
         return -ENOMEM;
 }
 
+/* The file system, or the machine, is full, and memory of the heap that is free keeps pages in other places or shapes
+ * than are wanted.  With decay_ms -1 it is meant to keep them. */
+static int
+purge_and_try(struct thread *t, struct goal *g)
+{
+        if (!t->lacks_pages || load_relaxed(&t->region->header->decay_ms) < 0 || decay_purge(t, UINT32_MAX) == 0)
+                return -ENOMEM;
+        t->lacks_pages = false;
+        t->no_grow = false;
+        return try_local(t, g);
+}
+
 static int
 last_scan(struct thread *t, struct goal *g)
 {
@@ -328,6 +343,8 @@ make_effort(struct thread *t, struct goal *g, enum effort effort)
         case EFFORT_DEPOTS:
                 drain_node(t, region_arena_node(t->region, g->request->arena));
                 return try_local(t, g);
+        case EFFORT_PURGE:
+                return purge_and_try(t, g);
         case EFFORT_OTHER_NODES:
                 return try_other_nodes(t, g);
         default:
@@ -335,21 +352,30 @@ make_effort(struct thread *t, struct goal *g, enum effort effort)
         }
 }
 
+static uint64_t
+n_released_by_others(const struct thread *t)
+{
+        return load_relaxed(&t->region->header->n_released) - t->n_released; /* a hint to try again */
+}
+
 static int
 pursue(struct thread *t, struct goal *g)
 {
         int err = -ENOMEM;
 
-        t->no_grow = (g->request->flags & ALLOC_NO_GROW) != 0;
         for (int turn = 0; turn < TURNS_MAX && err < 0; turn++) {
                 uint64_t n_released = 0;
 
+                t->no_grow = (g->request->flags & ALLOC_NO_GROW) != 0;
+                t->lacks_pages = false;
+
                 for (int effort = EFFORT_NONE; effort < EFFORT_N && err < 0; effort++) {
                         if (effort == EFFORT_LAST_SCAN)
-                                n_released = load_relaxed(&t->region->header->n_released); /* a hint to try again */
+                                n_released = n_released_by_others(t);
                         err = make_effort(t, g, (enum effort)effort);
+                        t->no_grow |= t->lacks_pages; /* until a purge, what is not backed would fail again */
                 }
-                if (err < 0 && n_released == load_relaxed(&t->region->header->n_released))
+                if (err < 0 && n_released == n_released_by_others(t))
                         break;
         }
         t->no_grow = false;

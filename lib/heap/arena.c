@@ -8,6 +8,9 @@
 
 #include <errno.h>
 
+#include "base/error.h"
+#include "region/binding.h"
+
 int
 arena_init(struct region *r, uint32_t arena)
 {
@@ -21,4 +24,23 @@ arena_init(struct region *r, uint32_t arena)
         if (err == 0)
                 store_release(&r->arena_words[arena], (uint32_t)ARENA_READY); /* E2.rel: its memory is backed */
         return err;
+}
+
+int
+arena_bind(struct thread *t, uint32_t node)
+{
+        struct region *r = t->region;
+        int err = binding_choose(t, node);
+
+        if (err == 0)
+                err = arena_init(r, t->arena);
+        for (uint32_t i = 0; (err == -ENOMEM || err == -ENOSPC) && i < r->layout.n_arenas; i++) {
+                uint32_t arena = (t->arena + i) % r->layout.n_arenas;
+
+                if (arena_init(r, arena) == 0) {
+                        binding_set(t, arena);
+                        return 0;
+                }
+        }
+        return err == -ENOSPC ? error_set(-ENOMEM, "cannot attach a thread: no memory for an arena") : err;
 }

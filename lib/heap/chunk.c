@@ -77,7 +77,7 @@ release_free(struct thread *t, uint64_t chunk)
         owner_release(&r->chunk_words[chunk], chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
         candidate_clear(t);
         chunk_hint_free(r, chunk, true);
-        fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* tells waiters to look again */
+        thread_note_release(t);
 }
 
 /* A free chunk below the mark that is hinted, else the first one beyond it, else any below it. */
@@ -101,8 +101,10 @@ claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
                 for (; !other_nodes && hwm < capacity; hwm = region_chunks_hwm(r)) {
                         int err = region_raise_chunks(r, hwm);
 
-                        if (err < 0)
+                        if (err < 0) {
+                                t->lacks_pages = true;
                                 break;
+                        }
                         *ret_chunk = hwm;
                         if (claim(t, hwm))
                                 return 0;
@@ -135,6 +137,7 @@ chunk_give(struct thread *t, uint32_t arena)
         if (err == 0)
                 err = placement_bind_chunk(t, chunk, region_arena_node(r, arena));
         if (err < 0) {
+                t->lacks_pages = true;
                 release_free(t, chunk);
                 return err;
         }

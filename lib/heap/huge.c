@@ -102,13 +102,17 @@ claim_chunks(struct thread *t, uint64_t from, uint64_t to)
 
 /* Chunks [from, to) that the mark does not cover yet. */
 static int
-raise_to(struct region *r, uint64_t to)
+raise_to(struct thread *t, uint64_t to)
 {
+        struct region *r = t->region;
+
         for (uint64_t hwm = region_chunks_hwm(r); hwm < to; hwm = region_chunks_hwm(r)) {
                 int err = region_raise_chunks(r, hwm);
 
-                if (err < 0)
+                if (err < 0) {
+                        t->lacks_pages = true;
                         return err;
+                }
                 chunk_hint_free(r, hwm, true);
         }
         return 0;
@@ -150,7 +154,7 @@ claim_gap(struct thread *t, uint64_t n, uint64_t align, uint64_t *ret_chunk)
                         return -ENOMEM;
                 if (t->no_grow && chunk + n > region_chunks_hwm(r))
                         return -ENOMEM;
-                err = raise_to(r, chunk + n);
+                err = raise_to(t, chunk + n);
                 if (err < 0)
                         return err;
                 candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n)); /* HUGE.1 */
@@ -188,7 +192,7 @@ release_all(struct thread *t, uint64_t chunk, uint64_t n)
                 release_chunk(r, chunk + i);
         release_chunk(r, chunk);
         candidate_clear(t);
-        fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* tells waiters to look again */
+        thread_note_release(t);
 }
 
 static void
@@ -308,7 +312,7 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
                 return fault_note(t, FAULT_INVALID_FREE, block_off);
         old = chunk_count(word);
         if (n == 0 || chunk_owner(word) != THREAD_NONE || chunk + n > region_capacity_chunks(r) ||
-            (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(r, chunk + n) < 0))
+            (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(t, chunk + n) < 0))
                 return -ENOMEM;
         candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old)); /* HUGE_RESIZE.1 */
         if (!owner_acquire(&r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* .2 */

@@ -81,7 +81,7 @@ commit(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx, uint
         uint64_t word;
 
         if (err < 0) {
-                run_free_owned(t, head, granules);
+                run_unclaim(t, head, granules);
                 return err;
         }
         interior_store(t, head, 1, granules, arena);                         /* LARGE.3 */
@@ -276,7 +276,7 @@ free_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t 
         for (uint32_t i = from; i < to; i++)
                 owner_release(run_word(r, head + i), run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
         run_hint_free(r, arena, head + from, to - from);
-        fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* tells waiters to look again */
+        thread_note_release(t);
 }
 
 int

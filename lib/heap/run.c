@@ -158,6 +158,17 @@ unclaim(struct thread *t, uint64_t head, uint32_t granules)
         }
 }
 
+void
+run_unclaim(struct thread *t, uint64_t head, uint32_t granules)
+{
+        uint32_t arena = granule_arena(owner_load(run_word(t->region, head)));
+
+        run_hint_free(t->region, arena, head, granules);
+        unclaim(t, head, granules); /* RUN.3 */
+        candidate_clear(t);         /* RUN.4 */
+        run_hint_free(t->region, arena, head, granules);
+}
+
 /* RUN.1 candidate; RUN.2 CAS each granule in address order; on failure RUN.3 release, RUN.4 clear the candidate. */
 static bool
 claim_at(struct thread *t, uint32_t arena, uint64_t head, uint32_t granules)
@@ -306,8 +317,10 @@ reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uin
         kill_order();
         err = region_reserve(r, off, end - off);
         kill_order();
-        if (err < 0)
+        if (err < 0) {
+                t->lacks_pages = true;
                 return err;
+        }
         for (uint32_t k = i; k < n; k++)
                 note_backing(run_word(r, head + k), backing_needed(bytes, k));
         return 0;
@@ -357,7 +370,7 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
         owner_release(run_word(r, head), run_free_word(owner_load(run_word(r, head)), stamp)); /* FREE.4, E3.rel */
         candidate_clear(t);                                                             /* FREE.5 */
         run_hint_free(r, arena, head, granules);
-        fetch_add_relaxed(&r->header->n_released, UINT64_C(1)); /* a statistic that tells waiters to look again */
+        thread_note_release(t);
 }
 
 void

@@ -23,6 +23,9 @@ int run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_
 /* Backs the first `bytes` of a run of NEW(t) granules.  0, -ENOMEM, -ENOSPC. */
 int run_reserve(struct thread *t, uint64_t head, uint64_t bytes);
 
+/* Lets go of a run of NEW(t) granules that never became anything; clears the candidate. */
+void run_unclaim(struct thread *t, uint64_t head, uint32_t granules);
+
 /* Gives the granules of a run back whose head this thread owns (NEW or FREEING), head last; clears the candidate. */
 void run_free_owned(struct thread *t, uint64_t head, uint32_t granules);
 

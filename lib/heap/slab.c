@@ -96,7 +96,7 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         int err = run_reserve(t, head, (uint64_t)granules << GEO_GRANULE_SHIFT); /* SLAB.2 */
 
         if (err < 0) {
-                run_free_owned(t, head, granules);
+                run_unclaim(t, head, granules);
                 return err;
         }
         for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++)

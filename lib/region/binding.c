@@ -98,3 +98,11 @@ binding_choose(struct thread *t, uint32_t node)
         t->node = node;
         return 0;
 }
+
+void
+binding_set(struct thread *t, uint32_t arena)
+{
+        binding_store(t, arena);
+        t->arena = arena;
+        t->node = region_arena_node(t->region, arena);
+}

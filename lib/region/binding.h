@@ -18,4 +18,7 @@
  */
 int binding_choose(struct thread *t, uint32_t node);
 
+/* Binds the thread to this arena, whoever else is bound to it. */
+void binding_set(struct thread *t, uint32_t arena);
+
 #endif

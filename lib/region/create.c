@@ -128,6 +128,19 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         r->id = r->header->id;
 }
 
+/* What the first client cannot do without: so a lack of memory shows before the region has a name. */
+static int
+fill_first(struct region *r, const struct plan *p)
+{
+        int err = region_raise_clients(r, 0);
+
+        for (uint32_t idx = 0; err == 0 && idx < 2 && idx < r->layout.n[TABLE_THREADS]; idx++) /* its own, and one in reserve */
+                err = region_raise_threads(r, idx);
+        if (err == 0)
+                err = region_reserve_table(r, TABLE_ARENAS, 0, 1);
+        return err < 0 ? no_room(err, p->what, "the first client") : 0;
+}
+
 /* A complete region in the empty file r->fd, mapped.  On failure nothing is mapped. */
 static int
 fill(struct region *r, const struct plan *p)
@@ -147,10 +160,30 @@ fill(struct region *r, const struct plan *p)
         if (err < 0)
                 return err;
         fill_header(r, p, base, &st);
-        if (p->args->flags & REGION_POPULATE)
+        err = fill_first(r, p);
+        if (err == 0 && p->args->flags & REGION_POPULATE)
                 err = create_populate(r, p->what);
         if (err < 0)
                 os_unmap(r->base, p->layout.region_bytes);
+        return err;
+}
+
+/* What the arenas need to hold all the chunks, and a thread of each for its caches. */
+static int
+populate_arenas(struct region *r, uint64_t n_chunks)
+{
+        uint64_t n_groups = (n_chunks + 63) / 64;
+        uint32_t n_threads = r->layout.n_arenas, n_magazines = r->arenas_per_node * 2 * SIZE_CLASS_N;
+        int err = region_reserve_table(r, TABLE_ARENAS, 0, r->layout.n_arenas);
+
+        for (uint32_t arena = 0; err == 0 && arena < r->layout.n_arenas; arena++)
+                err = region_reserve_table(r, TABLE_HINT_GROUPS, (uint64_t)arena * r->layout.n_groups, n_groups);
+        for (uint32_t k = region_threads_hwm(r); err == 0 && k < n_threads && k < r->layout.n[TABLE_THREADS]; k++)
+                err = region_raise_threads(r, k);
+        for (uint32_t node = 0; node < r->n_nodes; node++)
+                for (uint32_t k = region_magazines_hwm(r, node);
+                     err == 0 && k < n_magazines && k < r->layout.magazines_per_node; k++)
+                        err = region_raise_magazines(r, node, k);
         return err;
 }
 
@@ -158,7 +191,7 @@ int
 create_populate(struct region *r, const char *what)
 {
         uint64_t n = region_capacity_chunks(r);
-        int err = 0;
+        int err = populate_arenas(r, n);
 
         for (uint64_t k = region_chunks_hwm(r); err == 0 && k < n; k++)
                 err = region_raise_chunks(r, k);

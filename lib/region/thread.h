@@ -28,8 +28,18 @@ struct thread {
         uint32_t client_incarnation;
         uint32_t seed;       /* spreads threads over clock hands and pools */
         bool no_grow;        /* this call may neither enter the kernel for memory nor touch new pages */
+        bool lacks_pages;    /* what was found could not be backed: set where that happens, cleared by who looks at it */
+        uint64_t n_released; /* this thread's own part of the header's count */
         struct fault fault;
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
 };
+
+/* Tells those who look for memory and found none to look again. */
+static inline void
+thread_note_release(struct thread *t)
+{
+        t->n_released++;
+        fetch_add_relaxed(&t->region->header->n_released, UINT64_C(1)); /* a hint */
+}
 
 #endif

@@ -20,7 +20,6 @@
 #include "heap/arena.h"
 #include "heap/placement.h"
 #include "heap/reap.h"
-#include "region/binding.h"
 
 const struct tcache tcache_dummy;
 
@@ -189,9 +188,7 @@ attach(struct tcache *t, struct process_heap *heap)
         if (err < 0)
                 return err;
         t->thread.seed = t->thread.no * 7;
-        err = binding_choose(&t->thread, placement_node_here(&heap->region));
-        if (err == 0)
-                err = arena_init(&heap->region, t->thread.arena);
+        err = arena_bind(&t->thread, placement_node_here(&heap->region));
         if (err < 0) {
                 slot_release(&t->thread);
                 return err;
@@ -306,9 +303,7 @@ thread_borrow(struct process_heap *heap, struct thread *ret_thread)
         if (err == 0)
                 err = slot_borrow(&heap->reserve, ret_thread, &heap->region, &heap->client, reap_settle, NULL);
         if (err == 0) {
-                err = binding_choose(ret_thread, placement_node_here(&heap->region));
-                if (err == 0)
-                        err = arena_init(&heap->region, ret_thread->arena);
+                err = arena_bind(ret_thread, placement_node_here(&heap->region));
                 if (err < 0)
                         slot_return(&heap->reserve, ret_thread);
         }

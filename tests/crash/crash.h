@@ -39,10 +39,11 @@ struct script;
 
 struct actor {
         int no;
+        uint32_t os_pid; /* as slots name it */
         bool is_attached;
         bool is_dead;
         bool is_stopped; /* in the midst of something, for good: dies before the world is inspected */
-        struct shheap heap;
+        struct shheap *heap; /* private memory of its process */
         struct tcache *tcache_list, *tcache_default; /* the thread's own, while it is not current */
         struct op op;
         uint32_t n_live;
@@ -66,6 +67,7 @@ enum {
         SCRIPT_UNATTACHED = 1u << 0, /* A is no client yet */
         SCRIPT_TIGHT = 1u << 1,      /* the heap may be too small for everybody's wishes */
         SCRIPT_TRACED = 1u << 2,     /* copies so much that only stores to the metadata are looked at */
+        SCRIPT_PLAYED = 1u << 3,     /* needs other actors in its own process, or its own clock */
 };
 
 extern const struct script scripts_small[], scripts_large[], scripts_life[]; /* end with a NULL name */
@@ -84,6 +86,9 @@ void actor_attach(struct actor *a);
 /* Its thread and its process are gone; the kernel has marked its locks, or (in every other world) could not. */
 void actor_kill(struct actor *a);
 void world_marks_the_dead(bool marks);
+
+/* A process that was not there before opens the heap. */
+void newcomer_comes(void);
 
 /* By the current actor: how many slots were settled. */
 uint32_t actor_reap(void);
@@ -169,7 +174,7 @@ struct crash_options {
 extern struct crash_options opt;
 
 struct counts {
-        uint64_t n_instructions, n_changes, n_states, n_states_deep, n_forks, n_bad;
+        uint64_t n_instructions, n_changes, n_states, n_states_deep, n_forks, n_bad, n_hangs;
         uint64_t most_us; /* that others needed while one was stopped */
 };
 
@@ -181,6 +186,7 @@ bool step_until(struct actor *a, void (*fn)(struct actor *a), long n_changes);
 /* The same until is_there(). */
 bool step_until_true(struct actor *a, void (*fn)(struct actor *a), bool (*is_there)(struct actor *a));
 
+void mode_real(void); /* real.c */
 void mode_kill(void);
 void mode_stop(void);
 void mode_two(void);

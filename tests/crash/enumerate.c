@@ -11,9 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "heap/check.h"
 #include "step.h"
-
-struct counts *counts;
 
 /* ------------------------------------------------------------------ forks */
 
@@ -54,6 +53,8 @@ see(pid_t pid, const char *what, uintptr_t at, const char *options)
                 exit(99);
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
                 return;
+        if (counts->n_hangs > 1)
+                _exit(1);
         if (__atomic_fetch_add(&counts->n_bad, 1, __ATOMIC_RELAXED) >= PRINTED_MAX)
                 return;
         fprintf(stderr, "FAULT: %s: %s\n", opt.script->name, what);
@@ -66,6 +67,10 @@ see(pid_t pid, const char *what, uintptr_t at, const char *options)
                 fprintf(stderr, "    exit status %d\n", WEXITSTATUS(status));
         report_print();
         fprintf(stderr, "  replay: %s %s %s\n", opt.command, opt.script->name, options);
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM && __atomic_add_fetch(&counts->n_hangs, 1, __ATOMIC_RELAXED) > 1) {
+                fprintf(stderr, "FAULT: %s: too many hang: giving up\n", opt.script->name);
+                _exit(1);
+        }
 }
 
 /* ------------------------------------------------------------------ preparing */
@@ -301,6 +306,8 @@ others_work(struct actor *other)
 
         actor_switch(other);
         was_attached = is_attached(a);
+        if (check_region(world_region, 0, NULL, NULL) != 0)
+                report_line("what a stopped thread is at is called a fault");
         actor_reap();
         workload(other, opt.script->hot_bytes, opt.n_ops, opt.seed * 1000003 + (uint64_t)stepping.n);
         actor_reap();

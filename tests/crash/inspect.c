@@ -10,6 +10,7 @@
 
 #include "base/size_class.h"
 #include "heap/alloc.h"
+#include "heap/check.h"
 #include "heap/root.h"
 
 static struct verdict verdict;
@@ -44,7 +45,7 @@ static void
 exhaust(struct actor *by, uint64_t n_expected)
 {
         static uint64_t got[WORLD_CHUNKS_MAX * 64];
-        struct tcache *t = tcache_find(&by->heap.process);
+        struct tcache *t = tcache_find(&by->heap->process);
         struct request rq = {.size = GEO_GRANULE_BYTES, .align = 1, .arena = t->thread.arena};
         uint64_t n = 0;
 
@@ -60,18 +61,8 @@ exhaust(struct actor *by, uint64_t n_expected)
 static void
 look(struct actor *by)
 {
-        judge(world_region, (uint32_t)(tcache_find(&by->heap.process)->thread.no), &verdict);
+        judge(world_region, (uint32_t)(tcache_find(&by->heap->process)->thread.no), &verdict);
         judge_live(&verdict);
-}
-
-/* A new process takes the place of one who died: no slot is lost. */
-static void
-replace(struct actor *dead)
-{
-        if (!dead->is_dead)
-                return;
-        actor_attach(&actors[ACTOR_F]);
-        a_free(&actors[ACTOR_F], a_malloc(&actors[ACTOR_F], 64));
 }
 
 /* Whoever is stopped for good dies; root objects that wait because their slab was held are freed. */
@@ -103,15 +94,31 @@ inspect_rest(struct actor *by, bool is_thorough)
         if (report_faults() > 0)
                 return;
         exhaust(by, verdict.n_reclaimable);
-        replace(&actors[ACTOR_A]);
+        if (actors[ACTOR_A].is_dead)
+                newcomer_comes(); /* takes the place of the dead */
         actor_switch(by);
         look(by);
+}
+
+/* What the dead left is no fault before it is settled, either. */
+static void
+look_before(void)
+{
+        char text[2048] = "";
+        FILE *f = fmemopen(text, sizeof text - 1, "w");
+        int n = check_region(world_region, 0, f, NULL);
+
+        fclose(f);
+        if (n != 0)
+                report_line("check_region before reaping: %d\n%s", n, text);
 }
 
 void
 inspect_dead(struct actor *by, bool is_thorough)
 {
         actor_switch(by);
+        if (is_thorough)
+                look_before();
         actor_reap();
         inspect_rest(by, is_thorough);
 }

@@ -324,7 +324,7 @@ judge_slot(uint32_t idx)
                         report_line("place %u of thread %u names magazine %u, which is not its own", p, idx + 1, idx1 - 1);
         }
         for (int no = 0; no < N_ACTORS; no++) {
-                bool is_his = slot->os_pid == 0x30000000u + (uint32_t)no;
+                bool is_his = slot->os_pid == actors[no].os_pid;
 
                 if (is_his && actors[no].is_dead && (slot->state != 0 || r->bindings[idx] != 0))
                         report_line("slot %u of dead actor %d is not empty: state %lu, binding %#x", idx + 1, no,

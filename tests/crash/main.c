@@ -11,6 +11,8 @@
 struct crash_options opt = {
         .depth = 1, .n_ops = 500, .seed = 1, .n_samples = 200, .marks = true, .only = {-1, -1, -1, -1}};
 
+struct counts *counts;
+
 static const struct script *const lists[] = {scripts_small, scripts_large, scripts_life};
 
 static const struct mode {
@@ -18,10 +20,14 @@ static const struct mode {
         void (*run)(void);
         bool has_other;
 } modes[] = {
+#if CRASH_REAL
+        {"real", mode_real, false},
+#else
         {"kill", mode_kill, false},
         {"stop", mode_stop, false},
         {"two", mode_two, true},
         {"three", mode_three, true},
+#endif
 };
 
 static void

@@ -11,6 +11,7 @@
 
 #include "heap/alloc.h"
 #include "heap/decay.h"
+#include "heap/reap.h"
 
 #define STAMP UINT64_C(0x9e3779b97f4a7c15)
 
@@ -29,7 +30,7 @@ stamp_of(uint64_t off, uint64_t bytes)
 void
 actor_keep(struct actor *a, void *p)
 {
-        uint64_t bytes = shheap_usable_size(&a->heap, p), stamp = stamp_of(off_of(p), bytes);
+        uint64_t bytes = shheap_usable_size(a->heap, p), stamp = stamp_of(off_of(p), bytes);
 
         if (bytes < 16 || a->n_live == BLOCKS_MAX) {
                 report_line("block %#lx that was given out has %lu bytes", off_of(p), bytes);
@@ -119,7 +120,7 @@ void *
 a_malloc(struct actor *a, size_t size)
 {
         begin_new(a, size, NULL);
-        return end_new(a, shheap_malloc(&a->heap, size));
+        return end_new(a, shheap_malloc(a->heap, size));
 }
 
 void *
@@ -128,7 +129,7 @@ a_calloc(struct actor *a, size_t n, size_t size)
         char *p;
 
         begin_new(a, n * size, NULL);
-        p = shheap_calloc(&a->heap, n, size);
+        p = shheap_calloc(a->heap, n, size);
         for (size_t i = 0; p && i < n * size; i += 64)
                 if (p[i] != 0)
                         report_line("calloc gave block %#lx, which is not zero at %zu", off_of(p), i);
@@ -142,7 +143,7 @@ a_aligned(struct actor *a, size_t align, size_t size)
 
         begin_new(a, size, NULL);
         a->op.new_bytes = 0; /* of whatever class serves the alignment */
-        p = shheap_aligned_alloc(&a->heap, align, size);
+        p = shheap_aligned_alloc(a->heap, align, size);
         if ((uintptr_t)p % align != 0)
                 report_line("block %#lx is not aligned to %zu", off_of(p), align);
         return end_new(a, p);
@@ -173,7 +174,7 @@ a_free(struct actor *a, void *p)
         if (!p)
                 return;
         begin_free(a, p, NULL);
-        shheap_free(&a->heap, p);
+        shheap_free(a->heap, p);
         end_free(a);
 }
 
@@ -185,7 +186,7 @@ a_realloc(struct actor *a, void *p, size_t size)
 
         begin_new(a, size, NULL);
         begin_free(a, p, NULL);
-        new_p = shheap_realloc(&a->heap, p, size);
+        new_p = shheap_realloc(a->heap, p, size);
         if (!new_p)
                 actor_keep(a, p);
         else if (size >= sizeof stamp && *(uint64_t *)new_p != stamp)
@@ -198,7 +199,7 @@ void
 a_malloc_to(struct actor *a, size_t size, uint64_t *dest)
 {
         begin_new(a, size, dest);
-        end_new(a, shheap_malloc_to(&a->heap, size, 0, dest));
+        end_new(a, shheap_malloc_to(a->heap, size, 0, dest));
 }
 
 void
@@ -209,7 +210,7 @@ a_free_from(struct actor *a, uint64_t *dest)
         if (*dest == 0)
                 return;
         begin_free(a, p, dest);
-        if (shheap_free_from(&a->heap, dest) < 0)
+        if (shheap_free_from(a->heap, dest) < 0)
                 actor_keep(a, p); /* somebody holds its slab */
         end_free(a);
 }
@@ -217,16 +218,22 @@ a_free_from(struct actor *a, uint64_t *dest)
 struct thread *
 thread_of(const struct actor *a)
 {
-        struct tcache *t = tcache_find(&a->heap.process);
+        struct tcache *t = tcache_find(&a->heap->process);
 
         return t ? &t->thread : NULL;
+}
+
+uint32_t
+actor_reap(void)
+{
+        return slot_reap_all(world_region, reap_settle, thread_of(actor_now));
 }
 
 void *
 a_alloc_direct(struct actor *a, size_t size)
 {
         begin_new(a, size, NULL);
-        return end_new(a, shheap_mallocx(&a->heap, size, SHA_TCACHE_NONE));
+        return end_new(a, shheap_mallocx(a->heap, size, SHA_TCACHE_NONE));
 }
 
 void

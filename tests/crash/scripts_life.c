@@ -50,7 +50,7 @@ setup_detach(struct actor *a)
 static void
 run_thread_exit(struct actor *a)
 {
-        struct tcache *t = tcache_find(&a->heap.process);
+        struct tcache *t = tcache_find(&a->heap->process);
 
         a->is_attached = false;
         tcache_detach(t, false);
@@ -67,9 +67,9 @@ static void
 run_close(struct actor *a)
 {
         a->is_attached = false;
-        tcache_forget(&a->heap.process);
-        slot_unreserve(&a->heap.process.reserve, world_region);
-        client_unregister(world_region, &a->heap.process.client);
+        tcache_forget(&a->heap->process);
+        slot_unreserve(&a->heap->process.reserve, world_region);
+        client_unregister(world_region, &a->heap->process.client);
 }
 
 /* One call by a thread that has no slot. */
@@ -81,7 +81,7 @@ run_borrow(struct actor *a)
         uint64_t off;
 
         request_classify(&rq);
-        if (thread_borrow(&a->heap.process, &t) < 0) {
+        if (thread_borrow(&a->heap->process, &t) < 0) {
                 report_line("the reserve slot cannot be had");
                 return;
         }
@@ -94,7 +94,7 @@ run_borrow(struct actor *a)
                 actor_keep(a, region_block(world_region, off));
         kill_order();
         a->op.n_new = 0;
-        thread_return(&a->heap.process, &t);
+        thread_return(&a->heap->process, &t);
 }
 
 static void
@@ -222,7 +222,7 @@ setup_retire_not(struct actor *a)
 static void
 setup_tick(struct actor *a)
 {
-        struct tcache *t = tcache_find(&a->heap.process);
+        struct tcache *t = tcache_find(&a->heap->process);
         struct arena *arena;
 
         setup_purge(a);
@@ -293,7 +293,7 @@ const struct script scripts_life[] = {
         {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
         {.name = "retire", .setup = setup_retire, .run = run_retire, .hot_bytes = GRANULE},
         {.name = "retire-not", .setup = setup_retire_not, .run = run_retire, .hot_bytes = GRANULE},
-        {.name = "tick", .setup = setup_tick, .run = run_tick, .hot_bytes = PAGE, .decay_ms = 32000},
+        {.name = "tick", .setup = setup_tick, .run = run_tick, .hot_bytes = PAGE, .decay_ms = 32000, .flags = SCRIPT_PLAYED},
         {.name = "full", .setup = setup_full, .run = run_malloc_fails, .n_chunks = 1, .flags = SCRIPT_TIGHT, .hot_bytes = PAGE},
         {.name = "hoard", .setup = setup_hoard, .run = run_malloc_fails, .n_chunks = 1, .flags = SCRIPT_TIGHT,
          .hot_bytes = PAGE},

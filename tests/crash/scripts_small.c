@@ -315,7 +315,7 @@ const struct script scripts_small[] = {
         {.name = "free-swap", .setup = setup_free_swap, .run = run_free, .hot_bytes = PAGE},
         {.name = "depot-put", .setup = setup_depot_put, .run = run_free, .hot_bytes = PAGE},
         {.name = "drain", .setup = setup_drain, .run = run_free, .hot_bytes = DRAIN_BYTES},
-        {.name = "drain-busy", .setup = setup_drain_busy, .run = run_free, .hot_bytes = DRAIN_BYTES},
+        {.name = "drain-busy", .setup = setup_drain_busy, .run = run_free, .hot_bytes = DRAIN_BYTES, .flags = SCRIPT_PLAYED},
         {.name = "slab-empty", .setup = setup_slab_empty, .run = run_free, .hot_bytes = PAIR_BYTES},
         {.name = "slab-new", .setup = setup_chunk, .run = run_malloc_48, .hot_bytes = 48},
         {.name = "slab-new-long", .setup = setup_chunk, .run = run_malloc_28k, .hot_bytes = 28672},

@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "heap/reap.h"
 #include "os/robust.h"
 #include "region/liveness.h"
 
@@ -32,6 +31,7 @@ struct actor *actors, *actor_now;
 struct region *world_region;
 uint64_t world_ms = 1000000;
 
+static struct shheap handles[N_ACTORS];
 static uint8_t *backed; /* by page of the region */
 static bool marks = true;
 
@@ -170,6 +170,16 @@ actor_kill(struct actor *a)
 }
 
 void
+newcomer_comes(void)
+{
+        struct actor *old = actor_now, *f = &actors[ACTOR_F];
+
+        actor_attach(f);
+        a_free(f, a_malloc(f, 64));
+        actor_switch(old);
+}
+
+void
 world_marks_the_dead(bool does)
 {
         marks = does;
@@ -187,7 +197,7 @@ actor_switch(struct actor *a)
         actor_now = a;
         tcache_list = a->tcache_list;
         tcache_default = a->tcache_default;
-        world_region = &a->heap.process.region;
+        world_region = &a->heap->process.region;
 }
 
 void
@@ -196,17 +206,9 @@ actor_attach(struct actor *a)
         int err;
 
         actor_switch(a);
-        if (!tcache_get(&a->heap.process, &err))
+        if (!tcache_get(&a->heap->process, &err))
                 die("an actor cannot attach");
         a->is_attached = true;
-}
-
-uint32_t
-actor_reap(void)
-{
-        struct tcache *t = tcache_find(&actor_now->heap.process);
-
-        return slot_reap_all(world_region, reap_settle, t ? &t->thread : NULL);
 }
 
 /* ------------------------------------------------------------------ making it */
@@ -215,11 +217,13 @@ static void
 actor_make(struct actor *a, int no, const struct layout *layout)
 {
         a->no = no;
+        a->os_pid = TID_OF(no);
+        a->heap = &handles[no];
         a->tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
-        a->heap.process.region.fd = WORLD_FD;
-        region_bind(&a->heap.process.region, (void *)WORLD_BASE, layout);
-        a->heap.process.generation = tcache_generation() - 1;
-        pthread_mutex_init(&a->heap.process.lock, NULL);
+        a->heap->process.region.fd = WORLD_FD;
+        region_bind(&a->heap->process.region, (void *)WORLD_BASE, layout);
+        a->heap->process.generation = tcache_generation() - 1;
+        pthread_mutex_init(&a->heap->process.lock, NULL);
 }
 
 void

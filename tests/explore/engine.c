@@ -18,8 +18,8 @@
 
 enum {
         STACK_BYTES = 32 << 10,
-        SCRUB_BYTES = 1 << 10,     /* below a stack's end: else what lies there tells states apart that are one */
-        STEPS_MAX = 1 << 16,       /* of one actor between two choices: more never end */
+        SCRUB_BYTES = 1 << 10, /* below a stack's end: else what lies there tells states apart that are one */
+        STEPS_MAX = 1 << 16,   /* of one actor between two choices: more never end */
         DEPTH_MAX = 1 << 16,
         OPTIONS_MAX = 2 * ACTORS_MAX
 };
@@ -33,17 +33,19 @@ int __real_clock_gettime(clockid_t clock, struct timespec *now);
 
 struct actor {
         void *sp;
-        char *top;           /* of the stack; the private data lies just below it */
+        char *top; /* of the stack; the private data lies just below it */
         enum actor_state state;
         uint64_t n_accesses; /* executed */
-        uint64_t loaded;     /* which snapshot its stack is; 0: none */
-        uint64_t stop_at;    /* replay: accesses after which to stop */
+        bool has_begun;
+        uint64_t loaded;  /* which snapshot its stack is; 0: none */
+        uint64_t stop_at; /* replay: accesses after which to stop */
 };
 
 struct snapshot {
         uint64_t id;
         uint64_t hash, outcome_hash;
         uint64_t n_accesses;
+        bool has_begun;
         void *sp;
         size_t bytes;
         char stack[];
@@ -56,8 +58,8 @@ struct option {
 };
 
 struct node {
-        size_t log;          /* writes until here */
-        size_t snapshots;    /* top of the arena when the node was made */
+        size_t log;       /* writes until here */
+        size_t snapshots; /* top of the arena when the node was made */
         size_t snapshot[ACTORS_MAX];
         uint64_t hash, key;
         double n_schedules;
@@ -168,8 +170,7 @@ word_hash(const uint64_t *at)
 {
         uint64_t off = (uint64_t)((const char *)at - e.region);
 
-        return e.params.is_statistic && e.params.is_statistic(off) ? 0
-                                                                   : mix(*at + off * UINT64_C(0x9e3779b97f4a7c15));
+        return e.params.is_statistic && e.params.is_statistic(off) ? 0 : mix(*at + off * UINT64_C(0x9e3779b97f4a7c15));
 }
 
 static uint64_t
@@ -257,7 +258,8 @@ snapshot_take(int k)
         }
         s = snapshot_at(at);
         e.arena_used += room;
-        *s = (struct snapshot){.id = ++e.last_id, .n_accesses = a->n_accesses, .sp = a->sp, .bytes = bytes};
+        *s = (struct snapshot){
+                .id = ++e.last_id, .n_accesses = a->n_accesses, .has_begun = a->has_begun, .sp = a->sp, .bytes = bytes};
         memcpy(s->stack, sp, bytes);
         s->outcome_hash = bytes_hash(private_of(k), e.params.outcome_bytes);
         s->hash = is_over ? s->outcome_hash : bytes_hash(sp, bytes);
@@ -276,6 +278,7 @@ snapshot_load(int k, size_t at)
         memcpy(a->top - s->bytes, s->stack, s->bytes);
         a->sp = s->sp;
         a->n_accesses = s->n_accesses;
+        a->has_begun = s->has_begun;
         a->loaded = s->id;
 }
 
@@ -308,6 +311,7 @@ actor_run(int k)
         struct actor *a = &e.actors[k];
 
         a->loaded = 0;
+        a->has_begun = true;
         e.running = k;
         e.n_steps = 0;
         e.has_written = a->n_accesses == 0; /* it may die before its first step */
@@ -437,10 +441,11 @@ option_add(struct node *n, enum option_kind kind, uint32_t actor)
         n->option[n->n_options++] = (struct option){.kind = (uint8_t)kind, .actor = (uint8_t)actor};
 }
 
+/* One that has not begun need not be asked: it dies before its first access as well. */
 static bool
 may_die(const struct node *n, uint32_t k)
 {
-        return n->n_deaths > 0 && e.params.actors[k].is_mortal;
+        return n->n_deaths > 0 && e.params.actors[k].is_mortal && snapshot_at(n->snapshot[k])->has_begun;
 }
 
 /* What may come next.  `just_ran`: the actor whose slice led here. */
@@ -579,7 +584,7 @@ apply_run(struct node *n, int k)
         n->current = (int8_t)k;
         snapshot_load(k, n->snapshot[k]);
         e.may_preempt = n->n_preemptions > 0 && another_may_go_on(n, k);
-        e.may_die = may_die(n, (uint32_t)k);
+        e.may_die = n->n_deaths > 0 && e.params.actors[k].is_mortal;
         e.may_late = another_may_die(n, k);
         actor_run(k);
         n->state[k] = (uint8_t)e.actors[k].state;
@@ -777,7 +782,8 @@ search(const struct engine_params *params, struct engine_result *result, double 
         push(&root);
         for (uint64_t turn = 1; e.depth > 0 && !result->fault; turn++) {
                 step();
-                if (e.n_known > params->states_max || (turn % 1024 == 0 && seconds_now() - start > params->seconds_max)) {
+                if (e.n_known > params->states_max ||
+                    (turn % 1024 == 0 && seconds_now() - start > params->seconds_max)) {
                         result->is_complete = false;
                         break;
                 }

@@ -34,17 +34,28 @@ __tsan_func_exit(void)
 }
 
 #define PLAIN(n)                                                                                                       \
-        void __tsan_read##n(void *p) { engine_access(p, n, ACCESS_READ, PC); }                                        \
-        void __tsan_write##n(void *p) { engine_access(p, n, ACCESS_WRITE, PC); }                                      \
-        void __tsan_unaligned_read##n(void *p) { engine_access(p, n, ACCESS_READ, PC); }                              \
-        void __tsan_unaligned_write##n(void *p) { engine_access(p, n, ACCESS_WRITE, PC); }
+        void __tsan_read##n(void *p)                                                                                   \
+        {                                                                                                              \
+                engine_access(p, n, ACCESS_READ, PC);                                                                  \
+        }                                                                                                              \
+        void __tsan_write##n(void *p)                                                                                  \
+        {                                                                                                              \
+                engine_access(p, n, ACCESS_WRITE, PC);                                                                 \
+        }                                                                                                              \
+        void __tsan_unaligned_read##n(void *p)                                                                         \
+        {                                                                                                              \
+                engine_access(p, n, ACCESS_READ, PC);                                                                  \
+        }                                                                                                              \
+        void __tsan_unaligned_write##n(void *p)                                                                        \
+        {                                                                                                              \
+                engine_access(p, n, ACCESS_WRITE, PC);                                                                 \
+        }
 
 /* clang-format off */
 PLAIN(1) PLAIN(2) PLAIN(4) PLAIN(8) PLAIN(16)
-/* clang-format on */
+        /* clang-format on */
 
-void
-__tsan_read_range(void *p, size_t bytes)
+        void __tsan_read_range(void *p, size_t bytes)
 {
         engine_access(p, bytes, ACCESS_READ, PC);
 }
@@ -109,10 +120,9 @@ __tsan_write_range(void *p, size_t bytes)
 
 /* clang-format off */
 ATOMIC(8, uint8_t) ATOMIC(16, uint16_t) ATOMIC(32, uint32_t) ATOMIC(64, uint64_t)
-/* clang-format on */
+        /* clang-format on */
 
-void
-__tsan_atomic_thread_fence(int order)
+        void __tsan_atomic_thread_fence(int order)
 {
         (void)order;
 }

@@ -56,8 +56,8 @@ static void
 bounds_set(const struct scenario *s)
 {
         if (options.is_slow) {
-                params.n_preemptions = s->slow_preemptions ? s->slow_preemptions : s->n_preemptions;
-                params.n_deaths = s->slow_deaths ? s->slow_deaths : s->n_deaths;
+                params.n_preemptions = s->slow_preemptions ? s->slow_preemptions : 2;
+                params.n_deaths = s->slow_deaths ? s->slow_deaths : 2;
         }
         if (options.n_preemptions >= 0)
                 params.n_preemptions = options.n_preemptions;
@@ -92,7 +92,9 @@ run(const struct scenario *s)
         printf("%-24s P=%-3s C=%d %9.3g schedules %9llu states %8llu ends %7.2f s%s\n", s->name, preemptions,
                params.n_deaths, result.n_schedules, (unsigned long long)result.n_states,
                (unsigned long long)result.n_ends, result.seconds,
-               result.fault ? "" : result.is_complete ? "  complete" : "  CUT SHORT");
+               result.fault         ? ""
+               : result.is_complete ? "  complete"
+                                    : "  CUT SHORT");
         if (result.fault)
                 tell_fault(result.fault, result.schedule);
         if (result.fault && !options.expects_fault) {
@@ -159,7 +161,7 @@ is_chosen(const struct scenario *s, int n, char **names)
         for (int i = 0; i < n; i++)
                 if (strcmp(names[i], s->name) == 0)
                         return true;
-        return n == 0 && (options.is_slow || !s->is_only_slow);
+        return n == 0;
 }
 
 int

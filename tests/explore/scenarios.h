@@ -44,5 +44,17 @@ extern const struct scenario scenario_reap_reap;
 extern const struct scenario scenario_reap_nested;
 extern const struct scenario scenario_root_root;
 extern const struct scenario scenario_root_remove;
+extern const struct scenario scenario_malloc_malloc;
+extern const struct scenario scenario_free_malloc;
+extern const struct scenario scenario_leave_malloc;
+extern const struct scenario scenario_tick;
+extern const struct scenario scenario_scarce;
+extern const struct scenario scenario_to_small;
+extern const struct scenario scenario_from_small;
+extern const struct scenario scenario_from_twice;
+extern const struct scenario scenario_to_run;
+extern const struct scenario scenario_from_run;
+extern const struct scenario scenario_to_huge;
+extern const struct scenario scenario_from_huge;
 
 #endif

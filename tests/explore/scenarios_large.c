@@ -79,7 +79,6 @@ const struct scenario scenario_large = {
         .actors = {free_it, alloc_2},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -97,7 +96,6 @@ const struct scenario scenario_claim_claim = {
         .actors = {alloc_2, alloc_3},
         .n_preemptions = 2,
         .n_deaths = 1,
-        .slow_preemptions = ENGINE_UNBOUNDED,
         .tests_capacity = true,
 };
 
@@ -130,7 +128,6 @@ const struct scenario scenario_large_overlap = {
         .actors = {free_it, free_alloc_3},
         .n_preemptions = 2,
         .n_deaths = 1,
-        .slow_preemptions = ENGINE_UNBOUNDED,
         .tests_capacity = true,
 };
 
@@ -141,7 +138,6 @@ const struct scenario scenario_large_double_free = {
         .actors = {free_contested, free_contested},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .claim = claim_one_winner,
         .tests_capacity = true,
 };
@@ -187,7 +183,6 @@ const struct scenario scenario_grow_free = {
         .actors = {grow, free_resized},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -198,7 +193,6 @@ const struct scenario scenario_shrink_free = {
         .actors = {shrink, free_resized},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -337,7 +331,6 @@ const struct scenario scenario_huge_give = {
         .actors = {alloc_huge, give},
         .n_preemptions = 2,
         .n_deaths = 1,
-        .slow_preemptions = ENGINE_UNBOUNDED,
         .n_chunks = 2,
         .tests_capacity = true,
 };
@@ -439,7 +432,6 @@ const struct scenario scenario_purge_claim = {
         .actors = {purge, alloc_2},
         .n_preemptions = 2,
         .n_deaths = 1,
-        .slow_preemptions = ENGINE_UNBOUNDED,
         .tests_capacity = true,
 };
 
@@ -483,7 +475,6 @@ const struct scenario scenario_hints_lost = {
         .actors = {free_it, alloc_2},
         .n_preemptions = 2,
         .n_deaths = 1,
-        .slow_preemptions = ENGINE_UNBOUNDED,
         .tests_capacity = true,
 };
 
@@ -494,6 +485,5 @@ const struct scenario scenario_hints_stale = {
         .actors = {free_it, alloc_2},
         .n_preemptions = 2,
         .n_deaths = 1,
-        .slow_preemptions = ENGINE_UNBOUNDED,
         .tests_capacity = true,
 };

@@ -62,7 +62,6 @@ const struct scenario scenario_fill_fill = {
         .actors = {fill_64, fill_pop_64},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -93,7 +92,6 @@ const struct scenario scenario_fill_drain = {
         .actors = {drain_64, fill_64},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -137,7 +135,6 @@ const struct scenario scenario_drain_drain = {
         .actors = {drain_112, drain_112},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -264,7 +261,6 @@ const struct scenario scenario_double_free = {
         .actors = {free_contested, free_contested},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .claim = claim_one_winner,
         .tests_capacity = true,
 };
@@ -284,7 +280,6 @@ const struct scenario scenario_depot_put_take = {
         .actors = {put_64, fill_pop_64},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -342,7 +337,6 @@ const struct scenario scenario_pool = {
         .actors = {take_put_empty, take_empty},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_deaths = 1,
-        .slow_deaths = 2,
         .tests_capacity = true,
 };
 
@@ -369,6 +363,7 @@ const struct scenario scenario_slab_slab = {
         .n_preemptions = 2,
         .n_deaths = 1,
         .slow_preemptions = ENGINE_UNBOUNDED,
+        .slow_deaths = 1,
         .tests_capacity = true,
 };
 
@@ -393,7 +388,7 @@ const struct scenario scenario_free_claim = {
         .what = "a slab becomes a free run while another wants a run there",
         .setup = setup_tight,
         .actors = {drain_112, alloc_granules},
-        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_preemptions = 2,
         .n_deaths = 1,
         .tests_capacity = true,
 };

@@ -14,6 +14,7 @@
 #include "heap/magazine.h"
 #include "heap/slab.h"
 #include "region/intent.h"
+#include "tcache/tcache.h"
 
 void
 script_complain(struct script *me, const char *text)
@@ -78,6 +79,24 @@ script_free(struct script *me)
         return err;
 }
 
+int
+script_alloc_to(struct script *me, uint64_t bytes, uint32_t dest)
+{
+        struct request rq = {.size = bytes, .align = 1, .arena = me->t.arena, .dest_off = world_dests[dest]};
+        uint64_t block_off;
+
+        request_classify(&rq);
+        return alloc_block(&me->t, &rq, &block_off);
+}
+
+int
+script_free_from(struct script *me, uint32_t dest)
+{
+        const uint64_t *word = (uint64_t *)(void *)(world_region.base + world_dests[dest]);
+
+        return free_block(&me->t, load_relaxed(word) - world_region.layout.chunks_off, world_dests[dest]);
+}
+
 /* ------------------------------------------------------------------ magazines */
 
 static uint32_t
@@ -91,7 +110,8 @@ script_fill(struct script *me, uint32_t class_idx)
 {
         struct thread *t = &me->t;
         uint32_t tag = tag_make(0, class_idx), empty = current(me, class_idx), found;
-        struct request rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = t->arena};
+        struct request rq = {
+                .size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = t->arena};
         uint64_t block_off;
 
         if (empty == MAGAZINE_IDX_NONE) {
@@ -137,10 +157,11 @@ void
 script_push(struct script *me, uint32_t class_idx)
 {
         struct magazine *m = &world_region.magazines[current(me, class_idx)];
-        uint64_t block_off = script_drop(me), n = load_relaxed(&m->n);
+        uint64_t block_off = script_drop(me), n;
 
-        CHECK(n < load_relaxed(&m->cap));
         me->in_flight[me->n_in_flight++] = block_off;
+        n = load_relaxed(&m->n);
+        CHECK(n < load_relaxed(&m->cap));
         store_relaxed(&m->slot[n], region_entry(&world_region, block_off)); /* FREE.1 */
         kill_order();
         store_relaxed(&m->n, n + 1); /* FREE.2 */
@@ -166,4 +187,50 @@ script_put(struct script *me, uint32_t class_idx)
                 return false;
         magazine_pick_up(t, magazine_current(t, tag), idx);
         return magazine_put(t, idx, t->arena, true);
+}
+
+/* ------------------------------------------------------------------ malloc and free */
+
+static struct process_heap process_heap;
+
+void
+script_tcache_begin(struct script *me)
+{
+        struct tcache *t = &me->tcache;
+
+        process_heap.region = world_region;
+        *t = (struct tcache){
+                .chunks = world_region.chunks, .heap = &process_heap, .thread = me->t, .is_attached = true};
+        for (uint32_t i = 0; i < sizeof size_class_by_size; i++)
+                t->by_size[i] = size_class_by_size[i];
+        for (uint32_t tag = 1; tag < world_region.layout.n_tags; tag++)
+                tcache_publish(t, tag);
+        t->limit = tcache_limit(t);
+}
+
+bool
+script_malloc(struct script *me, uint64_t bytes)
+{
+        void *p;
+
+        me->n_allocating = 1;
+        if (!tcache_pop(&me->tcache, me->tcache.by_size[bytes], &p))
+                p = tcache_malloc_slow(&me->tcache, bytes);
+        me->n_allocating = 0;
+        if (p)
+                script_hold(me, (uint64_t)((char *)p - world_region.chunks));
+        return p != NULL;
+}
+
+void
+script_mfree(struct script *me)
+{
+        uint64_t block_off = script_drop(me);
+
+        me->in_flight[me->n_in_flight++] = block_off;
+        if (!tcache_push(&me->tcache, world_region.chunks + block_off))
+                tcache_free_slow(&me->tcache, block_off);
+        me->in_flight[--me->n_in_flight] = 0;
+        if (me->tcache.thread.fault.what != 0)
+                script_complain(me, "a block could not be freed");
 }

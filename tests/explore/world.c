@@ -26,6 +26,7 @@ enum { JUDGE = ACTORS_MAX, IDS_BEGIN = 1000 };
 struct region world_region;
 struct client_id world_client;
 struct script world_scripts[ACTORS_MAX];
+uint64_t world_dests[2];
 bool world_is_verbose;
 
 static const struct scenario *scenario;
@@ -170,17 +171,21 @@ static const struct {
         const char *name;
         size_t at;
 } slot_fields[] = {
-        {"magazines", offsetof(struct thread_slot, magazines)}, {"counters", offsetof(struct thread_slot, counters)},
-        {"intent", offsetof(struct thread_slot, intent)},       {"pending", offsetof(struct thread_slot, pending)},
-        {"hand", offsetof(struct thread_slot, hand)},           {"candidate", offsetof(struct thread_slot, candidate)},
-        {"state", offsetof(struct thread_slot, state)},         {"reap", offsetof(struct thread_slot, reap)},
+        {"magazines", offsetof(struct thread_slot, magazines)},
+        {"counters", offsetof(struct thread_slot, counters)},
+        {"intent", offsetof(struct thread_slot, intent)},
+        {"pending", offsetof(struct thread_slot, pending)},
+        {"hand", offsetof(struct thread_slot, hand)},
+        {"candidate", offsetof(struct thread_slot, candidate)},
+        {"state", offsetof(struct thread_slot, state)},
+        {"reap", offsetof(struct thread_slot, reap)},
         {"life", 0},
 };
 
 static const char *const table_names[TABLE_N] = {
-        "arena word", "binding", "free chunks", "pool hints", "client", "thread slot", "root",
-        "arena", "hint group", "magazine word", "magazine", "chunk word", "huge bytes", "chunk map",
-        "granule word", "slab bitmap", "tag",
+        "arena word", "binding",   "free chunks",  "pool hints",    "client",   "thread slot",
+        "root",       "arena",     "hint group",   "magazine word", "magazine", "chunk word",
+        "huge bytes", "chunk map", "granule word", "slab bitmap",   "tag",
 };
 
 void
@@ -282,7 +287,8 @@ engine_params_make(struct engine_params *p)
         *p = (struct engine_params){.region = world_region.base,
                                     .region_bytes = world_region.layout.region_bytes,
                                     .n_actors = n_actors,
-                                    .private_bytes = sizeof(struct script),
+                                    .private_bytes = scenario->has_tcache ? sizeof(struct script)
+                                                                          : offsetof(struct script, tcache),
                                     .outcome_bytes = SCRIPT_OUTCOME_BYTES,
                                     .n_preemptions = scenario->n_preemptions,
                                     .n_deaths = scenario->n_deaths,
@@ -397,6 +403,15 @@ judge_held(const struct check_totals *totals)
                         return "a living actor's call has not ended";
         }
         n_held += totals->n_roots;
+        for (uint32_t i = 0; i < scenario->n_dests; i++) {
+                uint64_t off = *(uint64_t *)(void *)(world_region.base + world_dests[i]);
+
+                if (off == 0)
+                        continue;
+                if (!check_block_is_allocated(&world_region, off - world_region.layout.chunks_off))
+                        return "a destination names a block that is not allocated";
+                n_held++;
+        }
         if (n_live < n_held)
                 return "fewer blocks are allocated than are held";
         return n_live > n_held + n_maybe ? "a block is lost: allocated, and nobody holds it" : NULL;

@@ -16,6 +16,7 @@
 #include "region/client.h"
 #include "region/region.h"
 #include "region/thread.h"
+#include "tcache/tcache.h"
 
 enum { HELD_MAX = 16 };
 
@@ -29,9 +30,13 @@ struct script {
         uint64_t held[HELD_MAX];
         uint64_t in_flight[HELD_MAX]; /* being freed; those being allocated are not known yet */
         uint32_t n_allocating;
-        int32_t result[4];        /* for the scenario's own claim */
+        int32_t result[4]; /* for the scenario's own claim */
         const char *complaint;
         struct thread t; /* from here on it dies with the actor */
+
+        /* Of scenarios that have one: script_tcache_begin(). */
+        struct tcache tcache;
+        int64_t free_at[1 + TAG_CLASSES];
 };
 
 #define SCRIPT_OUTCOME_BYTES offsetof(struct script, t)
@@ -41,20 +46,21 @@ typedef void script_fn(struct script *me);
 struct scenario {
         const char *name;
         const char *what;
-        void (*setup)(void);       /* after world_make() */
-        script_fn *actors[3];      /* A, B, C; NULL ends them */
-        int n_preemptions, n_deaths; /* in the default run */
-        int slow_preemptions, slow_deaths;
+        void (*setup)(void);               /* after world_make() */
+        script_fn *actors[3];              /* A, B, C; NULL ends them */
+        int n_preemptions, n_deaths;       /* in the default run */
+        int slow_preemptions, slow_deaths; /* in the slow run; 0 = 2 */
         uint64_t n_chunks;
-        uint32_t max_threads;      /* 0: as many as there are */
-        uint32_t arenas_per_node;  /* 0 = 1 */
-        bool is_reaper_lent;       /* it lends its thread to reap_settle() */
-        bool is_unreaped;          /* no reaper comes before the end */
-        bool is_unattached;        /* actors have no slot to begin with */
-        uint32_t n_reapers;        /* 0 = 1 */
+        uint32_t max_threads;       /* 0: as many as there are */
+        uint32_t arenas_per_node;   /* 0 = 1 */
+        bool is_reaper_lent;        /* it lends its thread to reap_settle() */
+        bool is_unreaped;           /* no reaper comes before the end */
+        bool is_unattached;         /* actors have no slot to begin with */
+        uint32_t n_reapers;         /* 0 = 1 */
+        uint32_t n_dests;           /* words of world_dests that have a block if they are not 0 */
         const char *(*claim)(void); /* what must hold in the end, besides */
-        bool tests_capacity;       /* all that is free can be allocated */
-        bool is_only_slow;
+        bool has_tcache;            /* malloc and free as threads call them */
+        bool tests_capacity;        /* all that is free can be allocated */
 };
 
 extern const struct scenario *const world_scenarios[];
@@ -63,6 +69,7 @@ extern const struct scenario *const world_scenarios[];
 extern struct region world_region;
 extern struct client_id world_client;
 extern struct script world_scripts[ACTORS_MAX];
+extern uint64_t world_dests[2]; /* region offsets */
 
 /* A heap, and a slot for each actor of the scenario; engine parameters for it. */
 void world_begin(const struct scenario *scenario, struct engine_params *ret_params);
@@ -82,14 +89,19 @@ extern bool world_is_verbose;
 /* ------------------------------------------------------------------ what scripts do */
 
 /* All record what is held.  Negative or false: it could not be had. */
-int script_alloc(struct script *me, uint64_t bytes);                     /* one block, past the magazines */
-int script_free(struct script *me);                                      /* the block held last, likewise */
-int script_free_off(struct script *me, uint64_t block_off);              /* a block that the script does not hold */
-bool script_fill(struct script *me, uint32_t class_idx);                 /* an empty magazine, from a slab or depot */
-void script_pop(struct script *me, uint32_t class_idx, uint32_t n);      /* hit path, n times */
-void script_push(struct script *me, uint32_t class_idx);                 /* hit path: the block held last */
-void script_drain(struct script *me, uint32_t class_idx);                /* the magazine's blocks into their slabs */
-bool script_put(struct script *me, uint32_t class_idx);                  /* the magazine into the depot or pool */
+int script_alloc(struct script *me, uint64_t bytes);                   /* one block, past the magazines */
+int script_free(struct script *me);                                    /* the block held last, likewise */
+int script_free_off(struct script *me, uint64_t block_off);            /* a block that the script does not hold */
+int script_alloc_to(struct script *me, uint64_t bytes, uint32_t dest); /* world_dests[dest] has it, nobody else */
+int script_free_from(struct script *me, uint32_t dest);
+bool script_fill(struct script *me, uint32_t class_idx);            /* an empty magazine, from a slab or depot */
+void script_pop(struct script *me, uint32_t class_idx, uint32_t n); /* hit path, n times */
+void script_push(struct script *me, uint32_t class_idx);            /* hit path: the block held last */
+void script_drain(struct script *me, uint32_t class_idx);           /* the magazine's blocks into their slabs */
+bool script_put(struct script *me, uint32_t class_idx);             /* the magazine into the depot or pool */
+void script_tcache_begin(struct script *me);                        /* before the next ones */
+bool script_malloc(struct script *me, uint64_t bytes);
+void script_mfree(struct script *me); /* the block held last */
 void script_hold(struct script *me, uint64_t block_off);
 uint64_t script_drop(struct script *me);
 void script_complain(struct script *me, const char *text);

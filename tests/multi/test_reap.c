@@ -16,7 +16,7 @@
 #include "support/child.h"
 #include "support/heap_dir.h"
 
-enum { N_CHILDREN = 6, N_ROUNDS = 12, N_ENTRIES = 64, N_OPERATIONS = 3000, SURVIVORS_WORK = 20000 };
+enum { N_CHILDREN = 6, N_ROUNDS = 8, N_ENTRIES = 64, N_OPERATIONS = 3000, SURVIVORS_WORK = 20000 };
 
 static shheap *h;
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# mutate.sh SOURCE-DIR PATCH ARCHIVE OBJECT...: applies a planted bug to a copy of the library's source that it is about,
+# planted.sh SOURCE-DIR PATCH ARCHIVE OBJECT...: applies a planted bug to a copy of the library's source that it is about,
 # links it into the crash test, and runs the enumeration that the patch names.  That has to find faults: so we know that
 # it can.  CC, CFLAGS and LIBS come from the environment.
 set -eu

@@ -1,0 +1,302 @@
+/*
+ * What is at stake: unrelated processes find each other in a heap by the names of its roots, at the same time, while
+ * some of them are stopped in the midst of making one, or killed.  All have to get the same object, at once; and what
+ * the dead had under construction has to come back, to the byte.
+ */
+#include <check.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/child.h"
+#include "support/heap_dir.h"
+
+enum { N_CHILDREN = 4, N_NAMES = 8, N_ROUNDS = 10 };
+
+static shheap *h;
+
+/* What children tell their parent: an object of its own, by name. */
+struct board {
+        shref found[N_CHILDREN];
+        uint64_t n_inits;
+        uint64_t n_done[N_CHILDREN];
+};
+
+static struct board *board;
+
+static void
+setup(void)
+{
+        void *p;
+
+        heap_dir_empty();
+        h = heap_dir_open("root", SHHEAP_CREATE, NULL);
+        ck_assert_int_eq(shheap_root(h, "board", sizeof *board, 0, NULL, NULL, &p), 0);
+        board = p;
+}
+
+static void
+teardown(void)
+{
+        shheap_close(h);
+        heap_dir_empty();
+}
+
+static int
+count(const char *name, void *obj, size_t size, void *arg)
+{
+        (void)name;
+        (void)size;
+        *(size_t *)arg += shheap_usable_size(h, obj);
+        return 0;
+}
+
+/* Nothing is allocated but the objects that the names lead to. */
+static void
+assert_only_roots(void)
+{
+        size_t bytes = 0;
+
+        heap_assert_clean(h);
+        ck_assert_int_eq(shheap_root_iterate(h, count, &bytes), 0);
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), bytes);
+}
+
+/* A handle of the child's own, which finds the board by its name. */
+static void
+open_anew(void)
+{
+        void *p;
+
+        h = heap_dir_open("root", 0, NULL);
+        MUST(shheap_root(h, "board", 0, 0, NULL, NULL, &p) == 0);
+        board = p;
+}
+
+/* ------------------------------------------------------------------ who comes first */
+
+static int
+stamp(void *obj, size_t size, void *arg)
+{
+        (void)arg;
+        __atomic_fetch_add(&board->n_inits, 1, __ATOMIC_RELAXED);
+        memset(obj, 0x77, size);
+        return 0;
+}
+
+static void
+child_finds_or_creates(struct child *self, void *arg)
+{
+        int i = (int)(intptr_t)arg;
+        char *p;
+        void *obj;
+
+        open_anew();
+        MUST(child_tell(self) && child_hear(self)); /* all are ready */
+        MUST(shheap_root(h, "object", 5000, 0, stamp, NULL, &obj) == 0);
+        p = obj;
+        MUST(p[0] == 0x77 && p[4999] == 0x77);
+        board->found[i] = shheap_ref(h, obj);
+}
+
+START_TEST(processes_that_come_at_once_get_one_object)
+{
+        struct child children[N_CHILDREN];
+        uint64_t n_inits = 0;
+
+        for (int round = 0; round < N_ROUNDS; round++) {
+                memset(board, 0, sizeof *board);
+                for (int i = 0; i < N_CHILDREN; i++)
+                        child_start(&children[i], child_finds_or_creates, (void *)(intptr_t)i);
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert(child_hear(&children[i]));
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert(child_tell(&children[i]));
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert_int_eq(child_end(&children[i]), 0);
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert_uint_eq(board->found[i], board->found[0]);
+                n_inits += board->n_inits;
+                assert_only_roots();
+                ck_assert_int_eq(shheap_root_remove(h, "object"), 0);
+        }
+        ck_assert_uint_ge(n_inits, N_ROUNDS);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ stopped, or killed, in init() */
+
+static int
+wait_in_init(void *obj, size_t size, void *arg)
+{
+        struct child *self = arg;
+
+        memset(obj, 0x11, size);
+        MUST(child_tell(self) && child_hear(self));
+        return 0;
+}
+
+static void
+child_creates_slowly(struct child *self, void *arg)
+{
+        void *obj;
+
+        open_anew();
+        MUST(shheap_root(h, "object", *(size_t *)arg, 0, wait_in_init, self, &obj) == 0);
+        MUST(*(char *)obj == 0x77);
+}
+
+static const size_t sizes[] = {40, 5000, 100000, 5 << 20};
+
+START_TEST(who_is_stopped_in_init_keeps_nobody)
+{
+        struct child c;
+        void *obj;
+
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                child_start(&c, child_creates_slowly, (void *)(uintptr_t)&sizes[i]);
+                ck_assert(child_hear(&c)); /* it is in init(), for as long as we like */
+                ck_assert_int_eq(shheap_root(h, "object", sizes[i], 0, stamp, NULL, &obj), 0);
+                ck_assert_int_eq(shheap_root(h, "object", sizes[i], 0, stamp, NULL, &obj), 0);
+                ck_assert(child_tell(&c));
+                ck_assert_int_eq(child_end(&c), 0); /* and got ours */
+                assert_only_roots();
+                ck_assert_int_eq(shheap_root_remove(h, "object"), 0);
+        }
+}
+END_TEST
+
+START_TEST(who_is_killed_in_init_leaves_nothing)
+{
+        struct child c;
+        void *obj;
+
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                child_start(&c, child_creates_slowly, (void *)(uintptr_t)&sizes[i]);
+                ck_assert(child_hear(&c));
+                child_kill(&c);
+                ck_assert_int_eq(shheap_root(h, "object", 0, 0, NULL, NULL, &obj), -ENOENT);
+                ck_assert_int_eq(shheap_root(h, "object", 10, 0, stamp, NULL, &obj), 0);
+                ck_assert_int_ge(shheap_reap(h), 1);
+                assert_only_roots();
+                ck_assert_int_eq(shheap_root_remove(h, "object"), 0);
+        }
+}
+END_TEST
+
+/* ------------------------------------------------------------------ come, go and die */
+
+static void
+child_comes_and_goes(struct child *self, void *arg)
+{
+        int i = (int)(intptr_t)arg;
+        uint64_t random = (uint64_t)getpid() * UINT64_C(0x9e3779b97f4a7c15);
+
+        (void)self;
+        open_anew();
+        for (uint64_t n = 1;; n++) {
+                char name[2] = {(char)('a' + (random >> 60) % N_NAMES), '\0'};
+                int err;
+                void *obj;
+
+                random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+                if (random >> 50 & 1)
+                        err = shheap_root(h, name, sizes[random >> 40 & 3], 0, NULL, NULL, &obj);
+                else
+                        err = shheap_root_remove(h, name);
+                MUST(err == 0 || err == -EEXIST || err == -ENOENT || err == -ENOBUFS || err == -ENOMEM);
+                __atomic_store_n(&board->n_done[i], n, __ATOMIC_RELAXED);
+        }
+}
+
+static void
+wait_for_work(const struct child *c, int i, uint64_t n)
+{
+        siginfo_t end = {0};
+
+        while (__atomic_load_n(&board->n_done[i], __ATOMIC_RELAXED) < n) {
+                sched_yield();
+                ck_assert_int_eq(waitid(P_PID, (id_t)c->pid, &end, WEXITED | WNOHANG | WNOWAIT), 0);
+                ck_assert_msg(end.si_pid == 0, "a child has ended by itself");
+        }
+}
+
+START_TEST(killed_processes_lose_nothing)
+{
+        struct child children[N_CHILDREN];
+
+        for (int round = 0; round < N_ROUNDS; round++) {
+                for (int i = 0; i < N_CHILDREN; i++) {
+                        board->n_done[i] = 0;
+                        child_start(&children[i], child_comes_and_goes, (void *)(intptr_t)i);
+                }
+                for (int i = 0; i < N_CHILDREN; i++) {
+                        wait_for_work(&children[i], i, 20 + 37 * (uint64_t)round);
+                        kill(children[i].pid, SIGKILL);
+                }
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert_int_eq(WTERMSIG(child_end(&children[i])), SIGKILL);
+                ck_assert_int_ge(shheap_reap(h), 1);
+                assert_only_roots();
+        }
+        for (char name[2] = "a"; name[0] < 'a' + N_NAMES; name[0]++) {
+                int err = shheap_root_remove(h, name);
+
+                ck_assert(err == 0 || err == -ENOENT);
+        }
+        assert_only_roots();
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), shheap_usable_size(h, board));
+}
+END_TEST
+
+START_TEST(stopped_processes_keep_nobody_from_any_name)
+{
+        struct child children[N_CHILDREN];
+        void *obj;
+
+        for (int i = 0; i < N_CHILDREN; i++) {
+                child_start(&children[i], child_comes_and_goes, (void *)(intptr_t)i);
+                wait_for_work(&children[i], i, 50 * (uint64_t)(i + 1));
+                kill(children[i].pid, SIGSTOP);
+        }
+        for (int turn = 0; turn < 3; turn++)
+                for (char name[2] = "a"; name[0] < 'a' + N_NAMES; name[0]++) {
+                        int err = shheap_root_remove(h, name);
+
+                        ck_assert(err == 0 || err == -ENOENT);
+                        ck_assert_int_eq(shheap_root(h, name, 40, 0, NULL, NULL, &obj), 0);
+                }
+        for (int i = 0; i < N_CHILDREN; i++)
+                child_kill(&children[i]);
+        ck_assert_int_ge(shheap_reap(h), 1);
+        assert_only_roots();
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("root");
+        TCase *tc = tcase_create("processes");
+        SRunner *runner;
+        int n_failed;
+
+        tcase_add_checked_fixture(tc, setup, teardown);
+        tcase_add_test(tc, processes_that_come_at_once_get_one_object);
+        tcase_add_test(tc, who_is_stopped_in_init_keeps_nobody);
+        tcase_add_test(tc, who_is_killed_in_init_leaves_nothing);
+        tcase_add_test(tc, killed_processes_lose_nothing);
+        tcase_add_test(tc, stopped_processes_keep_nobody_from_any_name);
+        suite_add_tcase(suite, tc);
+        heap_dir_create("root");
+        runner = srunner_create(suite);
+        srunner_run_all(runner, CK_NORMAL);
+        n_failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        heap_dir_remove();
+        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
