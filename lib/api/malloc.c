@@ -21,8 +21,7 @@
 
 enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a, LG_ALIGN_MASK = 0x3f, LG_ALIGN_MAX = 30 };
 
-#define FLAGS_KNOWN                                                                                                    \
-        (LG_ALIGN_MASK | SHA_ZERO | SHA_TCACHE_NONE | SHA_NOGROW | SHA_NODE(0xfe) | SHA_ARENA(0xffe))
+#define FLAGS_KNOWN (LG_ALIGN_MASK | SHA_ZERO | SHA_TCACHE_NONE | SHA_NOGROW | SHA_NODE(0xfe) | SHA_ARENA(0xffe))
 
 #define NOINLINE __attribute__((noinline, cold))
 
@@ -117,7 +116,8 @@ flags_check(const struct shheap *h, unsigned flags, const char *operation)
 {
         if (flags_are_valid(h, flags))
                 return true;
-        errno = -error_set(-EINVAL, "%s: flags %#x: unknown ones, or no such alignment, node or arena", operation, flags);
+        errno = -error_set(-EINVAL, "%s: flags %#x: unknown ones, or no such alignment, node or arena", operation,
+                           flags);
         return false;
 }
 
@@ -147,7 +147,8 @@ request_flags(struct request *rq, const struct region *r, unsigned flags)
 static uint64_t
 usable_for(const struct request *rq)
 {
-        return rq->class_idx == SIZE_CLASS_NONE ? bits_align_up(rq->size, GEO_PAGE_BYTES) : size_class_bytes(rq->class_idx);
+        return rq->class_idx == SIZE_CLASS_NONE ? bits_align_up(rq->size, GEO_PAGE_BYTES)
+                                                : size_class_bytes(rq->class_idx);
 }
 
 /* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for: when
@@ -449,7 +450,9 @@ usable_in(const struct shheap *h, const void *p)
 {
         uint32_t class_idx;
 
-        return is_in(h, p) ? block_usable((struct region *)(uintptr_t)&h->process.region, block_off_of(h, p), &class_idx) : 0;
+        return is_in(h, p)
+                       ? block_usable((struct region *)(uintptr_t)&h->process.region, block_off_of(h, p), &class_idx)
+                       : 0;
 }
 
 size_t
@@ -471,7 +474,8 @@ shheap_nallocx(const shheap *h, size_t size, unsigned flags)
 {
         struct request rq = {.size = size, .align = flags_align(flags)};
 
-        if (size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) || usable_for(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
+        if (size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) ||
+            usable_for(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
                 return 0;
         return usable_for(&rq);
 }
@@ -491,7 +495,8 @@ free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
         }
         usable = usable_in(h, p);
         if (size > usable) { /* more than any call can have given out here: C23 leaves it undefined, we tell */
-                fault_report_pointer(h, usable ? SHHEAP_FAULT_SIZE_MISMATCH : SHHEAP_FAULT_INVALID_FREE, operation, p, size);
+                fault_report_pointer(h, usable ? SHHEAP_FAULT_SIZE_MISMATCH : SHHEAP_FAULT_INVALID_FREE, operation, p,
+                                     size);
                 return;
         }
         free_known(h, p, operation);

@@ -14,32 +14,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define load_relaxed(ptr) __atomic_load_n((ptr), __ATOMIC_RELAXED)
-#define load_acquire(ptr) __atomic_load_n((ptr), __ATOMIC_ACQUIRE)
+#define load_relaxed(ptr)         __atomic_load_n((ptr), __ATOMIC_RELAXED)
+#define load_acquire(ptr)         __atomic_load_n((ptr), __ATOMIC_ACQUIRE)
 #define store_relaxed(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)
 #define store_release(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELEASE)
 
 /* A failed try leaves what it saw in *expected. */
-#define cas_relaxed(ptr, expected, desired)                                                                  \
+#define cas_relaxed(ptr, expected, desired)                                                                            \
         __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
-#define cas_acquire(ptr, expected, desired)                                                                  \
+#define cas_acquire(ptr, expected, desired)                                                                            \
         __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
-#define cas_release(ptr, expected, desired)                                                                  \
+#define cas_release(ptr, expected, desired)                                                                            \
         __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
-#define cas_acq_rel(ptr, expected, desired)                                                                  \
+#define cas_acq_rel(ptr, expected, desired)                                                                            \
         __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
-#define fetch_or_relaxed(ptr, value) __atomic_fetch_or((ptr), (value), __ATOMIC_RELAXED)
+#define fetch_or_relaxed(ptr, value)  __atomic_fetch_or((ptr), (value), __ATOMIC_RELAXED)
 #define fetch_and_relaxed(ptr, value) __atomic_fetch_and((ptr), (value), __ATOMIC_RELAXED)
 #define fetch_add_relaxed(ptr, value) __atomic_fetch_add((ptr), (value), __ATOMIC_RELAXED)
 
 /* Relaxed accesses of the hit paths.  Compilers do not fold a relaxed atomic into an addressing mode or an operand, which
  * costs the hit paths two instructions; a volatile access of an aligned word is as whole, and folds. */
 #ifdef __SANITIZE_THREAD__
-#define load_hit(ptr) load_relaxed(ptr)
+#define load_hit(ptr)         load_relaxed(ptr)
 #define store_hit(ptr, value) store_relaxed((ptr), (value))
 #else
-#define load_hit(ptr) (*(const volatile __typeof__(*(ptr)) *)(ptr))
+#define load_hit(ptr)         (*(const volatile __typeof__(*(ptr)) *)(ptr))
 #define store_hit(ptr, value) (*(volatile __typeof__(*(ptr)) *)(ptr) = (value))
 #endif
 

@@ -14,54 +14,63 @@
 #define BITS_PER_WORD 64u
 
 /* Index of the lowest set bit; 64 if there is none. */
-static inline uint32_t bits_ctz(uint64_t map)
+static inline uint32_t
+bits_ctz(uint64_t map)
 {
         return map ? (uint32_t)__builtin_ctzll(map) : BITS_PER_WORD;
 }
 
 /* Number of zeros above the highest set bit; 64 if there is none. */
-static inline uint32_t bits_clz(uint64_t map)
+static inline uint32_t
+bits_clz(uint64_t map)
 {
         return map ? (uint32_t)__builtin_clzll(map) : BITS_PER_WORD;
 }
 
-static inline uint32_t bits_popcount(uint64_t map)
+static inline uint32_t
+bits_popcount(uint64_t map)
 {
         return (uint32_t)__builtin_popcountll(map);
 }
 
-static inline bool bits_is_pow2(uint64_t x)
+static inline bool
+bits_is_pow2(uint64_t x)
 {
         return x != 0 && (x & (x - 1)) == 0;
 }
 
 /* The largest k with 2^k <= x; 0 for x = 0. */
-static inline uint32_t bits_log2_floor(uint64_t x)
+static inline uint32_t
+bits_log2_floor(uint64_t x)
 {
         return 63 ^ (uint32_t)__builtin_clzll(x | 1);
 }
 
 /* The smallest k with 2^k >= x; 64 above 2^63. */
-static inline uint32_t bits_log2_ceil(uint64_t x)
+static inline uint32_t
+bits_log2_ceil(uint64_t x)
 {
         return x <= 1 ? 0 : bits_log2_floor(x - 1) + 1;
 }
 
 /* The next multiple of `align`, a power of two, at or below x. */
-static inline uint64_t bits_align_down(uint64_t x, uint64_t align)
+static inline uint64_t
+bits_align_down(uint64_t x, uint64_t align)
 {
         return x & ~(align - 1);
 }
 
 /* The next multiple of `align`, a power of two, at or above x. 0 if that is 2^64 (whoever takes x from
    outside bounds it first). */
-static inline uint64_t bits_align_up(uint64_t x, uint64_t align)
+static inline uint64_t
+bits_align_up(uint64_t x, uint64_t align)
 {
         return (x + (align - 1)) & ~(align - 1);
 }
 
 /* Ones at first .. first + len - 1, as far as the word reaches. */
-static inline uint64_t bits_mask(uint32_t first, uint32_t len)
+static inline uint64_t
+bits_mask(uint32_t first, uint32_t len)
 {
         uint64_t ones = len < BITS_PER_WORD ? (UINT64_C(1) << len) - 1 : UINT64_MAX;
 
@@ -70,7 +79,8 @@ static inline uint64_t bits_mask(uint32_t first, uint32_t len)
 
 /* Ones at all bits from which `len` set bits follow, themselves included; none for a length other than 1 to
    64. Each turn doubles the length that a bit vouches for, so there are six at most. */
-static inline uint64_t bits_run_starts(uint64_t map, uint32_t len)
+static inline uint64_t
+bits_run_starts(uint64_t map, uint32_t len)
 {
         if (len == 0 || len > BITS_PER_WORD)
                 return 0;
@@ -85,7 +95,8 @@ static inline uint64_t bits_run_starts(uint64_t map, uint32_t len)
 
 /* Ones at the multiples of `align`, a power of two; none for another one. From 64 on, only index 0 is a
    multiple. */
-static inline uint64_t bits_multiples(uint64_t align)
+static inline uint64_t
+bits_multiples(uint64_t align)
 {
         if (!bits_is_pow2(align))
                 return 0;
@@ -93,7 +104,8 @@ static inline uint64_t bits_multiples(uint64_t align)
 }
 
 /* Index of the lowest run of `len` set bits, 1 to 64; -1 if there is none, or for another length. */
-static inline int bits_find_run(uint64_t map, uint32_t len)
+static inline int
+bits_find_run(uint64_t map, uint32_t len)
 {
         uint64_t starts = bits_run_starts(map, len);
 
@@ -101,7 +113,8 @@ static inline int bits_find_run(uint64_t map, uint32_t len)
 }
 
 /* The same among the indexes that are multiples of `align_granules`, a power of two; -1 for another one. */
-static inline int bits_find_run_aligned(uint64_t map, uint32_t len, uint64_t align_granules)
+static inline int
+bits_find_run_aligned(uint64_t map, uint32_t len, uint64_t align_granules)
 {
         uint64_t starts = bits_run_starts(map, len) & bits_multiples(align_granules);
 
@@ -109,7 +122,8 @@ static inline int bits_find_run_aligned(uint64_t map, uint32_t len, uint64_t ali
 }
 
 /* Length of the longest run of set bits, 0 to 64. */
-static inline uint32_t bits_longest_run(uint64_t map)
+static inline uint32_t
+bits_longest_run(uint64_t map)
 {
         uint32_t len = 0;
 

@@ -38,8 +38,7 @@
 #define GEO_SMALL_MAX (UINT64_C(1) << GEO_SMALL_SHIFT)
 #define GEO_LARGE_MAX (UINT64_C(1) << GEO_LARGE_SHIFT)
 
-_Static_assert(GEO_PAGE_SHIFT < GEO_GRANULE_SHIFT,
-               "a granule is several pages, so that it can be purged in part");
+_Static_assert(GEO_PAGE_SHIFT < GEO_GRANULE_SHIFT, "a granule is several pages, so that it can be purged in part");
 _Static_assert(GEO_GRANULE_SHIFT < GEO_CHUNK_SHIFT, "a chunk is several granules");
 _Static_assert(GEO_GRANULES_PER_CHUNK <= 64, "one 64-bit word maps the granules of a chunk");
 _Static_assert(GEO_SMALL_MAX * 2 <= GEO_GRANULE_BYTES, "a slab of one granule holds two blocks at least");

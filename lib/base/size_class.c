@@ -10,8 +10,8 @@
 #include "base/size_class.h"
 
 /* Bytes of a class. From the fifth class on, the quarters of a doubling; below, plain quanta. */
-#define BYTES(idx)                                                                                           \
-        ((idx) < 4 ? ((idx) + UINT64_C(1)) << SIZE_CLASS_QUANTUM_SHIFT                                       \
+#define BYTES(idx)                                                                                                     \
+        ((idx) < 4 ? ((idx) + UINT64_C(1)) << SIZE_CLASS_QUANTUM_SHIFT                                                 \
                    : (5 + UINT64_C(1) * (idx) % 4) << (SIZE_CLASS_QUANTUM_SHIFT + (idx) / 4 - 1))
 
 #define IS_SMALL(idx) ((idx) < SIZE_CLASS_N_SMALL)
@@ -38,24 +38,24 @@
 
 /* Two small blocks at least, whatever their size: with one, the second of two frees would go slow. */
 #define CLAMP(x, min, max) ((x) < (min) ? (min) : (x) > (max) ? (max) : (x))
-#define MAGAZINE_CAP(idx)                                                                                    \
-        (IS_SMALL(idx) ? CLAMP(MAGAZINE_SMALL_BYTES_MAX / BYTES(idx), 2, SIZE_CLASS_MAGAZINE_CAP_MAX)        \
+#define MAGAZINE_CAP(idx)                                                                                              \
+        (IS_SMALL(idx) ? CLAMP(MAGAZINE_SMALL_BYTES_MAX / BYTES(idx), 2, SIZE_CLASS_MAGAZINE_CAP_MAX)                  \
                        : CLAMP(MAGAZINE_LARGE_BYTES_MAX / BYTES(idx), 0, SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX))
 
-#define CLASS(idx)                                                                                           \
-        [idx] = {                                                                                            \
-                .reciprocal = IS_SMALL(idx) ? RECIPROCAL(idx) : 0,                                           \
-                .bytes = BYTES(idx),                                                                         \
-                .n_blocks = IS_SMALL(idx) ? SLAB_BLOCKS(idx) : 1,                                            \
-                .n_granules = IS_SMALL(idx) ? SLAB_GRANULES(idx) : RUN_GRANULES(idx),                        \
-                .magazine_cap = MAGAZINE_CAP(idx),                                                           \
+#define CLASS(idx)                                                                                                     \
+        [idx] = {                                                                                                      \
+                .reciprocal = IS_SMALL(idx) ? RECIPROCAL(idx) : 0,                                                     \
+                .bytes = BYTES(idx),                                                                                   \
+                .n_blocks = IS_SMALL(idx) ? SLAB_BLOCKS(idx) : 1,                                                      \
+                .n_granules = IS_SMALL(idx) ? SLAB_GRANULES(idx) : RUN_GRANULES(idx),                                  \
+                .magazine_cap = MAGAZINE_CAP(idx),                                                                     \
         },
 
 /* Names each class once. */
 #define EIGHT(f, i) f((i)) f((i) + 1) f((i) + 2) f((i) + 3) f((i) + 4) f((i) + 5) f((i) + 6) f((i) + 7)
 #if SIZE_CLASS_N == 64
-#define EACH_CLASS(f)                                                                                        \
-        EIGHT(f, 0)                                                                                          \
+#define EACH_CLASS(f)                                                                                                  \
+        EIGHT(f, 0)                                                                                                    \
         EIGHT(f, 8) EIGHT(f, 16) EIGHT(f, 24) EIGHT(f, 32) EIGHT(f, 40) EIGHT(f, 48) EIGHT(f, 56)
 #elif SIZE_CLASS_N == 24
 #define EACH_CLASS(f) EIGHT(f, 0) EIGHT(f, 8) EIGHT(f, 16)
@@ -63,14 +63,12 @@
 #error "EACH_CLASS() has to name SIZE_CLASS_N classes"
 #endif
 
-#define ASSERT_CLASS(idx)                                                                                    \
-        _Static_assert(!IS_SMALL(idx) || SLAB_FITS(idx, SLAB_GRANULES(idx)),                                 \
-                       "the tail is less than an eighth");                                                   \
+#define ASSERT_CLASS(idx)                                                                                              \
+        _Static_assert(!IS_SMALL(idx) || SLAB_FITS(idx, SLAB_GRANULES(idx)), "the tail is less than an eighth");       \
         _Static_assert(!IS_SMALL(idx) || SLAB_BLOCKS(idx) <= SIZE_CLASS_BLOCKS_MAX, "slab heads have room");
 
 _Static_assert(SIZE_CLASS_SLAB_GRANULES_MAX == 4, "SLAB_GRANULES() tries all lengths");
-_Static_assert(BYTES(SIZE_CLASS_N_SMALL - 1) == GEO_SMALL_MAX,
-               "the last small class is the largest small block");
+_Static_assert(BYTES(SIZE_CLASS_N_SMALL - 1) == GEO_SMALL_MAX, "the last small class is the largest small block");
 _Static_assert(BYTES(SIZE_CLASS_N - 1) == GEO_LARGE_MAX, "the last class is the largest large block");
 EACH_CLASS(ASSERT_CLASS)
 
@@ -78,10 +76,10 @@ const struct size_class size_class_table[SIZE_CLASS_N] = {EACH_CLASS(CLASS)};
 
 /* size_class_of(last + 1) as a constant expression, for the four doublings that reach SIZE_CLASS_BY_SIZE_MAX.
    */
-#define CLASS_OF_LAST(last)                                                                                  \
-        ((last) < 128   ? (last) >> 4                                                                        \
-         : (last) < 256 ? 4 + ((last) >> 5)                                                                  \
-         : (last) < 512 ? 8 + ((last) >> 6)                                                                  \
+#define CLASS_OF_LAST(last)                                                                                            \
+        ((last) < 128   ? (last) >> 4                                                                                  \
+         : (last) < 256 ? 4 + ((last) >> 5)                                                                            \
+         : (last) < 512 ? 8 + ((last) >> 6)                                                                            \
                         : 12 + ((last) >> 7))
 #define BY_SIZE(size) ((size) > GEO_LARGE_MAX ? 0 : CLASS_OF_LAST((size)-1) + 1)
 
@@ -90,8 +88,7 @@ const struct size_class size_class_table[SIZE_CLASS_N] = {EACH_CLASS(CLASS)};
 #define SIZES_64(size)  SIZES_16(size), SIZES_16((size) + 16), SIZES_16((size) + 32), SIZES_16((size) + 48)
 #define SIZES_256(size) SIZES_64(size), SIZES_64((size) + 64), SIZES_64((size) + 128), SIZES_64((size) + 192)
 
-_Static_assert(SIZE_CLASS_BY_SIZE_MAX == 1024 && SIZE_CLASS_LINEAR_SHIFT == 6,
-               "CLASS_OF_LAST() covers the table");
+_Static_assert(SIZE_CLASS_BY_SIZE_MAX == 1024 && SIZE_CLASS_LINEAR_SHIFT == 6, "CLASS_OF_LAST() covers the table");
 
 const uint8_t size_class_by_size[SIZE_CLASS_BY_SIZE_MAX + 1] = {
         BY_SIZE(1), SIZES_256(1), SIZES_256(257), SIZES_256(513), SIZES_256(769),
@@ -103,7 +100,8 @@ const uint8_t size_class_by_size[SIZE_CLASS_BY_SIZE_MAX + 1] = {
  * multiples of a quarter of its lower end, which is either a multiple of `align`, or smaller, and then the
  * rounded size is a class exactly.
  */
-uint32_t size_class_of_aligned(size_t size, size_t align)
+uint32_t
+size_class_of_aligned(size_t size, size_t align)
 {
         uint64_t rounded_bytes;
 

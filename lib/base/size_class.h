@@ -53,8 +53,7 @@
 #define SIZE_CLASS_BY_SIZE_MAX 1024
 
 _Static_assert(SIZE_CLASS_N <= 64, "one 64-bit word maps the classes");
-_Static_assert(SIZE_CLASS_SLAB_GRANULES_MAX <= GEO_GRANULES_PER_CHUNK / 2,
-               "a chunk holds two of the longest slabs");
+_Static_assert(SIZE_CLASS_SLAB_GRANULES_MAX <= GEO_GRANULES_PER_CHUNK / 2, "a chunk holds two of the longest slabs");
 
 struct size_class {
         uint64_t reciprocal;   /* small: 2^SIZE_CLASS_RECIPROCAL_SHIFT / bytes, rounded up; large: 0 */
@@ -78,7 +77,8 @@ uint32_t size_class_of_aligned(size_t size, size_t align) __attribute__((visibil
 
 /* The smallest class whose blocks hold `size` bytes; 0 counts as 1. Above GEO_LARGE_MAX the result is
    SIZE_CLASS_N or more, which is neither small nor large. */
-static inline uint32_t size_class_of(size_t size)
+static inline uint32_t
+size_class_of(size_t size)
 {
         uint64_t last = (uint64_t)size - (size != 0); /* offset of the last byte: a class is (a, b] */
         uint32_t log2 = bits_log2_floor(last | (UINT64_C(1) << SIZE_CLASS_LINEAR_SHIFT));
@@ -88,40 +88,47 @@ static inline uint32_t size_class_of(size_t size)
         return 4 * (log2 - SIZE_CLASS_LINEAR_SHIFT) + (uint32_t)(last >> (log2 - 2));
 }
 
-static inline bool size_class_is_small(uint32_t idx)
+static inline bool
+size_class_is_small(uint32_t idx)
 {
         return idx < SIZE_CLASS_N_SMALL;
 }
 
-static inline bool size_class_is_large(uint32_t idx)
+static inline bool
+size_class_is_large(uint32_t idx)
 {
         return idx >= SIZE_CLASS_N_SMALL && idx < SIZE_CLASS_N;
 }
 
-static inline uint64_t size_class_bytes(uint32_t idx)
+static inline uint64_t
+size_class_bytes(uint32_t idx)
 {
         return size_class_table[idx].bytes;
 }
 
 /* Small classes. */
-static inline uint32_t size_class_slab_granules(uint32_t idx)
+static inline uint32_t
+size_class_slab_granules(uint32_t idx)
 {
         return size_class_table[idx].n_granules;
 }
 
 /* Small classes; a run counts as one block. */
-static inline uint32_t size_class_slab_blocks(uint32_t idx)
+static inline uint32_t
+size_class_slab_blocks(uint32_t idx)
 {
         return size_class_table[idx].n_blocks;
 }
 
 /* Large classes. */
-static inline uint32_t size_class_run_granules(uint32_t idx)
+static inline uint32_t
+size_class_run_granules(uint32_t idx)
 {
         return size_class_table[idx].n_granules;
 }
 
-static inline uint32_t size_class_magazine_cap(uint32_t idx)
+static inline uint32_t
+size_class_magazine_cap(uint32_t idx)
 {
         return size_class_table[idx].magazine_cap;
 }
@@ -140,20 +147,23 @@ _Static_assert((SIZE_CLASS_SLAB_BYTES_MAX * GEO_SMALL_MAX) >> SIZE_CLASS_RECIPRO
 _Static_assert(SIZE_CLASS_SLAB_BYTES_MAX < UINT64_C(1) << (64 - SIZE_CLASS_RECIPROCAL_SHIFT),
                "the product fits 64 bits");
 
-static inline uint64_t size_class_reciprocal(uint32_t idx)
+static inline uint64_t
+size_class_reciprocal(uint32_t idx)
 {
         return size_class_table[idx].reciprocal;
 }
 
 /* The block that the byte at `off_in_slab`, below the slab's length, belongs to. The tail that is too short
    for a block gives the number of blocks; a run gives 0. */
-static inline uint32_t size_class_block_index(uint32_t idx, uint64_t off_in_slab)
+static inline uint32_t
+size_class_block_index(uint32_t idx, uint64_t off_in_slab)
 {
         return (uint32_t)((off_in_slab * size_class_reciprocal(idx)) >> SIZE_CLASS_RECIPROCAL_SHIFT);
 }
 
 /* Whether a block starts at `off_in_slab`: false inside blocks and at the start of the tail. */
-static inline bool size_class_is_block_start(uint32_t idx, uint64_t off_in_slab)
+static inline bool
+size_class_is_block_start(uint32_t idx, uint64_t off_in_slab)
 {
         uint32_t block_idx = size_class_block_index(idx, off_in_slab);
 

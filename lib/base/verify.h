@@ -7,13 +7,13 @@
 #ifndef BASE_VERIFY_H
 #define BASE_VERIFY_H
 
-#define LIKELY(cond) __builtin_expect(!!(cond), 1)
+#define LIKELY(cond)   __builtin_expect(!!(cond), 1)
 #define UNLIKELY(cond) __builtin_expect(!!(cond), 0)
 
-#define CHECK(cond)                                                                                          \
-        do {                                                                                                 \
-                if (UNLIKELY(!(cond)))                                                                       \
-                        __builtin_trap();                                                                    \
+#define CHECK(cond)                                                                                                    \
+        do {                                                                                                           \
+                if (UNLIKELY(!(cond)))                                                                                 \
+                        __builtin_trap();                                                                              \
         } while (0)
 
 #if SHM_DEBUG

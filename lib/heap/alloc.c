@@ -20,13 +20,13 @@
 #include "heap/decay.h"
 #include "heap/drain.h"
 #include "heap/fault.h"
+#include "heap/hint.h"
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
 #include "heap/reap.h"
 #include "heap/run.h"
 #include "heap/slab.h"
-#include "heap/hint.h"
 #include "region/owner.h"
 #include "region/slot.h"
 
@@ -37,11 +37,11 @@ enum {
 };
 
 enum effort {
-        EFFORT_NONE,       /* depots, slabs, runs, a new chunk: where memory is most of the time */
-        EFFORT_OWN_BINS,   /* this thread's magazines go back to their slabs and runs */
-        EFFORT_REAP,       /* the dead are settled */
-        EFFORT_DEPOTS,     /* the depots of the node go back, chunks without a block become free */
-        EFFORT_PURGE,      /* where there was room but no pages: what is free gives its pages back */
+        EFFORT_NONE,     /* depots, slabs, runs, a new chunk: where memory is most of the time */
+        EFFORT_OWN_BINS, /* this thread's magazines go back to their slabs and runs */
+        EFFORT_REAP,     /* the dead are settled */
+        EFFORT_DEPOTS,   /* the depots of the node go back, chunks without a block become free */
+        EFFORT_PURGE,    /* where there was room but no pages: what is free gives its pages back */
         EFFORT_OTHER_NODES,
         EFFORT_LAST_SCAN, /* no hint is trusted */
         EFFORT_N
@@ -139,7 +139,8 @@ granule_clock_hand(struct thread *t)
                 uint64_t granule = (hand + i) % n, word = owner_load(run_word(r, granule));
 
                 if (granule_state(word) == GRANULE_SLAB && granule_count(word) > 0)
-                        hint_set(r, granule_arena(word), granule_class(word) % HINT_N_KINDS, granule / GEO_GRANULES_PER_CHUNK);
+                        hint_set(r, granule_arena(word), granule_class(word) % HINT_N_KINDS,
+                                 granule / GEO_GRANULES_PER_CHUNK);
                 else if (granule_state(word) == GRANULE_FREE)
                         run_hint_free(r, granule_arena(word), granule, 1);
         }
@@ -243,8 +244,8 @@ drain_all_depots(struct thread *t)
 {
         struct region *r = t->region;
 
-        for (uint32_t node = 0; node < NODE_MAX && (uint64_t)node * r->layout.magazines_per_node < r->layout.n[TABLE_MAGAZINES];
-             node++) {
+        for (uint32_t node = 0;
+             node < NODE_MAX && (uint64_t)node * r->layout.magazines_per_node < r->layout.n[TABLE_MAGAZINES]; node++) {
                 uint32_t first = node * r->layout.magazines_per_node, hwm = region_magazines_hwm(r, node);
 
                 for (uint32_t i = 0; i < hwm; i++) {
@@ -275,10 +276,12 @@ scan_chunks(struct thread *t, struct goal *g)
                 bool is_local = region_arena_node(r, arena) == own_node;
 
                 if (chunk_state(word) != CHUNK_ARENA || !region_arena(r, arena) ||
-                    ((rq->flags & ALLOC_THIS_ARENA) && arena != rq->arena) || (!is_local && (rq->flags & ALLOC_THIS_NODE)))
+                    ((rq->flags & ALLOC_THIS_ARENA) && arena != rq->arena) ||
+                    (!is_local && (rq->flags & ALLOC_THIS_NODE)))
                         continue;
                 if (size_class_is_large(rq->class_idx)) {
-                        if (large_alloc_in_chunk(t, chunk, arena, rq->class_idx, rq->align, rq->dest_off, &g->found_block) == 0)
+                        if (large_alloc_in_chunk(t, chunk, arena, rq->class_idx, rq->align, rq->dest_off,
+                                                 &g->found_block) == 0)
                                 return 0;
                         continue;
                 }
@@ -397,7 +400,9 @@ int
 alloc_magazine(struct thread *t, const struct request *request, uint32_t empty_idx, uint32_t *ret_magazine,
                uint64_t *ret_block_off)
 {
-        struct goal g = {.request = request, .empty_idx = empty_idx, .wants_magazine = true,
+        struct goal g = {.request = request,
+                         .empty_idx = empty_idx,
+                         .wants_magazine = true,
                          .found_magazine = MAGAZINE_IDX_NONE};
         int err = pursue(t, &g);
 
@@ -505,7 +510,8 @@ block_is_free_or_cached(struct region *r, uint64_t block_off)
                         idx = node_idx + r->layout.magazines_per_node - 1; /* beyond this node's mark */
                         continue;
                 }
-                if (magazine_tag(owner_load(&r->magazine_words[idx])) == tag && magazine_holds(&r->magazines[idx], region_entry(r, block_off)))
+                if (magazine_tag(owner_load(&r->magazine_words[idx])) == tag &&
+                    magazine_holds(&r->magazines[idx], region_entry(r, block_off)))
                         return true;
         }
         return false;

@@ -21,12 +21,12 @@ enum {
 };
 
 struct request {
-        uint64_t size;    /* bytes; at least 1 */
-        uint64_t align;   /* power of two; 1 = natural */
+        uint64_t size;      /* bytes; at least 1 */
+        uint64_t align;     /* power of two; 1 = natural */
         uint32_t class_idx; /* small or large class, or SIZE_CLASS_NONE for huge */
-        uint32_t flags;   /* ALLOC_* */
-        uint32_t arena;   /* to start with */
-        uint64_t dest_off; /* region offset where the block's own offset is stored in the same step; 0 = nowhere */
+        uint32_t flags;     /* ALLOC_* */
+        uint32_t arena;     /* to start with */
+        uint64_t dest_off;  /* region offset where the block's own offset is stored in the same step; 0 = nowhere */
 };
 
 /* Fills in class_idx for size and align.  False: never possible (too large, bad alignment). */

@@ -74,7 +74,8 @@ release_free(struct thread *t, uint64_t chunk)
         /* The first granule's stamp says since when the chunk lies idle. */
         owner_store(first, granule_with_stamp(owner_load(first), decay_stamp(r, clock_ms())));
         chunk_hint_free(r, chunk, true);
-        owner_release(&r->chunk_words[chunk], chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
+        owner_release(&r->chunk_words[chunk],
+                      chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
         candidate_clear(t);
         chunk_hint_free(r, chunk, true);
         thread_note_release(t);
@@ -142,8 +143,8 @@ chunk_give(struct thread *t, uint32_t arena)
                 return err;
         }
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) /* CHUNK.4 */
-                owner_store(run_word(r, g), granule_word(GRANULE_NEW, t->no, arena) |
-                                                    (owner_load(run_word(r, g)) & GRANULE_BACKING));
+                owner_store(run_word(r, g),
+                            granule_word(GRANULE_NEW, t->no, arena) | (owner_load(run_word(r, g)) & GRANULE_BACKING));
         kill_order();
         word = owner_load(&r->chunk_words[chunk]);
         word = chunk_with_node1(chunk_word(CHUNK_ARENA, THREAD_NONE, arena), chunk_node1(word));
@@ -202,8 +203,9 @@ chunk_retire(struct thread *t, uint64_t chunk)
         store_relaxed(&r->chunk_maps[chunk].free, UINT64_C(0));
         store_relaxed(&r->chunk_maps[chunk].warm, UINT64_C(0));
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
-                owner_release(run_word(r, g), owner_load(run_word(r, g)) & GRANULE_BACKING); /* RETIRE.4: NONE.  E3.rel */
-        release_free(t, chunk);                                                              /* RETIRE.5 */
+                owner_release(run_word(r, g),
+                              owner_load(run_word(r, g)) & GRANULE_BACKING); /* RETIRE.4: NONE.  E3.rel */
+        release_free(t, chunk);                                              /* RETIRE.5 */
         return true;
 }
 

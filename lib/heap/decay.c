@@ -52,7 +52,8 @@ purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, 
                 uint64_t word = owner_load(run_word(r, head + n));
                 uint64_t taken = granule_word(GRANULE_PURGING, t->no, granule_arena(word)) | GRANULE_MAY_HAVE;
 
-                if (!is_ripe(r, word, now_ms, min_age) || !owner_acquire(run_word(r, head + n), &word, taken)) /* PURGE.2 */
+                if (!is_ripe(r, word, now_ms, min_age) ||
+                    !owner_acquire(run_word(r, head + n), &word, taken)) /* PURGE.2 */
                         break;
         }
         if (n == 0) {
@@ -102,8 +103,7 @@ purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min
 
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
                 has_pages |= (owner_load(run_word(r, g)) & GRANULE_MAY_HAVE) != 0;
-        if (!has_pages ||
-            decay_age(decay_stamp(r, now_ms), granule_stamp(owner_load(run_word(r, first)))) < min_age)
+        if (!has_pages || decay_age(decay_stamp(r, now_ms), granule_stamp(owner_load(run_word(r, first)))) < min_age)
                 return 0;
         candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1)); /* PURGE_CHUNK.1 */
         if (chunk_state(word) != CHUNK_FREE || chunk_owner(word) != THREAD_NONE ||
@@ -111,7 +111,8 @@ purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min
                 candidate_clear(t);
                 return 0;
         }
-        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) /* PURGE_CHUNK.3: nothing is backed any more */
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK;
+             g++) /* PURGE_CHUNK.3: nothing is backed any more */
                 owner_store(run_word(r, g), owner_load(run_word(r, g)) & GRANULE_MAY_HAVE);
         kill_order();
         err = region_punch(r, region_granule_off(r, first), GEO_CHUNK_BYTES); /* PURGE_CHUNK.4 */
@@ -208,7 +209,8 @@ decay_purge(struct thread *t, uint32_t node)
         for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
 
-                if (chunk_state(word) == CHUNK_ARENA && (node == UINT32_MAX || region_arena_node(r, chunk_arena(word)) == node))
+                if (chunk_state(word) == CHUNK_ARENA &&
+                    (node == UINT32_MAX || region_arena_node(r, chunk_arena(word)) == node))
                         bytes += purge_chunk_of_arena(t, chunk, clock_ms(), 0);
                 else if (chunk_state(word) == CHUNK_FREE && (node == UINT32_MAX || chunk_node1(word) == node + 1))
                         bytes += purge_free_chunk(t, chunk, clock_ms(), 0);

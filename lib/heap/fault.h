@@ -9,8 +9,15 @@
 #include "region/thread.h"
 
 /* Same numbers as SHHEAP_FAULT_*; asserted where both are known (api/fault.c). */
-enum fault_what { FAULT_NONE = 0, FAULT_DOUBLE_FREE = 1, FAULT_INVALID_FREE = 2, FAULT_FOREIGN_POINTER = 3,
-                  FAULT_SIZE_MISMATCH = 4, FAULT_METADATA = 7, FAULT_NOT_A_CLIENT = 8 };
+enum fault_what {
+        FAULT_NONE = 0,
+        FAULT_DOUBLE_FREE = 1,
+        FAULT_INVALID_FREE = 2,
+        FAULT_FOREIGN_POINTER = 3,
+        FAULT_SIZE_MISMATCH = 4,
+        FAULT_METADATA = 7,
+        FAULT_NOT_A_CLIENT = 8
+};
 
 /* Keeps the first one.  Always -EINVAL. */
 static inline int

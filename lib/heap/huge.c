@@ -228,9 +228,14 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
         }
         store_relaxed(&r->huge_bytes[chunk], page_up(bytes)); /* HUGE.4 */
         tails_store(t, chunk, 1, n);                          /* HUGE.5 */
-        word = chunk_with_node1(chunk_word(CHUNK_HUGE, THREAD_NONE, 0), chunk_node1(owner_load(&r->chunk_words[chunk])));
+        word = chunk_with_node1(chunk_word(CHUNK_HUGE, THREAD_NONE, 0),
+                                chunk_node1(owner_load(&r->chunk_words[chunk])));
         if (dest_off != 0) {
-                intent_begin(t, (struct intent){.slab = chunk, .i = dest_load(r, dest_off), .a = chunk << GEO_CHUNK_SHIFT, .b = dest_off},
+                intent_begin(t,
+                             (struct intent){.slab = chunk,
+                                             .i = dest_load(r, dest_off),
+                                             .a = chunk << GEO_CHUNK_SHIFT,
+                                             .b = dest_off},
                              INTENT_HUGE_TO);
                 dest_store(r, dest_off, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT));
         }
@@ -267,7 +272,8 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 }
                 candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, chunk_count(word)));
                 if (dest_off != 0)
-                        intent_begin(t, (struct intent){.slab = chunk, .a = block_off, .b = dest_off}, INTENT_HUGE_FROM);
+                        intent_begin(t, (struct intent){.slab = chunk, .a = block_off, .b = dest_off},
+                                     INTENT_HUGE_FROM);
                 freeing = chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no);
                 if (owner_acquire(&r->chunk_words[chunk], &word, freeing)) { /* HUGE_FREE.1: commit */
                         dest_store(r, dest_off, UINT64_C(0));
@@ -314,7 +320,7 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
         if (n == 0 || chunk_owner(word) != THREAD_NONE || chunk + n > region_capacity_chunks(r) ||
             (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(t, chunk + n) < 0))
                 return -ENOMEM;
-        candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old)); /* HUGE_RESIZE.1 */
+        candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old));         /* HUGE_RESIZE.1 */
         if (!owner_acquire(&r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* .2 */
                 candidate_clear(t);
                 return -ENOMEM;
@@ -326,7 +332,7 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
         }
         for (uint64_t i = old; i < n; i++)
                 placement_bind_chunk(t, chunk + i, chunk_node1(word) - 1); /* best effort, as the policy is */
-        if (reserve(t, chunk, page_up(bytes)) < 0) { /* .4 */
+        if (reserve(t, chunk, page_up(bytes)) < 0) {                       /* .4 */
                 for (uint64_t i = old; i < n; i++)
                         release_chunk(r, chunk + i);
                 drop_owner(t, chunk, word);

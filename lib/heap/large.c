@@ -21,7 +21,8 @@
 static uint64_t
 colour_of(uint64_t head, uint32_t class_idx)
 {
-        uint64_t slack = ((uint64_t)size_class_run_granules(class_idx) << GEO_GRANULE_SHIFT) - size_class_bytes(class_idx);
+        uint64_t slack =
+                ((uint64_t)size_class_run_granules(class_idx) << GEO_GRANULE_SHIFT) - size_class_bytes(class_idx);
 
         return slack < GEO_PAGE_BYTES ? 0 : head * 11 % (GEO_PAGE_BYTES / LARGE_COLOUR_ALIGN) * LARGE_COLOUR_ALIGN;
 }
@@ -49,9 +50,8 @@ large_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint64_
 static uint16_t
 tag_of(struct region *r, uint32_t arena, uint32_t class_idx)
 {
-        return (uint16_t)(size_class_magazine_cap(class_idx) == 0
-                                  ? TAG_NONE
-                                  : tag_make(region_arena_node(r, arena), class_idx));
+        return (uint16_t)(size_class_magazine_cap(class_idx) == 0 ? TAG_NONE
+                                                                  : tag_make(region_arena_node(r, arena), class_idx));
 }
 
 /* ------------------------------------------------------------------ alloc */
@@ -84,13 +84,14 @@ commit(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx, uint
                 run_unclaim(t, head, granules);
                 return err;
         }
-        interior_store(t, head, 1, granules, arena);                         /* LARGE.3 */
-        store_relaxed(&r->tags[head], tag_of(r, arena, class_idx));          /* LARGE.4 */
+        interior_store(t, head, 1, granules, arena);                /* LARGE.3 */
+        store_relaxed(&r->tags[head], tag_of(r, arena, class_idx)); /* LARGE.4 */
         word = granule_word(GRANULE_LARGE, THREAD_NONE, arena) | (owner_load(run_word(r, head)) & GRANULE_BACKING);
         word = granule_with_count(granule_with_class(word, class_idx), granules);
         word = granule_with_stamp(word, (uint32_t)(colour / LARGE_COLOUR_ALIGN));
         if (dest_off != 0) {
-                intent_begin(t, (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
+                intent_begin(t,
+                             (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
                              INTENT_RUN_TO);
                 dest_store(r, dest_off, r->layout.chunks_off + block_off);
         }
@@ -137,7 +138,8 @@ large_alloc_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t 
 static int
 doom(struct thread *t, uint64_t head, uint64_t block_off, uint64_t word)
 {
-        for (int tries = 0; tries < 1024; tries++) { /* each failure means that the resizer went on: bounded by its steps */
+        for (int tries = 0; tries < 1024;
+             tries++) { /* each failure means that the resizer went on: bounded by its steps */
                 if (granule_state(word) != GRANULE_LARGE || (word & GRANULE_DOOMED))
                         return fault_note(t, FAULT_DOUBLE_FREE, block_off);
                 if (granule_owner(word) == THREAD_NONE)
@@ -274,7 +276,8 @@ free_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t 
                 return;
         run_hint_free(r, arena, head + from, to - from);
         for (uint32_t i = from; i < to; i++)
-                owner_release(run_word(r, head + i), run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
+                owner_release(run_word(r, head + i),
+                              run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
         run_hint_free(r, arena, head + from, to - from);
         thread_note_release(t);
 }

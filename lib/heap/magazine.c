@@ -154,8 +154,7 @@ magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
 
                 if (take_hinted(t, hwm, tag, ret_idx))
                         return 0;
-                if (hwm >= r->layout.magazines_per_node || t->no_grow ||
-                    region_raise_magazines(r, t->node, hwm) < 0)
+                if (hwm >= r->layout.magazines_per_node || t->no_grow || region_raise_magazines(r, t->node, hwm) < 0)
                         return take_unhinted(t, hwm, tag, ret_idx) ? 0 : -ENOMEM;
                 *ret_idx = t->node * r->layout.magazines_per_node + hwm;
                 if (take_pooled(t, *ret_idx, tag))
@@ -214,8 +213,7 @@ magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *re
 
                 if (idx1 == 0)
                         continue;
-                is_taken = region_has_magazine(t->region, idx1 - 1) &&
-                           magazine_take_exactly(t, idx1 - 1, arena, tag);
+                is_taken = region_has_magazine(t->region, idx1 - 1) && magazine_take_exactly(t, idx1 - 1, arena, tag);
                 cas_relaxed(&depot[i], &hint, 0u); /* taken or stale: either way the hint is of no more use */
                 if (is_taken && !is_sound(&t->region->magazines[idx1 - 1])) {
                         store_relaxed(&t->region->magazines[idx1 - 1].n, UINT64_C(0));
@@ -298,6 +296,6 @@ magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
                 return;
         }
         depot_hint(r, magazine_arena(word), magazine_tag(word), idx); /* a crowded depot: the clock hand finds it */
-        owner_release(&r->magazine_words[idx],
-                      magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word), magazine_tag(word))); /* E3.rel */
+        owner_release(&r->magazine_words[idx], magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word),
+                                                             magazine_tag(word))); /* E3.rel */
 }

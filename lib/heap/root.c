@@ -3,12 +3,12 @@
  *
  * Two words hold blocks here: a record's `object`, and the `pending` words of a thread's slot for what is on its way
  * into or out of a root.  Call both cells.  A block is in one cell, but no two words can be changed at once: so each
- * move is decided by one CAS on the cell outside the mover's slot, which leaves a mark there that names the mover's cell
- * and its sequence number.  As long as the mark stands it tells on which side the block is.  Whoever wants to go on from
- * a marked cell, be it another thread or a reaper, first writes the decision into the mover's cell, then drops the mark.
- * Both are CASes on exactly what was read; the mover does the same, and so does recovery.  So nobody waits, and a
- * stopped mover stops nobody.  Sequence numbers are counted in the slot and go on with its next owner, so a CAS that
- * comes late finds nothing that it expects.
+ * move is decided by one CAS on the cell outside the mover's slot, which leaves a mark there that names the mover's
+ * cell and its sequence number.  As long as the mark stands it tells on which side the block is.  Whoever wants to go
+ * on from a marked cell, be it another thread or a reaper, first writes the decision into the mover's cell, then drops
+ * the mark.  Both are CASes on exactly what was read; the mover does the same, and so does recovery.  So nobody waits,
+ * and a stopped mover stops nobody.  Sequence numbers are counted in the slot and go on with its next owner, so a CAS
+ * that comes late finds nothing that it expects.
  *
  *   in a pending word                         in an object; TAKEN also in a dead slot's pending word
  *   BLOCK      0, or a block that nothing     OBJECT  the object

@@ -183,8 +183,8 @@ claim_at(struct thread *t, uint32_t arena, uint64_t head, uint32_t granules)
                 if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
                     owner_acquire(run_word(r, head + i), &word, taken)) /* RUN.2 */
                         continue;
-                unclaim(t, head, i);    /* RUN.3 */
-                candidate_clear(t);     /* RUN.4 */
+                unclaim(t, head, i); /* RUN.3 */
+                candidate_clear(t);  /* RUN.4 */
                 return false;
         }
         hint_taken(r, head, granules);
@@ -364,11 +364,11 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
         for (uint32_t i = 1; i < granules; i++) {
                 uint64_t word = owner_load(run_word(r, head + i));
 
-                store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);     /* FREE.2 */
+                store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);            /* FREE.2 */
                 owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* FREE.3, E3.rel */
         }
         owner_release(run_word(r, head), run_free_word(owner_load(run_word(r, head)), stamp)); /* FREE.4, E3.rel */
-        candidate_clear(t);                                                             /* FREE.5 */
+        candidate_clear(t);                                                                    /* FREE.5 */
         run_hint_free(r, arena, head, granules);
         thread_note_release(t);
 }

@@ -17,8 +17,8 @@
 int run_claim(struct thread *t, uint32_t arena, uint32_t granules, uint32_t align_granules, uint64_t *ret_head);
 
 /* The same in one chunk, trusting no hint. */
-int run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t granules,
-                       uint32_t align_granules, uint64_t *ret_head);
+int run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t granules, uint32_t align_granules,
+                       uint64_t *ret_head);
 
 /* Backs the first `bytes` of a run of NEW(t) granules.  0, -ENOMEM, -ENOSPC. */
 int run_reserve(struct thread *t, uint64_t head, uint64_t bytes);

@@ -56,8 +56,7 @@ static bool
 word_is_slab(uint64_t head, uint64_t word)
 {
         return granule_state(word) == GRANULE_SLAB && size_class_is_small(granule_class(word)) &&
-               head % GEO_GRANULES_PER_CHUNK + size_class_slab_granules(granule_class(word)) <=
-                       GEO_GRANULES_PER_CHUNK;
+               head % GEO_GRANULES_PER_CHUNK + size_class_slab_granules(granule_class(word)) <= GEO_GRANULES_PER_CHUNK;
 }
 
 bool
@@ -102,8 +101,7 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++)
                 store_relaxed(&r->slabs[head].word[w], bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64));
         for (uint32_t i = 0; i < granules; i++) { /* SLAB.3: tags */
-                store_relaxed(&r->tags[head + i],
-                              (uint16_t)tag_make(region_arena_node(r, arena), class_idx));
+                store_relaxed(&r->tags[head + i], (uint16_t)tag_make(region_arena_node(r, arena), class_idx));
                 if (i == 0)
                         continue;
                 word = granule_word(GRANULE_CONT, THREAD_NONE, arena) |
@@ -225,7 +223,8 @@ release(struct thread *t, uint64_t head, uint32_t n_free)
         }
         if (n_free > 0)
                 hint_set(r, granule_arena(word), class_idx, head / GEO_GRANULES_PER_CHUNK);
-        owner_release(run_word(r, head), granule_with_owner(granule_with_count(word, n_free), THREAD_NONE)); /* E3.rel */
+        owner_release(run_word(r, head),
+                      granule_with_owner(granule_with_count(word, n_free), THREAD_NONE)); /* E3.rel */
         candidate_clear(t);
         if (n_free > 0) /* a finder that met the slab held may have cleared it */
                 hint_set(r, granule_arena(word), class_idx, head / GEO_GRANULES_PER_CHUNK);
@@ -307,7 +306,8 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         k = choose_blocks(r, head, class_idx, want, m->slot); /* FILL.3 */
         if (k > 0) {
                 kill_order();
-                intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = k}, INTENT_FILL); /* FILL.4 */
+                intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = k},
+                             INTENT_FILL);           /* FILL.4 */
                 clear_lowest(r, head, class_idx, k); /* FILL.5 */
                 kill_order();
                 store_relaxed(&m->n, (uint64_t)k); /* FILL.6: commit */
@@ -336,11 +336,12 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
 
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
-                intent_begin(t, (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
-                             INTENT_ALLOC_ONE); /* ONE.1 */
-                clear_lowest(r, head, class_idx, 1);                           /* ONE.2 */
-                dest_store(r, dest_off, r->layout.chunks_off + block_off);     /* ONE.3 */
-                intent_end(t);                                                 /* ONE.4: commit */
+                intent_begin(t,
+                             (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
+                             INTENT_ALLOC_ONE);                            /* ONE.1 */
+                clear_lowest(r, head, class_idx, 1);                       /* ONE.2 */
+                dest_store(r, dest_off, r->layout.chunks_off + block_off); /* ONE.3 */
+                intent_end(t);                                             /* ONE.4: commit */
                 owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));
                 owner_add(&t->slot->counters[class_idx].n_malloc, UINT64_C(1));
                 *ret_block_off = block_off;
@@ -365,7 +366,8 @@ acquire_of(struct thread *t, uint64_t block_off, uint32_t class_expected, uint64
                         return fault_note(t, FAULT_INVALID_FREE, block_off);
                 if (granule_owner(word) != THREAD_NONE)
                         return -EBUSY;
-                candidate_set(t, candidate_make(CANDIDATE_RUN, *ret_head, size_class_slab_granules(granule_class(word))));
+                candidate_set(t,
+                              candidate_make(CANDIDATE_RUN, *ret_head, size_class_slab_granules(granule_class(word))));
                 if (owner_acquire(run_word(r, *ret_head), &word, granule_with_owner(word, t->no)))
                         return 0;
                 candidate_clear(t);
@@ -392,7 +394,7 @@ slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off)
         intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_FREE_ONE); /* ONE.1 */
         dest_store(r, dest_off, UINT64_C(0));                                                           /* ONE.2 */
         bit_set(r, head, block_idx);                                                                    /* ONE.3 */
-        intent_end(t);                                                                                  /* ONE.4: commit */
+        intent_end(t); /* ONE.4: commit */
         owner_add(&t->slot->counters[class_idx].n_drained, UINT64_C(1));
         owner_add(&t->slot->counters[class_idx].n_free, UINT64_C(1));
         release(t, head, n_free + 1); /* ONE.5 */
@@ -451,7 +453,8 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
                 release(t, head, n_free);
                 return fault_note(t, FAULT_DOUBLE_FREE, top);
         }
-        intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - k}, INTENT_DRAIN); /* DRAIN.3 */
+        intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - k},
+                     INTENT_DRAIN); /* DRAIN.3 */
         for (uint32_t i = 0; i < k; i++) {
                 uint64_t entry = load_relaxed(&m->slot[n - 1 - i]);
                 uint64_t off = region_entry_off(r, entry) - (head << GEO_GRANULE_SHIFT);
@@ -491,6 +494,6 @@ slab_settle(struct region *r, uint64_t head)
 
         if (n_free > 0)
                 hint_set(r, granule_arena(word), granule_class(word), head / GEO_GRANULES_PER_CHUNK);
-        owner_release(run_word(r, head), granule_with_owner(granule_with_count(word, n_free), THREAD_NONE)); /* E3.rel */
+        owner_release(run_word(r, head),
+                      granule_with_owner(granule_with_count(word, n_free), THREAD_NONE)); /* E3.rel */
 }
-

@@ -19,7 +19,7 @@ _Static_assert(SIZE_CLASS_BLOCKS_MAX < 1 << 13, "free counts fit a granule word"
 _Static_assert(sizeof(struct client_slot) == 128, "client slots are two lines");
 _Static_assert(offsetof(struct thread_slot, intent) % 64 == 0, "the intent is one line");
 _Static_assert(sizeof(struct intent) == 64, "the intent is one line");
-_Static_assert(NODE_MAX * TAG_CLASSES + 1 <= UINT16_MAX, "tags are 16 bits");
+_Static_assert(NODE_MAX *TAG_CLASSES + 1 <= UINT16_MAX, "tags are 16 bits");
 _Static_assert(GEO_GRANULES_PER_CHUNK <= 64, "one word maps a chunk");
 
 #define HEADER_BYTES UINT64_C(4096)

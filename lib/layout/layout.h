@@ -21,10 +21,10 @@
 #include "base/size_class.h"
 #include "layout/words.h"
 
-#define LAYOUT_MAGIC UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
+#define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
 #define LAYOUT_VERSION 1u
 
-#define LAYOUT_NAME_MAX 63u
+#define LAYOUT_NAME_MAX      63u
 #define LAYOUT_ROOT_NAME_MAX 63u
 
 /* ------------------------------------------------------------------ parameters and header */
@@ -42,19 +42,19 @@ struct layout_params {
 
 struct region_header {
         /* const line: what the region is */
-        uint64_t magic;                           /* const */
-        uint32_t version;                         /* const  LAYOUT_VERSION */
-        uint32_t hash;                            /* const  layout_hash(): geometry, struct sizes */
-        uint64_t region_bytes;                    /* const  size of the file */
-        uint64_t base_addr;                       /* const  where every process maps it */
-        struct layout_params params;              /* const */
-        char name[LAYOUT_NAME_MAX + 1];           /* const  as given at creation, NUL padded */
-        uint64_t created_realtime_ns;             /* const */
-        uint64_t id;                              /* const  random, tells heaps of one name apart */
-        int64_t decay_ms;                         /* atomic store  hint; -1 never, 0 at once */
-        uint32_t numa_policy;                     /* const  SHHEAP_NUMA_* */
-        uint32_t creator_uid;                     /* const */
-        uint64_t numa_nodes;                      /* const  bit mask of allowed nodes; 0 = all */
+        uint64_t magic;                 /* const */
+        uint32_t version;               /* const  LAYOUT_VERSION */
+        uint32_t hash;                  /* const  layout_hash(): geometry, struct sizes */
+        uint64_t region_bytes;          /* const  size of the file */
+        uint64_t base_addr;             /* const  where every process maps it */
+        struct layout_params params;    /* const */
+        char name[LAYOUT_NAME_MAX + 1]; /* const  as given at creation, NUL padded */
+        uint64_t created_realtime_ns;   /* const */
+        uint64_t id;                    /* const  random, tells heaps of one name apart */
+        int64_t decay_ms;               /* atomic store  hint; -1 never, 0 at once */
+        uint32_t numa_policy;           /* const  SHHEAP_NUMA_* */
+        uint32_t creator_uid;           /* const */
+        uint64_t numa_nodes;            /* const  bit mask of allowed nodes; 0 = all */
 
         /* high-water marks: from k to k + 1 only, by CAS, after reserving k's metadata; each never shrinks */
         uint64_t capacity_chunks __attribute__((aligned(64))); /* atomic CAS  grows up to max_capacity */
@@ -82,9 +82,9 @@ struct client_slot {
         uint64_t start_ticks; /* owner  field 22 of /proc/PID/stat; for people */
         uint64_t pid_ns;      /* atomic CAS once  inode of the only pid namespace that ever uses it, 0 = never used */
         uint32_t reserve_thread; /* owner  thread number of the slot kept for threads that find no other */
-        uint32_t filled;      /* owner  incarnation that the other fields belong to: stored last */
-        char name[32];        /* owner  command name, NUL padded */
-        uint32_t image;       /* owner  differs between a process and what it was before an exec */
+        uint32_t filled;         /* owner  incarnation that the other fields belong to: stored last */
+        char name[32];           /* owner  command name, NUL padded */
+        uint32_t image;          /* owner  differs between a process and what it was before an exec */
         uint32_t pad;
         uint64_t pad2[6];
 };
@@ -125,8 +125,8 @@ struct class_counters {
 enum { ROOTS_PENDING_MAX = 4 };
 
 /* How a slot is used: the dense array that attach and the least-load count scan. */
-#define BINDING_RESERVE (UINT32_C(1) << 31) /* kept for its client's use when no other slot is free */
-#define BINDING_USED (UINT32_C(1) << 30)
+#define BINDING_RESERVE      (UINT32_C(1) << 31) /* kept for its client's use when no other slot is free */
+#define BINDING_USED         (UINT32_C(1) << 30)
 #define BINDING_ARENA(arena) (BINDING_USED | ((uint32_t)(arena) + 1)) /* 0 = empty slot */
 
 /* One attached thread.  Type-stable for ever: a slot's memory is never anything else. */
@@ -197,18 +197,18 @@ enum {
         HINT_RUN_ANY = SIZE_CLASS_N_SMALL,
         HINT_RUN_WARM = HINT_RUN_ANY + HINT_RUN_LEVELS,
         HINT_EMPTY = HINT_RUN_WARM + HINT_RUN_LEVELS, /* all granules free: the chunk could go back */
-        HINT_DIRTY,                                       /* free granules that may have pages: something to purge */
+        HINT_DIRTY,                                   /* free granules that may have pages: something to purge */
         HINT_N_KINDS = 64
 };
 
 struct arena {
-        uint64_t decay_next_ms;                     /* atomic store  hint: no purge before this */
-        uint64_t decay_hand;                        /* atomic store  hint: where the last purge stopped */
-        uint64_t granule_hand;                      /* atomic store  hint: clock hand over granule words */
-        uint64_t magazine_hand;                     /* atomic store  hint: clock hand over magazine words */
+        uint64_t decay_next_ms; /* atomic store  hint: no purge before this */
+        uint64_t decay_hand;    /* atomic store  hint: where the last purge stopped */
+        uint64_t granule_hand;  /* atomic store  hint: clock hand over granule words */
+        uint64_t magazine_hand; /* atomic store  hint: clock hand over magazine words */
         uint64_t pad[4];
-        uint32_t depot[TAG_CLASSES][DEPOT_SLOTS];   /* atomic CAS  hints: magazine index + 1 */
-        uint32_t depot_low[TAG_CLASSES];            /* atomic store  hint: fewest seen since the last decay tick */
+        uint32_t depot[TAG_CLASSES][DEPOT_SLOTS]; /* atomic CAS  hints: magazine index + 1 */
+        uint32_t depot_low[TAG_CLASSES];          /* atomic store  hint: fewest seen since the last decay tick */
         uint64_t summary[]; /* atomic or/and  [HINT_N_KINDS][n_summary_words]: bit g = group g has a hint of the kind */
 };
 
@@ -229,9 +229,9 @@ enum root_state { ROOT_FREE = 0, ROOT_NEW = 1, ROOT_LINKED = 2 };
 
 /* Published by linking it in front of header.roots_head; never unlinked, keeps its name for ever. */
 struct root_record {
-        uint64_t word;                       /* atomic CAS  root_state 0..3 | owner 4..19 */
-        uint64_t object;                     /* atomic CAS  sequence, publisher and block: root.c */
-        uint32_t next;                       /* const once linked  record index + 1 */
+        uint64_t word;   /* atomic CAS  root_state 0..3 | owner 4..19 */
+        uint64_t object; /* atomic CAS  sequence, publisher and block: root.c */
+        uint32_t next;   /* const once linked  record index + 1 */
         uint32_t pad;
         char name[LAYOUT_ROOT_NAME_MAX + 1]; /* const once linked */
         uint64_t pad2;
@@ -271,13 +271,13 @@ enum layout_table {
  * reads tag[granule] at a constant displacement from the address of the first chunk. */
 #if SHM_TINY_GEOMETRY
 #define LAYOUT_GUARD_BYTES UINT64_C(0)
-#define LAYOUT_TAGS_SPAN UINT64_C(512)
+#define LAYOUT_TAGS_SPAN   UINT64_C(512)
 #else
 #define LAYOUT_GUARD_BYTES (UINT64_C(64) << 10)
-#define LAYOUT_TAGS_SPAN (UINT64_C(64) << 20) /* 2 TiB of chunks */
+#define LAYOUT_TAGS_SPAN   (UINT64_C(64) << 20) /* 2 TiB of chunks */
 #endif
 #define LAYOUT_TAGS_DISTANCE (LAYOUT_TAGS_SPAN + LAYOUT_GUARD_BYTES)
-#define LAYOUT_CAPACITY_MAX (LAYOUT_TAGS_SPAN / 2 * GEO_GRANULE_BYTES)
+#define LAYOUT_CAPACITY_MAX  (LAYOUT_TAGS_SPAN / 2 * GEO_GRANULE_BYTES)
 
 struct layout {
         uint64_t off[TABLE_N];       /* from the base of the region */

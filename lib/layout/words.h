@@ -16,14 +16,14 @@
 #include "base/geometry.h"
 
 #define WORD_FIELD(word, shift, bits) (((word) >> (shift)) & ((UINT64_C(1) << (bits)) - 1))
-#define WORD_PUT(value, shift) ((uint64_t)(value) << (shift))
-#define WORD_SET(word, shift, bits, value)                                                                   \
+#define WORD_PUT(value, shift)        ((uint64_t)(value) << (shift))
+#define WORD_SET(word, shift, bits, value)                                                                             \
         (((word) & ~(((UINT64_C(1) << (bits)) - 1) << (shift))) | WORD_PUT((value), (shift)))
 
-#define THREAD_NONE 0u            /* no owner */
-#define THREAD_NO_MAX 65534u      /* thread numbers are 16 bits */
-#define ARENA_MAX 1024u           /* arena indices are 10 bits */
-#define NODE_MAX 64u              /* NUMA nodes of one heap */
+#define THREAD_NONE   0u     /* no owner */
+#define THREAD_NO_MAX 65534u /* thread numbers are 16 bits */
+#define ARENA_MAX     1024u  /* arena indices are 10 bits */
+#define NODE_MAX      64u    /* NUMA nodes of one heap */
 
 /* ------------------------------------------------------------------ granule words
  *
@@ -44,11 +44,11 @@ enum granule_state {
         GRANULE_N_STATES
 };
 
-#define GRANULE_MAY_HAVE (UINT64_C(1) << 30) /* may have pages: set before fallocate, cleared after a punch */
-#define GRANULE_DOOMED (UINT64_C(1) << 31)   /* freed while somebody resized it: who drops the owner frees it */
-#define GRANULE_BACKED_ALL 16u
+#define GRANULE_MAY_HAVE    (UINT64_C(1) << 30) /* may have pages: set before fallocate, cleared after a punch */
+#define GRANULE_DOOMED      (UINT64_C(1) << 31) /* freed while somebody resized it: who drops the owner frees it */
+#define GRANULE_BACKED_ALL  16u
 #define GRANULE_BACKED_UNIT (GEO_GRANULE_BYTES / GRANULE_BACKED_ALL)
-#define GRANULE_BACKING (GRANULE_MAY_HAVE | WORD_PUT(31, 51)) /* mask of what every state carries along */
+#define GRANULE_BACKING     (GRANULE_MAY_HAVE | WORD_PUT(31, 51)) /* mask of what every state carries along */
 
 static inline uint64_t
 granule_word(enum granule_state state, uint32_t owner, uint32_t arena)
@@ -148,7 +148,7 @@ enum chunk_state {
         CHUNK_N_STATES
 };
 
-#define CHUNK_DOOMED (UINT64_C(1) << 36)
+#define CHUNK_DOOMED    (UINT64_C(1) << 36)
 #define CHUNK_COUNT_MAX ((UINT64_C(1) << 24) - 1)
 
 static inline uint64_t
@@ -253,7 +253,7 @@ magazine_tag(uint64_t word)
  * 0 = no block starts here that a magazine may take (not a block, inside a large run, huge).
  */
 #define TAG_CLASSES 64u /* stride of a node in the tag space; class indices are below it */
-#define TAG_NONE 0u
+#define TAG_NONE    0u
 
 static inline uint32_t
 tag_make(uint32_t node, uint32_t class_idx)

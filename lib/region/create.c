@@ -134,7 +134,8 @@ fill_first(struct region *r, const struct plan *p)
 {
         int err = region_raise_clients(r, 0);
 
-        for (uint32_t idx = 0; err == 0 && idx < 2 && idx < r->layout.n[TABLE_THREADS]; idx++) /* its own, and one in reserve */
+        for (uint32_t idx = 0; err == 0 && idx < 2 && idx < r->layout.n[TABLE_THREADS];
+             idx++) /* its own, and one in reserve */
                 err = region_raise_threads(r, idx);
         if (err == 0)
                 err = region_reserve_table(r, TABLE_ARENAS, 0, 1);

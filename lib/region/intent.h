@@ -10,7 +10,8 @@
 #include "region/thread.h"
 
 /* Operands first, then the kind: a reaper that sees the kind sees the operands. */
-static inline void intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
+static inline void
+intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
 {
         struct intent *intent = &t->slot->intent;
 
@@ -27,7 +28,8 @@ static inline void intent_begin(struct thread *t, struct intent operands, enum i
         kill_order();
 }
 
-static inline void intent_end(struct thread *t)
+static inline void
+intent_end(struct thread *t)
 {
         kill_order();
         store_relaxed(&t->slot->intent.kind, (uint64_t)INTENT_NONE);
@@ -35,14 +37,16 @@ static inline void intent_end(struct thread *t)
 }
 
 /* Before the first CAS of what it names. */
-static inline void candidate_set(struct thread *t, uint64_t candidate)
+static inline void
+candidate_set(struct thread *t, uint64_t candidate)
 {
         store_relaxed(&t->slot->candidate, candidate);
         kill_order();
 }
 
 /* After the last release of what it names. */
-static inline void candidate_clear(struct thread *t)
+static inline void
+candidate_clear(struct thread *t)
 {
         kill_order();
         store_relaxed(&t->slot->candidate, UINT64_C(0));

@@ -21,7 +21,8 @@
 struct region {
         char *base;   /* start of the mapping */
         char *chunks; /* base + layout.chunks_off */
-        uint64_t canonical; /* address of the first chunk where the region is at its own base: what entries count from */
+        uint64_t
+                canonical; /* address of the first chunk where the region is at its own base: what entries count from */
         struct region_header *header;
         uint32_t *arena_words;
         uint32_t *bindings;
@@ -41,7 +42,7 @@ struct region {
         struct slab_bitmap *slabs;
         uint16_t *tags;
         struct layout layout;
-        int fd;            /* -1: anonymous memory of a test, always backed */
+        int fd;                   /* -1: anonymous memory of a test, always backed */
         uint32_t arenas_per_node; /* copy of the parameter, validated */
         uint32_t n_nodes;         /* likewise */
         uint64_t dev, ino;        /* of the file: the same heap opened twice has the same three; 0 without a file */
@@ -80,47 +81,54 @@ int region_raise_roots(struct region *r, uint32_t k);
 int region_raise_magazines(struct region *r, uint32_t node, uint32_t k);
 
 /* E1.acq: metadata of chunks below the mark is backed. */
-static inline uint64_t region_chunks_hwm(const struct region *r)
+static inline uint64_t
+region_chunks_hwm(const struct region *r)
 {
         uint64_t hwm = load_acquire(&r->header->chunks_hwm);
 
         return hwm <= r->layout.n_chunks ? hwm : r->layout.n_chunks;
 }
 
-static inline uint64_t region_capacity_chunks(const struct region *r)
+static inline uint64_t
+region_capacity_chunks(const struct region *r)
 {
         uint64_t n = load_relaxed(&r->header->capacity_chunks); /* grows only; a stale value is a smaller heap */
 
         return n <= r->layout.n_chunks ? n : r->layout.n_chunks;
 }
 
-static inline uint64_t region_granules_hwm(const struct region *r)
+static inline uint64_t
+region_granules_hwm(const struct region *r)
 {
         return region_chunks_hwm(r) * GEO_GRANULES_PER_CHUNK;
 }
 
-static inline uint32_t region_threads_hwm(const struct region *r)
+static inline uint32_t
+region_threads_hwm(const struct region *r)
 {
         uint32_t hwm = load_acquire(&r->header->threads_hwm);
 
         return hwm <= r->layout.n[TABLE_THREADS] ? hwm : (uint32_t)r->layout.n[TABLE_THREADS];
 }
 
-static inline uint32_t region_clients_hwm(const struct region *r)
+static inline uint32_t
+region_clients_hwm(const struct region *r)
 {
         uint32_t hwm = load_acquire(&r->header->clients_hwm);
 
         return hwm <= r->layout.n[TABLE_CLIENTS] ? hwm : (uint32_t)r->layout.n[TABLE_CLIENTS];
 }
 
-static inline uint32_t region_roots_hwm(const struct region *r)
+static inline uint32_t
+region_roots_hwm(const struct region *r)
 {
         uint32_t hwm = load_acquire(&r->header->roots_hwm);
 
         return hwm <= r->layout.n[TABLE_ROOTS] ? hwm : (uint32_t)r->layout.n[TABLE_ROOTS];
 }
 
-static inline uint32_t region_magazines_hwm(const struct region *r, uint32_t node)
+static inline uint32_t
+region_magazines_hwm(const struct region *r, uint32_t node)
 {
         uint32_t hwm = node < NODE_MAX ? load_acquire(&r->header->magazines_hwm[node]) : 0;
 
@@ -130,27 +138,31 @@ static inline uint32_t region_magazines_hwm(const struct region *r, uint32_t nod
 /* Accessors: NULL (or false) for what lies beyond the marks. */
 
 /* Thread slot by index (thread number - 1), below threads_hwm. */
-static inline struct thread_slot *region_thread(const struct region *r, uint32_t idx)
+static inline struct thread_slot *
+region_thread(const struct region *r, uint32_t idx)
 {
         if (UNLIKELY(idx >= region_threads_hwm(r)))
                 return NULL;
         return (struct thread_slot *)(void *)(r->threads + idx * r->layout.stride[TABLE_THREADS]);
 }
 
-static inline struct client_slot *region_client(const struct region *r, uint32_t idx)
+static inline struct client_slot *
+region_client(const struct region *r, uint32_t idx)
 {
         return LIKELY(idx < region_clients_hwm(r)) ? &r->clients[idx] : NULL;
 }
 
 /* An arena that is ready. */
-static inline struct arena *region_arena(const struct region *r, uint32_t arena)
+static inline struct arena *
+region_arena(const struct region *r, uint32_t arena)
 {
         if (UNLIKELY(arena >= r->layout.n_arenas || load_acquire(&r->arena_words[arena]) != ARENA_READY))
                 return NULL; /* E2.acq: a READY arena's memory is backed */
         return (struct arena *)(void *)(r->arenas + arena * r->layout.stride[TABLE_ARENAS]);
 }
 
-static inline bool region_has_magazine(const struct region *r, uint64_t idx)
+static inline bool
+region_has_magazine(const struct region *r, uint64_t idx)
 {
         uint32_t per_node = r->layout.magazines_per_node;
 
@@ -158,13 +170,15 @@ static inline bool region_has_magazine(const struct region *r, uint64_t idx)
                LIKELY(idx % per_node < region_magazines_hwm(r, (uint32_t)(idx / per_node)));
 }
 
-static inline struct magazine *region_magazine(const struct region *r, uint64_t idx)
+static inline struct magazine *
+region_magazine(const struct region *r, uint64_t idx)
 {
         return region_has_magazine(r, idx) ? &r->magazines[idx] : NULL;
 }
 
 /* The node whose memory the pages of an arena come from. */
-static inline uint32_t region_arena_node(const struct region *r, uint32_t arena)
+static inline uint32_t
+region_arena_node(const struct region *r, uint32_t arena)
 {
         return arena / r->arenas_per_node;
 }
@@ -184,12 +198,14 @@ region_entry_off(const struct region *r, uint64_t entry)
 }
 
 /* Block offsets count from the first chunk; shrefs from the base of the region. */
-static inline void *region_block(const struct region *r, uint64_t block_off)
+static inline void *
+region_block(const struct region *r, uint64_t block_off)
 {
         return r->chunks + block_off;
 }
 
-static inline uint64_t region_granule_off(const struct region *r, uint64_t granule_idx)
+static inline uint64_t
+region_granule_off(const struct region *r, uint64_t granule_idx)
 {
         return r->layout.chunks_off + (granule_idx << GEO_GRANULE_SHIFT);
 }

@@ -21,14 +21,14 @@ struct fault {
 struct thread {
         struct region *region;
         struct thread_slot *slot;
-        uint32_t no;         /* slot index + 1: what owner words name */
-        uint32_t arena;      /* bound to */
-        uint32_t node;       /* of that arena */
+        uint32_t no;    /* slot index + 1: what owner words name */
+        uint32_t arena; /* bound to */
+        uint32_t node;  /* of that arena */
         uint32_t client_idx;
         uint32_t client_incarnation;
-        uint32_t seed;       /* spreads threads over clock hands and pools */
-        bool no_grow;        /* this call may neither enter the kernel for memory nor touch new pages */
-        bool lacks_pages;    /* what was found could not be backed: set where that happens, cleared by who looks at it */
+        uint32_t seed;    /* spreads threads over clock hands and pools */
+        bool no_grow;     /* this call may neither enter the kernel for memory nor touch new pages */
+        bool lacks_pages; /* what was found could not be backed: set where that happens, cleared by who looks at it */
         uint64_t n_released; /* this thread's own part of the header's count */
         struct fault fault;
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */

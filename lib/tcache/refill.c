@@ -121,7 +121,8 @@ malloc_small(struct tcache *t, uint32_t class_idx)
         struct region *r = th->region;
         uint32_t tag = tag_make(th->node, class_idx);
         uint32_t current = ensure_current(t, tag), spare = magazine_in(th, magazine_spare(th, tag)), idx;
-        struct request rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = th->arena};
+        struct request rq = {
+                .size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = th->arena};
         uint64_t block_off;
 
         if (current != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[current].n) > 0)

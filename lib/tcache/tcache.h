@@ -46,12 +46,12 @@ struct tcache {
 
         /* slow paths only */
         struct process_heap *heap;
-        struct tcache *next;      /* the thread's tcaches of other heaps */
+        struct tcache *next; /* the thread's tcaches of other heaps */
         struct thread thread;
         bool is_attached;
         uint32_t n_destructor_rounds;
-        uint32_t n_slow;          /* calls of slow paths, for what is done now and then */
-        uint64_t run_bytes_max;   /* sum of what the magazines of large classes may hold */
+        uint32_t n_slow;        /* calls of slow paths, for what is done now and then */
+        uint64_t run_bytes_max; /* sum of what the magazines of large classes may hold */
         uint64_t mapped_bytes;
 
         int64_t free_at[]; /* by tag: distance of the magazine to put into; 0 = slow */

@@ -94,7 +94,8 @@ void newcomer_comes(void);
 uint32_t actor_reap(void);
 
 /* Whether the page of the region has been allocated. */
-bool world_is_backed(uint64_t region_off);
+enum backing { BACKING_UNKNOWN, BACKING_HOLE, BACKING_PAGE };
+enum backing world_backing(uint64_t region_off);
 
 /* ------------------------------------------------------------------ operations of actors, with bookkeeping */
 

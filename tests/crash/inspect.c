@@ -76,8 +76,12 @@ settle_down(struct actor *by)
         actor_reap();
         for (int no = 0; no < N_ACTORS; no++)
                 if (actors[no].is_attached && !actors[no].is_dead) {
+                        struct thread *t;
+
                         actor_switch(&actors[no]);
-                        root_tidy(thread_of(&actors[no]));
+                        t = thread_of(&actors[no]);
+                        if (t) /* else another process's */
+                                root_tidy(t);
                 }
         actor_switch(by);
 }

@@ -49,12 +49,12 @@ judge_backing(uint64_t granule, uint64_t word)
         if (n != 0 && !(word & GRANULE_MAY_HAVE))
                 report_line("granule %lu has pages and says that it may have none: %#lx", granule, word);
         for (uint32_t i = 0; i < n; i++)
-                if (!world_is_backed(region_granule_off(r, granule) + i * GRANULE_BACKED_UNIT)) {
+                if (world_backing(region_granule_off(r, granule) + i * GRANULE_BACKED_UNIT) == BACKING_HOLE) {
                         report_line("granule %lu says that %u sixteenths are backed: %u is not", granule, n, i);
                         return;
                 }
         for (uint32_t i = 0; !(word & GRANULE_MAY_HAVE) && i < GRANULE_BACKED_ALL; i++)
-                if (world_is_backed(region_granule_off(r, granule) + i * GRANULE_BACKED_UNIT)) {
+                if (world_backing(region_granule_off(r, granule) + i * GRANULE_BACKED_UNIT) == BACKING_PAGE) {
                         report_line("granule %lu says that it has no pages: it has: %#lx", granule, word);
                         return;
                 }

@@ -74,10 +74,10 @@ clock_gettime(clockid_t id, struct timespec *ret_now)
         return 0;
 }
 
-bool
-world_is_backed(uint64_t region_off)
+enum backing
+world_backing(uint64_t region_off)
 {
-        return backed[region_off >> 12] != 0;
+        return backed[region_off >> 12] != 0 ? BACKING_PAGE : BACKING_HOLE;
 }
 
 /* ------------------------------------------------------------------ life and death */

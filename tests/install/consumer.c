@@ -4,13 +4,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static int fail(const char *what, int error)
+static int
+fail(const char *what, int error)
 {
         fprintf(stderr, "consumer: %s: %s (%s)\n", what, strerror(-error), shheap_errormsg());
         return 1;
 }
 
-int main(void)
+int
+main(void)
 {
         char name[32];
         shheap *heap = NULL;

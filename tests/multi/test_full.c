@@ -232,8 +232,8 @@ START_TEST(mixed_blocks_fill_it_a_thousand_times)
                 if (round < N_SIZES)
                         first[round] = got;
                 /* What is left over of the pages of blocks that had other sizes is less than a fifth. */
-                ck_assert_msg(got + got / 5 > first[round % N_SIZES] && got > 4 * MIB, "round %u: %zu bytes, %zu at first",
-                              round, got, first[round % N_SIZES]);
+                ck_assert_msg(got + got / 5 > first[round % N_SIZES] && got > 4 * MIB,
+                              "round %u: %zu bytes, %zu at first", round, got, first[round % N_SIZES]);
                 empty(&list);
         }
         ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);

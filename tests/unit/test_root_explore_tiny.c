@@ -6,8 +6,9 @@
  * turn.  So every schedule with so many turns is run to its end, and the judge looks at what it left.
  *
  * Here a step is an access to a shared word by the code of roots, which is included with its accesses handed to the
- * scheduler; an allocation or a free counts as one.  In test_root_steps_tiny.c it is an instruction, whosever it is: then
- * two turns would take too long, and a death is tried where memory has changed.
+ * scheduler; an allocation or a free counts as one.  In test_root_steps_tiny.c it is an instruction, whosever it is:
+ * then two turns would take too long, and a death is tried where memory has changed.  ROOT_TURNS and ROOT_DEATHS in
+ * the environment ask for more than the default run has time for.
  */
 #ifndef BY_INSTRUCTION
 #define BY_INSTRUCTION 0
