@@ -206,8 +206,11 @@ large_drain(struct thread *t, uint64_t magazine_idx)
                 return 0;
         block_off = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
         if (!large_block_of(r, block_off, &head, &word) || granule_owner(word) != THREAD_NONE) {
+                bool is_inside =
+                        granule_state(owner_load(run_word(r, block_off >> GEO_GRANULE_SHIFT))) == GRANULE_LARGE;
+
                 store_relaxed(&m->n, n - 1);
-                return fault_note(t, FAULT_DOUBLE_FREE, block_off);
+                return fault_note(t, is_inside ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
         }
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word)));
         intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - 1}, INTENT_DRAIN_RUN);

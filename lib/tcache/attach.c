@@ -21,7 +21,7 @@
 #include "heap/placement.h"
 #include "heap/reap.h"
 
-const struct tcache tcache_dummy;
+const struct tcache tcache_dummy __attribute__((aligned(64)));
 
 __thread struct tcache *tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
 __thread struct tcache *tcache_list;
@@ -53,7 +53,7 @@ on_thread_exit(void *arg)
                 struct tcache *t = *at;
 
                 if (t->is_attached) {
-                        tcache_detach(t, t->heap->is_closed);
+                        tcache_detach(t, load_relaxed(&t->heap->is_closed));
                         again = true;
                         at = &t->next;
                 } else {
@@ -227,9 +227,12 @@ tcache_get(struct process_heap *heap, int *ret_err)
         bool is_new;
 
         *ret_err = 0;
-        if (t && !heap->is_closed)
+        if (t && !load_relaxed(&heap->is_closed)) {
+                if (heap == tcache_default_heap()) /* it may have become that after this thread attached */
+                        tcache_default = t;
                 return t;
-        if (heap->is_closed) {
+        }
+        if (load_relaxed(&heap->is_closed)) {
                 tcache_forget(heap);
                 *ret_err = error_set(-EBADF, "the heap has been closed by this process");
                 return NULL;

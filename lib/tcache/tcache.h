@@ -57,7 +57,7 @@ struct tcache {
         int64_t free_at[]; /* by tag: distance of the magazine to put into; 0 = slow */
 };
 
-extern const struct tcache tcache_dummy;
+extern const struct tcache tcache_dummy __attribute__((aligned(64))); /* as a magazine */
 
 /* The default heap's tcache of this thread, or the dummy.  All that shmalloc and shfree read of thread-local state. */
 extern __thread struct tcache *tcache_default __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -141,13 +141,15 @@ tcache_pop(const struct tcache *t, uint32_t class_idx1, void **ret_p)
 static inline __attribute__((always_inline)) bool
 tcache_push(const struct tcache *t, const void *p)
 {
-        const uint16_t *tags = (const uint16_t *)(const void *)(t->chunks - LAYOUT_TAGS_DISTANCE);
         uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
+        const uint16_t *tags;
         struct magazine *m;
         uint64_t n;
 
         if (UNLIKELY(block_off >= t->limit))
                 return false;
+        tags = (const uint16_t *)(const void *)(t->chunks -
+                                                LAYOUT_TAGS_DISTANCE); /* not in the dummy, which has no chunks */
         m = tcache_magazine(t, t->free_at[load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT])]);
         n = load_hit(&m->n);
         if (UNLIKELY(n == m->cap)) /* written by this thread only */

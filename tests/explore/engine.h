@@ -73,7 +73,7 @@ struct engine_result {
         uint64_t n_ends;     /* distinct states in which nobody can go on; each was judged */
         double n_schedules;  /* ways that lead there */
         uint64_t n_accesses; /* executed */
-        double seconds;
+        double seconds;      /* of processor time */
         bool is_complete;
         const char *fault;   /* NULL: none */
         char schedule[1024]; /* that shows it */

@@ -25,7 +25,7 @@
 enum { N_WORKERS = 4, N_BOXES = 64, N_OWN_MAX = 400 };
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { N_STEPS = 15000 };
+enum { N_STEPS = 6000 };
 #else
 enum { N_STEPS = 60000 };
 #endif

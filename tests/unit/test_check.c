@@ -16,7 +16,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "api/heap.h"
 #include "base/bits.h"
+#include "base/error.h"
 #include "heap/check.h"
 #include "heap/chunk.h"
 #include "heap/drain.h"
@@ -404,6 +406,51 @@ START_TEST(allocated_is_what_is_nowhere_else)
         ck_assert(!check_block_is_allocated(r, rich.coloured << GEO_GRANULE_SHIFT));
         ck_assert(!check_block_is_allocated(r, UINT64_MAX));
         ck_assert(!check_block_is_allocated(r, region_chunks_hwm(r) << GEO_CHUNK_SHIFT));
+}
+END_TEST
+
+/* ------------------------------------------------------------------ the public functions */
+
+static int
+see_public(const struct shheap_block *block, void *arg)
+{
+        uint64_t *bytes = arg;
+
+        ck_assert_uint_eq(block->size, sizeof *block);
+        ck_assert_uint_gt(block->ref, r->layout.chunks_off);
+        ck_assert(block->arena == UINT32_MAX || block->node == region_arena_node(r, block->arena));
+        ck_assert_uint_lt(block->node, r->n_nodes);
+        *bytes += block->usable;
+        return 0;
+}
+
+START_TEST(public_functions_say_the_same)
+{
+        struct shheap h = {.process = fx.process};
+        uint64_t live_bytes = 0, free_bytes = 0, all_bytes = 0;
+        struct check_totals totals;
+
+        ck_assert_int_eq(ask(CHECK_QUIESCENT, &totals), 0);
+        ck_assert_int_eq(shheap_check(&h, SHHEAP_CHECK_QUIESCENT, NULL), 0);
+        ck_assert_int_eq(shheap_check(&h, 0, NULL), 0);
+        ck_assert_int_eq(shheap_walk(&h, SHHEAP_WALK_LIVE, see_public, &live_bytes), 0);
+        ck_assert_int_eq(shheap_walk(&h, SHHEAP_WALK_FREE, see_public, &free_bytes), 0);
+        ck_assert_int_eq(shheap_walk(&h, SHHEAP_WALK_LIVE | SHHEAP_WALK_FREE, see_public, &all_bytes), 0);
+        ck_assert_uint_eq(live_bytes, check_live_bytes(&totals));
+        ck_assert_uint_eq(all_bytes, live_bytes + free_bytes);
+        r->tags[rich.slab]++;
+        ck_assert_int_eq(shheap_check(&h, SHHEAP_CHECK_QUIESCENT, NULL), 1);
+}
+END_TEST
+
+START_TEST(public_functions_refuse_what_they_do_not_know)
+{
+        struct shheap h = {.process = fx.process};
+
+        ck_assert_int_eq(shheap_check(&h, 2, NULL), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(error_message(), "SHHEAP_CHECK_QUIESCENT"));
+        ck_assert_int_eq(shheap_walk(&h, 2, see_public, NULL), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(error_message(), "LIVE and FREE"));
 }
 END_TEST
 
@@ -1165,6 +1212,8 @@ main(void)
         tcase_add_test(tcase, walk_shows_each_block_where_it_is);
         tcase_add_test(tcase, walk_ends_when_it_is_told);
         tcase_add_test(tcase, allocated_is_what_is_nowhere_else);
+        tcase_add_test(tcase, public_functions_say_the_same);
+        tcase_add_test(tcase, public_functions_refuse_what_they_do_not_know);
         tcase = cases(suite, "damaged");
         tcase_add_loop_test(tcase, damage_is_found_and_named, 0, damage(-1, &none));
         tcase_add_test(tcase, report_is_bounded);

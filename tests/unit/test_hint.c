@@ -4,7 +4,6 @@
  */
 #include <check.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,19 +174,21 @@ END_TEST
 
 /* ------------------------------------------------------------------ together */
 
-enum { N_ROUNDS = 20000 };
+enum { N_ROUNDS = 10, N_GROUPS = (N_CHUNKS + 63) / 64 };
 
-static uint32_t go; /* the round that may begin; each side answers with its own count */
+static pthread_barrier_t begin, end;
 
+/* Looks at every group of every kind, and so clears the summaries of those that it finds empty. */
 static void *
 look(void *arg)
 {
         (void)arg;
-        for (uint32_t round = 1; round <= N_ROUNDS; round++) {
-                while (__atomic_load_n(&go, __ATOMIC_ACQUIRE) != 2 * round - 1)
-                        sched_yield();
-                (void)hint_find(r, 0, 1, 0); /* finds the group empty and clears its summary, or does not */
-                __atomic_store_n(&go, 2 * round, __ATOMIC_RELEASE);
+        for (int round = 0; round < N_ROUNDS; round++) {
+                pthread_barrier_wait(&begin);
+                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
+                        for (uint64_t group = 0; group < N_GROUPS; group++)
+                                (void)hint_find(r, 0, kind, group * 64);
+                pthread_barrier_wait(&end);
         }
         return NULL;
 }
@@ -197,16 +198,23 @@ START_TEST(hint_set_while_its_summary_is_cleared_is_found)
 {
         pthread_t looker;
 
+        pthread_barrier_init(&begin, NULL, 2);
+        pthread_barrier_init(&end, NULL, 2);
         ck_assert_int_eq(pthread_create(&looker, NULL, look, NULL), 0);
-        for (uint32_t round = 1; round <= N_ROUNDS; round++) {
-                hint_set(r, 0, 1, 0);
-                hint_clear(r, 0, 1, 0); /* leaves the summary's bit */
-                __atomic_store_n(&go, 2 * round - 1, __ATOMIC_RELEASE);
-                hint_set(r, 0, 1, 0);
-                while (__atomic_load_n(&go, __ATOMIC_ACQUIRE) != 2 * round)
-                        sched_yield();
-                ck_assert_int_eq(hint_find(r, 0, 1, 0), 0);
-                hint_clear(r, 0, 1, 0);
+        for (int round = 0; round < N_ROUNDS; round++) {
+                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
+                        for (uint64_t group = 0; group < N_GROUPS; group++) {
+                                hint_set(r, 0, kind, group * 64);
+                                hint_clear(r, 0, kind, group * 64); /* leaves the summary's bit */
+                        }
+                pthread_barrier_wait(&begin);
+                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
+                        for (uint64_t group = 0; group < N_GROUPS; group++)
+                                hint_set(r, 0, kind, group * 64);
+                pthread_barrier_wait(&end);
+                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
+                        for (uint64_t group = 0; group < N_GROUPS; group++)
+                                ck_assert_int_eq(hint_find(r, 0, kind, group * 64), (int64_t)group * 64);
         }
         ck_assert_int_eq(pthread_join(looker, NULL), 0);
 }

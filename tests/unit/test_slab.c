@@ -226,7 +226,8 @@ START_TEST(slab_is_filled_from_until_it_is_empty)
                 ck_assert_uint_eq(granule_owner(word_of(head)), 0);
                 ck_assert_uint_eq(granule_count(word_of(head)), left);
                 ck_assert_uint_eq(t->slot->candidate, 0);
-                ck_assert_uint_eq(heap_verify(r, &live).cached_blocks[class_idx], k);
+                if (left % 5 == 0)
+                        ck_assert_uint_eq(heap_verify(r, &live).cached_blocks[class_idx], k);
                 while (k-- > 0) { /* the lowest is on top */
                         ck_assert_uint_eq(entry(idx, k), expected);
                         live_add(&live, expected);
@@ -375,7 +376,8 @@ START_TEST(last_block_that_comes_back_gives_up_the_slab)
                 alloc_one(t, class_idx);
         ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 1);
         for (uint32_t i = 0; i < n; i++) {
-                ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 1);
+                if (i % 10 == 0 || i == n - 1)
+                        ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 1);
                 free_one(i % 2 ? t : u, live.off[live.n * 7 / 11]);
         }
         ck_assert_uint_eq(heap_verify(r, &live).n_slabs, 0);
@@ -587,13 +589,22 @@ END_TEST
 
 /* ------------------------------------------------------------------ the dead */
 
+/* A step from i towards `last` that leaves out much of the middle. */
+static uint32_t
+few(uint32_t i, uint32_t last)
+{
+        uint32_t step = last > 12 ? last / 4 : 1;
+
+        return i < 2 || i + 2 >= last ? 1 : i + step + 1 < last ? step : last - i - 1;
+}
+
 /* FILL.5, .6: any of the bits may be gone; n says whether it counts. */
 START_TEST(fill_cut_short_is_undone_and_fill_done_stays_done)
 {
         uint32_t class_idx = (uint32_t)_i;
         uint32_t k = cap_of(class_idx) < n_blocks_of(class_idx) ? cap_of(class_idx) : n_blocks_of(class_idx) - 1;
 
-        for (uint32_t cleared = 0; cleared <= k + 1; cleared++) {
+        for (uint32_t cleared = 0; cleared <= k + 1; cleared += few(cleared, k + 1)) {
                 struct thread *dead = heap_attach(&fx, 0);
                 uint32_t idx = empty_magazine(dead, class_idx);
                 uint64_t first = alloc_one(t, class_idx), head = find_or_create(dead, class_idx);
@@ -633,8 +644,8 @@ START_TEST(drain_cut_short_is_finished)
         uint32_t class_idx = (uint32_t)_i;
         uint32_t k = cap_of(class_idx) < n_blocks_of(class_idx) ? cap_of(class_idx) : n_blocks_of(class_idx) - 1;
 
-        for (uint32_t kept = 0; kept < k; kept++)
-                for (uint32_t set = 0; set <= k - kept; set++) {
+        for (uint32_t kept = 0; kept < k; kept += few(kept, k - 1))
+                for (uint32_t set = 0; set <= k - kept; set += few(set, k - kept)) {
                         struct thread *dead = heap_attach(&fx, 0);
                         uint32_t idx = filled_magazine(dead, class_idx, k);
                         uint64_t head = head_of(entry(idx, 0)), word = word_of(head);
@@ -659,8 +670,6 @@ START_TEST(drain_cut_short_is_finished)
                         (void)slab_tidy_chunk(t, 0);
                         ck_assert_uint_eq(heap_verify(r, NULL).n_slabs, 0);
                         fx.n_threads--;
-                        if (k > 8 && kept > 2 && kept < k - 2)
-                                set += 7; /* enough of them */
                 }
 }
 END_TEST

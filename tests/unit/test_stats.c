@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/heap.h"
+#include "base/error.h"
 #include "heap/check.h"
 #include "heap/chunk.h"
 #include "heap/huge.h"
@@ -331,6 +333,34 @@ START_TEST(every_metric_is_described)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ the public function */
+
+static int
+print_public(const char *opts)
+{
+        struct shheap h = {.process = fx.process};
+        FILE *f = fmemopen(text, sizeof text, "w");
+        int err = shheap_stats_print(&h, f, opts);
+
+        fclose(f);
+        return err;
+}
+
+START_TEST(letters_choose_the_format)
+{
+        ck_assert_int_eq(print_public(NULL), 0);
+        find(text, "heap plain");
+        ck_assert_int_eq(print_public("Jm"), 0);
+        validate(text);
+        ck_assert_ptr_null(strstr(text, "\"classes\""));
+        ck_assert_int_eq(print_public("O"), 0);
+        find(text, "# EOF");
+        ck_assert_int_eq(print_public("JO"), -EINVAL);
+        ck_assert_int_eq(print_public("x"), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(error_message(), "'x'"));
+}
+END_TEST
+
 /* ------------------------------------------------------------------ hostile regions */
 
 START_TEST(foreign_names_are_quoted)
@@ -403,6 +433,7 @@ main(void)
         tcase_add_test(tcase, openmetrics_is_well_formed);
         tcase_add_test(tcase, text_explains_what_it_shows);
         tcase_add_test(tcase, every_metric_is_described);
+        tcase_add_test(tcase, letters_choose_the_format);
         tcase_add_test(tcase, foreign_names_are_quoted);
         tcase_add_test(tcase, random_damage_changes_nothing_but_the_figures);
         tcase_add_test(tcase, full_output_is_an_error);

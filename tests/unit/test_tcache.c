@@ -134,7 +134,7 @@ in_thread(void *(*fn)(void *), void *arg)
 
 START_TEST(zeroes_send_every_call_to_the_slow_path)
 {
-        static struct tcache zeroes; /* like a page that fork wiped */
+        static struct tcache zeroes __attribute__((aligned(64))); /* like a page that fork wiped */
         const struct tcache *dummies[] = {&tcache_dummy, &zeroes};
         void *p;
 
@@ -766,7 +766,8 @@ main(void)
         tcase_add_test(tcase, blocks_of_another_node_go_home);
 
         tcase = cases(suite, "edges", setup);
-        tcase_add_loop_test(tcase, out_of_memory_is_null_and_not_the_end, GEO_GRANULE_BYTES > 4096 ? 24 : 0, SIZE_CLASS_N);
+        tcase_add_loop_test(tcase, out_of_memory_is_null_and_not_the_end, GEO_GRANULE_BYTES > 4096 ? 28 : 0,
+                            SIZE_CLASS_N);
         tcase_add_test(tcase, without_magazines_it_goes_on_slowly);
         tcase_add_test(tcase, bad_pointers_are_noted_in_the_end_and_nothing_is_lost);
         tcase_add_test(tcase, limit_follows_the_mark);

@@ -1,0 +1,2 @@
+# Much of it is in the kernel, which is slow to fill and to empty a file system when the machine is busy.
+set_tests_properties(multi/full PROPERTIES TIMEOUT 300 ENVIRONMENT "CK_DEFAULT_TIMEOUT=200")
