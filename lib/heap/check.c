@@ -66,21 +66,40 @@ part_add(struct check_totals *to, const struct check_totals *part)
         sum((uint64_t *)(void *)to, (const uint64_t *)(const void *)part, sizeof *to / sizeof(uint64_t));
 }
 
-void
-check_unit(struct check *c, check_unit_fn *fn, uint64_t unit)
+static void
+part_clear(struct check *c)
+{
+        c->part = (struct check_totals){.n_faults = 0};
+        c->part_arena = CHECK_ARENA_NONE;
+}
+
+static void
+read_unit(struct check *c, check_unit_fn *fn, uint64_t unit, bool is_counted)
 {
         for (int tries = c->is_quiescent ? 1 : CHECK_TRIES_MAX; tries > 0; tries--) {
                 c->is_last = tries == 1;
                 c->n_seen = 0;
-                c->part = (struct check_totals){.n_faults = 0};
-                c->part_arena = CHECK_ARENA_NONE;
                 c->has_found = false;
+                if (is_counted)
+                        part_clear(c);
                 fn(c, unit);
                 if (c->n_seen == 0)
                         break;
                 if (!c->is_last)
                         sched_yield(); /* a courtesy: whoever is in the midst of it may get on */
         }
+}
+
+void
+check_unit(struct check *c, check_unit_fn *fn, uint64_t unit)
+{
+        read_unit(c, fn, unit, false);
+}
+
+void
+check_unit_counted(struct check *c, check_unit_fn *fn, uint64_t unit)
+{
+        read_unit(c, fn, unit, true);
         part_add(c->totals, &c->part);
         if (c->by_arena && c->part_arena < c->r->layout.n_arenas)
                 part_add(&c->by_arena[c->part_arena], &c->part);

@@ -504,5 +504,5 @@ void
 check_chunks(struct check *c)
 {
         for (uint64_t chunk = 0; chunk < c->chunks_hwm; chunk++)
-                check_unit(c, check_chunk, chunk);
+                check_unit_counted(c, check_chunk, chunk);
 }

@@ -349,7 +349,7 @@ check_magazines(struct check *c)
                 for (uint64_t i = 0; i < c->magazines_hwm[node]; i++) {
                         uint64_t idx = (uint64_t)node * c->r->layout.magazines_per_node + i;
 
-                        check_unit(c, check_magazine, idx);
+                        check_unit_counted(c, check_magazine, idx);
                         check_entries(c, idx);
                 }
 }

@@ -43,7 +43,7 @@ struct check {
 
         struct check_totals *totals;
         struct check_totals *by_arena; /* may be NULL */
-        struct check_totals part;      /* of the unit being read */
+        struct check_totals part;      /* of the unit being read, if it counts */
         uint32_t part_arena;
 
         uint32_t n_seen; /* faults of this reading of the unit */
@@ -59,6 +59,9 @@ struct check {
 /* Reads a unit until it shows no fault, a bounded number of times; what the last reading shows is reported. */
 typedef void check_unit_fn(struct check *c, uint64_t unit);
 void check_unit(struct check *c, check_unit_fn *fn, uint64_t unit);
+
+/* The same for a unit that counts: what the last reading leaves in c->part is added to the totals. */
+void check_unit_counted(struct check *c, check_unit_fn *fn, uint64_t unit);
 
 /* Notes a fault of the unit being read. */
 void check_fault(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -189,9 +189,9 @@ check_slots(struct check *c)
         for (uint64_t idx = 0; idx < c->r->layout.n[TABLE_BINDINGS]; idx++)
                 check_unit(c, check_binding, idx);
         for (uint64_t idx = 0; idx < c->clients_hwm; idx++)
-                check_unit(c, check_client, idx);
+                check_unit_counted(c, check_client, idx);
         for (uint64_t idx = 0; idx < c->threads_hwm; idx++) {
-                check_unit(c, check_slot, idx);
+                check_unit_counted(c, check_slot, idx);
                 for (uint64_t k = 0; k < ROOTS_PENDING_MAX; k++) {
                         check_unit(c, check_pending, PENDING_UNIT(idx, k));
                         if (!c->has_found)
@@ -346,7 +346,7 @@ check_roots(struct check *c)
 {
         check_unit(c, check_chain, 0);
         for (uint64_t idx = 0; idx < c->roots_hwm; idx++) {
-                check_unit(c, check_record, idx);
+                check_unit_counted(c, check_record, idx);
                 if (c->has_found && !check_mark(c, c->found.mark_off))
                         check_unit(c, check_object_twice, idx);
         }

@@ -171,9 +171,9 @@ entry_find_free(const struct thread *t)
 static struct mover
 entry_mover(const struct thread *t, int entry)
 {
-        uint32_t sequence = load_relaxed(&t->slot->pad2) + 1; /* ours alone */
+        uint32_t sequence = load_relaxed(&t->slot->root_sequence) + 1; /* ours alone */
 
-        store_relaxed(&t->slot->pad2, sequence);
+        store_relaxed(&t->slot->root_sequence, sequence);
         return (struct mover){.thread_no = t->no, .entry = (uint32_t)entry, .sequence = sequence & MOVER_SEQUENCE_MASK};
 }
 

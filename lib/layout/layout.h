@@ -146,9 +146,9 @@ struct thread_slot {
 
         uint64_t candidate __attribute__((aligned(64))); /* owner, reaper  words.h */
         uint32_t hand;                                   /* owner, reaper  magazine index + 1 in between two places */
-        uint32_t pad2;
-        uint64_t pending[ROOTS_PENDING_MAX];        /* owner, reaper, atomic CAS  root objects under construction */
-        uint32_t pending_record[ROOTS_PENDING_MAX]; /* owner  where each is about to be published */
+        uint32_t root_sequence;              /* owner  counts moves of root objects through pending[]; never reset */
+        uint64_t pending[ROOTS_PENDING_MAX]; /* owner, reaper, atomic CAS  root objects under construction */
+        uint32_t pending_record[ROOTS_PENDING_MAX]; /* owner  record, or where it is taken from: root_cell.h */
 
         struct intent intent __attribute__((aligned(64)));
 

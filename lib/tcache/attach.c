@@ -20,6 +20,7 @@
 #include "heap/arena.h"
 #include "heap/placement.h"
 #include "heap/reap.h"
+#include "heap/root.h"
 
 const struct tcache tcache_dummy __attribute__((aligned(64)));
 
@@ -193,6 +194,7 @@ attach(struct tcache *t, struct process_heap *heap)
                 slot_release(&t->thread);
                 return err;
         }
+        root_tidy(&t->thread); /* what the slot's last owner left under construction */
         t->heap = heap;
         t->is_attached = true;
         publish_all(t);
@@ -269,6 +271,7 @@ tcache_detach(struct tcache *t, bool unlock)
 {
         if (tcache_default == t)
                 tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+        root_settle_pending(t->thread.region, t->thread.slot, t->thread.no, &t->thread); /* ended inside init() */
         tcache_flush(t);
         t->limit = 0;
         memset(t->by_size, 0, sizeof t->by_size);

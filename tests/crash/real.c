@@ -12,19 +12,29 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "heap/check.h"
 #include "step.h"
 
-enum { CHANGES_MAX = 4096, WATCHDOG_SECONDS = 30 };
+enum { CHANGES_MAX = 4096, STOPS_MAX = 1024, VISITS_MAX = 1 << 17, WATCHDOG_SECONDS = 60 };
+
+/* A moment of the operation: before the instruction at `at` is executed for the n-th time. */
+struct moment {
+        uintptr_t at;
+        uint32_t n_visits;
+        long n; /* instructions until then */
+};
 
 struct progress {
         uint32_t has_begun, is_done;
         long n_instructions;
-        long n_changes;
-        long change[CHANGES_MAX]; /* instructions after which the region was another */
+        long n_changes, n_stops;
+        struct moment changes[CHANGES_MAX]; /* right after a change of the region */
+        struct moment stops[STOPS_MAX];     /* a sample of all */
+        struct moment visits[VISITS_MAX];   /* by address, while counting */
 };
 
 static struct progress *progress;
@@ -72,32 +82,84 @@ step(void)
         return is_standing();
 }
 
-/* Up to n instructions of the operation.  False: it ended first. */
-static bool
-step_n(long n)
+static uintptr_t
+next_instruction(void)
 {
-        while (!load_relaxed(&progress->has_begun))
-                if (!step())
-                        return false;
-        for (long i = 0; i < n; i++)
-                if (!step() || load_relaxed(&progress->is_done))
-                        return false;
-        return true;
+        struct user_regs_struct regs;
+
+        ptrace(PTRACE_GETREGS, victim, 0, &regs);
+        return regs.rip;
 }
 
 static void
-count_all(void)
+to_the_beginning(void)
 {
-        while (!load_relaxed(&progress->has_begun))
-                step();
+        while (!load_relaxed(&progress->has_begun) && step())
+                continue;
+}
+
+/* ------------------------------------------------------------------ counting, and going to a certain moment */
+
+static struct moment
+visit(uintptr_t at, long n)
+{
+        uintptr_t i = (at ^ at >> 17) % VISITS_MAX;
+
+        while (progress->visits[i].at != 0 && progress->visits[i].at != at)
+                i = (i + 1) % VISITS_MAX;
+        progress->visits[i].at = at;
+        progress->visits[i].n_visits++;
+        progress->visits[i].n = n;
+        return progress->visits[i];
+}
+
+static void
+count_all(struct moment *not_used)
+{
+        uint64_t random = opt.seed;
+
+        (void)not_used;
+        to_the_beginning();
         region_remember();
         while (step() && !load_relaxed(&progress->is_done)) {
-                progress->n_instructions++;
+                long n = ++progress->n_instructions;
+                struct moment now = visit(next_instruction(), n);
+
+                if (progress->n_stops < STOPS_MAX)
+                        progress->stops[progress->n_stops++] = now;
+                else if (random_next(&random) % (uint64_t)n < STOPS_MAX)
+                        progress->stops[random_next(&random) % STOPS_MAX] = now;
                 if (!region_has_changed())
                         continue;
                 region_remember();
                 if (progress->n_changes < CHANGES_MAX)
-                        progress->change[progress->n_changes++] = progress->n_instructions;
+                        progress->changes[progress->n_changes++] = now;
+        }
+        kill(victim, SIGKILL);
+}
+
+/* The instruction becomes int3; what was there is put back each time that it is met. */
+static void
+go_to(const struct moment *moment)
+{
+        long text;
+        struct user_regs_struct regs;
+
+        to_the_beginning();
+        text = ptrace(PTRACE_PEEKTEXT, victim, moment->at, 0);
+        for (uint32_t visits = next_instruction() == moment->at;; visits++) {
+                ptrace(PTRACE_POKETEXT, victim, moment->at, (text & ~0xffL) | 0xcc);
+                ptrace(PTRACE_CONT, victim, 0, 0);
+                if (!is_standing() || load_relaxed(&progress->is_done)) {
+                        report_line("the moment did not come");
+                        return;
+                }
+                ptrace(PTRACE_POKETEXT, victim, moment->at, text);
+                ptrace(PTRACE_GETREGS, victim, 0, &regs);
+                regs.rip = moment->at;
+                ptrace(PTRACE_SETREGS, victim, 0, &regs);
+                if (visits + 1 == moment->n_visits || !step())
+                        return;
         }
 }
 
@@ -119,11 +181,11 @@ start(void)
 }
 
 static void
-die_at(long n)
+die_at(struct moment *moment)
 {
         int status;
 
-        step_n(n);
+        go_to(moment);
         kill(victim, SIGKILL);
         if (waitpid(victim, &status, 0) != victim)
                 exit(99);
@@ -132,28 +194,25 @@ die_at(long n)
 }
 
 static void
-stop_at(long n)
+stop_at(struct moment *moment)
 {
         struct actor *c = &actors[ACTOR_C];
 
-        step_n(n);
-        if (!progress->is_done) {
-                if (actor_reap() != 0)
-                        report_line("a stopped process was taken for dead");
-                if (check_region(world_region, 0, NULL, NULL) != 0)
-                        report_line("what a stopped process is at is called a fault");
-                workload(c, opt.script->hot_bytes, opt.n_ops, opt.seed + (uint64_t)n);
-                ptrace(PTRACE_CONT, victim, 0, 0);
-                is_standing();
-        }
-        if (!progress->is_done)
+        go_to(moment);
+        if (actor_reap() != 0)
+                report_line("a stopped process was taken for dead");
+        if (check_region(world_region, 0, NULL, NULL) != 0)
+                report_line("what a stopped process is at is called a fault");
+        workload(c, opt.script->hot_bytes, opt.n_ops, opt.seed + (uint64_t)moment->n);
+        ptrace(PTRACE_CONT, victim, 0, 0);
+        if (!is_standing() || !progress->is_done)
                 report_line("the stopped process did not come to its end");
         inspect_rest(c, false);
         kill(victim, SIGKILL);
 }
 
 static void
-try_point(void (*what)(long n), const char *name, long n)
+try_point(void (*what)(struct moment *moment), const char *name, struct moment *moment)
 {
         pid_t pid;
         int status;
@@ -165,7 +224,7 @@ try_point(void (*what)(long n), const char *name, long n)
         if (pid == 0) {
                 alarm(WATCHDOG_SECONDS);
                 start();
-                what(n);
+                what(moment);
                 _exit(report_faults() != 0);
         }
         if (waitpid(pid, &status, 0) != pid)
@@ -173,30 +232,28 @@ try_point(void (*what)(long n), const char *name, long n)
         if (status == 0)
                 return;
         counts->n_bad++;
-        fprintf(stderr, "FAULT: %s: %s after instruction %ld: status %#x\n", opt.script->name, name, n, status);
+        fprintf(stderr, "FAULT: %s: %s after instruction %ld: status %#x\n", opt.script->name, name, moment ? moment->n : 0,
+                status);
+        if (moment)
+                report_place(moment->at);
         report_print();
-        fprintf(stderr, "  replay: %s %s --at %ld\n", opt.command, opt.script->name, n);
+        fprintf(stderr, "  replay: %s %s --at %ld\n", opt.command, opt.script->name, moment ? moment->n : 0);
 }
 
+/* One of each stretch, so that they are spread over the operation; or the one that is asked for. */
 static void
-count_only(long n)
+try_some(void (*what)(struct moment *moment), const char *name, struct moment *moments, long n_moments, unsigned n_wanted)
 {
-        (void)n;
-        count_all();
-        kill(victim, SIGKILL);
-}
+        uint64_t random = opt.seed;
+        long n = n_moments < (long)n_wanted ? n_moments : (long)n_wanted;
 
-static void
-try_deaths(uint64_t *random)
-{
-        unsigned n_deaths = opt.n_samples < (unsigned long)progress->n_changes ? opt.n_samples : (unsigned)progress->n_changes;
+        for (long i = 0; opt.only[1] >= 0 && i < n_moments; i++)
+                if (moments[i].n == opt.only[1])
+                        try_point(what, name, &moments[i]);
+        for (long i = 0; opt.only[1] < 0 && i < n; i++) {
+                long first = n_moments * i / n, next = n_moments * (i + 1) / n;
 
-        for (unsigned i = 0; i < n_deaths; i++) {
-                /* One of each stretch, so that they are spread over the operation. */
-                long first = progress->n_changes * i / n_deaths, next = progress->n_changes * (i + 1) / n_deaths;
-                long at = progress->change[first + (long)(random_next(random) % (uint64_t)(next - first))];
-
-                try_point(die_at, "killed", at);
+                try_point(what, name, &moments[first + (long)(random_next(&random) % (uint64_t)(next - first))]);
                 counts->n_states++;
         }
 }
@@ -204,22 +261,12 @@ try_deaths(uint64_t *random)
 void
 mode_real(void)
 {
-        uint64_t random = opt.seed;
-
         progress = mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (progress == MAP_FAILED)
                 exit(99);
-        if (opt.only[1] >= 0) {
-                try_point(die_at, "killed", opt.only[1]);
-                try_point(stop_at, "stopped", opt.only[1]);
-                return;
-        }
-        try_point(count_only, "not killed", 0);
+        try_point(count_all, "not killed", NULL);
         counts->n_instructions = (uint64_t)progress->n_instructions;
         counts->n_changes = (uint64_t)progress->n_changes;
-        try_deaths(&random);
-        for (unsigned i = 0; i < opt.n_samples / 2 && progress->n_instructions > 0; i++) {
-                try_point(stop_at, "stopped", (long)(random_next(&random) % (uint64_t)progress->n_instructions));
-                counts->n_states++;
-        }
+        try_some(die_at, "killed", progress->changes, progress->n_changes, opt.n_samples);
+        try_some(stop_at, "stopped", progress->stops, progress->n_stops, opt.n_samples / 2);
 }

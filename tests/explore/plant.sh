@@ -23,7 +23,7 @@ fill-commit-before-bits)
         ;;
 candidate-cleared-before-release)
         file=heap/slab.c scenario=fill-drain
-        script='/^release(struct thread/,/^}/s|^ *owner_release(run_word(r, head), granule_with_owner.*|candidate_clear(t); &|'
+        script='/^release(struct thread/,/^}/s|^ *owner_release(run_word(r, head),|candidate_clear(t); &|'
         ;;
 drain-commit-before-bits)
         file=heap/slab.c scenario=fill-drain
@@ -44,10 +44,7 @@ place-emptied-before-magazine)
         ;;
 free-head-first)
         file=heap/run.c scenario=large-overlap
-        script='/^run_free_owned(/,/^}/{
-                s|^ *for (uint32_t i = 1; i < granules; i++) {|uint64_t first = owner_load(run_word(r, head)); owner_release(run_word(r, head), run_free_word(first, stamp));\n&|
-                /FREE.4/d
-                }'
+        script='/^run_free_owned(/,/^}/s|^ *for (uint32_t i = 1; i < granules; i++) {|uint64_t first = owner_load(run_word(r, head)); owner_release(run_word(r, head), run_free_word(first, stamp));\n&|'
         ;;
 settle-without-head)
         file=heap/run.c scenario=claim-claim

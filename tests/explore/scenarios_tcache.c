@@ -141,8 +141,8 @@ const struct scenario scenario_tick = {
         .actors = {tick, tick},
         .n_preemptions = 1,
         .n_deaths = 1,
-        .slow_preemptions = 2,
-        .slow_deaths = 1,
+        .slow_preemptions = 1,
+        .slow_deaths = 2,
         .has_tcache = true,
         .tests_capacity = true,
 };

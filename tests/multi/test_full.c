@@ -233,7 +233,7 @@ START_TEST(mixed_blocks_fill_it_a_thousand_times)
                 if (round < N_SIZES)
                         first[round] = got;
                 /* What is left over of the pages of blocks that had other sizes is less than a fifth. */
-                ck_assert_msg(got + got / 5 > first[round % N_SIZES] && got > 2 * MIB,
+                ck_assert_msg(got + got / 5 > first[round % N_SIZES] && got > 3 * MIB / 2,
                               "round %u: %zu bytes, %zu at first", round, got, first[round % N_SIZES]);
                 empty(&list);
         }

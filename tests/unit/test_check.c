@@ -417,7 +417,7 @@ see_public(const struct shheap_block *block, void *arg)
         uint64_t *bytes = arg;
 
         ck_assert_uint_eq(block->size, sizeof *block);
-        ck_assert_uint_gt(block->ref, r->layout.chunks_off);
+        ck_assert_uint_ge(block->ref, r->layout.chunks_off);
         ck_assert(block->arena == UINT32_MAX || block->node == region_arena_node(r, block->arena));
         ck_assert_uint_lt(block->node, r->n_nodes);
         *bytes += block->usable;

@@ -1,8 +1,9 @@
 /*
  * What is at stake: a name leads every process to one and the same object, for as long as it has one.  Two objects
  * under one name split the processes that should share; a block that is freed twice, or while a name still leads to it,
- * hands one piece of memory to two owners; a block that neither a name nor a slot names is lost for ever.  So after each
- * test the judge (support/heap_fixture) is told the objects that the names lead to, and no other block may be allocated.
+ * hands one piece of memory to two owners; a block that neither a name nor a slot names is lost for ever.  So after
+ * each test the judge (support/root_judge.h) looks for the objects that the names lead to, and no other block may be
+ * allocated.
  *
  * Threads, and children on shared memory, play the clients; who dies, dies by SIGKILL.  What is left at every single
  * instruction is the matter of test_root_steps_tiny.c, all interleavings of two that of test_root_explore_tiny.c.
