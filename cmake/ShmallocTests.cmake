@@ -55,7 +55,8 @@ function(shmalloc_add_test test)
 endfunction()
 
 # Every tests/<kind>/<pattern> as a test labelled <kind>.  A name that ends in _tiny gets the library with the tiny
-# geometry, one that ends in _slow the label slow, which the default run leaves out.  tests/<kind>/properties.cmake,
+# geometry, one in _debug the library with internal assertions, and one in _slow the label slow, which the default run
+# leaves out.  tests/<kind>/properties.cmake,
 # if there is one, is read afterwards and may set properties of single tests.
 function(shmalloc_add_test_folder kind pattern)
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${pattern}")
@@ -67,8 +68,8 @@ function(shmalloc_add_test_folder kind pattern)
     if(name MATCHES "_slow$")
       list(APPEND labels slow)
     endif()
-    if(name MATCHES "_tiny$")
-      set(library shmalloc_support_tiny)
+    if(name MATCHES "_(tiny|debug)$")
+      set(library "shmalloc_support_${CMAKE_MATCH_1}")
     endif()
     shmalloc_add_test(${kind}/${name} SOURCES "${source}" LIBRARY ${library} LABELS ${labels})
   endforeach()

@@ -20,7 +20,6 @@
  */
 #include "api/registry.h"
 
-#include <sys/mman.h>
 #include <urcu/urcu-bp.h>
 
 #include "base/bits.h"
@@ -165,10 +164,9 @@ registry_has(const struct shheap *handle)
 struct shheap *
 registry_new(void)
 {
-        struct shheap *h = mmap(NULL, bits_align_up(sizeof *h, OS_PAGE_BYTES), PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *h;
 
-        return h == MAP_FAILED ? NULL : h;
+        return os_map_private(bits_align_up(sizeof(struct shheap), OS_PAGE_BYTES), false, &h) < 0 ? NULL : h;
 }
 
 void
@@ -213,7 +211,7 @@ registry_destroy(struct shheap *h)
                 client_unregister(&h->process.region, &h->process.client);
         }
         region_close(&h->process.region);
-        munmap(h, bits_align_up(sizeof *h, OS_PAGE_BYTES));
+        os_unmap(h, bits_align_up(sizeof *h, OS_PAGE_BYTES));
 }
 
 void

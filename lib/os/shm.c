@@ -231,6 +231,25 @@ os_protect_none(void *addr, uint64_t bytes)
         return (int)RETRY(mprotect(addr, bytes, PROT_NONE));
 }
 
+int
+os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr)
+{
+        void *p;
+
+        INJECT("map_private");
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        if (wiped_by_fork && madvise(p, bytes, MADV_WIPEONFORK) < 0) {
+                int err = -errno;
+
+                munmap(p, bytes);
+                return err;
+        }
+        *ret_addr = p;
+        return 0;
+}
+
 /* ------------------------------------------------------------------ anonymous files */
 
 int

@@ -54,6 +54,9 @@ int os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, vo
 int os_unmap(void *addr, uint64_t bytes);
 int os_protect_none(void *addr, uint64_t bytes);
 
+/* Zeroed memory of this process alone.  If it is wiped by fork, a child finds zeroes there, however it was made. */
+int os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr);
+
 /* Anonymous file that can be sealed.  It is born with mode 0666: before a read-only descriptor of it is passed on, it
  * needs fchmod, or the receiver can reopen it for writing. */
 int os_memfd(const char *label);

@@ -75,6 +75,20 @@ no_room(int err, const char *what, const char *for_what)
 
 /* ------------------------------------------------------------------ filling */
 
+/* What the first client cannot do without, behind the marks: so a lack of memory shows before there is a name. */
+static int
+fill_first(struct region *r, const struct plan *p)
+{
+        uint64_t n_threads = r->layout.n[TABLE_THREADS] < 2 ? 1 : 2; /* its own, and the one in reserve */
+        int err = region_reserve_table(r, TABLE_CLIENTS, 0, 1);
+
+        if (err == 0)
+                err = region_reserve_table(r, TABLE_THREADS, 0, n_threads);
+        if (err == 0)
+                err = region_reserve_table(r, TABLE_ARENAS, 0, 1);
+        return err < 0 ? no_room(err, p->what, "the first client") : 0;
+}
+
 /* The file at its full size, sparse, but for what every region has backed. */
 static int
 fill_file(struct region *r, const struct plan *p)
@@ -85,7 +99,7 @@ fill_file(struct region *r, const struct plan *p)
                 return no_room(err, p->what, "the address range");
         r->layout = p->layout;
         err = region_reserve_fixed(r);
-        return err < 0 ? no_room(err, p->what, "the first tables") : 0;
+        return err < 0 ? no_room(err, p->what, "the first tables") : fill_first(r, p);
 }
 
 static int
@@ -128,20 +142,6 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         r->id = r->header->id;
 }
 
-/* What the first client cannot do without: so a lack of memory shows before the region has a name. */
-static int
-fill_first(struct region *r, const struct plan *p)
-{
-        int err = region_raise_clients(r, 0);
-
-        for (uint32_t idx = 0; err == 0 && idx < 2 && idx < r->layout.n[TABLE_THREADS];
-             idx++) /* its own, and one in reserve */
-                err = region_raise_threads(r, idx);
-        if (err == 0)
-                err = region_reserve_table(r, TABLE_ARENAS, 0, 1);
-        return err < 0 ? no_room(err, p->what, "the first client") : 0;
-}
-
 /* A complete region in the empty file r->fd, mapped.  On failure nothing is mapped. */
 static int
 fill(struct region *r, const struct plan *p)
@@ -161,8 +161,7 @@ fill(struct region *r, const struct plan *p)
         if (err < 0)
                 return err;
         fill_header(r, p, base, &st);
-        err = fill_first(r, p);
-        if (err == 0 && p->args->flags & REGION_POPULATE)
+        if (p->args->flags & REGION_POPULATE)
                 err = create_populate(r, p->what);
         if (err < 0)
                 os_unmap(r->base, p->layout.region_bytes);

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/bits.h"
 #include "base/error.h"
@@ -21,6 +20,7 @@
 #include "heap/placement.h"
 #include "heap/reap.h"
 #include "heap/root.h"
+#include "os/shm.h"
 
 const struct tcache tcache_dummy __attribute__((aligned(64)));
 
@@ -39,7 +39,7 @@ static bool has_key;
 static void
 unmap(struct tcache *t)
 {
-        munmap(t, t->mapped_bytes);
+        os_unmap(t, t->mapped_bytes);
 }
 
 /* First round: give everything back.  Next round: forget, unless a destructor in between attached again. */
@@ -76,29 +76,28 @@ make_key(void)
 
 /* Says "same process" until a fork, however made, wipes it. */
 static uint32_t *same_process;
-static pthread_once_t same_process_once = PTHREAD_ONCE_INIT;
 
+/* The first thread that can; where there is no memory, the next call tries again. */
 static void
 make_same_process(void)
 {
-        uint32_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        uint32_t *none = NULL;
+        void *page;
 
-        if (page == MAP_FAILED)
+        if (os_map_private(OS_PAGE_BYTES, true, &page) < 0)
                 return;
-        if (madvise(page, 4096, MADV_WIPEONFORK) < 0) {
-                munmap(page, 4096);
-                return;
-        }
-        store_relaxed(page, 1u);
-        same_process = page;
+        store_relaxed((uint32_t *)page, 1u);
+        if (!cas_release(&same_process, &none, (uint32_t *)page)) /* E12.rel: what the page says */
+                os_unmap(page, OS_PAGE_BYTES);
 }
 
 /* False: nothing can tell us of forks, so nobody may attach. */
 static bool
 notice_fork(void)
 {
-        pthread_once(&same_process_once, make_same_process);
-        if (!same_process)
+        if (!load_acquire(&same_process)) /* E12.acq: what the page says */
+                make_same_process();
+        if (!load_acquire(&same_process))
                 return false;
         if (load_relaxed(same_process) == 0) { /* a fork that ran no handler: one thread, ours */
                 tcache_after_fork();
@@ -119,14 +118,12 @@ static struct tcache *
 tcache_map(const struct region *r)
 {
         size_t bytes = tcache_bytes(r);
-        struct tcache *t = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        struct tcache *t;
+        void *p;
 
-        if (t == MAP_FAILED)
+        if (os_map_private(bytes, true, &p) < 0) /* a child would go on with our slot if it were not wiped */
                 return NULL;
-        if (madvise(t, bytes, MADV_WIPEONFORK) < 0) { /* a child would go on with our slot: never without it */
-                munmap(t, bytes);
-                return NULL;
-        }
+        t = p;
         t->mapped_bytes = bytes;
         return t;
 }

@@ -331,6 +331,8 @@ const struct scenario scenario_huge_give = {
         .actors = {alloc_huge, give},
         .n_preemptions = 2,
         .n_deaths = 1,
+        .slow_preemptions = 3,
+        .slow_deaths = 1,
         .n_chunks = 2,
         .tests_capacity = true,
 };

@@ -72,7 +72,7 @@ const struct scenario scenario_fill_fill_fill = {
         .actors = {fill_64, fill_64, fill_64},
         .n_preemptions = 2,
         .n_deaths = 0,
-        .slow_preemptions = 2,
+        .slow_preemptions = 1,
         .slow_deaths = 1,
         .tests_capacity = true,
 };
