@@ -458,6 +458,25 @@ is_done(const struct region *r, uint64_t block_off, uint64_t dest_off)
                                         r->layout.chunks_off + block_off; /* only the caller and a reaper write it */
 }
 
+/* A small block whose slab is held by somebody who may be stopped for ever goes to the depot in a magazine of its own:
+ * MAG.1, .2, FREE.1, .2, MAG.3 in doc/recovery.md.  False: no magazine can be had. */
+static bool
+put_aside(struct thread *t, uint64_t block_off)
+{
+        struct region *r = t->region;
+        uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as shfree: the caller was handed it */
+        uint32_t idx;
+
+        if (tag == TAG_NONE || tag >= r->layout.n_tags || tag_class(tag) >= SIZE_CLASS_N ||
+            magazine_take_empty(t, tag, &idx) < 0)
+                return false;
+        store_relaxed(&r->magazines[idx].slot[0], region_entry(r, block_off));
+        kill_order();
+        store_relaxed(&r->magazines[idx].n, UINT64_C(1)); /* commit */
+        magazine_put(t, idx, magazine_home(t, tag), true);
+        return true;
+}
+
 int
 free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off)
 {
@@ -468,6 +487,8 @@ free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off)
                         return 0;
                 if (tries == FREE_TRIES_REAP)
                         slot_reap_all(t->region, reap_settle, t);
+                else if (tries > FREE_TRIES_REAP && dest_off == 0 && put_aside(t, block_off))
+                        return 0;
                 else if (tries > FREE_TRIES_REAP)
                         sched_yield(); /* a courtesy to the holder */
                 err = free_block(t, block_off, dest_off);

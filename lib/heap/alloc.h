@@ -50,8 +50,9 @@ int alloc_magazine(struct thread *t, const struct request *request, uint32_t emp
  * 0; -EINVAL: fault noted; -EBUSY: its slab is held by somebody just now. */
 int free_block(struct thread *t, uint64_t block_off, uint64_t dest_off);
 
-/* The same, coming back while somebody holds the slab, and settling the dead if it takes long.  Bounded: -EBUSY when the
- * holder is stopped.  If dest_off is not 0 and what is there is not this block's reference any more, a reaper has
+/* The same, coming back while somebody holds the slab, and settling the dead if it takes long.  Bounded: when the holder
+ * is stopped, the block goes to the depot in a magazine; with dest_off, or where there is no magazine, -EBUSY: it is as
+ * it was.  If dest_off is not 0 and what is there is not this block's reference any more, a reaper has
  * finished the free for somebody who died of it: 0. */
 int free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off);
 

@@ -113,7 +113,7 @@ check_magazine_owner(struct check *c, uint64_t idx, uint64_t word)
                             magazine_arena(word), owner);
         if (magazine_state(word) == MAGAZINE_TCACHE && !check_thread_is_used(c, owner))
                 check_fault(c, "magazine %" PRIu64 ": owned by thread %u, whose slot %s", idx, owner,
-                            owner == THREAD_NONE || owner > c->threads_hwm ? "does not exist" : "is empty");
+                            check_thread_exists(c, owner) ? "is empty" : "does not exist");
 }
 
 static void

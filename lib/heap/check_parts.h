@@ -67,6 +67,7 @@ void check_unit_counted(struct check *c, check_unit_fn *fn, uint64_t unit);
 void check_fault(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Whether a thread slot of this number exists and is in use. */
+bool check_thread_exists(const struct check *c, uint32_t thread_no);
 bool check_thread_is_used(const struct check *c, uint32_t thread_no);
 
 /* Notes a fault if a word may not name this owner: at rest any, else one that does not exist. */

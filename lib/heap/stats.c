@@ -109,7 +109,8 @@ enum {
 static const struct stats_metric heap_metrics[HEAP_N_VALUES] = {
         [HEAP_CAPACITY] = {"capacity_bytes", "bytes", "blocks may take together", GAUGE},
         [HEAP_MAX_CAPACITY] = {"max_capacity_bytes", "bytes", "the capacity can grow to", GAUGE},
-        [HEAP_USED] = {"used_bytes", "bytes", "of chunks have been used so far; the sum of the next nine", GAUGE},
+        [HEAP_USED] = {"used_bytes", "bytes",
+                       "of chunks have been used so far: the sum of the byte figures down to waste", GAUGE},
         [HEAP_ALLOCATED] = {"allocated_bytes", "bytes", "in blocks that are allocated", GAUGE},
         [HEAP_BLOCKS] = {"allocated_blocks", "blocks", "are allocated", GAUGE},
         [HEAP_CACHED] = {"cached_bytes", "bytes", "in blocks that threads and depots cache", GAUGE},

@@ -42,7 +42,7 @@ struct actor {
         uint32_t os_pid; /* as slots name it */
         bool is_attached;
         bool is_dead;
-        bool is_stopped; /* in the midst of something, for good: dies before the world is inspected */
+        bool is_stopped;     /* in the midst of something, for good: dies before the world is inspected */
         struct shheap *heap; /* private memory of its process */
         struct tcache *tcache_list, *tcache_default; /* the thread's own, while it is not current */
         struct op op;
@@ -145,9 +145,10 @@ struct report;
 void report_init(void);
 void report_reset(void);
 __attribute__((format(printf, 1, 2))) void report_line(const char *fmt, ...);
-uint32_t report_faults(void);   /* since the last reset */
-void report_print(void);        /* the lines since the last reset */
-void report_place(uintptr_t at); /* symbol, source line, step of doc/recovery.md */
+uint32_t report_faults(void);                       /* since the last reset */
+void report_print(void);                            /* the lines since the last reset */
+void report_place(uintptr_t at);                    /* symbol, source line, step of doc/recovery.md */
+void report_steps(const uintptr_t *at, unsigned n); /* the steps that they belong to, to standard output */
 double seconds_now(void);
 
 /* ------------------------------------------------------------------ inspect.c */
@@ -163,12 +164,14 @@ void inspect_rest(struct actor *by, bool is_thorough);
 struct crash_options {
         const char *command; /* how to call this again */
         const struct script *script, *other;
-        int depth;          /* of kills */
-        bool every;         /* every instruction, not only those that change the region, or a sample */
-        unsigned n_ops;     /* of others while one is stopped */
+        int depth;      /* of kills */
+        bool every;     /* every instruction, not only those that change the region, or a sample */
+        unsigned n_ops; /* of others while one is stopped */
         uint64_t seed;
         unsigned n_samples; /* of points, about */
         bool marks;         /* the kernel marks the locks of the dead */
+        bool steps;         /* tell which steps of doc/recovery.md somebody died after */
+        unsigned watchdog;  /* seconds */
         long only[4];       /* by depth: -1, or the one point to look at */
 };
 

@@ -16,7 +16,7 @@
 
 /* ------------------------------------------------------------------ forks */
 
-enum { WATCHDOG_SECONDS = 30, PRINTED_MAX = 5 };
+enum { PRINTED_MAX = 5 };
 
 /* A copy of the world.  0 in the copy, which ends with leave(). */
 static pid_t
@@ -33,7 +33,7 @@ enter_copy(void)
                 exit(99);
         }
         if (pid == 0)
-                alarm(WATCHDOG_SECONDS);
+                alarm(opt.watchdog);
         return pid;
 }
 
@@ -67,7 +67,8 @@ see(pid_t pid, const char *what, uintptr_t at, const char *options)
                 fprintf(stderr, "    exit status %d\n", WEXITSTATUS(status));
         report_print();
         fprintf(stderr, "  replay: %s %s %s\n", opt.command, opt.script->name, options);
-        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM && __atomic_add_fetch(&counts->n_hangs, 1, __ATOMIC_RELAXED) > 1) {
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM &&
+            __atomic_add_fetch(&counts->n_hangs, 1, __ATOMIC_RELAXED) > 1) {
                 fprintf(stderr, "FAULT: %s: too many hang: giving up\n", opt.script->name);
                 _exit(1);
         }
@@ -101,10 +102,23 @@ prepare(void)
 enum { DEPTH_MAX = 3 };
 
 static struct {
-        int depth;            /* of this death: 1 = the victim, 2 = its reaper, 3 = the reaper's reaper */
+        int depth; /* of this death: 1 = the victim, 2 = its reaper, 3 = the reaper's reaper */
         long at[DEPTH_MAX + 1];
         struct actor *victim; /* who is being stepped */
 } death;
+
+static uintptr_t changers[4096]; /* addresses of instructions that changed the region */
+static unsigned n_changers;
+
+static void
+changer_note(uintptr_t at)
+{
+        for (unsigned i = 0; i < n_changers; i++)
+                if (changers[i] == at)
+                        return;
+        if (n_changers < sizeof changers / sizeof changers[0])
+                changers[n_changers++] = at;
+}
 
 static void kill_point(ucontext_t *uc);
 
@@ -124,10 +138,14 @@ kill_the_reaper(int depth)
         if (pid == 0) {
                 death.depth = depth + 1;
                 death.victim = reaper;
+                n_changers = 0;
                 actor_switch(reaper);
                 trace_begin(kill_point, false);
                 actor_reap();
                 trace_end();
+                if (opt.steps)
+                        report_steps(changers, n_changers);
+                fflush(stdout);
                 _exit(0);
         }
         see(pid, "reaping, store by store", 0, "");
@@ -156,7 +174,8 @@ kill_here(ucontext_t *uc)
         snprintf(what, sizeof what, "killed after instruction %ld", death.at[1]);
         snprintf(options, sizeof options, "--at %ld", death.at[1]);
         for (int d = 2; d <= depth; d++) {
-                snprintf(what + strlen(what), sizeof what - strlen(what), ", reaper killed after store %ld", death.at[d]);
+                snprintf(what + strlen(what), sizeof what - strlen(what), ", reaper killed after store %ld",
+                         death.at[d]);
                 snprintf(options + strlen(options), sizeof options - strlen(options), " --at%d %ld", d, death.at[d]);
         }
         see(pid, what, stepping.at, options);
@@ -179,6 +198,8 @@ kill_point(ucontext_t *uc)
                 return;
         region_remember();
         counts->n_changes += death.depth == 1;
+        if (opt.steps)
+                changer_note(stepping.at);
         if ((opt.every && death.depth == 1) || state_is_new((uint64_t)death.depth << 8))
                 kill_here(uc);
 }
@@ -209,6 +230,8 @@ mode_kill(void)
         opt.script->run(&actors[ACTOR_A]);
         steps_leave(NULL);
         steps_end();
+        if (opt.steps)
+                report_steps(changers, n_changers);
         see_the_end();
 }
 
@@ -396,8 +419,8 @@ two_point(ucontext_t *uc)
                 go_on(uc);
                 return;
         }
-        snprintf(what, sizeof what, "stopped at point %ld, while another one died in %s after change %lu",
-                 stepping.n, opt.other->name, k);
+        snprintf(what, sizeof what, "stopped at point %ld, while another one died in %s after change %lu", stepping.n,
+                 opt.other->name, k);
         snprintf(options, sizeof options, "%s --at %ld --at2 %lu", opt.other->name, stepping.n, k);
         see(pid, what, stepping.at, options);
 }

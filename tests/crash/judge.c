@@ -76,7 +76,8 @@ judge_slab(uint64_t head, uint64_t word)
                 if (r->slabs[head].word[b / 64] >> b % 64 & 1)
                         report_line("slab %lu of class %u has a free block %u of %u", head, class_idx, b, n);
         if (n_free != granule_count(word))
-                report_line("slab %lu of class %u says %u free, its bitmap %u", head, class_idx, granule_count(word), n_free);
+                report_line("slab %lu of class %u says %u free, its bitmap %u", head, class_idx, granule_count(word),
+                            n_free);
 }
 
 /* A slab or run: its tags, its interior, its pages.  Granules. */
@@ -162,14 +163,14 @@ judge_huge(uint64_t chunk, uint64_t word, uint64_t hwm)
 {
         uint64_t n = chunk_count(word), bytes = r->huge_bytes[chunk];
 
-        if (n == 0 || chunk + n > hwm || bytes > n * GEO_CHUNK_BYTES || bytes + GEO_CHUNK_BYTES <= n * GEO_CHUNK_BYTES ||
-            word & CHUNK_DOOMED) {
+        if (n == 0 || chunk + n > hwm || bytes > n * GEO_CHUNK_BYTES ||
+            bytes + GEO_CHUNK_BYTES <= n * GEO_CHUNK_BYTES || word & CHUNK_DOOMED) {
                 report_line("huge block %lu of %lu chunks, %lu bytes: %#lx", chunk, n, bytes, word);
                 return 1;
         }
         for (uint64_t i = 1; i < n; i++)
-                if (chunk_state(r->chunk_words[chunk + i]) != CHUNK_TAIL || chunk_count(r->chunk_words[chunk + i]) != i ||
-                    chunk_owner(r->chunk_words[chunk + i]) != 0)
+                if (chunk_state(r->chunk_words[chunk + i]) != CHUNK_TAIL ||
+                    chunk_count(r->chunk_words[chunk + i]) != i || chunk_owner(r->chunk_words[chunk + i]) != 0)
                         report_line("chunk %lu is no tail of %lu: %#lx", chunk + i, chunk, r->chunk_words[chunk + i]);
         for (uint64_t i = 0; i < n; i++)
                 judge_unused(chunk + i);
@@ -232,7 +233,8 @@ place_of(uint64_t off, uint64_t hwm, uint64_t *ret_head, uint64_t *ret_bytes)
         }
         if (granule_state(word) == GRANULE_LARGE && size_class_is_large(class_idx)) {
                 *ret_bytes = size_class_bytes(class_idx);
-                return off == (head << GEO_GRANULE_SHIFT) + granule_stamp(word) * UINT64_C(64) ? &places[head][0] : NULL;
+                return off == (head << GEO_GRANULE_SHIFT) + granule_stamp(word) * UINT64_C(64) ? &places[head][0]
+                                                                                               : NULL;
         }
         if (granule_state(word) == GRANULE_NONE && off % GEO_CHUNK_BYTES == 0 &&
             chunk_state(r->chunk_words[head / 64]) == CHUNK_HUGE) {
@@ -254,8 +256,8 @@ judge_entries(uint64_t idx, uint64_t hwm, bool is_reclaimable)
                 uint8_t *place = place_of(off, hwm, &head, &bytes);
 
                 if (!place || *place != PLACE_ALLOCATED || bytes != size_class_bytes(tag_class(tag))) {
-                        report_line("magazine %lu, class %u: entry %lu is %#lx, which is %s", idx, tag_class(tag), i, off,
-                                    place ? place_name[*place] : "no block");
+                        report_line("magazine %lu, class %u: entry %lu is %#lx, which is %s", idx, tag_class(tag), i,
+                                    off, place ? place_name[*place] : "no block");
                         continue;
                 }
                 *place = PLACE_CACHED;
@@ -319,9 +321,10 @@ judge_slot(uint32_t idx)
         for (uint32_t p = 0; p < 2 * r->layout.n_tags; p++) {
                 uint32_t idx1 = slot->magazines[p];
 
-                if (idx1 != 0 && (!region_has_magazine(r, idx1 - 1) ||
-                                  magazine_owner(r->magazine_words[idx1 - 1]) != idx + 1))
-                        report_line("place %u of thread %u names magazine %u, which is not its own", p, idx + 1, idx1 - 1);
+                if (idx1 != 0 &&
+                    (!region_has_magazine(r, idx1 - 1) || magazine_owner(r->magazine_words[idx1 - 1]) != idx + 1))
+                        report_line("place %u of thread %u names magazine %u, which is not its own", p, idx + 1,
+                                    idx1 - 1);
         }
         for (int no = 0; no < N_ACTORS; no++) {
                 bool is_his = slot->os_pid == actors[no].os_pid;

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 struct crash_options opt = {
-        .depth = 1, .n_ops = 500, .seed = 1, .n_samples = 200, .marks = true, .only = {-1, -1, -1, -1}};
+        .depth = 1, .n_ops = 500, .seed = 1, .n_samples = 200, .marks = true, .watchdog = 30, .only = {-1, -1, -1, -1}};
 
 struct counts *counts;
 
@@ -35,11 +35,13 @@ usage(void)
 {
         fputs("usage: crash MODE SCRIPT [SCRIPT] [OPTION...]\n"
               "  kill SCRIPT      a thread dies at each change that it makes to the region\n"
-              "  stop SCRIPT      a thread is stopped where it has read or changed the region, others work, it goes on\n"
+              "  stop SCRIPT      a thread is stopped where it has read or changed the region, others work, it goes "
+              "on\n"
               "  two A B          A is stopped, B dies in its operation meanwhile and is reaped\n"
               "  three A B        B has died in its operation, A is stopped in its own while B is reaped\n"
-              "options: --depth N (reapers die too)  --every (instruction)  --samples N  --ops N  --seed N  --unmarked\n"
-              "         --at N --at2 N --at3 N (one point only)\nscripts:",
+              "options: --depth N (reapers die too)  --every (instruction)  --samples N  --ops N  --seed N  --unmarked "
+              " --steps\n"
+              "         --watchdog SECONDS  --at N --at2 N --at3 N (one point only)\nscripts:",
               stderr);
         for (unsigned i = 0; i < sizeof lists / sizeof lists[0]; i++)
                 for (const struct script *s = lists[i]; s->name; s++)
@@ -75,6 +77,10 @@ parse_options(char **argv)
                         opt.every = true;
                 else if (strcmp(argv[i], "--unmarked") == 0)
                         opt.marks = false;
+                else if (strcmp(argv[i], "--steps") == 0)
+                        opt.steps = true;
+                else if (strcmp(argv[i], "--watchdog") == 0)
+                        opt.watchdog = (unsigned)number_after(argv, &i);
                 else if (strcmp(argv[i], "--depth") == 0)
                         opt.depth = (int)number_after(argv, &i);
                 else if (strcmp(argv[i], "--samples") == 0)
@@ -117,10 +123,10 @@ main(int argc, char **argv)
         counts = mmap(NULL, sizeof *counts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         report_init();
         mode->run();
-        printf("%s %s%s%s: %lu instructions, %lu changes, %lu points (%lu of reapers), %lu forks, %lu bad, %.2f s", mode->name,
-               opt.script->name, opt.other ? " " : "", opt.other ? opt.other->name : "", counts->n_instructions,
-               counts->n_changes, counts->n_states, counts->n_states_deep, counts->n_forks, counts->n_bad,
-               seconds_now() - start);
+        printf("%s %s%s%s: %lu instructions, %lu changes, %lu points (%lu of reapers), %lu forks, %lu bad, %.2f s",
+               mode->name, opt.script->name, opt.other ? " " : "", opt.other ? opt.other->name : "",
+               counts->n_instructions, counts->n_changes, counts->n_states, counts->n_states_deep, counts->n_forks,
+               counts->n_bad, seconds_now() - start);
         if (counts->most_us)
                 printf(", others needed %lu us at most", counts->most_us);
         printf("; seed %lu\n", opt.seed);

@@ -179,7 +179,8 @@ drive(pid_t victim, const char *what, long n, pid_t *ret_parent)
         pid_t child = 0, pid;
 
         *ret_parent = 0;
-        ptrace(PTRACE_SETOPTIONS, victim, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE);
+        ptrace(PTRACE_SETOPTIONS, victim, 0,
+               PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE);
         if (strcmp(what, "fork-child") == 0) {
                 while (child == 0 && is_standing)
                         child = next_call(victim, &is_standing);
@@ -212,7 +213,8 @@ judge_directory(void)
         struct dirent *e;
 
         while (d && (e = readdir(d)))
-                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, "shmalloc." NAME) != 0)
+                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+                    strcmp(e->d_name, "shmalloc." NAME) != 0)
                         report_line("%s was left behind", e->d_name);
         if (d)
                 closedir(d);

@@ -305,7 +305,9 @@ work_once(struct work *w)
         } else if (dice < 22 && w->dest) {
                 a_free_from(w->a, w->dest);
         } else if (!*at) {
-                *at = dice < 30 ? a_calloc(w->a, 1, size) : dice < 35 ? a_aligned(w->a, 256, size) : a_malloc(w->a, size);
+                *at = dice < 30   ? a_calloc(w->a, 1, size)
+                      : dice < 35 ? a_aligned(w->a, 256, size)
+                                  : a_malloc(w->a, size);
         } else if (dice < 30) {
                 void *p = a_realloc(w->a, *at, size);
 

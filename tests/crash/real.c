@@ -176,6 +176,7 @@ start(void)
                 be_victim();
         if (victim < 0 || !is_standing())
                 exit(99);
+        ptrace(PTRACE_SETOPTIONS, victim, 0, PTRACE_O_EXITKILL);
         actor_attach(&actors[ACTOR_C]);
         step_init();
 }
@@ -232,8 +233,8 @@ try_point(void (*what)(struct moment *moment), const char *name, struct moment *
         if (status == 0)
                 return;
         counts->n_bad++;
-        fprintf(stderr, "FAULT: %s: %s after instruction %ld: status %#x\n", opt.script->name, name, moment ? moment->n : 0,
-                status);
+        fprintf(stderr, "FAULT: %s: %s after instruction %ld: status %#x\n", opt.script->name, name,
+                moment ? moment->n : 0, status);
         if (moment)
                 report_place(moment->at);
         report_print();
@@ -242,7 +243,8 @@ try_point(void (*what)(struct moment *moment), const char *name, struct moment *
 
 /* One of each stretch, so that they are spread over the operation; or the one that is asked for. */
 static void
-try_some(void (*what)(struct moment *moment), const char *name, struct moment *moments, long n_moments, unsigned n_wanted)
+try_some(void (*what)(struct moment *moment), const char *name, struct moment *moments, long n_moments,
+         unsigned n_wanted)
 {
         uint64_t random = opt.seed;
         long n = n_moments < (long)n_wanted ? n_moments : (long)n_wanted;

@@ -127,35 +127,73 @@ step_at(const char *file, int line, char ret_step[32])
 
 extern const char __executable_start[];
 
+/* addr2line on some addresses: a line with the function and one with file:line for each, inlined ones first. */
+static FILE *
+open_addr2line(const uintptr_t *at, unsigned n)
+{
+        static char command[1 << 16];
+        ssize_t length = readlink("/proc/self/exe", command + 16, 512);
+        size_t used;
+
+        if (length < 0)
+                return NULL;
+        memcpy(command, "addr2line -ife  ", 16);
+        used = 16 + (size_t)length;
+        for (unsigned i = 0; i < n && used + 64 < sizeof command; i++)
+                used += (size_t)sprintf(command + used, " %#lx", at[i] - (uintptr_t)__executable_start);
+        strcpy(command + used, " 2>/dev/null");
+        return popen(command, "r");
+}
+
+/* From the second of the two lines. */
+static bool
+split_place(char *text, char **ret_file, int *ret_line)
+{
+        char *colon = strrchr(text, ':');
+
+        if (!colon)
+                return false;
+        *colon = '\0';
+        *ret_file = text;
+        *ret_line = atoi(colon + 1);
+        return true;
+}
+
 void
 report_place(uintptr_t at)
 {
-        char command[256], exe[192] = "", text[512], step[32];
-        ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+        FILE *f = open_addr2line(&at, 1);
+        char text[512], step[32], *file;
         bool has_step = false;
-        FILE *f;
+        int line;
 
-        if (n < 0)
-                return;
-        snprintf(command, sizeof command, "addr2line -ife %.160s %#lx 2>/dev/null", exe, at - (uintptr_t)__executable_start);
-        f = popen(command, "r");
         while (f && fgets(text, sizeof text, f)) {
-                char *colon;
-                int line;
-
                 text[strcspn(text, "\n")] = '\0';
-                colon = strrchr(text, ':');
-                if (!colon) {
+                if (!split_place(text, &file, &line)) {
                         fprintf(stderr, "  in %s", text);
                         continue;
                 }
-                line = atoi(colon + 1);
-                *colon = '\0';
-                fprintf(stderr, " (%s:%d)\n", strrchr(text, '/') ? strrchr(text, '/') + 1 : text, line);
-                if (!has_step && step_at(text, line, step)) {
+                fprintf(stderr, " (%s:%d)\n", strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line);
+                if (!has_step && step_at(file, line, step)) {
                         has_step = true;
                         fprintf(stderr, "  after step %s of doc/recovery.md\n", step);
                 }
+        }
+        if (f)
+                pclose(f);
+}
+
+void
+report_steps(const uintptr_t *at, unsigned n)
+{
+        FILE *f = open_addr2line(at, n);
+        char text[512], step[32], *file;
+        int line;
+
+        while (f && fgets(text, sizeof text, f)) {
+                text[strcspn(text, "\n")] = '\0';
+                if (split_place(text, &file, &line) && step_at(file, line, step))
+                        printf("step %s\n", step);
         }
         if (f)
                 pclose(f);

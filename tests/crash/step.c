@@ -218,8 +218,8 @@ step_init(void)
         sa.sa_sigaction = on_access;
         sigaction(SIGSEGV, &sa, NULL);
         shadow = mmap(NULL, SHADOW_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        seen = mmap(NULL, SEEN_MAX * sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                    0);
+        seen = mmap(NULL, SEEN_MAX * sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+                    -1, 0);
         if (shadow == MAP_FAILED || seen == MAP_FAILED)
                 exit(99);
 }

@@ -15,8 +15,8 @@ struct stepping {
         point_fn *point; /* called after each; NULL: running freely */
         bool is_traced;  /* accesses to the region only */
         int protection;
-        long n;          /* how many so far */
-        uintptr_t at;    /* the instruction just executed */
+        long n;       /* how many so far */
+        uintptr_t at; /* the instruction just executed */
         uintptr_t next;
 };
 

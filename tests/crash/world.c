@@ -21,11 +21,11 @@
 #include "os/robust.h"
 #include "region/liveness.h"
 
-#define WORLD_BASE     UINT64_C(0x551000000000)
-#define WORLD_FD       1000 /* no descriptor: what the region has for one */
-#define WORLD_PAGES    (UINT64_C(256) << 20 >> 12)
-#define WORLD_PID_NS   UINT64_C(4026531836)
-#define TID_OF(actor)  (0x30000000u + (uint32_t)(actor))
+#define WORLD_BASE    UINT64_C(0x551000000000)
+#define WORLD_FD      1000 /* no descriptor: what the region has for one */
+#define WORLD_PAGES   (UINT64_C(256) << 20 >> 12)
+#define WORLD_PID_NS  UINT64_C(4026531836)
+#define TID_OF(actor) (0x30000000u + (uint32_t)(actor))
 
 struct actor *actors, *actor_now;
 struct region *world_region;

@@ -87,7 +87,8 @@ world_make(const struct script *script)
 {
         struct region_open_args args = {.flags = 0};
         struct options_given given = {.capacity = (script->n_chunks ? script->n_chunks : 4) * GEO_CHUNK_BYTES,
-                                      .max_clients = 2, /* the victim and the survivor: a newcomer needs the place of one */
+                                      .max_clients =
+                                              2, /* the victim and the survivor: a newcomer needs the place of one */
                                       .max_threads = 4,
                                       .conf = "arenas:1"};
         struct region region;

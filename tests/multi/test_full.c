@@ -8,19 +8,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/small_fs.h"
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
@@ -33,56 +31,15 @@
                                      shheap_errormsg());                                                               \
         } while (0)
 
-static char dir[64];
 static const char *why_no_mount; /* NULL: there is a mount namespace */
 static shheap *h;
 
 /* ------------------------------------------------------------------ a small file system */
 
-static bool
-write_text(const char *path, const char *text)
-{
-        int fd = open(path, O_WRONLY | O_CLOEXEC);
-        bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-        close(fd);
-        return done;
-}
-
-/* As root, or else as root of a user namespace, where that is allowed. */
-static void
-make_namespace(void)
-{
-        char map[64];
-        unsigned uid = geteuid();
-
-        if (unshare(CLONE_NEWNS) < 0) {
-                snprintf(map, sizeof map, "0 %u 1\n", uid);
-                if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || !write_text("/proc/self/uid_map", map))
-                        why_no_mount = "not root, and no user namespace can be made";
-        }
-        if (!why_no_mount && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-                why_no_mount = "mounts cannot be made private";
-        if (!why_no_mount && mount("none", dir, "tmpfs", 0, "size=64k") < 0)
-                why_no_mount = "no tmpfs can be mounted";
-}
-
 static void
 resize_dir(size_t bytes)
 {
-        char options[40];
-
-        snprintf(options, sizeof options, "size=%zuk", bytes / KIB);
-        NEED(mount("none", dir, "tmpfs", MS_REMOUNT, options) == 0);
-}
-
-static size_t
-room(void)
-{
-        struct statvfs st;
-
-        NEED(statvfs(dir, &st) == 0);
-        return (size_t)st.f_bavail * st.f_bsize;
+        NEED(small_fs_resize(bytes));
 }
 
 static size_t
@@ -95,11 +52,11 @@ mapped(void)
 static void
 take_room(size_t leave)
 {
-        size_t bytes = room();
+        size_t bytes = small_fs_room();
         char path[100];
         int fd;
 
-        snprintf(path, sizeof path, "%s/ballast", dir);
+        snprintf(path, sizeof path, "%s/ballast", getenv("SHMALLOC_DIR"));
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         NEED(fd >= 0);
         if (bytes > leave)
@@ -112,7 +69,7 @@ leave_room(void)
 {
         char path[100];
 
-        snprintf(path, sizeof path, "%s/ballast", dir);
+        snprintf(path, sizeof path, "%s/ballast", getenv("SHMALLOC_DIR"));
         NEED(unlink(path) == 0);
 }
 
@@ -130,7 +87,7 @@ teardown(void)
         heap_assert_clean(h);
         shheap_close(h);
         heap_dir_empty();
-        ck_assert_uint_ge(room(), 64 * KIB);
+        ck_assert_uint_ge(small_fs_room(), 64 * KIB);
 }
 
 /* ------------------------------------------------------------------ filling */
@@ -197,7 +154,7 @@ enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
 
 START_TEST(all_that_fits_can_be_had_in_blocks_of_any_size_after_any_other)
 {
-        size_t most = room();
+        size_t most = small_fs_room();
 
         for (int round = 0; round < 4; round++)
                 for (unsigned i = 0; i < N_SIZES; i++) {
@@ -426,7 +383,7 @@ START_TEST(heap_in_a_tiny_file_system_opens_or_fails_and_leaves_nothing)
                 int err;
 
                 resize_dir(bytes);
-                free_before = room();
+                free_before = small_fs_room();
                 attr.conf = "capacity:64M";
                 err = shheap_open(&small, "small", SHHEAP_CREATE, &attr);
                 if (err < 0) {
@@ -446,7 +403,7 @@ START_TEST(heap_in_a_tiny_file_system_opens_or_fails_and_leaves_nothing)
                         shheap_close(small);
                         NEED(shheap_unlink("small") == 0);
                 }
-                NEED(heap_dir_count() == 0 && room() == free_before);
+                NEED(heap_dir_count() == 0 && small_fs_room() == free_before);
         }
         ck_assert_uint_le(opened_from, 128 * KIB);
         ck_assert_uint_ne(opened_from, 0);
@@ -462,12 +419,12 @@ END_TEST
 START_TEST(populate_without_room_fails_and_leaves_nothing)
 {
         struct shheap_attr attr = SHHEAP_ATTR_INIT;
-        size_t before = room(), got;
+        size_t before = small_fs_room(), got;
         shheap *other = h;
 
         attr.capacity = 8 * MIB;
         ck_assert_int_eq(shheap_open(&other, "populated", SHHEAP_CREATE | SHHEAP_POPULATE, &attr), -ENOSPC);
-        NEED(other == h && heap_dir_count() == 1 && room() == before);
+        NEED(other == h && heap_dir_count() == 1 && small_fs_room() == before);
         NEED(strstr(shheap_errormsg(), "no room"));
         /* Neither does it harm a heap that there is. */
         ck_assert_int_eq(shheap_open(&other, "full", SHHEAP_POPULATE, NULL), -ENOSPC);
@@ -620,8 +577,7 @@ main(void)
         int n_failed;
 
         heap_dir_create("full");
-        snprintf(dir, sizeof dir, "%s", getenv("SHMALLOC_DIR"));
-        make_namespace();
+        why_no_mount = small_fs_make();
         add_small(suite);
         tcase_add_checked_fixture(tcase, setup_capacity, teardown_capacity);
         tcase_add_test(tcase, capacity_can_be_had_a_thousand_times);
@@ -632,7 +588,7 @@ main(void)
         n_failed = srunner_ntests_failed(runner);
         srunner_free(runner);
         if (!why_no_mount)
-                umount(dir);
+                small_fs_remove();
         heap_dir_remove();
         return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -5,7 +5,7 @@
  * where somebody has it, or is free again: to the byte.
  *
  *      kill_storm [--seed S] [--processes N [--threads T] [--stopped M] [--kills K] [--exact]
- *                  [--capacity MIB] [--decay MS]]
+ *                  [--capacity MIB] [--fs MIB] [--decay MS]]
  *
  * The seed makes the choices of the actors repeatable, though not the moments of the kills.
  */
@@ -19,6 +19,7 @@
 
 #include "stress/storm/storm.h"
 #include "support/heap_dir.h"
+#include "support/small_fs.h"
 
 #ifndef KILLS_TIMES
 #define KILLS_TIMES 1
@@ -29,14 +30,16 @@ static const struct plan plans[] = {
         {.n_processes = 8, .n_threads = 1, .n_kills = 250, .capacity_mib = 96, .decay_ms = 50},
         {.n_processes = 8, .n_threads = 1, .n_kills = 250, .capacity_mib = 96, .decay_ms = 1000, .is_exact = true},
         {.n_processes = 4, .n_threads = 4, .n_kills = 100, .capacity_mib = 128, .decay_ms = 0},
-        {.n_processes = 64, .n_threads = 1, .n_kills = 400, .capacity_mib = 192, .decay_ms = 200},
+        {.n_processes = 64, .n_threads = 1, .n_kills = 100, .capacity_mib = 192, .decay_ms = 200},
+        {.n_processes = 8, .n_threads = 1, .n_kills = 150, .capacity_mib = 128, .fs_mib = 12, .decay_ms = 1000},
         {.n_processes = 8, .n_threads = 1, .n_stopped = 3, .n_kills = 150, .capacity_mib = 96, .decay_ms = 200},
-        {.n_processes = 64, .n_threads = 1, .n_stopped = 16, .n_kills = 200, .capacity_mib = 192, .decay_ms = 200},
+        {.n_processes = 64, .n_threads = 1, .n_stopped = 16, .n_kills = 60, .capacity_mib = 192, .decay_ms = 200},
 };
 
 static void
 on_signal(int signo)
 {
+        small_fs_remove();
         heap_dir_remove();
         _exit(128 + signo);
 }
@@ -70,6 +73,8 @@ parse(char **argv, struct plan *one, uint64_t *seed)
                         one->n_stopped = (uint32_t)number(argv++);
                 else if (strcmp(*argv, "--decay") == 0)
                         one->decay_ms = (int)number(argv++);
+                else if (strcmp(*argv, "--fs") == 0)
+                        one->fs_mib = number(argv++);
                 else if (strcmp(*argv, "--capacity") == 0)
                         one->capacity_mib = number(argv++);
                 else if (strcmp(*argv, "--kills") == 0)
@@ -87,6 +92,7 @@ main(int argc, char **argv)
         struct plan one = {.n_threads = 1, .n_kills = 1000, .capacity_mib = 192, .decay_ms = 50};
         uint64_t seed = (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
         bool is_good = true;
+        const char *why_no_fs;
 
         if (argc == 7 && strcmp(argv[1], "--worker") == 0)
                 storm_worker_main(argv + 2);
@@ -94,6 +100,9 @@ main(int argc, char **argv)
         printf("seed %" PRIu64 "\n", seed);
         fflush(stdout);
         heap_dir_create("storm");
+        why_no_fs = storm_prepare_fs();
+        if (why_no_fs)
+                printf("skipped: storms on a full file system: %s\n", why_no_fs);
         signal(SIGTERM, on_signal);
         signal(SIGINT, on_signal);
         if (one.n_processes != 0) {
@@ -105,8 +114,10 @@ main(int argc, char **argv)
 
                 plan.seed = seed + i;
                 plan.n_kills *= KILLS_TIMES;
-                is_good = storm_run(&plan);
+                if (plan.fs_mib == 0 || !why_no_fs)
+                        is_good = storm_run(&plan);
         }
+        small_fs_remove();
         heap_dir_remove();
         printf("%s\n", is_good ? "ok" : "FAILED");
         return is_good ? 0 : 1;

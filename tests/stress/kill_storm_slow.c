@@ -1,3 +1,3 @@
 /* The same for minutes. */
-#define KILLS_TIMES 25
+#define KILLS_TIMES 8
 #include "stress/kill_storm.c"

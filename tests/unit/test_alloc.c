@@ -32,8 +32,10 @@ static struct live live;
 static void
 make(uint32_t n_nodes, uint32_t arenas_per_node, bool has_file)
 {
-        heap_make(&fx, (struct heap_params){
-                               .n_chunks = N_CHUNKS, .n_nodes = n_nodes, .arenas_per_node = arenas_per_node, .has_file = has_file});
+        heap_make(&fx, (struct heap_params){.n_chunks = N_CHUNKS,
+                                            .n_nodes = n_nodes,
+                                            .arenas_per_node = arenas_per_node,
+                                            .has_file = has_file});
         t = heap_attach(&fx, 0);
         u = heap_attach(&fx, 0);
 }
@@ -68,7 +70,10 @@ teardown(void)
 static struct request
 request_of_class(uint32_t class_idx, uint32_t flags)
 {
-        return (struct request){.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .flags = flags,
+        return (struct request){.size = size_class_bytes(class_idx),
+                                .align = 1,
+                                .class_idx = class_idx,
+                                .flags = flags,
                                 .arena = t->arena};
 }
 
@@ -388,7 +393,7 @@ END_TEST
 /* In slabs and runs of the node's other arenas. */
 START_TEST(other_arenas_of_the_node_serve)
 {
-        uint32_t class_idx = 2;
+        uint32_t class_idx = some_class(0);
         uint64_t n;
 
         ck_assert_int_eq(arena_init(r, 1), 0);
@@ -427,7 +432,7 @@ END_TEST
 /* Wherever somebody stopped, the others go on with what is left. */
 START_TEST(held_slabs_are_done_without)
 {
-        uint32_t class_idx = 0, n_slabs = 0;
+        uint32_t class_idx = some_class(0), n_slabs = 0;
         uint64_t head, n;
 
         while (slab_create_owned(u, 0, class_idx, &head) == 0 || chunk_give(u, 0) == 0) {
@@ -463,7 +468,7 @@ START_TEST(all_free_capacity_can_be_had_after_any_history)
 {
         struct thread *dead;
         uint32_t idx, got;
-        uint64_t block_off, n_free = 0;
+        uint64_t block_off;
 
         random_state += (uint64_t)_i * 1234567;
         ck_assert_int_eq(arena_init(r, 1), 0);
@@ -518,13 +523,8 @@ START_TEST(all_free_capacity_can_be_had_after_any_history)
                 if ((idx = magazine_in(u, &u->slot->magazines[place])) != MAGAZINE_IDX_NONE)
                         drain_magazine(u, idx, 0);
         heap_scramble_hints(r, random_below(2));
-        /* Whole granules first, then the rest of the slabs of the smallest class. */
-        exhaust(t, 0);
-        for (size_t i = 0; i < live.n; i++)
-                if (live.off[i] % GEO_GRANULE_BYTES == 0)
-                        n_free++;
-        while (live.n > 0)
-                free_it(u, live.off[random_below(live.n)]);
+        exhaust(t, some_class(0)); /* of which all free granules can be made, and all of its own slabs filled */
+        free_all();
         ck_assert_uint_eq(exhaust(t, SIZE_CLASS_N - 1), most(SIZE_CLASS_N - 1, N_CHUNKS));
 }
 END_TEST
@@ -757,6 +757,116 @@ START_TEST(freeing_what_is_no_block_is_noted_and_changes_nothing)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ frees into slabs that others hold */
+
+static uint64_t *
+hold_slab_of(struct thread *who, uint64_t block_off)
+{
+        uint64_t *word = run_word(r, (uint64_t)run_head_of(r, block_off >> GEO_GRANULE_SHIFT));
+
+        *word = granule_with_owner(*word, who->no);
+        return word;
+}
+
+/* Its holder may be stopped for ever: the block is as good as free, in a depot. */
+START_TEST(block_of_a_held_slab_waits_in_a_depot)
+{
+        uint64_t off, *word;
+
+        ck_assert(alloc(t, 0));
+        ck_assert(alloc_flags(t, 0, 0, &off));
+        word = hold_slab_of(u, off);
+        ck_assert_int_eq(free_block(t, off, 0), -EBUSY);
+        ck_assert_int_eq(free_block_patiently(t, off, 0), 0);
+        live_drop(&live, off);
+        ck_assert_uint_eq(t->slot->hand, 0);
+        *word = granule_with_owner(*word, 0);
+        ck_assert_uint_eq(heap_verify(r, &live).cached_blocks[0], 1);
+        ck_assert_uint_eq(drain_depots(t, 0, UINT32_MAX), 1);
+        heap_verify(r, &live);
+}
+END_TEST
+
+/* With a destination it cannot wait, and without a magazine it has nowhere to: it is as it was. */
+START_TEST(block_of_a_held_slab_that_cannot_wait_is_still_there)
+{
+        uint64_t cell, off, *word, *dest;
+        uint32_t idx;
+
+        ck_assert(alloc_flags(t, 1, 0, &cell));
+        ck_assert(alloc_flags(t, 0, 0, &off));
+        word = hold_slab_of(u, off);
+        dest = region_block(r, cell);
+        *dest = r->layout.chunks_off + off;
+        ck_assert_int_eq(free_block_patiently(t, off, r->layout.chunks_off + cell), -EBUSY);
+        ck_assert_uint_eq(*dest, r->layout.chunks_off + off);
+        while (magazine_take_empty(u, 1, &idx) == 0)
+                u->slot->hand = 0;
+        ck_assert_int_eq(free_block_patiently(t, off, 0), -EBUSY);
+        ck_assert_uint_eq(t->fault.what, FAULT_NONE);
+        *word = granule_with_owner(*word, 0);
+        ck_assert_int_eq(free_block_patiently(t, off, r->layout.chunks_off + cell), 0);
+        ck_assert_uint_eq(*dest, 0);
+        live_drop(&live, off);
+        for (uint32_t i = 0; i < region_magazines_hwm(r, 0); i++)
+                r->magazine_words[i] = 0; /* what u took without a place for it */
+        heap_verify(r, &live);
+}
+END_TEST
+
+static uint64_t wanted; /* a block whose slab the mortal thread takes with it */
+
+static void *
+hold_and_die(void *arg)
+{
+        struct thread *mortal = arg;
+        uint64_t head;
+
+        if (slot_attach(mortal, r, &fx.client, NULL, NULL) < 0 || !slab_find_owned(mortal, 0, 0, &head))
+                return NULL;
+        return mortal;
+}
+
+START_TEST(holder_that_is_dead_is_reaped)
+{
+        static struct thread mortal;
+        pthread_t pthread;
+        void *died;
+
+        memset(&mortal, 0, sizeof mortal);
+        ck_assert(alloc(t, 0));
+        ck_assert(alloc_flags(t, 0, 0, &wanted));
+        ck_assert_int_eq(pthread_create(&pthread, NULL, hold_and_die, &mortal), 0);
+        ck_assert_int_eq(pthread_join(pthread, &died), 0);
+        ck_assert_ptr_nonnull(died);
+        ck_assert_int_eq(free_block(t, wanted, 0), -EBUSY);
+        ck_assert_int_eq(free_block_patiently(t, wanted, 0), 0);
+        live_drop(&live, wanted);
+        ck_assert_uint_eq(heap_verify(r, &live).n_depot, 0);
+        ck_assert_uint_eq(r->bindings[mortal.no - 1], 0);
+}
+END_TEST
+
+/* Somebody died of this free, and a reaper has finished it: the destination says so. */
+START_TEST(free_that_a_reaper_finished_is_no_double_free)
+{
+        uint64_t cell, off, *dest;
+
+        ck_assert(alloc_flags(t, 1, 0, &cell));
+        ck_assert(alloc(t, 0));
+        ck_assert(alloc_flags(t, 0, 0, &off));
+        dest = region_block(r, cell);
+        *dest = 0;
+        free_it(u, off);
+        ck_assert_int_eq(free_block_patiently(t, off, r->layout.chunks_off + cell), 0);
+        ck_assert_uint_eq(t->fault.what, FAULT_NONE);
+        *dest = r->layout.chunks_off + off; /* whereas this is one */
+        ck_assert_int_eq(free_block_patiently(t, off, r->layout.chunks_off + cell), -EINVAL);
+        ck_assert_uint_eq(t->fault.what, FAULT_DOUBLE_FREE);
+        heap_verify(r, &live);
+}
+END_TEST
+
 START_TEST(free_or_cached_tells_both)
 {
         uint32_t idx = fill_magazine(t, 0, magazine_current(t, tag_make(0, 0)));
@@ -813,12 +923,17 @@ main(void)
 #endif
         tcase_add_loop_test(tcase, usable_bytes_are_those_of_the_class_and_of_nothing_else, 0, SIZE_CLASS_N);
         tcase_add_test(tcase, freeing_what_is_no_block_is_noted_and_changes_nothing);
+        tcase_add_test(tcase, block_of_a_held_slab_waits_in_a_depot);
+        tcase_add_test(tcase, block_of_a_held_slab_that_cannot_wait_is_still_there);
+        tcase_add_test(tcase, holder_that_is_dead_is_reaped);
+        tcase_add_test(tcase, free_that_a_reaper_finished_is_no_double_free);
         tcase_add_test(tcase, free_or_cached_tells_both);
 
         tcase = cases(suite, "two arenas", setup_two_arenas);
         tcase_add_test(tcase, other_arenas_of_the_node_serve);
         tcase_add_test(tcase, chunks_move_between_arenas);
-        tcase_add_loop_test(tcase, all_free_capacity_can_be_had_after_any_history, 0, GEO_GRANULE_BYTES > 4096 ? 2 : 20);
+        tcase_add_loop_test(tcase, all_free_capacity_can_be_had_after_any_history, 0,
+                            GEO_GRANULE_BYTES > 4096 ? 2 : 20);
 
         tcase = cases(suite, "two nodes", setup_two_nodes);
         tcase_add_test(tcase, this_arena_and_this_node_mean_it);

@@ -13,14 +13,15 @@
 #define N_RANDOM_WORDS 20000
 
 /* Loops call this only on failure, since libcheck writes a record for each assertion that holds. */
-#define FAIL_IF(cond, ...)                                                                                   \
-        do {                                                                                                 \
-                if (cond)                                                                                    \
-                        ck_abort_msg(#cond ": " __VA_ARGS__);                                                \
+#define FAIL_IF(cond, ...)                                                                                             \
+        do {                                                                                                           \
+                if (cond)                                                                                              \
+                        ck_abort_msg(#cond ": " __VA_ARGS__);                                                          \
         } while (0)
 
 /* xorshift64 from a fixed seed: every run of the test sees the same words. */
-static uint64_t random_next(uint64_t *state)
+static uint64_t
+random_next(uint64_t *state)
 {
         *state ^= *state << 13;
         *state ^= *state >> 7;
@@ -30,7 +31,8 @@ static uint64_t random_next(uint64_t *state)
 
 /* Words of all densities, since runs are short in dense noise: n words or-ed or and-ed, then a run of ones
    put in. */
-static uint64_t random_map(uint64_t *state)
+static uint64_t
+random_map(uint64_t *state)
 {
         uint64_t shape = random_next(state);
         uint64_t map = random_next(state);
@@ -44,12 +46,14 @@ static uint64_t random_map(uint64_t *state)
         return map;
 }
 
-static bool bit_is_set(uint64_t map, uint32_t idx)
+static bool
+bit_is_set(uint64_t map, uint32_t idx)
 {
         return idx < 64 && (map >> idx & 1);
 }
 
-static uint32_t naive_run_at(uint64_t map, uint32_t idx)
+static uint32_t
+naive_run_at(uint64_t map, uint32_t idx)
 {
         uint32_t len = 0;
 
@@ -58,7 +62,8 @@ static uint32_t naive_run_at(uint64_t map, uint32_t idx)
         return len;
 }
 
-static int naive_find_run(uint64_t map, uint32_t len, uint64_t align)
+static int
+naive_find_run(uint64_t map, uint32_t len, uint64_t align)
 {
         for (uint32_t idx = 0; len > 0 && idx < 64; idx++) {
                 if (idx % align == 0 && naive_run_at(map, idx) >= len)
@@ -67,7 +72,8 @@ static int naive_find_run(uint64_t map, uint32_t len, uint64_t align)
         return -1;
 }
 
-static uint32_t naive_longest_run(uint64_t map)
+static uint32_t
+naive_longest_run(uint64_t map)
 {
         uint32_t longest = 0;
 
@@ -76,7 +82,8 @@ static uint32_t naive_longest_run(uint64_t map)
         return longest;
 }
 
-static void compare_counts(uint64_t map)
+static void
+compare_counts(uint64_t map)
 {
         uint32_t lowest = 0;
         uint32_t n_leading = 0;
@@ -94,11 +101,12 @@ static void compare_counts(uint64_t map)
         FAIL_IF(bits_is_pow2(map) != (n_set == 1), "map %#" PRIx64, map);
 }
 
-static void compare_runs(uint64_t map)
+static void
+compare_runs(uint64_t map)
 {
         for (uint32_t len = 0; len <= 66; len++) {
-                FAIL_IF(bits_find_run(map, len) != naive_find_run(map, len, 1),
-                        "map %#" PRIx64 ", len %" PRIu32, map, len);
+                FAIL_IF(bits_find_run(map, len) != naive_find_run(map, len, 1), "map %#" PRIx64 ", len %" PRIu32, map,
+                        len);
                 for (uint64_t align = 1; align <= 256; align *= 2)
                         FAIL_IF(bits_find_run_aligned(map, len, align) != naive_find_run(map, len, align),
                                 "map %#" PRIx64 ", len %" PRIu32 ", align %" PRIu64, map, len, align);
@@ -154,8 +162,7 @@ START_TEST(mask_has_exactly_the_bits_of_its_range_that_a_word_has)
         for (uint32_t first = 0; first < 64; first++) {
                 for (uint32_t len = 0; len <= 66; len++) {
                         for (uint32_t idx = 0; idx < 64; idx++)
-                                FAIL_IF(bit_is_set(bits_mask(first, len), idx) !=
-                                                (idx >= first && idx - first < len),
+                                FAIL_IF(bit_is_set(bits_mask(first, len), idx) != (idx >= first && idx - first < len),
                                         "first %" PRIu32 ", len %" PRIu32 ", bit %" PRIu32, first, len, idx);
                 }
                 ck_assert_uint_eq(bits_mask(first, UINT32_MAX), UINT64_MAX << first);
@@ -167,7 +174,8 @@ START_TEST(mask_has_exactly_the_bits_of_its_range_that_a_word_has)
 }
 END_TEST
 
-static void compare_log2(uint64_t x)
+static void
+compare_log2(uint64_t x)
 {
         uint32_t floor = 0;
         uint32_t ceil = 0;
@@ -200,7 +208,8 @@ START_TEST(logarithms_round_as_their_names_say)
 }
 END_TEST
 
-static void compare_align(uint64_t x, uint64_t align)
+static void
+compare_align(uint64_t x, uint64_t align)
 {
         uint64_t down = x - x % align;
         uint64_t up = x % align == 0 ? x : down + align;
@@ -230,7 +239,8 @@ START_TEST(aligning_goes_to_the_nearest_multiple_on_its_side)
 }
 END_TEST
 
-static Suite *bits_suite(void)
+static Suite *
+bits_suite(void)
 {
         Suite *suite = suite_create("bits");
         TCase *words = tcase_create("words");
@@ -246,7 +256,8 @@ static Suite *bits_suite(void)
         return suite;
 }
 
-int main(void)
+int
+main(void)
 {
         SRunner *runner = srunner_create(bits_suite());
         int n_failed;

@@ -274,10 +274,11 @@ START_TEST(giving_cut_short_is_undone_or_finished)
                         ck_assert(region_raise_chunks(r, 0) == 0);
                         r->chunk_words[0] = committed ? chunk_word(CHUNK_ARENA, 0, 0) : chunk_word(CHUNK_NEW, t->no, 0);
                         for (uint32_t g = 0; g < GRANULES; g++)
-                                *run_word(r, g) = committed ? granule_word(g < GRANULES - n ? GRANULE_FREE : GRANULE_NEW,
-                                                                           g < GRANULES - n ? 0 : t->no, 0)
-                                                  : g < n   ? granule_word(GRANULE_NEW, t->no, 0)
-                                                            : 0;
+                                *run_word(r, g) = committed
+                                                          ? granule_word(g < GRANULES - n ? GRANULE_FREE : GRANULE_NEW,
+                                                                         g < GRANULES - n ? 0 : t->no, 0)
+                                                  : g < n ? granule_word(GRANULE_NEW, t->no, 0)
+                                                          : 0;
                         t->slot->candidate = candidate_make(CANDIDATE_CHUNK, 0, 1);
                         reap_settle(r, t->no, NULL);
                         ck_assert_uint_eq(heap_verify(r, NULL).n_free_chunks, !committed);

@@ -158,7 +158,8 @@ START_TEST(blocks_of_a_held_slab_stay_and_the_others_go)
                                 uint64_t head;
                                 uint32_t block_idx;
 
-                                ck_assert(slab_block_of(r, region_entry_off(r, magazine(idx)->slot[i]), &head, &block_idx));
+                                ck_assert(slab_block_of(r, region_entry_off(r, magazine(idx)->slot[i]), &head,
+                                                        &block_idx));
                                 ck_assert_uint_eq(head, held);
                         }
                         let_go(held);

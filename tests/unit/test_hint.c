@@ -174,9 +174,18 @@ END_TEST
 
 /* ------------------------------------------------------------------ together */
 
-enum { N_ROUNDS = 10, N_GROUPS = (N_CHUNKS + 63) / 64 };
+enum { N_ROUNDS = 10, N_GROUPS = (N_CHUNKS + 63) / 64, N_PAIRS = HINT_N_KINDS * N_GROUPS };
 
 static pthread_barrier_t begin, end;
+static uint32_t setter_at, looker_at; /* pairs of kind and group; which one each is at */
+
+/* For a moment: so that the two meet at the same pair, mostly, without one ever depending on the other. */
+static void
+wait_a_moment(uint32_t *at, uint32_t pair)
+{
+        for (int spins = 0; spins < 2000 && __atomic_load_n(at, __ATOMIC_RELAXED) < pair; spins++)
+                continue;
+}
 
 /* Looks at every group of every kind, and so clears the summaries of those that it finds empty. */
 static void *
@@ -185,12 +194,33 @@ look(void *arg)
         (void)arg;
         for (int round = 0; round < N_ROUNDS; round++) {
                 pthread_barrier_wait(&begin);
-                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
-                        for (uint64_t group = 0; group < N_GROUPS; group++)
-                                (void)hint_find(r, 0, kind, group * 64);
+                for (uint32_t pair = 0; pair < N_PAIRS; pair++) {
+                        __atomic_store_n(&looker_at, pair, __ATOMIC_RELAXED);
+                        wait_a_moment(&setter_at, pair);
+                        for (uint32_t delay = 0; delay < pair % 40; delay++)
+                                __atomic_signal_fence(__ATOMIC_SEQ_CST);
+                        (void)hint_find(r, 0, pair % HINT_N_KINDS, (uint64_t)pair / HINT_N_KINDS * 64);
+                }
                 pthread_barrier_wait(&end);
         }
         return NULL;
+}
+
+static void
+set_all(bool is_met)
+{
+        for (uint32_t pair = 0; pair < N_PAIRS; pair++) {
+                uint32_t kind = pair % HINT_N_KINDS;
+                uint64_t chunk = (uint64_t)pair / HINT_N_KINDS * 64;
+
+                if (is_met) {
+                        wait_a_moment(&looker_at, pair);
+                        __atomic_store_n(&setter_at, pair, __ATOMIC_RELAXED);
+                }
+                hint_set(r, 0, kind, chunk);
+                if (!is_met)
+                        hint_clear(r, 0, kind, chunk); /* leaves the summary's bit */
+        }
 }
 
 /* Whoever clears the summary of an empty group looks again, so a hint that is set meanwhile is not lost. */
@@ -202,19 +232,16 @@ START_TEST(hint_set_while_its_summary_is_cleared_is_found)
         pthread_barrier_init(&end, NULL, 2);
         ck_assert_int_eq(pthread_create(&looker, NULL, look, NULL), 0);
         for (int round = 0; round < N_ROUNDS; round++) {
-                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
-                        for (uint64_t group = 0; group < N_GROUPS; group++) {
-                                hint_set(r, 0, kind, group * 64);
-                                hint_clear(r, 0, kind, group * 64); /* leaves the summary's bit */
-                        }
+                set_all(false);
+                setter_at = looker_at = 0;
                 pthread_barrier_wait(&begin);
-                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
-                        for (uint64_t group = 0; group < N_GROUPS; group++)
-                                hint_set(r, 0, kind, group * 64);
+                set_all(true);
                 pthread_barrier_wait(&end);
-                for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
-                        for (uint64_t group = 0; group < N_GROUPS; group++)
-                                ck_assert_int_eq(hint_find(r, 0, kind, group * 64), (int64_t)group * 64);
+                for (uint32_t pair = 0; pair < N_PAIRS; pair++) {
+                        int64_t chunk = (int64_t)(pair / HINT_N_KINDS * 64);
+
+                        ck_assert_int_eq(hint_find(r, 0, pair % HINT_N_KINDS, (uint64_t)chunk), chunk);
+                }
         }
         ck_assert_int_eq(pthread_join(looker, NULL), 0);
 }

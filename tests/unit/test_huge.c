@@ -226,8 +226,13 @@ END_TEST
 START_TEST(second_free_and_bad_pointers_are_noted_and_change_nothing)
 {
         uint64_t gone = alloc(1), a = alloc(2);
-        const uint64_t bad[] = {gone, a + 16, a + GEO_GRANULE_BYTES, a + GEO_CHUNK_BYTES,
-                                (uint64_t)N_CHUNKS << GEO_CHUNK_SHIFT, UINT64_MAX, UINT64_MAX << GEO_CHUNK_SHIFT};
+        const uint64_t bad[] = {gone,
+                                a + 16,
+                                a + GEO_GRANULE_BYTES,
+                                a + GEO_CHUNK_BYTES,
+                                (uint64_t)N_CHUNKS << GEO_CHUNK_SHIFT,
+                                UINT64_MAX,
+                                UINT64_MAX << GEO_CHUNK_SHIFT};
 
         free_it(u, gone);
         for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -375,7 +380,8 @@ START_TEST(block_freed_during_its_growth_is_freed_by_the_grower)
         for (int i = 0; i < 2; i++) {
                 uint64_t a = alloc(1);
 
-                ck_assert_int_eq(region_raise_chunks(r, region_chunks_hwm(r)), 0); /* metadata is not what is waited for */
+                ck_assert_int_eq(region_raise_chunks(r, region_chunks_hwm(r)),
+                                 0); /* metadata is not what is waited for */
                 ck_assert_int_eq(region_raise_chunks(r, region_chunks_hwm(r)), 0);
                 victim = a;
                 victim_err = i ? ENOSPC : 0;

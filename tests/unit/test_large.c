@@ -282,7 +282,8 @@ START_TEST(drain_of_a_run_cut_short_is_undone_or_finished)
                 dead->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(SIZE_CLASS_N_SMALL));
                 intent_begin(dead, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN_RUN);
                 if (step >= 1)
-                        *run_word(r, head) = granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), dead->no);
+                        *run_word(r, head) =
+                                granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), dead->no);
                 if (step >= 2)
                         r->magazines[idx].n = 0;
                 if (step >= 3)
@@ -524,11 +525,10 @@ START_TEST(allocation_to_a_destination_cut_short_is_undone)
                 ck_assert_int_eq(run_claim(t, 0, 2, 1, &head), 0);
                 *run_word(r, head + 1) = granule_with_count(granule_word(GRANULE_CONT, 0, 0), 1);
                 r->tags[head] = 7;
-                intent_begin(t,
-                             (struct intent){.slab = head,
-                                             .a = head << GEO_GRANULE_SHIFT,
-                                             .b = r->layout.chunks_off + cell},
-                             INTENT_RUN_TO);
+                intent_begin(
+                        t,
+                        (struct intent){.slab = head, .a = head << GEO_GRANULE_SHIFT, .b = r->layout.chunks_off + cell},
+                        INTENT_RUN_TO);
                 if (step >= 2)
                         *dest = r->layout.chunks_off + (head << GEO_GRANULE_SHIFT);
                 if (step >= 3) { /* committed */
@@ -539,7 +539,8 @@ START_TEST(allocation_to_a_destination_cut_short_is_undone)
                         ck_assert_int_eq(run_reserve(t, head, 2 * GEO_GRANULE_BYTES), 0);
                         r->tags[head] = (uint16_t)(size_class_magazine_cap(class_idx) ? tag_make(0, class_idx) : 0);
                         *run_word(r, head) =
-                                granule_with_count(granule_with_class(granule_word(GRANULE_LARGE, 0, 0), class_idx), 2) |
+                                granule_with_count(granule_with_class(granule_word(GRANULE_LARGE, 0, 0), class_idx),
+                                                   2) |
                                 (word_of(head) & GRANULE_BACKING);
                         live_add(&live, head << GEO_GRANULE_SHIFT);
                 }
@@ -561,7 +562,8 @@ START_TEST(free_from_a_destination_cut_short_is_undone_or_finished)
                 intent_begin(t, (struct intent){.slab = head, .a = a, .b = r->layout.chunks_off + cell},
                              INTENT_RUN_FROM);
                 if (step >= 1)
-                        *run_word(r, head) = granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), t->no);
+                        *run_word(r, head) =
+                                granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), t->no);
                 if (step >= 2)
                         *dest = 0;
                 reap_settle(r, t->no, NULL);

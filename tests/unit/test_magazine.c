@@ -234,9 +234,9 @@ START_TEST(depot_hints_that_lie_are_cleared)
 
         magazine_place(t, magazine_current(t, tag), owned);
         put(u, other);
-        depot[0] = owned + 1;    /* somebody's */
-        depot[3] = other + 1;    /* of another class */
-        depot[4] = UINT32_MAX;   /* no magazine */
+        depot[0] = owned + 1;  /* somebody's */
+        depot[3] = other + 1;  /* of another class */
+        depot[4] = UINT32_MAX; /* no magazine */
         depot[5] = (uint32_t)r->layout.n[TABLE_MAGAZINES] + 1;
         ck_assert(!magazine_take_depot(u, 0, tag, &got));
         ck_assert_uint_eq(n_hints(0, 2), 0);

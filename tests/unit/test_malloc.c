@@ -19,7 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/heap.h"
 #include "base/size_class.h"
+#include "heap/run.h"
+#include "region/owner.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 
@@ -411,7 +414,7 @@ START_TEST(block_that_is_always_resized_with_zero_is_zero_all_over)
         shheap_free(h, p);
 
         soil();
-        p = shheap_mallocx(h, 40000, SHA_ZERO);
+        p = hide(shheap_mallocx(h, 40000, SHA_ZERO)); /* the compiler would go by its size at first */
         NEED(p);
         for (size = 40000; size < 2 * MIB; size += 30001) {
                 size_t now = shheap_xallocx(h, p, size, 5000, SHA_ZERO);
@@ -1068,6 +1071,47 @@ START_TEST(thread_without_a_slot_has_the_whole_family)
 }
 END_TEST
 
+/* As a client that is stopped in the midst of a fill or drain leaves it. */
+static void
+hold_slab_of(const void *p, bool is_held)
+{
+        struct region *r = &h->process.region;
+        uint64_t granule = (uint64_t)((const char *)p - r->chunks) >> GEO_GRANULE_SHIFT;
+        uint64_t word = owner_load(run_word(r, granule));
+
+        NEED(granule_state(word) == GRANULE_SLAB);
+        owner_store(run_word(r, granule), granule_with_owner(word, is_held ? 1 : THREAD_NONE));
+}
+
+static void *
+free_in_thread(void *arg)
+{
+        shheap_free(h, arg);
+        return NULL;
+}
+
+START_TEST(free_of_a_block_whose_slab_is_held_for_ever_is_not_lost)
+{
+        pthread_t thread;
+        shref *dest;
+        void *p;
+
+        reopen(SHHEAP_CREATE, "max_threads:2");
+        dest = shheap_calloc(h, 1, sizeof *dest);
+        p = shheap_malloc_to(h, 100, 0, dest);
+        NEED(p);
+        hold_slab_of(p, true);
+        ck_assert_int_eq(shheap_free_from(h, dest), -EBUSY);
+        NEED(*dest == shheap_ref(h, p));
+        ck_assert_int_eq(pthread_create(&thread, NULL, free_in_thread, p), 0); /* it has no magazines */
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        hold_slab_of(p, false);
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), usable(dest));
+        heap_assert_clean(h);
+        shheap_free(h, dest);
+}
+END_TEST
+
 /* Finds something in the way where the heap belongs. */
 static void
 use_relocated(void)
@@ -1434,6 +1478,7 @@ add_ways_in(Suite *suite)
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, short_names_want_a_default_heap_to_allocate_but_not_to_free);
         tcase_add_test(tcase, thread_without_a_slot_has_the_whole_family);
+        tcase_add_test(tcase, free_of_a_block_whose_slab_is_held_for_ever_is_not_lost);
         tcase_add_test(tcase, family_works_where_the_heap_lies_elsewhere);
         tcase_add_test(tcase, read_only_handle_gives_eacces);
         tcase_add_test(tcase, misuse_ends_the_process_with_a_line);

@@ -118,8 +118,8 @@ scribble(struct thread_slot *slot)
 {
         uint64_t *intent = (uint64_t *)(void *)&slot->intent;
 
-        slot->candidate = random_u64() % 4 ? candidate_make((enum candidate_kind)(random_u64() % 4), random_value() & 0x3fffffff,
-                                                            random_value() & 0xfffffff)
+        slot->candidate = random_u64() % 4 ? candidate_make((enum candidate_kind)(random_u64() % 4),
+                                                            random_value() & 0x3fffffff, random_value() & 0xfffffff)
                                            : random_u64();
         if (candidate_kind(slot->candidate) == CANDIDATE_ROOT)
                 slot->candidate = 0; /* roots have a test of their own */
@@ -195,22 +195,26 @@ START_TEST(slot_full_of_garbage_about_its_own_things_touches_nobody_else)
                 ck_assert_int_eq(magazine_take_empty(a, tag_make(0, 1), &idx), 0);
                 ck_assert_int_eq(slab_create_owned(a, 0, 1, &head), 0);
                 ck_assert_int_eq(run_claim(a, 0, 2, 1, &run), 0);
-                a->slot->intent = (struct intent){.slab = random_u64() % 3 ? head : run, .magazine = idx, .n = random_value()};
+                a->slot->intent =
+                        (struct intent){.slab = random_u64() % 3 ? head : run, .magazine = idx, .n = random_value()};
                 scribble(a->slot);
                 if (random_u64() % 2)
                         a->slot->intent.slab = head;
                 if (random_u64() % 2)
                         a->slot->intent.magazine = idx;
                 if (random_u64() % 2)
-                        a->slot->candidate = candidate_make(CANDIDATE_RUN, random_u64() % 2 ? head : run, random_value() % 70);
+                        a->slot->candidate =
+                                candidate_make(CANDIDATE_RUN, random_u64() % 2 ? head : run, random_value() % 70);
                 a->slot->intent.b = 0; /* a destination is the user's */
                 for (int k = 0; k < MAGAZINE_CAP_MAX; k++)
                         small.region.magazines[idx].slot[k] = random_value();
                 small.region.magazines[idx].n = random_value();
                 reap_settle(&small.region, a->no, NULL);
                 ck_assert_uint_eq(small.region.granules[block_off >> GEO_GRANULE_SHIFT], words[0]);
-                ck_assert_uint_eq(small.region.magazine_words[before.slot[0] ? magazine_in(b, magazine_current(b, tag_make(0, 0))) : 0],
-                                  words[1]);
+                ck_assert_uint_eq(
+                        small.region.magazine_words[before.slot[0] ? magazine_in(b, magazine_current(b, tag_make(0, 0)))
+                                                                   : 0],
+                        words[1]);
                 ck_assert_mem_eq(&small.region.magazines[magazine_in(b, magazine_current(b, tag_make(0, 0)))], &before,
                                  sizeof before);
                 ck_assert_uint_eq(small.region.slabs[theirs].word[0], words[2]);
@@ -265,7 +269,8 @@ scene_swap(void)
         uint32_t idx = filled_magazine(t, 0, 3);
         struct magazine *m = &r->magazines[idx];
 
-        intent_begin(t, (struct intent){.magazine = idx, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2]}, INTENT_SWAP);
+        intent_begin(t, (struct intent){.magazine = idx, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2]},
+                     INTENT_SWAP);
         m->slot[0] = m->slot[2];
 }
 
@@ -373,7 +378,8 @@ START_TEST(reaper_that_dies_is_followed_by_another)
         reap_settle(r, t->no, NULL);
         heap_verify(r, &live);
         if (use >= 1) /* others have taken what was passed on */
-                for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx += class_idx < 4 ? 1 : SIZE_CLASS_N / 9)
+                for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N;
+                     class_idx += class_idx < 4 ? 1 : SIZE_CLASS_N / 9)
                         alloc(u, class_idx);
         for (uint32_t class_idx = 0; use >= 2 && class_idx < 4; class_idx++)
                 if (magazine_take_depot(u, 0, tag_make(0, class_idx), &idx))

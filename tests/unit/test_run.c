@@ -166,6 +166,7 @@ START_TEST(run_of_another_arena_is_not_taken)
         ck_assert_int_eq(run_claim(t, 1, 1, 1, &head), -ENOMEM);
         heap_scramble_hints(r, true); /* arena 1 believes to have granules in chunk 0 */
         ck_assert_int_eq(run_claim(t, 1, 1, 1, &head), -ENOMEM);
+        ck_assert_int_eq(run_claim_in_chunk(t, 0, 1, 1, 1, &head), -ENOMEM); /* one that was arena 1's when looked at */
         ck_assert_uint_eq(t->slot->candidate, 0);
         heap_verify(r, NULL);
 }
@@ -321,7 +322,7 @@ START_TEST(head_of_a_run_is_found_from_each_granule)
         *run_word(r, head) = granule_with_count(granule_word(GRANULE_LARGE, 0, 0), 4);
         for (uint32_t i = 0; i < 4; i++)
                 ck_assert_int_eq(run_head_of(r, head + i), (int64_t)head);
-        ck_assert_int_eq(run_head_of(r, head + 4), -1); /* free */
+        ck_assert_int_eq(run_head_of(r, head + 4), -1);                           /* free */
         *run_word(r, head + 1) = granule_with_count(word_of(head + 1), GRANULES); /* would lead out of the chunk */
         ck_assert_int_eq(run_head_of(r, head + 1), -1);
 }

@@ -15,17 +15,18 @@
 _Static_assert(SIZES_MAX > GEO_LARGE_MAX, "huge sizes are walked too");
 
 /* Loops call this only on failure, since libcheck writes a record for each assertion that holds. */
-#define FAIL_IF(cond, ...)                                                                                   \
-        do {                                                                                                 \
-                if (cond)                                                                                    \
-                        ck_abort_msg(#cond ": " __VA_ARGS__);                                                \
+#define FAIL_IF(cond, ...)                                                                                             \
+        do {                                                                                                           \
+                if (cond)                                                                                              \
+                        ck_abort_msg(#cond ": " __VA_ARGS__);                                                          \
         } while (0)
 
-#define FAIL_IF_CLASS(cond, idx, what, value)                                                                \
+#define FAIL_IF_CLASS(cond, idx, what, value)                                                                          \
         FAIL_IF(cond, "class %" PRIu32 ", %s %" PRIu64, (uint32_t)(idx), what, (uint64_t)(value))
 
 /* The rule in its own words, independent of the macros and of the arithmetic under test. */
-static uint64_t next_class_bytes(uint64_t bytes)
+static uint64_t
+next_class_bytes(uint64_t bytes)
 {
         uint64_t doubling = 128;
 
@@ -36,7 +37,8 @@ static uint64_t next_class_bytes(uint64_t bytes)
         return bytes + doubling / 4;
 }
 
-static uint32_t clamp(uint64_t x, uint32_t min, uint32_t max)
+static uint32_t
+clamp(uint64_t x, uint32_t min, uint32_t max)
 {
         return x < min ? min : x > max ? max : (uint32_t)x;
 }
@@ -72,8 +74,7 @@ END_TEST
 
 START_TEST(an_index_that_is_no_class_is_neither_small_nor_large)
 {
-        static const uint32_t strange[] = {SIZE_CLASS_N, SIZE_CLASS_N + 1, 255, UINT32_MAX / 2,
-                                           SIZE_CLASS_NONE};
+        static const uint32_t strange[] = {SIZE_CLASS_N, SIZE_CLASS_N + 1, 255, UINT32_MAX / 2, SIZE_CLASS_NONE};
 
         for (size_t i = 0; i < sizeof(strange) / sizeof(strange[0]); i++) {
                 ck_assert(!size_class_is_small(strange[i]));
@@ -101,8 +102,7 @@ START_TEST(no_block_wastes_a_fifth_of_itself_and_sixteen_bytes)
                 uint64_t bytes = size_class_bytes(size_class_of(size));
                 uint64_t waste_bytes = bytes - size;
 
-                FAIL_IF_CLASS(waste_bytes >= 16 && waste_bytes * 5 >= bytes, size_class_of(size), "size",
-                              size);
+                FAIL_IF_CLASS(waste_bytes >= 16 && waste_bytes * 5 >= bytes, size_class_of(size), "size", size);
         }
 }
 END_TEST
@@ -148,14 +148,14 @@ START_TEST(table_by_size_equals_the_function_plus_one)
 END_TEST
 
 /* By brute force: the first class that is large enough and of whose slab every block is aligned. */
-static uint32_t naive_class_of_aligned(uint64_t size, uint64_t align)
+static uint32_t
+naive_class_of_aligned(uint64_t size, uint64_t align)
 {
         for (uint32_t idx = 0; idx < SIZE_CLASS_N_SMALL; idx++) {
                 uint64_t bytes = size_class_bytes(idx);
                 bool is_aligned = bytes >= size;
 
-                for (uint64_t block_idx = 0; is_aligned && block_idx < size_class_slab_blocks(idx);
-                     block_idx++)
+                for (uint64_t block_idx = 0; is_aligned && block_idx < size_class_slab_blocks(idx); block_idx++)
                         is_aligned = (GEO_GRANULE_BYTES + block_idx * bytes) % align == 0;
                 if (is_aligned)
                         return idx;
@@ -176,8 +176,8 @@ START_TEST(aligned_class_is_the_smallest_whose_blocks_are_all_aligned)
                         if (size == 0 || size - 1 == 0 || size - 1 == class_bytes)
                                 expected = naive_class_of_aligned(size, align);
                         FAIL_IF(size_class_of_aligned(size, align) != expected,
-                                "size %" PRIu64 ", align %" PRIu64 ": class %" PRIu32 ", not %" PRIu32, size,
-                                align, size_class_of_aligned(size, align), expected);
+                                "size %" PRIu64 ", align %" PRIu64 ": class %" PRIu32 ", not %" PRIu32, size, align,
+                                size_class_of_aligned(size, align), expected);
                 }
         }
 }
@@ -198,7 +198,8 @@ START_TEST(aligned_class_refuses_what_no_small_class_can_serve)
 }
 END_TEST
 
-static bool tail_is_below_an_eighth(uint64_t bytes, uint64_t n_granules)
+static bool
+tail_is_below_an_eighth(uint64_t bytes, uint64_t n_granules)
 {
         uint64_t slab_bytes = n_granules * GEO_GRANULE_BYTES;
 
@@ -215,8 +216,7 @@ START_TEST(slab_is_the_shortest_that_wastes_less_than_an_eighth)
                 uint32_t n_granules = size_class_slab_granules(idx);
                 uint32_t n_blocks = size_class_slab_blocks(idx);
 
-                FAIL_IF_CLASS(n_granules < 1 || n_granules > GEO_GRANULES_PER_CHUNK / 2, idx, "granules",
-                              n_granules);
+                FAIL_IF_CLASS(n_granules < 1 || n_granules > GEO_GRANULES_PER_CHUNK / 2, idx, "granules", n_granules);
                 FAIL_IF_CLASS(!tail_is_below_an_eighth(bytes, n_granules), idx, "granules", n_granules);
                 for (uint32_t shorter = 1; shorter < n_granules; shorter++)
                         FAIL_IF_CLASS(tail_is_below_an_eighth(bytes, shorter), idx, "granules", shorter);
@@ -235,8 +235,7 @@ START_TEST(run_is_as_long_as_its_block_needs)
                 uint64_t bytes = size_class_bytes(idx);
                 uint64_t run_bytes = size_class_run_granules(idx) * GEO_GRANULE_BYTES;
 
-                FAIL_IF_CLASS(run_bytes < bytes || run_bytes - bytes >= GEO_GRANULE_BYTES, idx, "bytes",
-                              run_bytes);
+                FAIL_IF_CLASS(run_bytes < bytes || run_bytes - bytes >= GEO_GRANULE_BYTES, idx, "bytes", run_bytes);
                 FAIL_IF_CLASS(run_bytes > GEO_CHUNK_BYTES, idx, "bytes", run_bytes);
         }
 }
@@ -304,7 +303,8 @@ START_TEST(a_run_is_one_block_that_starts_at_its_start)
 }
 END_TEST
 
-static Suite *size_class_suite(void)
+static Suite *
+size_class_suite(void)
 {
         Suite *suite = suite_create("size_class");
         TCase *classes = tcase_create("classes");
@@ -334,7 +334,8 @@ static Suite *size_class_suite(void)
         return suite;
 }
 
-int main(void)
+int
+main(void)
 {
         SRunner *runner = srunner_create(size_class_suite());
         int n_failed;

@@ -400,8 +400,13 @@ END_TEST
 START_TEST(pointers_that_are_no_block_are_noted_and_change_nothing)
 {
         uint64_t a = alloc_one(t, 4);
-        const uint64_t bad[] = {a + 1, a + 16, GEO_GRANULE_BYTES * 5, GEO_CHUNK_BYTES, r->layout.n_chunks << GEO_CHUNK_SHIFT,
-                                UINT64_MAX, UINT64_MAX - 15};
+        const uint64_t bad[] = {a + 1,
+                                a + 16,
+                                GEO_GRANULE_BYTES * 5,
+                                GEO_CHUNK_BYTES,
+                                r->layout.n_chunks << GEO_CHUNK_SHIFT,
+                                UINT64_MAX,
+                                UINT64_MAX - 15};
 
         for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
                 ck_assert_int_eq(slab_free_one(t, bad[i], 0), -EINVAL);
@@ -704,18 +709,35 @@ START_TEST(single_block_cut_short_is_undone)
                 uint64_t cell = alloc_one(t, 0), head = find_or_create(t, 1), block = head << GEO_GRANULE_SHIFT;
                 uint64_t *dest = region_block(r, cell);
 
-                *dest = 0;
-                intent_begin(t, (struct intent){.slab = head, .a = block, .b = r->layout.chunks_off + cell},
+                *dest = 77;
+                intent_begin(t, (struct intent){.slab = head, .i = 77, .a = block, .b = r->layout.chunks_off + cell},
                              INTENT_ALLOC_ONE);
                 if (step >= 2)
                         r->slabs[head].word[0] &= ~UINT64_C(1);
                 if (step >= 3)
                         *dest = r->layout.chunks_off + block;
                 reap_settle(r, t->no, NULL);
-                ck_assert_uint_eq(*dest, 0);
+                ck_assert_uint_eq(*dest, 77);
                 heap_verify(r, &live);
                 ck_assert_uint_eq(slab_tidy_chunk(t, 0), 1);
         }
+}
+END_TEST
+
+/* What somebody else has stored in the destination since is his. */
+START_TEST(destination_that_others_changed_is_left_to_them)
+{
+        uint64_t cell = alloc_one(t, 0), head = find_or_create(t, 1);
+        uint64_t *dest = region_block(r, cell);
+
+        *dest = 99;
+        intent_begin(t,
+                     (struct intent){
+                             .slab = head, .i = 77, .a = head << GEO_GRANULE_SHIFT, .b = r->layout.chunks_off + cell},
+                     INTENT_ALLOC_ONE);
+        reap_settle(r, t->no, NULL);
+        ck_assert_uint_eq(*dest, 99);
+        heap_verify(r, &live);
 }
 END_TEST
 
@@ -753,13 +775,14 @@ START_TEST(intent_about_what_others_own_is_void)
                 uint64_t slab, magazine;
                 bool owns_slab;
         } cases[] = {
-                {head, mine, false},        {head, theirs, true},        {head + 1, mine, false}, {UINT64_MAX, mine, false},
-                {head, UINT64_MAX, true}, {UINT64_MAX >> 8, theirs, false},
+                {head, mine, false},       {head, theirs, true},     {head + 1, mine, false},
+                {UINT64_MAX, mine, false}, {head, UINT64_MAX, true}, {UINT64_MAX >> 8, theirs, false},
         };
 
         for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++)
                 for (int kind = INTENT_FILL; kind <= INTENT_FREE_ONE; kind++) {
-                        struct intent in = {.slab = cases[i].slab, .magazine = cases[i].magazine, .a = entry(theirs, 0)};
+                        struct intent in = {
+                                .slab = cases[i].slab, .magazine = cases[i].magazine, .a = entry(theirs, 0)};
                         uint64_t word = word_of(head);
 
                         if (cases[i].owns_slab) {
@@ -822,6 +845,7 @@ main(void)
         tcase_add_loop_test(tcase, drain_cut_short_is_finished, 0, SIZE_CLASS_N_SMALL);
         tcase_add_test(tcase, drain_done_stays_done);
         tcase_add_test(tcase, single_block_cut_short_is_undone);
+        tcase_add_test(tcase, destination_that_others_changed_is_left_to_them);
         tcase_add_test(tcase, single_free_cut_short_is_finished);
         tcase_add_test(tcase, intent_about_what_others_own_is_void);
         suite_add_tcase(suite, tcase);

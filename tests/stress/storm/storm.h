@@ -18,6 +18,7 @@ struct plan {
         uint32_t n_stopped; /* processes that are stopped early on, and continued when all others are done */
         uint64_t n_kills;
         uint64_t capacity_mib;
+        uint64_t fs_mib; /* of a file system that is smaller than the heap; 0 = the usual one */
         int decay_ms;
         bool is_exact; /* only what leaves no window */
         uint64_t seed;
@@ -25,6 +26,9 @@ struct plan {
 
 /* True: it went as it should.  Says on standard output what happened, on standard error what went wrong. */
 bool storm_run(const struct plan *plan);
+
+/* Before the first storm; without it no plan may have fs_mib.  NULL, or why not. */
+const char *storm_prepare_fs(void);
 
 /* A worker that was started by exec: never returns. */
 void storm_worker_main(char **args) __attribute__((noreturn));

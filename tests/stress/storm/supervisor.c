@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -21,8 +22,16 @@
 #include "stress/storm/storm.h"
 #include "stress/storm/worker.h"
 #include "support/heap_dir.h"
+#include "support/small_fs.h"
 
-enum { STALL_S = 30, TICKS_PER_KILL = 12, STOP_AFTER_OPS = 3000, PROCESSES_MAX = 128 };
+enum {
+        STALL_S = 30,
+        TICKS_PER_KILL = 12,
+        STOP_AFTER_OPS = 3000,
+        PROCESSES_MAX = 128,
+        SUPERVISOR_NICE = -10,
+        WORKER_NICE = 10
+};
 
 enum process_state {
         PROCESS_NONE,
@@ -52,6 +61,7 @@ struct storm {
 };
 
 static const char heap_name[] = "storm";
+static bool has_fs; /* the directory of the heaps is a file system of our own */
 
 static int64_t
 now_s(void)
@@ -128,7 +138,7 @@ start(struct storm *s, uint32_t i)
         }
         if (p->pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
-                if (getppid() != parent || nice(5) < 0) /* the supervisor comes first */
+                if (getppid() != parent || setpriority(PRIO_PROCESS, 0, WORKER_NICE) < 0)
                         _exit(WORKER_FAILED);
                 if (by_exec)
                         exec_worker(&w);
@@ -431,6 +441,23 @@ close_heap(shheap *h)
         shheap_unlink(heap_name);
 }
 
+const char *
+storm_prepare_fs(void)
+{
+        const char *why_not = small_fs_make();
+
+        has_fs = why_not == NULL;
+        return why_not;
+}
+
+/* Room for all of the heap, or only for as much as the plan says. */
+static void
+limit_fs(const struct plan *plan, bool is_limited)
+{
+        if (has_fs && !small_fs_resize((is_limited && plan->fs_mib ? plan->fs_mib : plan->capacity_mib + 64) * MIB))
+                fprintf(stderr, "storm: the file system cannot be resized\n");
+}
+
 /* What a heap like this one can give when nothing has ever happened in it. */
 static struct capacity
 capacity_of_new(const struct plan *plan)
@@ -466,13 +493,18 @@ bool
 storm_run(const struct plan *plan)
 {
         struct storm s = {.plan = plan, .dice = {plan->seed}};
-        struct capacity expected = capacity_of_new(plan);
+        struct capacity expected;
         uint64_t n_actors = (uint64_t)plan->n_processes * plan->n_threads;
 
         if (plan->n_processes > PROCESSES_MAX || plan->n_threads > THREADS_MAX || n_actors > ACTORS_MAX ||
             pipe2(s.ticks, O_NONBLOCK) < 0)
                 abort();
         fcntl(s.ticks[0], F_SETFD, FD_CLOEXEC);
+        (void)!setpriority(PRIO_PROCESS, 0,
+                           SUPERVISOR_NICE); /* best effort: the sooner it wakes up, the more it kills */
+        limit_fs(plan, false);
+        expected = capacity_of_new(plan);
+        limit_fs(plan, true);
         s.h = open_heap(plan);
         s.stage = stage_find(s.h);
         s.stage->n_boxes = n_actors * 10 < 64 ? 64 : n_actors * 10 > BOXES_MAX ? BOXES_MAX : n_actors * 10;
@@ -485,6 +517,7 @@ storm_run(const struct plan *plan)
         if (!s.has_failed)
                 wind_down(&s);
         kill_all(&s);
+        limit_fs(plan, false); /* where there is room, all of the capacity can be had */
         if (!s.has_failed && !judge(s.h, s.stage, &s.ledger, &expected))
                 s.has_failed = true;
         report(&s);
