@@ -12,7 +12,7 @@ file=$(sed -n 's|^--- a/||p' "$patch")
 caught_by=$(sed -n 's/^Caught by: //p' "$patch")
 mkdir -p "$work/$(dirname "$file")"
 cp "$source/$file" "$work/$file"
-if ! patch -d "$work" -p1 --fuzz=3 --no-backup-if-mismatch <"$patch" >"$work/patch.log" 2>&1; then
+if ! patch -d "$work" -p1 --no-backup-if-mismatch <"$patch" >"$work/patch.log" 2>&1; then
         cat "$work/patch.log"
         echo "The planted bug does not fit the source any more: plant it anew in $patch"
         exit 1
