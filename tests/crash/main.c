@@ -107,7 +107,7 @@ main(int argc, char **argv)
 {
         double start = seconds_now();
         const struct mode *mode = NULL;
-        static char command[64];
+        static char command[512];
 
         for (unsigned i = 0; argc >= 3 && i < sizeof modes / sizeof modes[0]; i++)
                 if (strcmp(argv[1], modes[i].name) == 0)
@@ -118,7 +118,7 @@ main(int argc, char **argv)
         if (mode->has_other)
                 opt.other = script_find(argv[3]);
         parse_options(argv + (mode->has_other ? 4 : 3));
-        snprintf(command, sizeof command, "%.40s %s", argv[0], mode->name);
+        snprintf(command, sizeof command, "%s %s", argv[0], mode->name);
         opt.command = command;
         counts = mmap(NULL, sizeof *counts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         report_init();

@@ -19,7 +19,7 @@
 #include "heap/check.h"
 #include "step.h"
 
-enum { CHANGES_MAX = 4096, STOPS_MAX = 1024, VISITS_MAX = 1 << 17, WATCHDOG_SECONDS = 60 };
+enum { CHANGES_MAX = 4096, STOPS_MAX = 1024, VISITS_MAX = 1 << 17 };
 
 /* A moment of the operation: before the instruction at `at` is executed for the n-th time. */
 struct moment {
@@ -223,7 +223,7 @@ try_point(void (*what)(struct moment *moment), const char *name, struct moment *
         fflush(NULL);
         pid = fork();
         if (pid == 0) {
-                alarm(WATCHDOG_SECONDS);
+                alarm(opt.watchdog);
                 start();
                 what(moment);
                 _exit(report_faults() != 0);
