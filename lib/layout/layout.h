@@ -174,8 +174,8 @@ enum { MAGAZINE_CAP_MAX = 6 };
 enum { MAGAZINE_CAP_MAX = 64 };
 #endif
 
-/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  64 + 2 words is 8 1/4 lines: the odd stride keeps
- * the heads of many magazines from falling into the same cache sets. */
+/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  64 + 2 words take nine
+ * lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
 struct magazine {
         uint64_t n;                      /* owner  blocks in slot[]; its store commits malloc and free */
         uint64_t cap;                    /* owner  set when it is taken from the pool */

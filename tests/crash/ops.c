@@ -240,7 +240,7 @@ void
 a_free_direct(struct actor *a, void *p)
 {
         begin_free(a, p, NULL);
-        if (free_block(thread_of(a), off_of(p), 0) < 0)
+        if (free_block_patiently(thread_of(a), off_of(p), 0) < 0)
                 report_line("block %#lx cannot be freed", off_of(p));
         end_free(a);
 }

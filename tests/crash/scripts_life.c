@@ -9,6 +9,7 @@
 #include "heap/chunk.h"
 #include "heap/decay.h"
 #include "heap/large.h"
+#include "heap/reserve.h"
 #include "heap/root.h"
 
 enum { GRANULE = 65536, PAGE = 4096, CAP = 8 };
@@ -181,6 +182,14 @@ run_purge(struct actor *a)
         decay_purge(thread_of(a), UINT32_MAX);
 }
 
+/* Some free granules have pages, some more get them. */
+static void
+run_reserve(struct actor *a)
+{
+        if (reserve_bytes(thread_of(a), 12 * GRANULE) < 0)
+                report_line("nothing can be reserved");
+}
+
 /* The second chunk is empty. */
 static void
 setup_retire(struct actor *a)
@@ -291,6 +300,7 @@ const struct script scripts_life[] = {
         {.name = "root-find", .setup = setup_root_there, .run = run_root, .hot_bytes = 300},
         {.name = "root-remove", .setup = setup_root_there, .run = run_root_remove, .hot_bytes = 300},
         {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
+        {.name = "reserve", .setup = setup_purge, .run = run_reserve, .hot_bytes = GRANULE},
         {.name = "retire", .setup = setup_retire, .run = run_retire, .hot_bytes = GRANULE},
         {.name = "retire-not", .setup = setup_retire_not, .run = run_retire, .hot_bytes = GRANULE},
         {.name = "tick",

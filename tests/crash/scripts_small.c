@@ -201,6 +201,16 @@ setup_drain_busy(struct actor *a)
                 report_line("nobody holds the slab");
 }
 
+/* The same when a block is freed past the magazines: it has to go into one. */
+static void
+setup_free_aside(struct actor *a)
+{
+        busy_block = a_malloc(a, DRAIN_BYTES);
+        actor_push(a, a_malloc(a, DRAIN_BYTES));
+        if (!step_until_true(&actors[ACTOR_E], free_busy, holds_slab))
+                report_line("nobody holds the slab");
+}
+
 enum { PAIR_BYTES = 32768, PAIR_CAP = 2, PAIR_N = 18 * PAIR_CAP + 2 };
 
 /* Both blocks of a slab are drained: it becomes empty, and a free run. */
@@ -325,6 +335,11 @@ const struct script scripts_small[] = {
         {.name = "slab-new-long", .setup = setup_chunk, .run = run_malloc_28k, .hot_bytes = 28672},
         {.name = "alloc-one", .setup = setup_fill, .run = run_alloc_one, .hot_bytes = PAGE},
         {.name = "free-one", .setup = setup_fill, .run = run_free_one, .hot_bytes = PAGE},
+        {.name = "free-aside",
+         .setup = setup_free_aside,
+         .run = run_free_one,
+         .hot_bytes = DRAIN_BYTES,
+         .flags = SCRIPT_PLAYED},
         {.name = "calloc", .setup = setup_chunk, .run = run_calloc, .hot_bytes = 500},
         {.name = "aligned", .setup = setup_chunk, .run = run_aligned, .hot_bytes = 3072},
         {.name = "realloc-move", .setup = setup_hit, .run = run_realloc_move, .hot_bytes = 100},
