@@ -21,6 +21,7 @@
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "os/shm.h"
+#include "region/announce.h"
 
 const struct tcache tcache_dummy __attribute__((aligned(64)));
 
@@ -132,6 +133,7 @@ tcache_map(const struct region *r)
 static int
 ensure_client(struct process_heap *heap)
 {
+        bool is_new = false;
         int err = 0;
 
         if (load_acquire(&heap->generation) == generation)
@@ -144,10 +146,13 @@ ensure_client(struct process_heap *heap)
                         if (err < 0)
                                 client_unregister(&heap->region, &heap->client);
                 }
-                if (err == 0)
+                is_new = err == 0;
+                if (is_new)
                         store_release(&heap->generation, generation);
         }
         pthread_mutex_unlock(&heap->lock);
+        if (is_new)
+                client_announce(&heap->region, &heap->client);
         return err;
 }
 

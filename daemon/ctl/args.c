@@ -1,0 +1,150 @@
+/*
+ * args.c - the arguments that verbs share, and how they fail.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "common/protocol.h"
+#include "ctl/ctl.h"
+#include "region/options.h"
+
+enum { KEY_JSON = 'j', KEY_SOCKET = 's' };
+
+static const struct argp_option options[] = {
+        {"json", KEY_JSON, NULL, 0, "Print one JSON document", 0},
+        {"socket", KEY_SOCKET, "PATH", 0, "Of the daemon; default: SHMALLOC_SOCKET, or " PROTOCOL_SOCKET, 0},
+        {0}};
+
+static error_t
+parse(int key, char *arg, struct argp_state *state)
+{
+        struct ctl_args *args = state->input;
+
+        switch (key) {
+        case KEY_JSON:
+                if (!(args->wants & CTL_WANTS_JSON))
+                        argp_error(state, "this verb has no --json");
+                args->is_json = true;
+                return 0;
+        case KEY_SOCKET:
+                if (!(args->wants & CTL_WANTS_SOCKET))
+                        argp_error(state, "this verb does not ask the daemon: it has no --socket");
+                args->socket = arg;
+                return 0;
+        case ARGP_KEY_INIT:
+                args->socket = options_env(OPTIONS_ENV_SOCKET);
+                if (!args->socket)
+                        args->socket = PROTOCOL_SOCKET;
+                return 0;
+        case ARGP_KEY_ARG:
+                if (args->name || !(args->wants & (CTL_WANTS_NAME | CTL_WANTS_OPTIONAL)))
+                        argp_error(state, "too many arguments: \"%s\"", arg);
+                args->name = arg;
+                return 0;
+        case ARGP_KEY_END:
+                if (!args->name && (args->wants & CTL_WANTS_NAME))
+                        argp_error(state, "name a heap (shmallocctl ls shows what there is)");
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+const struct argp ctl_common_argp = {.options = options, .parser = parse};
+
+/* Options that the verb does not have are not shown. */
+static char *
+help_filter(int key, const char *text, void *input)
+{
+        const struct ctl_args *args = input;
+
+        if (args && ((key == KEY_JSON && !(args->wants & CTL_WANTS_JSON)) ||
+                     (key == KEY_SOCKET && !(args->wants & CTL_WANTS_SOCKET))))
+                return NULL;
+        return (char *)(uintptr_t)text;
+}
+
+void
+ctl_parse(int argc, char **argv, struct ctl_args *args, const char *doc)
+{
+        struct argp argp = ctl_common_argp;
+
+        argp.args_doc = args->wants & CTL_WANTS_NAME ? "NAME" : args->wants & CTL_WANTS_OPTIONAL ? "[NAME]" : "";
+        argp.doc = doc;
+        argp.help_filter = help_filter;
+        argp_parse(&argp, argc, argv, 0, NULL, args);
+}
+
+int
+ctl_status(int err)
+{
+        switch (-err) {
+        case 0:
+                return CTL_GOOD;
+        case ENOENT:
+                return CTL_NONE_SUCH;
+        case EACCES:
+        case EPERM:
+                return CTL_NO_PERMISSION;
+        case EINVAL:
+                return CTL_USAGE;
+        default:
+                return CTL_FAULTS;
+        }
+}
+
+int
+ctl_fail(int err)
+{
+        fprintf(stderr, "shmallocctl: %s\n", error_message());
+        return ctl_status(err);
+}
+
+int
+ctl_print_json(json_t *document)
+{
+        int status = CTL_GOOD;
+
+        if (!document || json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0 || putchar('\n') == EOF ||
+            fflush(stdout) != 0) {
+                fprintf(stderr, "shmallocctl: cannot write JSON to standard output\n");
+                status = CTL_FAULTS;
+        }
+        json_decref(document);
+        return status;
+}
+
+int
+ctl_view(struct view *v, const char *name)
+{
+        int err = view_open(v, name);
+
+        return err < 0 ? ctl_fail(err) : CTL_GOOD;
+}
+
+int
+ctl_view_done(struct view *v, int status)
+{
+        if (view_was_truncated()) {
+                fprintf(stderr, "shmallocctl: heap \"%s\" was truncated while it was looked at\n", v->name);
+                status = CTL_FAULTS;
+        }
+        view_close(v);
+        if (fflush(stdout) != 0 && status == CTL_GOOD) {
+                perror("shmallocctl: standard output");
+                status = CTL_FAULTS;
+        }
+        return status;
+}
+
+bool
+ctl_use_colour(void)
+{
+        const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+
+        return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 && (!no_colour || !*no_colour);
+}

@@ -1,0 +1,164 @@
+/*
+ * change.c - the verbs that change a heap: `reap` and `purge`, as a client like any other, and `rm`.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "common/text.h"
+#include "ctl/ctl.h"
+#include <shmalloc/shmalloc.h>
+
+static uint64_t
+figure(shheap *h, const char *name)
+{
+        uint64_t value = 0;
+        size_t length = sizeof value;
+
+        return shheap_ctl(h, name, &value, &length, NULL, 0) == 0 ? value : 0;
+}
+
+static int
+open_client(shheap **ret, const char *name)
+{
+        return shheap_open(ret, name, SHHEAP_RELOCATABLE, NULL);
+}
+
+int
+verb_reap(int argc, char **argv)
+{
+        struct ctl_args args = {.wants = CTL_WANTS_NAME};
+        uint64_t before;
+        shheap *h;
+        int n;
+
+        ctl_parse(
+                argc, argv, &args,
+                "Settles what dead threads and processes left in a heap.\vClients do so by themselves before they run "
+                "out of memory; a daemon does it at once.");
+        n = open_client(&h, args.name);
+        if (n < 0)
+                return ctl_fail(n);
+        before = figure(h, "stats.reaped");
+        n = shheap_reap(h);
+        if (n < 0)
+                return ctl_fail(n);
+        printf("heap %s: %d dead threads settled, %llu ever\n", args.name, n,
+               (unsigned long long)(before + (unsigned)n));
+        shheap_close(h);
+        return CTL_GOOD;
+}
+
+/* ------------------------------------------------------------------ purge */
+
+enum { KEY_NODE = 'n', KEY_FORCE = 'f' };
+
+struct change_args {
+        struct ctl_args common;
+        int node; /* -1 = all */
+        bool is_forced;
+};
+
+static error_t
+change_parse(int key, char *arg, struct argp_state *state)
+{
+        struct change_args *args = state->input;
+        uint64_t value;
+
+        switch (key) {
+        case KEY_NODE:
+                if (!text_parse_number(arg, 10, 0, NODE_MAX - 1, &value))
+                        argp_error(state, "--node=%s: 0 to %u is possible", arg, NODE_MAX - 1);
+                args->node = (int)value;
+                return 0;
+        case KEY_FORCE:
+                args->is_forced = true;
+                return 0;
+        case ARGP_KEY_INIT:
+                state->child_inputs[0] = &args->common;
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
+
+int
+verb_purge(int argc, char **argv)
+{
+        static const struct argp_option options[] = {{"node", KEY_NODE, "N", 0, "Memory of this NUMA node only", 0},
+                                                     {0}};
+        static const struct argp argp = {
+                options,  change_parse, "NAME", "Gives back to the system what no block of a heap lies in, now.",
+                children, NULL,         NULL};
+        struct change_args args = {.common = {.wants = CTL_WANTS_NAME}, .node = -1};
+        char before[TEXT_BYTES_MAX], after[TEXT_BYTES_MAX];
+        shheap *h;
+        int err;
+
+        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        err = open_client(&h, args.common.name);
+        if (err < 0)
+                return ctl_fail(err);
+        text_bytes(before, figure(h, "stats.mapped"));
+        err = shheap_purge(h, args.node);
+        if (err < 0)
+                return ctl_fail(err);
+        printf("heap %s: occupied %s, now %s\n", args.common.name, before,
+               text_bytes(after, figure(h, "stats.mapped")));
+        shheap_close(h);
+        return CTL_GOOD;
+}
+
+/* ------------------------------------------------------------------ rm */
+
+/* CTL_GOOD: nobody uses it.  What cannot even be opened as a heap has no users. */
+static int
+check_unused(const char *name)
+{
+        struct client_views clients;
+        struct view v;
+        uint32_t n, pid = 0;
+        int err = view_open(&v, name);
+
+        if (err == -ENODEV || err == -EBADMSG || err == -EPROTO)
+                return CTL_GOOD;
+        if (err < 0)
+                return ctl_fail(err);
+        clients_read(&v.region, &clients);
+        n = clients.n - clients.n_dead;
+        for (uint32_t i = 0; i < clients.n && pid == 0; i++)
+                pid = clients.all[i].state != CLIENT_VIEW_DEAD ? clients.all[i].pid : 0;
+        clients_free(&clients);
+        view_close(&v);
+        if (n == 0)
+                return CTL_GOOD;
+        fprintf(stderr,
+                "shmallocctl: heap \"%s\" has %u clients, process %u for one: end them, or give --force, and it is "
+                "theirs until they do\n",
+                name, n, pid);
+        return CTL_FAULTS;
+}
+
+int
+verb_rm(int argc, char **argv)
+{
+        static const struct argp_option options[] = {
+                {"force", KEY_FORCE, NULL, 0, "Also if it has clients: they keep it until they close it", 0}, {0}};
+        static const struct argp argp = {
+                options,  change_parse,
+                "NAME",   "Removes a heap's name.  Its memory goes when the last client has closed it.",
+                children, NULL,
+                NULL};
+        struct change_args args = {.common = {.wants = CTL_WANTS_NAME}};
+        int err, status;
+
+        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        status = args.is_forced ? CTL_GOOD : check_unused(args.common.name);
+        if (status != CTL_GOOD)
+                return status;
+        err = shheap_unlink(args.common.name);
+        return err < 0 ? ctl_fail(err) : CTL_GOOD;
+}

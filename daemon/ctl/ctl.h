@@ -1,0 +1,103 @@
+/*
+ * ctl.h - what the verbs of shmallocctl share.
+ */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include <argp.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/view.h"
+
+enum ctl_exit { CTL_GOOD = 0, CTL_FAULTS = 1, CTL_USAGE = 2, CTL_NONE_SUCH = 3, CTL_NO_PERMISSION = 4 };
+
+/* A verb: argv[0] is "shmallocctl VERB".  Gives the exit status. */
+typedef int ctl_verb_fn(int argc, char **argv);
+
+ctl_verb_fn verb_ls, verb_stat, verb_top, verb_clients, verb_map, verb_check, verb_reap, verb_purge, verb_dump, verb_rm;
+
+/* ------------------------------------------------------------------ arguments: args.c */
+
+/* What most verbs take.  A verb says which of it by the bits it wants. */
+enum ctl_wants {
+        CTL_WANTS_NAME = 1,     /* one NAME */
+        CTL_WANTS_JSON = 2,     /* --json */
+        CTL_WANTS_SOCKET = 4,   /* --socket */
+        CTL_WANTS_OPTIONAL = 8, /* NAME may be left out */
+};
+
+struct ctl_args {
+        unsigned wants;
+        const char *name; /* NULL: not given */
+        const char *socket;
+        bool is_json;
+};
+
+/* The options of a verb on top of the common ones; parse them with the child's input being *common. */
+extern const struct argp ctl_common_argp;
+
+/* Parses, or ends the program with status CTL_USAGE (or 0 after --help).  `doc` is one line. */
+void ctl_parse(int argc, char **argv, struct ctl_args *args, const char *doc);
+
+/* ------------------------------------------------------------------ errors: args.c */
+
+/* Writes "shmallocctl: MESSAGE" with the library's message, and gives the status that belongs to err. */
+int ctl_fail(int err);
+
+/* The status alone. */
+int ctl_status(int err);
+
+/* Prints a JSON document to stdout and drops it.  The status. */
+int ctl_print_json(json_t *document);
+
+/* Opens a heap to look at, or gives the status to end with (> 0) after saying why. */
+int ctl_view(struct view *v, const char *name);
+
+/* What to say after looking: a file that was truncated meanwhile is a fault. */
+int ctl_view_done(struct view *v, int status);
+
+bool ctl_use_colour(void);
+
+/* ------------------------------------------------------------------ clients: clients.c */
+
+enum client_view_state {
+        CLIENT_VIEW_ALIVE,
+        CLIENT_VIEW_STOPPED,
+        CLIENT_VIEW_ZOMBIE,
+        CLIENT_VIEW_DEAD,     /* and not reaped yet */
+        CLIENT_VIEW_ELSEWHERE /* of another pid namespace: nothing can be known */
+};
+
+struct client_view {
+        uint32_t idx, incarnation;
+        uint32_t pid, uid;
+        char name[32]; /* printable */
+        uint32_t n_threads, n_dead_threads;
+        int64_t arena; /* of its first thread; -1: none */
+        uint32_t n_arenas;
+        uint64_t cached_bytes, cached_blocks;
+        enum client_view_state state;
+};
+
+struct client_views {
+        struct client_view *all;
+        uint32_t n;
+        uint32_t n_dead;
+};
+
+/* Everybody in the table of clients.  Aborts the program without memory. */
+void clients_read(const struct region *r, struct client_views *ret);
+void clients_free(struct client_views *clients);
+const char *client_state_name(enum client_view_state state);
+
+/* ------------------------------------------------------------------ the daemon: ask.c */
+
+/* What the daemon says of itself and its heaps; NULL and *ret_why, a text, when there is none to be asked. */
+json_t *ask_daemon(const char *socket_path, const char **ret_why);
+
+/* What it says of one heap; borrowed; NULL: nothing. */
+json_t *ask_find(const json_t *daemon, uint64_t dev, uint64_t ino);
+
+#endif

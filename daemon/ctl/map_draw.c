@@ -1,0 +1,305 @@
+/*
+ * map_draw.c - the picture of a heap's memory: in the terminal, as SVG, as a page.
+ *
+ * Colour is the size class, from blue for small blocks to red for huge ones; how full a cell is of its colour says how
+ * much of it is allocated.  Cached blocks stand above in amber, free blocks of slabs stay pale, free memory that may
+ * have pages is grey, and what has none is empty.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/text.h"
+#include "ctl/map.h"
+
+enum { CELL = 11, STEP = 12, LEFT = 96, TOP = 64, STRIP = 8 };
+
+static const char cached_colour[] = "#f5b301", free_colour[] = "#e3e8ef", dirty_colour[] = "#b4b9c2",
+                  moving_colour[] = "#8a2be2", line_colour[] = "#d5d9e0";
+
+/* Hue in degrees: blue (225) to red (0). */
+static unsigned
+hue_of(uint32_t class_idx)
+{
+        return class_idx < SIZE_CLASS_N ? 225 - class_idx * 205 / SIZE_CLASS_N : 0;
+}
+
+/* sRGB from hue, saturation 65 %, lightness 46 %: some readers of SVG do not know hsl(). */
+static const char *
+colour_of(char buf[8], uint32_t class_idx)
+{
+        const double c = (1 - (2 * 0.46 - 1 < 0 ? 1 - 2 * 0.46 : 2 * 0.46 - 1)) * 0.65, m = 0.46 - c / 2;
+        double h = hue_of(class_idx) / 60.0, f = h - 2 * (int)(h / 2) - 1, x = c * (1 - (f < 0 ? -f : f));
+        double rgb[3] = {h < 1 || h >= 5   ? c
+                         : h < 2 || h >= 4 ? x
+                                           : 0,
+                         h < 1   ? x
+                         : h < 3 ? c
+                         : h < 4 ? x
+                                 : 0,
+                         h < 2   ? 0
+                         : h < 3 ? x
+                         : h < 5 ? c
+                                 : x};
+
+        snprintf(buf, 8, "#%02x%02x%02x", (unsigned)((rgb[0] + m) * 255), (unsigned)((rgb[1] + m) * 255),
+                 (unsigned)((rgb[2] + m) * 255));
+        return buf;
+}
+
+static const char *const kind_names[MAP_N_KINDS] = {
+        [MAP_UNUSED] = "free, no pages", [MAP_DIRTY] = "free, dirty", [MAP_SLAB] = "slab",
+        [MAP_LARGE] = "large block",     [MAP_HUGE] = "huge block",   [MAP_MOVING] = "changing hands",
+};
+
+static uint64_t
+n_lines(const struct map *map)
+{
+        return (map->n_cells + map->n_columns - 1) / map->n_columns;
+}
+
+/* ------------------------------------------------------------------ SVG */
+
+static void
+svg_text(FILE *out, uint64_t x, uint64_t y, const char *anchor, const char *style, const char *text)
+{
+        fprintf(out, "<text x=\"%" PRIu64 "\" y=\"%" PRIu64 "\" text-anchor=\"%s\"%s>%s</text>\n", x, y, anchor, style,
+                text);
+}
+
+static void
+svg_rect(FILE *out, double x, double y, double width, double height, const char *colour)
+{
+        fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, width, height,
+                colour);
+}
+
+/* What a pointer over the cell tells. */
+static void
+svg_title(const struct map *map, const struct map_cell *cell, uint64_t idx, FILE *out)
+{
+        char size[16], live[TEXT_BYTES_MAX], cached[TEXT_BYTES_MAX];
+
+        fprintf(out, "<title>%s", kind_names[cell->kind]);
+        if (cell->kind == MAP_SLAB || cell->kind == MAP_LARGE)
+                fprintf(out, " of %s", map_class_name(size, cell->class_idx));
+        fprintf(out, "; %s allocated, %s cached; +%" PRIu64 " KiB", text_bytes(live, cell->live_bytes),
+                text_bytes(cached, cell->cached_bytes), idx * map->cell_bytes >> 10);
+        if (cell->node != UINT8_MAX)
+                fprintf(out, "; node %u", cell->node);
+        fputs("</title>", out);
+}
+
+/* Free below, then live from the bottom, cached on top of it. */
+static void
+svg_cell(const struct map *map, uint64_t idx, FILE *out)
+{
+        const struct map_cell *cell = &map->cells[idx];
+        double x = LEFT + (double)(idx % map->n_columns) * STEP, y = TOP + (double)(idx / map->n_columns) * STEP;
+        double live = CELL * (double)cell->live_bytes / (double)map->cell_bytes;
+        double cached = CELL * (double)cell->cached_bytes / (double)map->cell_bytes;
+        char colour[8];
+
+        if (cell->kind == MAP_UNUSED && cell->live_bytes == 0 && cell->cached_bytes == 0)
+                return;
+        fputs("<g>", out);
+        svg_title(map, cell, idx, out);
+        svg_rect(out, x, y, CELL, CELL,
+                 cell->kind == MAP_DIRTY    ? dirty_colour
+                 : cell->kind == MAP_MOVING ? moving_colour
+                                            : free_colour);
+        if (live > 0.05)
+                svg_rect(out, x, y + CELL - live, CELL, live, colour_of(colour, cell->class_idx));
+        if (cached > 0.05)
+                svg_rect(out, x, y + CELL - live - cached, CELL, cached, cached_colour);
+        fputs("</g>\n", out);
+}
+
+static void
+svg_line(const struct map *map, uint64_t line, FILE *out)
+{
+        uint64_t y = TOP + line * STEP;
+        uint8_t node = map->cells[line * map->n_columns].node;
+        char text[32], bytes[TEXT_BYTES_MAX], colour[8];
+
+        if (line % 4 == 0) {
+                snprintf(text, sizeof text, "+%s", text_bytes(bytes, line * map->line_bytes));
+                svg_text(out, LEFT - STRIP - 30, y + CELL - 1, "end", "", text);
+        }
+        if (map->line_arena[line] != UINT32_MAX) {
+                snprintf(text, sizeof text, "a%u", map->line_arena[line]);
+                svg_text(out, LEFT - STRIP - 4, y + CELL - 1, "end", " fill=\"#68707c\"", text);
+        }
+        if (node != UINT8_MAX)
+                svg_rect(out, LEFT - STRIP, (double)y, STRIP - 3, CELL, colour_of(colour, node % 8 * 7));
+        fprintf(out,
+                "<rect x=\"%d\" y=\"%" PRIu64 "\" width=\"%u\" height=\"%d\" fill=\"#ffffff\" stroke=\"%s\" "
+                "stroke-width=\"0.5\"/>\n",
+                LEFT, y, map->n_columns * STEP - 1, CELL, line_colour);
+}
+
+static void
+svg_key(FILE *out, uint64_t *x, uint64_t y, const char *colour, const char *text)
+{
+        svg_rect(out, (double)*x, (double)y, CELL, CELL, colour);
+        svg_text(out, *x + CELL + 4, y + CELL - 1, "start", "", text);
+        *x += CELL + 16 + 6 * strlen(text);
+}
+
+static void
+svg_legend(const struct map *map, FILE *out, uint64_t y)
+{
+        static const uint32_t classes[] = {0, 8, 16, 24, 32, 40, 48, 56};
+        char colour[8], size[16], text[32];
+        uint64_t x = LEFT;
+
+        for (unsigned i = 0; i < sizeof classes / sizeof classes[0]; i++)
+                if (classes[i] < SIZE_CLASS_N) {
+                        snprintf(text, sizeof text, "%s", map_class_name(size, classes[i]));
+                        svg_key(out, &x, y, colour_of(colour, classes[i]), text);
+                }
+        svg_key(out, &x, y, colour_of(colour, SIZE_CLASS_NONE), "huge");
+        x = LEFT;
+        y += 18;
+        svg_key(out, &x, y, cached_colour, "cached");
+        svg_key(out, &x, y, free_colour, "free in a slab or behind a block");
+        svg_key(out, &x, y, dirty_colour, "free, dirty");
+        svg_key(out, &x, y, moving_colour, "changing hands");
+        svg_key(out, &x, y, "#ffffff", "free, no pages");
+        snprintf(text, sizeof text, "a cell is %" PRIu64 " KiB", map->cell_bytes >> 10);
+        svg_text(out, LEFT + map->n_columns * STEP, y + CELL - 1, "end", " fill=\"#68707c\"", text);
+}
+
+static void
+svg_head(const struct map *map, FILE *out)
+{
+        char used[TEXT_BYTES_MAX], live[TEXT_BYTES_MAX], dirty[TEXT_BYTES_MAX], text[160],
+                name[LAYOUT_NAME_MAX * 6 + 1];
+        size_t n = 0;
+
+        for (const char *at = map->view->name; *at; at++) /* of a saved file, it may be any text */
+                n += (size_t)snprintf(name + n, sizeof name - n,
+                                      *at == '<' || *at == '&' || *at == '>' || *at == '"' ? "&#%d;" : "%c", *at);
+        name[n] = '\0';
+        svg_text(out, LEFT, 26, "start", " font-size=\"18\" font-weight=\"bold\"", name);
+        snprintf(text, sizeof text, "%s of memory in use so far, %s allocated in blocks, %s dirty",
+                 text_bytes(used, region_chunks_hwm(&map->view->region) << GEO_CHUNK_SHIFT),
+                 text_bytes(live, check_live_bytes(&map->totals)), text_bytes(dirty, map->totals.dirty_bytes));
+        svg_text(out, LEFT, 46, "start", " font-size=\"12\" fill=\"#68707c\"", text);
+}
+
+void
+map_draw_svg(const struct map *map, FILE *out)
+{
+        uint64_t lines = n_lines(map), width = LEFT + map->n_columns * STEP + 16, height = TOP + lines * STEP + 56;
+
+        fprintf(out,
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%" PRIu64 "\" height=\"%" PRIu64
+                "\" viewBox=\"0 0 %" PRIu64 " %" PRIu64 "\" font-family=\"sans-serif\" font-size=\"10\">\n",
+                width, height, width, height);
+        fprintf(out, "<rect width=\"%" PRIu64 "\" height=\"%" PRIu64 "\" fill=\"#ffffff\"/>\n", width, height);
+        svg_head(map, out);
+        for (uint64_t line = 0; line < lines; line++)
+                svg_line(map, line, out);
+        for (uint64_t idx = 0; idx < map->n_cells; idx++)
+                svg_cell(map, idx, out);
+        svg_legend(map, out, TOP + lines * STEP + 16);
+        fputs("</svg>\n", out);
+}
+
+void
+map_draw_html(const struct map *map, FILE *out)
+{
+        fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Memory of a heap</title>\n"
+              "<style>body{margin:2em;background:#fff}svg{max-width:100%;height:auto}g:hover rect{opacity:.6}</style>\n"
+              "</head><body>\n",
+              out);
+        map_draw_svg(map, out);
+        fputs("</body></html>\n", out);
+}
+
+/* ------------------------------------------------------------------ the terminal */
+
+/* Of the 6x6x6 colours, by hue. */
+static unsigned
+terminal_colour(uint32_t class_idx)
+{
+        static const uint8_t by_hue[] = {160, 166, 172, 142, 106, 70, 71, 72, 73, 67, 62, 26};
+
+        return by_hue[hue_of(class_idx) * (sizeof by_hue - 1) / 225];
+}
+
+/* How much of it is allocated, in eighths of a letter. */
+static const char *
+terminal_letter(const struct map *map, const struct map_cell *cell)
+{
+        static const char *const eighths[] = {"▁", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+        uint64_t used = cell->live_bytes + cell->cached_bytes;
+
+        if (cell->kind == MAP_MOVING)
+                return "~";
+        if (used == 0)
+                return cell->kind == MAP_DIRTY ? "░" : cell->kind == MAP_UNUSED ? " " : "·";
+        if (cell->live_bytes == 0)
+                return "c";
+        return eighths[cell->live_bytes * 8 / map->cell_bytes <= 8 ? cell->live_bytes * 8 / map->cell_bytes : 8];
+}
+
+static void
+terminal_line(const struct map *map, uint64_t line, FILE *out, bool has_colour)
+{
+        char bytes[TEXT_BYTES_MAX];
+
+        fprintf(out, "%10s ", text_bytes(bytes, line * map->line_bytes));
+        if (map->line_arena[line] != UINT32_MAX)
+                fprintf(out, "a%-3u ", map->line_arena[line]);
+        else
+                fputs("     ", out);
+        for (uint64_t i = line * map->n_columns; i < (line + 1) * map->n_columns && i < map->n_cells; i++) {
+                const struct map_cell *cell = &map->cells[i];
+                bool is_coloured = has_colour && cell->live_bytes + cell->cached_bytes != 0;
+
+                if (is_coloured)
+                        fprintf(out, "\033[38;5;%um", cell->live_bytes == 0 ? 214 : terminal_colour(cell->class_idx));
+                fputs(terminal_letter(map, cell), out);
+                if (is_coloured)
+                        fputs("\033[0m", out);
+        }
+        fputs("|\n", out);
+}
+
+/* By class: what a colour stands for. */
+static void
+terminal_classes(const struct map *map, FILE *out, bool has_colour)
+{
+        char size[16], live[TEXT_BYTES_MAX], cached[TEXT_BYTES_MAX];
+
+        for (uint32_t i = 0; i < SIZE_CLASS_N; i++) {
+                const struct check_class *c = &map->totals.classes[i];
+
+                if (c->n_runs == 0)
+                        continue;
+                if (has_colour)
+                        fprintf(out, "\033[38;5;%um█\033[0m", terminal_colour(i));
+                fprintf(out, " %8s  %10s allocated, %10s cached, %6" PRIu64 " %s\n", map_class_name(size, i),
+                        text_bytes(live, c->n_live * size_class_bytes(i)),
+                        text_bytes(cached, c->n_cached * size_class_bytes(i)), c->n_runs,
+                        size_class_is_small(i) ? "slabs" : "runs");
+        }
+        if (map->totals.n_huge != 0)
+                fprintf(out, "%s     huge  %10s allocated, %6" PRIu64 " blocks\n", has_colour ? " " : "",
+                        text_bytes(live, map->totals.huge_bytes), map->totals.n_huge);
+}
+
+void
+map_draw_terminal(const struct map *map, FILE *out, bool has_colour)
+{
+        char bytes[TEXT_BYTES_MAX];
+
+        fprintf(out,
+                "%s: a cell is %s; ▁..█ allocated, c cached only, · free in a slab, ░ free and dirty, ~ changing "
+                "hands\n",
+                map->view->name, text_bytes(bytes, map->cell_bytes));
+        for (uint64_t line = 0; line < n_lines(map); line++)
+                terminal_line(map, line, out, has_colour);
+        terminal_classes(map, out, has_colour);
+}

@@ -1,0 +1,184 @@
+/*
+ * stat.c - `shmallocctl stat` and `shmallocctl check`: what the library says of a heap, for people and programs.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "common/text.h"
+#include "ctl/ctl.h"
+#include "heap/stats.h"
+
+/* ------------------------------------------------------------------ stat */
+
+enum { KEY_OPENMETRICS = 'o', KEY_TOTALS = 't', KEY_QUIESCENT = 'q' };
+
+struct stat_args {
+        struct ctl_args common;
+        unsigned flags;
+};
+
+static error_t
+stat_parse(int key, char *arg, struct argp_state *state)
+{
+        struct stat_args *args = state->input;
+
+        (void)arg;
+        switch (key) {
+        case KEY_OPENMETRICS:
+                args->flags |= STATS_OPENMETRICS;
+                return 0;
+        case KEY_TOTALS:
+                args->flags |= STATS_MERGED;
+                return 0;
+        case ARGP_KEY_INIT:
+                state->child_inputs[0] = &args->common;
+                return 0;
+        case ARGP_KEY_END:
+                if (args->common.is_json && (args->flags & STATS_OPENMETRICS))
+                        argp_error(state, "--json and --openmetrics exclude each other");
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+int
+verb_stat(int argc, char **argv)
+{
+        static const struct argp_option options[] = {
+                {"openmetrics", KEY_OPENMETRICS, NULL, 0, "In the text format that Prometheus reads", 0},
+                {"totals", KEY_TOTALS, NULL, 0, "The heap as a whole only: no classes, arenas, nodes, clients", 0},
+                {0}};
+        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
+        static const struct argp argp = {
+                options,  stat_parse,
+                "NAME",   "What a heap is used for: as a whole, by size class, arena, node, client.",
+                children, NULL,
+                NULL};
+        struct stat_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON}};
+        struct view v;
+        int err, status;
+
+        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        status = ctl_view(&v, args.common.name);
+        if (status != CTL_GOOD)
+                return status;
+        err = stats_print(&v.region, stdout, args.flags | (args.common.is_json ? STATS_JSON : 0));
+        if (err < 0) {
+                error_set(err, "cannot print: %s", error_name(err));
+                status = ctl_fail(err);
+        }
+        return ctl_view_done(&v, status);
+}
+
+/* ------------------------------------------------------------------ check */
+
+struct check_args {
+        struct ctl_args common;
+        bool is_quiescent;
+};
+
+static error_t
+check_parse(int key, char *arg, struct argp_state *state)
+{
+        struct check_args *args = state->input;
+
+        (void)arg;
+        switch (key) {
+        case KEY_QUIESCENT:
+                args->is_quiescent = true;
+                return 0;
+        case ARGP_KEY_INIT:
+                state->child_inputs[0] = &args->common;
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+/* A line per fault, as the check writes them. */
+static json_t *
+lines_json(char *lines)
+{
+        json_t *list = json_array();
+        char *rest = NULL;
+
+        for (char *line = strtok_r(lines, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+                json_array_append_new(list, json_string(line));
+        return list;
+}
+
+static int
+check_json(struct view *v, const struct check_args *args)
+{
+        struct check_totals totals;
+        char *lines = NULL;
+        size_t length = 0;
+        FILE *report = open_memstream(&lines, &length);
+        int n, status;
+
+        if (!report)
+                return ctl_fail(error_set(-ENOMEM, "no memory for the report"));
+        n = view_check(v, args->is_quiescent ? CHECK_QUIESCENT : 0, report, &totals, NULL);
+        fclose(report);
+        if (n < 0) {
+                free(lines);
+                return ctl_fail(n);
+        }
+        status = ctl_print_json(json_pack("{ss sb si sI sI so}", "name", v->name, "exact", args->is_quiescent, "faults",
+                                          n, "allocated_bytes", (json_int_t)check_live_bytes(&totals), "metadata_bytes",
+                                          (json_int_t)totals.metadata_bytes, "report", lines_json(lines)));
+        free(lines);
+        return status != CTL_GOOD || n == 0 ? status : CTL_FAULTS;
+}
+
+static int
+check_text(struct view *v, const struct check_args *args)
+{
+        struct check_totals totals;
+        char bytes[TEXT_BYTES_MAX];
+        int n = view_check(v, args->is_quiescent ? CHECK_QUIESCENT : 0, stdout, &totals, NULL);
+
+        if (n < 0)
+                return ctl_fail(n);
+        if (n > 0) {
+                printf("heap %s: %d faults\n", v->name, n);
+                return CTL_FAULTS;
+        }
+        printf("heap %s: in order%s, %s in blocks\n", v->name,
+               args->is_quiescent ? "" : " as far as can be seen while others may be using it",
+               text_bytes(bytes, check_live_bytes(&totals)));
+        return CTL_GOOD;
+}
+
+int
+verb_check(int argc, char **argv)
+{
+        static const struct argp_option options[] = {
+                {"quiescent", KEY_QUIESCENT, NULL, 0,
+                 "Nobody is using the heap, and the dead have been reaped: then the check is exact", 0},
+                {0}};
+        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
+        static const struct argp argp = {options,
+                                         check_parse,
+                                         "NAME",
+                                         "Proves that every block of a heap is in exactly one place and that all of "
+                                         "its tables agree.\vExits with 0 if it is in order and 1 if faults were "
+                                         "found.  Without --quiescent, states in between are no faults.",
+                                         children,
+                                         NULL,
+                                         NULL};
+        struct check_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON}};
+        struct view v;
+        int status;
+
+        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        status = ctl_view(&v, args.common.name);
+        if (status != CTL_GOOD)
+                return status;
+        status = args.common.is_json ? check_json(&v, &args) : check_text(&v, &args);
+        return ctl_view_done(&v, status);
+}

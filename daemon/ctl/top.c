@@ -1,0 +1,8 @@
+#include "ctl/ctl.h"
+int
+verb_top(int argc, char **argv)
+{
+        (void)argc;
+        (void)argv;
+        return 0;
+}
