@@ -111,46 +111,45 @@ lines_json(char *lines)
         return list;
 }
 
-static int
-check_json(struct view *v, const struct check_args *args)
+/* The report, to be freed; *ret_n is the number of faults or -errno. */
+static char *
+check_report(struct view *v, const struct check_args *args, struct check_totals *ret_totals, int *ret_n)
 {
-        struct check_totals totals;
         char *lines = NULL;
         size_t length = 0;
         FILE *report = open_memstream(&lines, &length);
-        int n, status;
 
-        if (!report)
-                return ctl_fail(error_set(-ENOMEM, "no memory for the report"));
-        n = view_check(v, args->is_quiescent ? CHECK_QUIESCENT : 0, report, &totals, NULL);
-        fclose(report);
-        if (n < 0) {
-                free(lines);
-                return ctl_fail(n);
-        }
-        status = ctl_print_json(json_pack("{ss sb si sI sI so}", "name", v->name, "exact", args->is_quiescent, "faults",
-                                          n, "allocated_bytes", (json_int_t)check_live_bytes(&totals), "metadata_bytes",
-                                          (json_int_t)totals.metadata_bytes, "report", lines_json(lines)));
-        free(lines);
+        *ret_n = report ? view_check(v, args->is_quiescent ? CHECK_QUIESCENT : 0, report, ret_totals, NULL)
+                        : error_set(-ENOMEM, "no memory for the report");
+        if (report)
+                fclose(report);
+        return lines;
+}
+
+static int
+check_json(const struct view *v, const struct check_args *args, const struct check_totals *totals, char *lines, int n)
+{
+        int status =
+                ctl_print_json(json_pack("{ss sb si sI sI so}", "name", v->name, "exact", args->is_quiescent, "faults",
+                                         n, "allocated_bytes", (json_int_t)check_live_bytes(totals), "metadata_bytes",
+                                         (json_int_t)totals->metadata_bytes, "report", lines_json(lines)));
+
         return status != CTL_GOOD || n == 0 ? status : CTL_FAULTS;
 }
 
 static int
-check_text(struct view *v, const struct check_args *args)
+check_text(const struct view *v, const struct check_args *args, const struct check_totals *totals, const char *lines,
+           int n)
 {
-        struct check_totals totals;
         char bytes[TEXT_BYTES_MAX];
-        int n = view_check(v, args->is_quiescent ? CHECK_QUIESCENT : 0, stdout, &totals, NULL);
 
-        if (n < 0)
-                return ctl_fail(n);
         if (n > 0) {
-                printf("heap %s: %d faults\n", v->name, n);
+                printf("%sheap %s: %d faults\n", lines, v->name, n);
                 return CTL_FAULTS;
         }
         printf("heap %s: in order%s, %s in blocks\n", v->name,
                args->is_quiescent ? "" : " as far as can be seen while others may be using it",
-               text_bytes(bytes, check_live_bytes(&totals)));
+               text_bytes(bytes, check_live_bytes(totals)));
         return CTL_GOOD;
 }
 
@@ -172,13 +171,21 @@ verb_check(int argc, char **argv)
                                          NULL,
                                          NULL};
         struct check_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON}};
+        struct check_totals totals;
         struct view v;
-        int status;
+        char *lines;
+        int n, status;
 
         argp_parse(&argp, argc, argv, 0, NULL, &args);
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)
                 return status;
-        status = args.common.is_json ? check_json(&v, &args) : check_text(&v, &args);
+        lines = check_report(&v, &args, &totals, &n);
+        if (n < 0)
+                status = ctl_fail(n);
+        else
+                status = args.common.is_json ? check_json(&v, &args, &totals, lines, n)
+                                             : check_text(&v, &args, &totals, lines, n);
+        free(lines);
         return ctl_view_done(&v, status);
 }

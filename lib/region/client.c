@@ -185,6 +185,34 @@ client_unregister(struct region *r, const struct client_id *client)
                 cas_acq_rel(&slot->word, &word, client_word(CLIENT_EMPTY, 0, client->incarnation)); /* UNREGISTER.1 */
 }
 
+/* One try: who changes the word meanwhile claims the slot, or unregisters after all. */
+bool
+client_bury(struct region *r, const struct client_id *client, uint32_t pid, bool is_known)
+{
+        struct client_slot *slot = region_client(r, client->idx);
+        uint64_t word = slot != NULL ? load_relaxed(&slot->word) : 0;
+
+        if (!word_is_live(word) || word_incarnation(word) != client->incarnation || word_pid(word) != pid ||
+            load_relaxed(&slot->pid_ns) != liveness->pid_ns())
+                return false;
+        if ((!is_known && !liveness->process_is_gone(pid)) || client_is_named(r, client->idx, client->incarnation))
+                return false;
+        return cas_acq_rel(&slot->word, &word, client_word(CLIENT_EMPTY, 0, client->incarnation)); /* UNREGISTER.1 */
+}
+
+bool
+client_who(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid)
+{
+        const struct client_slot *slot = region_client(r, idx);
+        uint64_t word = slot != NULL ? load_relaxed(&slot->word) : 0;
+
+        if (!word_is_live(word) || load_relaxed(&slot->pid_ns) != liveness->pid_ns())
+                return false;
+        *ret_client = (struct client_id){.idx = idx, .incarnation = word_incarnation(word)};
+        *ret_pid = word_pid(word);
+        return true;
+}
+
 bool
 client_is_live(const struct region *r, uint32_t idx, uint32_t incarnation)
 {

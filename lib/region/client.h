@@ -26,6 +26,14 @@ int client_register(struct region *r, struct client_id *ret_client);
  * *client is not registered any more. */
 void client_unregister(struct region *r, const struct client_id *client);
 
+/* Gives the slot of a dead process back, once none of its threads is left to settle.  `pid` must be the client's: only
+ * then does the caller know whom he speaks of; `is_known` says that he knows it to be dead, else the system is asked.
+ * False: it is not that process's, not dead, or not settled yet. */
+bool client_bury(struct region *r, const struct client_id *client, uint32_t pid, bool is_known);
+
+/* Who stands in the slot: false if nobody, or somebody of another pid namespace, whose number would mean nothing. */
+bool client_who(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid);
+
 /* False once it has unregistered, or its process does not exist any more.  A client of another pid namespace, of
  * which nothing can be known, is live. */
 bool client_is_live(const struct region *r, uint32_t idx, uint32_t incarnation);

@@ -368,15 +368,16 @@ slot_is_dead_hint(const struct region *r, const struct thread_slot *slot, uint32
 }
 
 /* REAP.2: 0 with `life` held and something to settle.  A free `life` in a slot that is not empty is a reserve slot
- * between two uses: the client's as long as that lives. */
+ * between two uses: the client's as long as that lives.  `dead` is NULL, or a client whose process is known to be dead:
+ * then so is whoever holds the `life` of a slot that is still its own. */
 static int
-slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx)
+slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead)
 {
         int got;
 
         if (slot_is_empty(r, slot, idx))
                 return -EBUSY;
-        got = slot_lock_life(slot);
+        got = dead != NULL && slot_is_of(slot, dead) ? liveness->lock_try(&slot->life, true) : slot_lock_life(slot);
         if (got == 0 && slot_is_kept(r, slot, idx) && load_relaxed(&slot->state) == 0) {
                 liveness->lock_release(&slot->life);
                 return -EBUSY;
@@ -384,17 +385,15 @@ slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx)
         return got < 0 ? -EBUSY : 0;
 }
 
-int
-slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg)
+static int
+slot_reap(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead,
+          slot_settle_fn *settle, void *arg)
 {
-        struct thread_slot *slot = region_thread(r, idx);
         struct liveness_self self;
 
-        if (slot == NULL || !slot_is_dead_hint(r, slot, idx) || liveness->identify(&self) < 0)
+        if (liveness->identify(&self) < 0 || liveness->lock_try(&slot->reap, false) < 0) /* REAP.1 */
                 return 0;
-        if (liveness->lock_try(&slot->reap, false) < 0) /* REAP.1 */
-                return 0;
-        if (slot_lock_dead(r, slot, idx) < 0) { /* REAP.2 */
+        if (slot_lock_dead(r, slot, idx, dead) < 0) { /* REAP.2 */
                 liveness->lock_release(&slot->reap);
                 return 0;
         }
@@ -402,6 +401,25 @@ slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg)
         slot_empty(r, slot, idx, slot_is_kept(r, slot, idx) ? BINDING_RESERVE : 0); /* REAP.4, .5 */
         slot_unlock_both(slot);                                                     /* REAP.6, .7 */
         return 1;
+}
+
+int
+slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+
+        return slot != NULL && slot_is_dead_hint(r, slot, idx) ? slot_reap(r, slot, idx, NULL, settle, arg) : 0;
+}
+
+int
+slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, slot_settle_fn *settle, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+
+        if (slot == NULL || load_relaxed(&slot->pid_ns) != liveness->pid_ns() || slot_is_empty(r, slot, idx) ||
+            !slot_is_of(slot, dead))
+                return 0;
+        return slot_reap(r, slot, idx, dead, settle, arg);
 }
 
 uint32_t

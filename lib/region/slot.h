@@ -48,6 +48,10 @@ bool slot_has_let_go(const struct region *r, uint32_t idx);
  * is at it. */
 int slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg);
 
+/* The same for a slot of a client whose process the caller knows to be dead by evidence of its own: a pidfd that has
+ * been held since it registered.  So a zombie, or a process whose number another one has by now, is no obstacle. */
+int slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, slot_settle_fn *settle, void *arg);
+
 /* How many were reaped, of all slots.  A system call for each living thread. */
 uint32_t slot_reap_all(struct region *r, slot_settle_fn *settle, void *arg);
 

@@ -1,0 +1,239 @@
+/*
+ * Deaths under a daemon: what the dead held is back in the heap without any client asking for it, each time, and for a
+ * thousand at once; and nothing is used up by it, neither places in the heap nor descriptors of the daemon.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/rig.h"
+#include "daemon/suite.h"
+#include "os/announce.h"
+#include "support/child.h"
+#include "support/heap_dir.h"
+
+enum { N_DEATHS = 200, N_CROWD = 1000, N_BLOCKS = 300 };
+
+/* Fills its caches, keeps nothing, and waits to be killed. */
+static void
+cache_and_wait(struct child *self, void *arg)
+{
+        shheap *h = heap_dir_open("deaths", 0, NULL);
+        void *blocks[N_BLOCKS];
+
+        (void)arg;
+        for (int i = 0; i < N_BLOCKS; i++)
+                MUST(blocks[i] = shheap_malloc(h, (size_t)16 << i % 9));
+        for (int i = 0; i < N_BLOCKS; i++)
+                shheap_free(h, blocks[i]);
+        child_tell(self);
+        child_hear(self);
+}
+
+static uint64_t
+file_bytes_of(shheap *h)
+{
+        return heap_ctl(h, "stats.mapped");
+}
+
+START_TEST(each_death_is_settled_by_the_daemon)
+{
+        struct rig rig;
+        shheap *h;
+        int n_fds = 0;
+
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("deaths", 0, NULL);
+        for (int i = 0; i < N_DEATHS; i++) {
+                struct child child;
+                char text[64];
+
+                child_start(&child, cache_and_wait, NULL);
+                ck_assert(child_hear(&child));
+                ck_assert_uint_eq(rig_count_strangers(h), 1);
+                kill(child.pid, SIGKILL);
+                snprintf(text, sizeof text, "of process %d settled", (int)child.pid);
+                if (i % 2) /* the daemon needs nobody to wait for the dead */
+                        rig_expect(&rig, text);
+                child_end(&child);
+                if (i % 2 == 0)
+                        rig_expect(&rig, text);
+                ck_assert_uint_eq(rig_count_strangers(h), 0);
+                ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+                if (i == 10)
+                        n_fds = rig_count_fds(&rig);
+        }
+        ck_assert_int_eq(rig_count_fds(&rig), n_fds);
+        ck_assert_uint_le(heap_ctl(h, "heap.threads"), 2);
+        ck_assert_uint_lt(file_bytes_of(h), 8u << 20);
+        rig_stop(&rig);
+        heap_assert_clean(h);
+        shheap_close(h);
+}
+END_TEST
+
+static void
+be_one_of_a_crowd(int ready_fd)
+{
+        char byte;
+        shheap *h = heap_dir_open("deaths", 0, NULL);
+        void *p = shheap_malloc(h, 100);
+
+        shheap_free(h, p);
+        if (write(ready_fd, "!", 1) == 1)
+                (void)!read(STDIN_FILENO, &byte, 0);
+        for (;;)
+                pause();
+}
+
+START_TEST(a_thousand_killed_together_are_settled)
+{
+        struct rig rig;
+        shheap *h;
+        pid_t group = 0;
+        int pipe_fds[2], n_fds;
+
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("deaths", 0, NULL);
+        ck_assert_int_eq(pipe(pipe_fds), 0);
+        n_fds = rig_count_fds(&rig);
+        for (int i = 0; i < N_CROWD; i++) {
+                char byte;
+                pid_t pid = fork();
+
+                ck_assert_int_ge(pid, 0);
+                if (pid == 0) {
+                        setpgid(0, group);
+                        be_one_of_a_crowd(pipe_fds[1]);
+                }
+                setpgid(pid, group);
+                group = group ? group : pid;
+                ck_assert_int_eq(read(pipe_fds[0], &byte, 1), 1);
+        }
+        ck_assert_uint_eq(rig_count_strangers(h), N_CROWD);
+        kill(-group, SIGKILL);
+        for (int i = 0; i < N_CROWD; i++)
+                ck_assert_int_gt(waitpid(-group, NULL, 0), 0);
+        rig_expect_no_strangers(&rig, h);
+        for (int i = 0; rig_count_fds(&rig) > n_fds + 1 && i < N_CROWD; i++)
+                rig_expect(&rig, "has died"); /* the last of them */
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+        rig_stop(&rig);
+        ck_assert_uint_eq(rig_count_stranger_clients(h), 0);
+        heap_assert_clean(h);
+        shheap_close(h);
+}
+END_TEST
+
+/* A client that cannot be watched, because it died before the daemon heard of it, or was never announced. */
+static void
+hide_and_wait(struct child *self, void *arg)
+{
+        setenv("SHMALLOC_SOCKET", "/nowhere", 1);
+        cache_and_wait(self, arg);
+}
+
+START_TEST(who_never_announced_himself_is_found)
+{
+        struct rig rig;
+        struct child child;
+        shheap *h;
+
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("deaths", 0, NULL);
+        child_start(&child, hide_and_wait, NULL);
+        ck_assert(child_hear(&child));
+        child_kill(&child);
+        rig_expect_no_strangers(&rig, h);
+        rig_stop(&rig);
+        heap_assert_clean(h);
+        shheap_close(h);
+}
+END_TEST
+
+/* Which client a process is, as the daemon's log has it. */
+static void
+find_client(const struct rig *rig, pid_t pid, struct announce_message *ret)
+{
+        FILE *f = fopen(rig->log, "r");
+        char line[512];
+
+        while (fgets(line, sizeof line, f)) {
+                const char *at = strstr(line, ": client ");
+                unsigned idx, incarnation;
+                int logged_pid;
+
+                if (at && sscanf(at, ": client %u.%u is process %d", &idx, &incarnation, &logged_pid) == 3 &&
+                    logged_pid == pid) {
+                        ret->client_idx = idx;
+                        ret->incarnation = incarnation;
+                }
+        }
+        fclose(f);
+        ck_assert_uint_ne(ret->incarnation, 0);
+}
+
+static void
+find_heap(const shheap *h, struct announce_message *ret)
+{
+        struct stat st;
+        int fd = shheap_dup_fd(h, 0);
+
+        ck_assert_int_eq(fstat(fd, &st), 0);
+        close(fd);
+        ret->dev = st.st_dev;
+        ret->ino = st.st_ino;
+}
+
+/* A claim to be another process would let that one's threads be settled while they live. */
+START_TEST(a_liar_s_death_is_nobody_else_s)
+{
+        struct announce_message lie = {.magic = ANNOUNCE_MAGIC, .kind = ANNOUNCE_REGISTER};
+        struct rig rig;
+        struct child child;
+        char text[64];
+        shheap *h;
+        pid_t liar;
+
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", "--verbose", NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("deaths", 0, NULL);
+        child_start(&child, cache_and_wait, NULL);
+        ck_assert(child_hear(&child));
+        snprintf(text, sizeof text, "is process %d", (int)child.pid);
+        rig_expect(&rig, text);
+        find_client(&rig, child.pid, &lie);
+        find_heap(h, &lie);
+        liar = fork();
+        if (liar == 0) {
+                announce_send(getenv("SHMALLOC_SOCKET"), &lie);
+                pause();
+        }
+        snprintf(text, sizeof text, "is process %d", (int)liar);
+        rig_expect(&rig, text);
+        kill(liar, SIGKILL);
+        snprintf(text, sizeof text, "process %d, has died", (int)liar);
+        rig_expect(&rig, text);
+        ck_assert_int_eq(waitpid(liar, NULL, 0), liar);
+        ck_assert_uint_eq(rig_count_strangers(h), 1); /* the other one lives, and has its place */
+        child_kill(&child);
+        rig_expect_no_strangers(&rig, h);
+        rig_stop(&rig);
+        shheap_close(h);
+}
+END_TEST
+
+int
+main(void)
+{
+        return SUITE_RUN("deaths under a daemon", "deaths", each_death_is_settled_by_the_daemon,
+                         a_thousand_killed_together_are_settled, who_never_announced_himself_is_found,
+                         a_liar_s_death_is_nobody_else_s);
+}
