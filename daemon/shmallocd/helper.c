@@ -41,7 +41,7 @@
 
 enum {
         TICK_MS = 1000,
-        LOCK_MAX_MS = 2000, /* for a predecessor to end */
+        LOCK_MAX_MS = 1000, /* for a predecessor to end */
         LOCK_PIECE_MS = 2,
         NOBODY_GID = 65534,
         DEAD_FIRST_ROOM = 64

@@ -26,7 +26,7 @@
 enum {
         RESTART_FIRST_MS = 20,
         RESTART_MAX_MS = 30000,
-        BUSY_MS = 5000,
+        BUSY_MS = 2000,
         HEALTHY_MS = 60000, /* after so long, failures before are forgotten */
         SILENT_MS = 20000,  /* then a helper is killed: it is asked every 2 s */
         ARGS_MAX = 40

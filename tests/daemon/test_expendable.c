@@ -58,6 +58,7 @@ work(struct child *self, void *arg)
                         MUST(blocks[at] = shheap_malloc(h, (size_t)16 << (seed >> 8) % 13));
                 }
                 __atomic_add_fetch(&board->n_done[worker], 1, __ATOMIC_RELAXED);
+                sched_yield(); /* the daemon has to start meanwhile */
         }
         for (int i = 0; i < N_BLOCKS; i++)
                 shheap_free(h, blocks[i]);

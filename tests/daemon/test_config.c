@@ -1,0 +1,289 @@
+/*
+ * The configuration: what is wrong in it is named with its line and with what would be right, what is right is done, and
+ * what changes is changed while everybody goes on.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/rig.h"
+#include "daemon/suite.h"
+#include "support/heap_dir.h"
+
+enum { NOBODY = 65534 };
+
+static const char *
+config_argument(const char *text)
+{
+        static char arg[220];
+
+        snprintf(arg, sizeof arg, "--config=%s", rig_write("d.conf", text));
+        return arg;
+}
+
+static void
+expect_refusal(struct rig *rig, const char *text)
+{
+        int status = rig_wait(rig);
+
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 2, "wait status %#x for: %s", status, text);
+        ck_assert_msg(rig_has_said(rig, text), "not said: %s", text);
+}
+
+START_TEST(a_wrong_line_is_named_with_what_would_be_right)
+{
+        static const struct {
+                const char *config, *says;
+        } wrong[] = {
+                {"capacity = 1G\n", "d.conf:1: there is no option \"capacity\" before the first section"},
+                {"# fine\n\n[one]\nsize = 1G\n", "d.conf:4: a heap has no option \"size\"; there are capacity, "},
+                {"[one]\ncapacity = much\n", "d.conf:2: \"much\" is no capacity: valid is BYTES"},
+                {"[one]\ncapacity = 3T\n", "d.conf:2: \"3T\" is no capacity"},
+                {"[one]\ncapacity = 99999999999999999999\n", "d.conf:2: "},
+                {"[one]\nmode = 0400\n", "d.conf:2: \"0400\" is no mode: valid is OCTAL: of its file: 0600"},
+                {"[one]\nmode = 0777\n", "d.conf:2: \"0777\" is no mode"},
+                {"[one]\nowner = nobody-has-this-name\n", "d.conf:2: \"nobody-has-this-name\" is no owner"},
+                {"[one]\ngroup = nobody-has-this-name\n", "d.conf:2: \"nobody-has-this-name\" is no group"},
+                {"[one]\nmax_clients = 0\n",
+                 "d.conf:2: \"0\" is no max_clients: valid is N: processes at a time, 1 to "},
+                {"[one]\nmax_clients = 65536\n", "d.conf:2: \"65536\" is no max_clients"},
+                {"[one]\nmax_threads = -1\n", "d.conf:2: \"-1\" is no max_threads"},
+                {"[one]\narenas = 65\n", "d.conf:2: \"65\" is no arenas"},
+                {"[one]\nnodes = 3-1\n", "d.conf:2: \"3-1\" is no nodes: valid is LIST: NUMA nodes, 0 to 63"},
+                {"[one]\nnodes = 64\n", "d.conf:2: \"64\" is no nodes"},
+                {"[one]\nnodes = 1,,2\n", "d.conf:2: \"1,,2\" is no nodes"},
+                {"[one]\npolicy = anywhere\n", "d.conf:2: \"anywhere\" is no policy: valid is WORD: local, interleave"},
+                {"[one]\ndecay_ms = soon\n", "d.conf:2: \"soon\" is no decay_ms: valid is MS: milliseconds"},
+                {"[one]\npage_size = 2M\n", "d.conf:2: \"2M\" is no page_size: valid is SIZE: 4K"},
+                {"[one]\ncapacity 1G\n", "d.conf:2: \"capacity 1G\": valid is key = value"},
+                {"[one\n", "d.conf:1: \"[one\": a section is [NAME]"},
+                {"[.one]\n", "d.conf:1: \".one\" is no name of a heap: valid are 1 to 63 of A-Z"},
+                {"[]\n", "d.conf:1: \"\" is no name of a heap"},
+                {"[a/b]\n", "d.conf:1: \"a/b\" is no name of a heap"},
+                {"[one]\n[two]\n[one]\n", "d.conf:3: heap \"one\" has a section already, in line 1"},
+                {"[one]\ncapacity = 8M\nmax_capacity = 4M\n", "d.conf:1: heap \"one\": max_capacity of 4194304 bytes"},
+                {"socket = here\n", "d.conf:1: \"here\" is no socket: valid is an absolute path"},
+                {"socket_mode = 9\n", "d.conf:1: \"9\" is no socket_mode: valid is octal"},
+        };
+
+        for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+                struct rig rig;
+
+                rig_start(&rig, config_argument(wrong[i].config), NULL);
+                expect_refusal(&rig, wrong[i].says);
+        }
+}
+END_TEST
+
+START_TEST(wrong_arguments_are_named)
+{
+        struct rig rig;
+
+        rig_start(&rig, "--config=/nowhere/at/all", NULL);
+        expect_refusal(&rig, "cannot open /nowhere/at/all: No such file or directory");
+        rig_start(&rig, "--heap=x", "--capacity=much", NULL);
+        expect_refusal(&rig, "--capacity: \"much\" is no capacity: valid is BYTES");
+        rig_start(&rig, "--capacity=64M", NULL);
+        expect_refusal(&rig, "the options of a heap want its name: --heap=NAME");
+        rig_start(&rig, "--heap=x", "--config=y", NULL);
+        expect_refusal(&rig, "--heap and --config exclude each other");
+        rig_start(&rig, "--heap=../x", NULL);
+        expect_refusal(&rig, "--heap=../x: valid are");
+        rig_start(&rig, "--socket=here", NULL);
+        expect_refusal(&rig, "--socket=here: valid is an absolute path");
+}
+END_TEST
+
+START_TEST(all_options_are_taken_and_done)
+{
+        uint64_t value;
+        struct stat st;
+        char path[200];
+        struct rig rig;
+        shheap *h;
+
+        rig_start(&rig,
+                  config_argument("; all of them\n[all]\n\tcapacity = 64M \n max_capacity=128m\nmode = 0660\n"
+                                  "max_clients = 10\nmax_threads = 50\narenas = 3\nnodes = all\npolicy = local\n"
+                                  "decay_ms = 250\npage_size = 4K\n\n[second-heap]\ncapacity = 4M\n"),
+                  NULL);
+        rig_expect(&rig, "2 of 2 heaps");
+        h = heap_dir_open("all", 0, NULL);
+        ck_assert_uint_eq(heap_ctl(h, "heap.capacity"), 64 << 20);
+        ck_assert_uint_eq(heap_ctl(h, "heap.max_capacity"), 128 << 20);
+        ck_assert_uint_eq(heap_ctl(h, "heap.decay_ms"), 250);
+        value = heap_ctl(h, "heap.nodes");
+        ck_assert_uint_eq(heap_ctl(h, "heap.arenas"), 3 * value);
+        snprintf(path, sizeof path, "%s/shmalloc.all", rig_dir());
+        ck_assert_int_eq(stat(path, &st), 0);
+        ck_assert_int_eq(st.st_mode & 07777, 0660);
+        ck_assert_uint_eq(st.st_uid, geteuid());
+        rig_stop(&rig);
+        ck_assert_int_eq(stat(path, &st), 0); /* left as it is */
+        shheap_close(h);
+}
+END_TEST
+
+START_TEST(a_check_of_the_configuration_starts_nothing)
+{
+        struct rig rig;
+        int status;
+
+        rig_start(&rig, "--check-config", config_argument("[one]\ncapacity = 4M\n"), NULL);
+        status = rig_wait(&rig);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        rig_start(&rig, "--check-config", config_argument("[one]\ncapacity = x\n"), NULL);
+        expect_refusal(&rig, "d.conf:2:");
+}
+END_TEST
+
+/* ------------------------------------------------------------------ changes */
+
+START_TEST(a_changed_configuration_is_applied_when_told)
+{
+        struct rig rig;
+        shheap *h;
+
+        rig_start(&rig, config_argument("[one]\ncapacity = 64M\nmax_capacity = 128M\n[two]\ncapacity = 4M\n"), NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("one", 0, NULL);
+        config_argument("[one]\ncapacity = 96M\nmax_capacity = 128M\ndecay_ms = 77\n[three]\ncapacity = 4M\n");
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "heap \"two\": not in the configuration any more");
+        rig_expect(&rig, "heap \"three\": created");
+        while (heap_ctl(h, "heap.capacity") != 96 << 20 || heap_ctl(h, "heap.decay_ms") != 77)
+                rig_expect(&rig, "heap \"one\": its ");
+        ck_assert_int_eq(heap_dir_count() >= 3, 1);
+        config_argument("[one]\ncapacity = 96M\nmax_capacity = 128M\nwrong\n");
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "d.conf:4: ");
+        rig_expect(&rig, "everything stays as it was");
+        rig_stop(&rig);
+        shheap_close(h);
+}
+END_TEST
+
+static bool
+exists(const char *name)
+{
+        char path[200];
+
+        snprintf(path, sizeof path, "%s/shmalloc.%s", rig_dir(), name);
+        return access(path, F_OK) == 0;
+}
+
+START_TEST(heaps_stay_at_the_end_or_are_removed)
+{
+        const char *config = "[one]\ncapacity = 4M\n[two]\ncapacity = 4M\n";
+        struct rig rig;
+
+        rig_start(&rig, config_argument(config), NULL);
+        rig_expect(&rig, "ready:");
+        rig_stop(&rig);
+        ck_assert(exists("one") && exists("two"));
+        rig_start(&rig, config_argument(config), "--unlink", NULL);
+        rig_expect(&rig, "ready:");
+        ck_assert(rig_has_said(&rig, "heap \"one\": adopted"));
+        rig_stop(&rig);
+        ck_assert(!exists("one") && !exists("two"));
+        ck_assert_int_ne(access(getenv("SHMALLOC_SOCKET"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(a_heap_that_somebody_removes_is_made_again)
+{
+        struct rig rig;
+
+        rig_start(&rig, "--heap=one", "--capacity=4M", NULL);
+        rig_expect(&rig, "ready:");
+        ck_assert_int_eq(shheap_unlink("one"), 0);
+        rig_expect(&rig, "its file has been removed by somebody else");
+        rig_expect(&rig, "created");
+        ck_assert(exists("one"));
+        rig_stop(&rig);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ owners */
+
+static bool
+needs_root(void)
+{
+        if (geteuid() == 0)
+                return true;
+        fprintf(stderr, "skipped: this needs root, to keep heaps of other users\n");
+        return false;
+}
+
+static uint32_t
+uid_of(pid_t pid)
+{
+        char path[64];
+        struct stat st;
+
+        snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+        ck_assert_int_eq(stat(path, &st), 0);
+        return st.st_uid;
+}
+
+START_TEST(a_heap_of_another_user_is_worked_on_with_his_rights)
+{
+        char path[200];
+        struct stat st;
+        struct rig rig;
+
+        if (!needs_root())
+                return;
+        ck_assert_int_eq(chmod(rig_dir(), 01777), 0);
+        rig_start(&rig, "--heap=theirs", "--capacity=4M", "--owner=65534", "--group=12345", "--mode=0660", NULL);
+        rig_expect(&rig, "ready:");
+        snprintf(path, sizeof path, "%s/shmalloc.theirs", rig_dir());
+        ck_assert_int_eq(stat(path, &st), 0);
+        ck_assert_uint_eq(st.st_uid, NOBODY);
+        ck_assert_uint_eq(st.st_gid, 12345);
+        ck_assert_int_eq(st.st_mode & 07777, 0660);
+        ck_assert_uint_eq(uid_of(rig_helper(&rig)), NOBODY);
+        rig_stop(&rig);
+}
+END_TEST
+
+START_TEST(a_heap_of_somebody_else_is_not_adopted)
+{
+        struct rig rig;
+        int status;
+
+        if (!needs_root())
+                return;
+        ck_assert_int_eq(chmod(rig_dir(), 01777), 0);
+        shheap_close(heap_dir_open("mine", SHHEAP_CREATE, NULL));
+        rig_start(&rig, "--heap=mine", "--owner=65534", NULL);
+        rig_expect(&rig, "belongs to uid 0, not to 65534 as configured: change owner =, or remove it");
+        status = rig_wait(&rig);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+END_TEST
+
+START_TEST(without_root_only_own_heaps_can_be_kept)
+{
+        struct rig rig;
+
+        if (geteuid() == 0)
+                return;
+        rig_start(&rig, "--heap=theirs", "--owner=0", NULL);
+        expect_refusal(&rig, "only a daemon of root keeps heaps for others than itself");
+}
+END_TEST
+
+int
+main(void)
+{
+        return SUITE_RUN("configuration", "config", a_wrong_line_is_named_with_what_would_be_right,
+                         wrong_arguments_are_named, all_options_are_taken_and_done,
+                         a_check_of_the_configuration_starts_nothing, a_changed_configuration_is_applied_when_told,
+                         heaps_stay_at_the_end_or_are_removed, a_heap_that_somebody_removes_is_made_again,
+                         a_heap_of_another_user_is_worked_on_with_his_rights, a_heap_of_somebody_else_is_not_adopted,
+                         without_root_only_own_heaps_can_be_kept);
+}
