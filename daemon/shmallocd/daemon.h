@@ -72,7 +72,8 @@ struct daemon {
         struct kept *heaps;
         void *watches; /* tree of struct watch, by heap and pid */
         uint32_t n_watches, watches_max;
-        uint32_t n_pending; /* connections that have said nothing yet */
+        struct pending *pending; /* connections that have said nothing yet: server.c */
+        uint32_t n_pending;
         uint64_t n_refused, n_unwatched;
         bool has_said_full;
         uint64_t started_us;

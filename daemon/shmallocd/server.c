@@ -48,9 +48,10 @@ struct peer {
 
 enum { PEER_DEAD = -2 };
 
-/* A connection that has not said anything yet. */
+/* A connection that has not said anything yet; in the order in which they came. */
 struct pending {
         struct daemon *daemon;
+        struct pending *next;
         int fd;
         sd_event_source *io, *timer;
 };
@@ -288,6 +289,11 @@ converse(struct daemon *d, int fd)
 static void
 pending_drop(struct pending *p)
 {
+        struct pending **at = &p->daemon->pending;
+
+        while (*at != p)
+                at = &(*at)->next;
+        *at = p->next;
         p->daemon->n_pending--;
         sd_event_source_unref(p->io);
         sd_event_source_unref(p->timer);
@@ -314,15 +320,21 @@ on_pending_timeout(sd_event_source *source, uint64_t usec, void *arg)
         return 0;
 }
 
+/* When there are too many, the one that has been silent for longest goes: the others may be about to speak. */
 static void
 keep_pending(struct daemon *d, int fd)
 {
-        struct pending *p = d->n_pending < PENDING_MAX ? calloc(1, sizeof *p) : NULL;
+        struct pending *p = calloc(1, sizeof *p), **at = &d->pending;
 
         if (!p) {
                 close(fd);
                 return;
         }
+        if (d->n_pending >= PENDING_MAX)
+                pending_drop(d->pending);
+        while (*at)
+                at = &(*at)->next;
+        *at = p;
         *p = (struct pending){.daemon = d, .fd = fd};
         d->n_pending++;
         if (sd_event_add_io(d->event, &p->io, fd, POLLIN, on_pending, p) < 0 ||
