@@ -29,8 +29,8 @@ done
 [ "${1:-}" != -- ] || shift
 
 . cmake/prepare.sh
-install_packages
-build_all
+install_packages build
+build OFF
 
 program=$build/examples/wordindex
 [ -x "$program" ] || die "$program is missing from this source tree"

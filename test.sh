@@ -30,8 +30,8 @@ for argument; do
 done
 
 . cmake/prepare.sh
-install_packages
-build_all
+install_packages build test
+build ON
 
 say "Testing"
 output=$build/test.log

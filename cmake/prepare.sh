@@ -1,5 +1,5 @@
 # What ./demo.sh and ./test.sh share: the missing packages are installed and build/ is built.  Sourced with the current
-# folder at the top of the source tree.
+# folder at the top of the source tree.  Without tests, what only they need is neither installed nor built.
 # shellcheck shell=sh
 
 packages_file=cmake/packages.txt
@@ -22,13 +22,15 @@ die() {
         exit 2
 }
 
-# The packages of the list that are not installed, on one line.
+# missing_packages SECTION...: the packages of these sections of the list that are not installed, on one line.
 missing_packages() {
-        grep -v '^#' "$packages_file" | while read -r package; do
+        awk -v sections=" $* " '/^# To / { is_wanted = index(sections, " " substr($3, 1, length($3) - 1) " ") }
+                /^[^#]/ && is_wanted' "$packages_file" | while read -r package; do
                 [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = "ii " ] || printf '%s ' "$package"
         done
 }
 
+# install_packages SECTION...
 install_packages() {
         if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
                 command -v cmake >/dev/null ||
@@ -36,7 +38,7 @@ install_packages() {
                 say "Not a Debian system: what $packages_file names is taken as installed"
                 return
         fi
-        missing=$(missing_packages)
+        missing=$(missing_packages "$@")
         [ -n "$missing" ] || return 0
 
         as_root=
@@ -57,26 +59,35 @@ install_packages() {
                 die "could not install from Debian's archive (is there a network, and an archive in /etc/apt?): $missing"
         fi
         rm -f "$log"
-        missing=$(missing_packages)
+        missing=$(missing_packages "$@")
         [ -z "$missing" ] || die "still missing after installation: $missing"
 }
 
-# Configures build/ once and builds everything with all cores; says something only if that fails.
-build_all() {
+# build ON|OFF: configures build/ with or without tests, and builds with all cores; says something only if that fails.
+build() {
         mkdir -p "$build" 2>/dev/null || die "cannot write to $(pwd)/$build"
         if [ -f "$build/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd)" "$build/CMakeCache.txt"; then
                 die "$(pwd)/$build was configured for another folder; remove it and try again"
         fi
+        generator=
         if [ ! -f "$build/CMakeCache.txt" ] || [ ! -f "$build/build.ninja" ] && [ ! -f "$build/Makefile" ]; then
+                generator='-G Ninja'
+        fi
+        if [ -n "$generator" ] || [ "$1" = ON ] && ! grep -qx 'SHMALLOC_TESTS:BOOL=ON' "$build/CMakeCache.txt"; then
                 say "Configuring $build/"
-                cmake -G Ninja -S . -B "$build" >"$build/configure.log" 2>&1 || {
+                # The option and its value are two words.
+                # shellcheck disable=SC2086
+                cmake $generator -S . -B "$build" -D "SHMALLOC_TESTS=$1" >"$build/configure.log" 2>&1 || {
                         cat "$build/configure.log" >&2
                         rm -f "$build/CMakeCache.txt"
                         die "cannot configure $build/"
                 }
         fi
         say "Building $build/"
-        if ! cmake --build "$build" --parallel "$(nproc)" >"$build/build.log" 2>&1; then
+        targets=all
+        [ "$1" = ON ] || targets='shmalloc wordindex'
+        # shellcheck disable=SC2086
+        if ! cmake --build "$build" --parallel "$(nproc)" --target $targets >"$build/build.log" 2>&1; then
                 grep -v '^\[[0-9]*/[0-9]*\] [A-Z][a-z]*ing ' "$build/build.log" | tail -n 60 >&2
                 die "the build failed; all of it is in $build/build.log"
         fi
