@@ -89,10 +89,11 @@ enum shheap_open_flags {
         SHHEAP_POPULATE = 1u << 5     /* back all of the capacity with pages now, or fail with -ENOMEM or -ENOSPC */
 };
 
+/* "The thread's node" is the one that it runs on, or the nearest in numa_nodes with memory that its cpuset allows. */
 enum shheap_numa_policy {
-        SHHEAP_NUMA_LOCAL = 0,      /* memory of the node that the thread runs on, of others when that is full */
-        SHHEAP_NUMA_INTERLEAVE = 1, /* spread over the nodes */
-        SHHEAP_NUMA_BIND = 2,       /* of the nodes in numa_nodes, of others when those are full */
+        SHHEAP_NUMA_LOCAL = 0,      /* memory of the thread's node, of others when that is full */
+        SHHEAP_NUMA_INTERLEAVE = 1, /* spread over the nodes, page by page */
+        SHHEAP_NUMA_BIND = 2,       /* as LOCAL: to be said together with numa_nodes */
         SHHEAP_NUMA_STRICT = 3      /* of the thread's node or not at all */
 };
 
@@ -107,8 +108,8 @@ struct shheap_attr {
         uint32_t max_threads;  /* thread slots: one per thread, of all processes, and one more per process; 0 = 16384 */
         uint32_t page_shift;   /* 0 or 12; others are -ENOTSUP in this release */
         mode_t mode;           /* of the file; 0 = 0600.  It is set exactly: the umask plays no part */
-        uint64_t numa_nodes;   /* bit mask of nodes; 0 = all */
-        uint32_t numa_policy;  /* enum shheap_numa_policy.  This release only notes them: the system places memory */
+        uint64_t numa_nodes;   /* bit mask of the nodes that its memory is meant to come from; 0 = all */
+        uint32_t numa_policy;  /* enum shheap_numa_policy */
         uint64_t base_addr;    /* where every process maps it; 0 = chosen by the name */
         const char *conf;      /* "key:value,..." as in SHMALLOC_CONF */
 };
@@ -124,8 +125,8 @@ struct shheap_attr {
  * Opening a heap that this process has open already gives the same handle again; each open wants its own close.
  *
  * Options come from the fields of *attr, else from attr->conf, else from SHMALLOC_CONF, else they have their default.
- * The keys are capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode and numa, for a heap that is
- * created; and for this process, as long as it has the heap open:
+ * The keys are capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa (local, strict,
+ * interleave, bind) and numa_nodes (such as 0-3+6), for a heap that is created; and for this process, as long as it has the heap open:
  *   check:true   every free is checked at once, and costs accordingly
  *   junk:true    blocks are filled with garbage when they are allocated and when they are freed
  *   zero:true    blocks are zeroed when they are allocated
@@ -179,7 +180,8 @@ SHA_API int shheap_set_default(shheap *h);
  * otherwise.  NULL comes with errno:
  *   ENOMEM   no memory of the kind asked for, after caches were emptied and the dead were reaped; or a size that can
  *            never be had
- *   EINVAL   a bad alignment or flag
+ *   EINVAL   a bad alignment or flag; a node or arena that the heap does not have
+ *   ENODEV   the node that a flag asks for is offline, has no memory, or is not in this process's cpuset
  *   EBADF    the heap is closed            EACCES  the heap is open read-only
  *   ENOTSUP  a child of a raw clone(2)     EUSERS  no thread slot, not even the one that the process had kept for this
  */
@@ -191,7 +193,10 @@ SHA_API int shheap_set_default(shheap *h);
 #define SHA_ZERO         0x040u /* zeroed; rallocx and xallocx: what is added */
 #define SHA_TCACHE_NONE  0x100u /* past the thread's caches */
 #define SHA_NOGROW       0x200u /* no system call for memory, no new pages: rather ENOMEM */
-#define SHA_NODE(n)      ((((unsigned)(n) + 1u) & 0xffu) << 12)  /* memory of NUMA node n or none; n < 255 */
+#define SHA_NODE(n)      ((((unsigned)(n) + 1u) & 0xffu) << 12)  /* memory of NUMA node n or none; n < 63 */
+#define SHA_NODE_LOCAL   SHA_NODE(0xfe) /* of the node that the thread runs on or none */
+#define SHA_NODE_SPREAD  SHA_NODE(0xfd) /* of all nodes of the heap by turns, page by page */
+#define SHA_NODES(mask)  (0x800u | ((unsigned)(mask) & 0xfffffu) << 12) /* of these nodes, from 0 to 19, or none */
 #define SHA_ARENA(n)     ((((unsigned)(n) + 1u) & 0xfffu) << 20) /* memory of arena n or none; n < 4095 */
 
 /*
@@ -256,7 +261,8 @@ SHA_API size_t shheap_usable_size(const shheap *h, const void *p);
  * is -1.  -ENOMEM, -ENOSPC: not so much could be had; what could is kept. */
 SHA_API int shheap_reserve(shheap *h, size_t bytes);
 
-/* The NUMA node that the memory at p, anywhere in a block, belongs to; -EINVAL if no block can be there. */
+/* The NUMA node that the memory at p, anywhere in a block, belongs to; -EINVAL if no block can be there.  Where a full
+ * node made the system take a page from elsewhere, that is not known here.  Of interleaved memory: of the page at p. */
 SHA_API int shheap_node_of(const shheap *h, const void *p);
 
 /* ------------------------------------------------------------------ references, and hand-over in one step */
@@ -365,11 +371,13 @@ SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
  *   heap.capacity      bytes; may be raised, up to heap.max_capacity, while everybody goes on
  *   heap.max_capacity  bytes
  *   heap.decay_ms      int64_t  unused memory is given back after so long: -1 never, 0 at once; may be changed
- *   heap.nodes         NUMA nodes of the heap
+ *   heap.nodes         NUMA nodes of the heap: 0 up to one less
+ *   heap.numa_policy   enum shheap_numa_policy
  *   heap.arenas        how many there are
  *   heap.clients       processes that have it open
  *   heap.threads       threads attached, without those that are known to be dead
  *   thread.arena       that the calling thread is bound to; attaches it
+ *   thread.node        of that arena; heap.nodes if its memory is interleaved
  *   stats.allocated    bytes in blocks that are allocated, by a walk through the whole heap
  *   stats.cached       bytes in blocks that caches hold, likewise
  *   stats.mapped       bytes of memory that the heap occupies, tables included
@@ -390,7 +398,7 @@ struct shheap_block {
         shref ref;      /* of the block's first byte */
         size_t usable;  /* bytes */
         uint32_t arena; /* that it belongs to; UINT32_MAX for huge blocks */
-        uint32_t node;  /* that its memory belongs to */
+        uint32_t node;  /* that its memory belongs to; UINT32_MAX if it is interleaved */
 };
 
 enum shheap_walk_what { SHHEAP_WALK_LIVE = 1, SHHEAP_WALK_FREE = 4 };

@@ -35,7 +35,7 @@ visit_block(const struct check_block *block, void *arg)
                                  .ref = visitor->region->layout.chunks_off + block->block_off,
                                  .usable = block->bytes,
                                  .arena = block->arena,
-                                 .node = block->node};
+                                 .node = block->node != visitor->region->layout.spread_node ? block->node : UINT32_MAX};
 
         return visitor->fn(&b, visitor->arg);
 }

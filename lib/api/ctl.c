@@ -90,7 +90,14 @@ set_decay_ms(struct shheap *h, uint64_t value)
 static int
 get_nodes(struct shheap *h, uint64_t *ret)
 {
-        *ret = h->process.region.n_nodes;
+        *ret = region_system_nodes(&h->process.region);
+        return 0;
+}
+
+static int
+get_numa_policy(struct shheap *h, uint64_t *ret)
+{
+        *ret = h->process.region.numa_policy;
         return 0;
 }
 
@@ -134,6 +141,16 @@ get_thread_arena(struct shheap *h, uint64_t *ret)
         *ret = v.thread->arena;
         visit_end(&v, "shheap_ctl");
         return 0;
+}
+
+static int
+get_thread_node(struct shheap *h, uint64_t *ret)
+{
+        int err = get_thread_arena(h, ret);
+
+        if (err == 0)
+                *ret = region_arena_node(&h->process.region, (uint32_t)*ret);
+        return err;
 }
 
 /* ------------------------------------------------------------------ figures */
@@ -216,10 +233,12 @@ static const struct setting {
         {"heap.max_capacity", get_max_capacity, NULL},
         {"heap.decay_ms", get_decay_ms, set_decay_ms},
         {"heap.nodes", get_nodes, NULL},
+        {"heap.numa_policy", get_numa_policy, NULL},
         {"heap.arenas", get_arenas, NULL},
         {"heap.clients", get_clients, NULL},
         {"heap.threads", get_threads, NULL},
         {"thread.arena", get_thread_arena, NULL},
+        {"thread.node", get_thread_node, NULL},
         {"stats.allocated", get_allocated, NULL},
         {"stats.cached", get_cached, NULL},
         {"stats.mapped", get_mapped, NULL},

@@ -13,6 +13,7 @@
 #include "heap/reserve.h"
 #include "heap/root.h"
 #include "heap/run.h"
+#include "os/numa.h"
 #include "region/owner.h"
 
 /* ------------------------------------------------------------------ references */
@@ -79,6 +80,8 @@ shheap_node_of(const shheap *h, const void *p)
         const struct region *r = &h->process.region;
         int node = node_of_block((struct region *)(uintptr_t)r, (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks));
 
+        if (node >= 0 && (uint32_t)node == r->layout.spread_node)
+                node = os_numa_node_of(p);
         return node >= 0 ? node : error_set(-EINVAL, "shheap_node_of(%p): no block of this heap", p);
 }
 
@@ -199,7 +202,7 @@ shheap_purge(shheap *h, int node)
         struct visit v;
         int err;
 
-        if (node < -1 || node >= (int)h->process.region.n_nodes)
+        if (node < -1 || node >= (int)region_system_nodes(&h->process.region))
                 return error_set(-EINVAL, "shheap_purge: the heap has no node %d", node);
         err = visit_begin(&v, h, "shheap_purge");
         if (err < 0)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/flags.h"
 #include "api/heap.h"
 #include "base/bits.h"
 #include "base/error.h"
@@ -19,9 +20,7 @@
 #include "heap/large.h"
 #include "heap/slab.h"
 
-enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a, LG_ALIGN_MASK = 0x3f, LG_ALIGN_MAX = 30 };
-
-#define FLAGS_KNOWN (LG_ALIGN_MASK | SHA_ZERO | SHA_TCACHE_NONE | SHA_NOGROW | SHA_NODE(0xfe) | SHA_ARENA(0xffe))
+enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a };
 
 #define NOINLINE __attribute__((noinline, cold))
 
@@ -86,64 +85,6 @@ is_in(const struct shheap *h, const void *p)
 
 /* ------------------------------------------------------------------ allocate, in general */
 
-static unsigned
-flags_node1(unsigned flags)
-{
-        return flags >> 12 & 0xff;
-}
-
-static unsigned
-flags_arena1(unsigned flags)
-{
-        return flags >> 20 & 0xfff;
-}
-
-/* Known, and of an alignment, a node and an arena that can be. */
-static bool
-flags_are_valid(const struct shheap *h, unsigned flags)
-{
-        const struct region *r = &h->process.region;
-        unsigned node1 = flags_node1(flags), arena1 = flags_arena1(flags);
-
-        if ((flags & ~FLAGS_KNOWN) != 0 || (flags & LG_ALIGN_MASK) > LG_ALIGN_MAX || node1 > r->n_nodes ||
-            arena1 > r->layout.n_arenas)
-                return false;
-        return node1 == 0 || arena1 == 0 || region_arena_node(r, arena1 - 1) == node1 - 1;
-}
-
-static bool
-flags_check(const struct shheap *h, unsigned flags, const char *operation)
-{
-        if (flags_are_valid(h, flags))
-                return true;
-        errno = -error_set(-EINVAL, "%s: flags %#x: unknown ones, or no such alignment, node or arena", operation,
-                           flags);
-        return false;
-}
-
-static size_t
-flags_align(unsigned flags)
-{
-        return (size_t)1 << (flags & LG_ALIGN_MASK);
-}
-
-static void
-request_flags(struct request *rq, const struct region *r, unsigned flags)
-{
-        if (flags & SHA_NOGROW)
-                rq->flags |= ALLOC_NO_GROW;
-        if (flags & SHA_TCACHE_NONE)
-                rq->flags |= ALLOC_NO_MAGAZINE;
-        if (flags_node1(flags) != 0) {
-                rq->arena = (flags_node1(flags) - 1) * r->arenas_per_node;
-                rq->flags |= ALLOC_THIS_NODE | ALLOC_NO_MAGAZINE;
-        }
-        if (flags_arena1(flags) != 0) {
-                rq->arena = flags_arena1(flags) - 1;
-                rq->flags |= ALLOC_THIS_ARENA | ALLOC_NO_MAGAZINE;
-        }
-}
-
 static uint64_t
 usable_for(const struct request *rq)
 {
@@ -190,6 +131,7 @@ allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t d
 {
         struct request rq = {.size = size ? size : 1, .align = align, .dest_off = dest_off};
         struct entry e;
+        bool is_possible;
         void *p = NULL;
 
         if (!request_classify(&rq)) {
@@ -198,10 +140,16 @@ allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t d
         }
         if (!enter(&e, h))
                 return NULL;
+        if (e.t && e.thread->region->n_nodes > 1)
+                tcache_follow_node(e.t);
         rq.arena = e.thread->arena;
-        request_flags(&rq, e.thread->region, flags);
-        p = take(&e, &rq);
+        flags_to_request(&rq, e.thread, flags);
+        is_possible = flags_are_possible(&rq, e.thread->region, operation);
+        if (is_possible)
+                p = take(&e, &rq);
         leave(&e, operation, NULL, size);
+        if (!is_possible)
+                return NULL;
         if (!p) {
                 errno = -error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s", operation, size, align,
                                    flags & SHA_NOGROW ? ", without growing" : "");
@@ -394,7 +342,7 @@ shcalloc(size_t n, size_t size)
 static void *
 aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
 {
-        if (!bits_is_pow2(align) || align > (size_t)1 << LG_ALIGN_MAX) {
+        if (!bits_is_pow2(align) || align > (size_t)1 << FLAGS_LG_ALIGN_MAX) {
                 errno = -error_set(-EINVAL, "%s: alignment %zu is not a power of two up to 1 GiB", operation, align);
                 return NULL;
         }

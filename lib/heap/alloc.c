@@ -24,9 +24,11 @@
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
+#include "heap/placement.h"
 #include "heap/reap.h"
 #include "heap/run.h"
 #include "heap/slab.h"
+#include "region/options.h"
 #include "region/owner.h"
 #include "region/slot.h"
 
@@ -42,6 +44,7 @@ enum effort {
         EFFORT_REAP,     /* the dead are settled */
         EFFORT_DEPOTS,   /* the depots of the node go back, chunks without a block become free */
         EFFORT_PURGE,    /* where there was room but no pages: what is free gives its pages back */
+        EFFORT_CHUNKS,   /* what other nodes' arenas do not need of the capacity */
         EFFORT_OTHER_NODES,
         EFFORT_LAST_SCAN, /* no hint is trusted */
         EFFORT_N
@@ -192,26 +195,57 @@ try_local(struct thread *t, struct goal *g)
         return err;
 }
 
+static int
+try_node_for_one(struct thread *t, struct goal *g, uint32_t node)
+{
+        struct goal single = {.request = g->request, .empty_idx = MAGAZINE_IDX_NONE};
+        const struct request *rq = g->request;
+        uint32_t arena = node * t->region->arenas_per_node;
+        int err;
+
+        if (rq->class_idx == SIZE_CLASS_NONE)
+                /* All nodes have the same chunks: without placement there is no more of them elsewhere. */
+                err = t->region->has_numa ? huge_alloc(t, rq->size, rq->align, node, rq->dest_off, &single.found_block)
+                                          : -ENOMEM;
+        else if (arena_init(t->region, arena) < 0)
+                err = -ENOMEM;
+        else if (try_arena(t, &single, arena, true) == 0)
+                err = 0;
+        else
+                err = try_node(t, &single, node, arena);
+        if (err == 0) {
+                g->found_magazine = MAGAZINE_IDX_NONE;
+                g->found_block = single.found_block;
+        }
+        return err;
+}
+
+static void
+count_fallback(struct thread *t, uint32_t wanted_arena, uint32_t node)
+{
+        struct arena *a = region_arena(t->region, wanted_arena);
+
+        t->fallback_node1 = node + 1;
+        owner_add(&t->slot->n_fallback, UINT64_C(1));
+        if (a)
+                fetch_add_relaxed(&a->n_fallback, UINT64_C(1)); /* a statistic */
+}
+
 /* Memory of another node never enters this node's magazines: one block at a time. */
 static int
 try_other_nodes(struct thread *t, struct goal *g)
 {
         const struct request *rq = g->request;
-        uint32_t own = region_arena_node(t->region, rq->arena);
-        struct goal single = {.request = rq, .empty_idx = MAGAZINE_IDX_NONE, .found_magazine = MAGAZINE_IDX_NONE};
+        struct region *r = t->region;
+        uint32_t own = region_arena_node(r, rq->arena), node;
+        uint64_t tried = (rq->nodes != 0 ? ~rq->nodes : 0) | UINT64_C(1) << own;
 
-        /* Huge blocks take chunks wherever they are: there is no more of them elsewhere. */
-        if ((rq->flags & (ALLOC_THIS_ARENA | ALLOC_THIS_NODE)) || rq->class_idx == SIZE_CLASS_NONE)
+        if (rq->flags & (ALLOC_THIS_ARENA | ALLOC_THIS_NODE))
                 return -ENOMEM;
-        for (uint32_t node = 0; node < t->region->header->params.n_nodes && node < NODE_MAX; node++) {
-                uint32_t arena = node * t->region->arenas_per_node;
-
-                if (node == own || arena >= t->region->layout.n_arenas || arena_init(t->region, arena) < 0)
-                        continue;
-                if (try_arena(t, &single, arena, true) == 0 || try_node(t, &single, node, arena) == 0) {
-                        g->found_magazine = MAGAZINE_IDX_NONE;
-                        g->found_block = single.found_block;
-                        owner_add(&t->slot->n_fallback, UINT64_C(1));
+        while ((node = placement_next_node(r, own, tried)) != NODE_NONE) {
+                tried |= UINT64_C(1) << node;
+                if (try_node_for_one(t, g, node) == 0) {
+                        count_fallback(t, rq->arena, node);
                         return 0;
                 }
         }
@@ -262,6 +296,12 @@ drain_all_depots(struct thread *t)
         }
 }
 
+static bool
+may_be_of(const struct request *rq, uint32_t node)
+{
+        return rq->nodes == 0 || (node < NODE_MAX && (rq->nodes >> node & 1) != 0);
+}
+
 /* Every chunk that the request allows, by its words alone. */
 static int
 scan_chunks(struct thread *t, struct goal *g)
@@ -277,7 +317,7 @@ scan_chunks(struct thread *t, struct goal *g)
 
                 if (chunk_state(word) != CHUNK_ARENA || !region_arena(r, arena) ||
                     ((rq->flags & ALLOC_THIS_ARENA) && arena != rq->arena) ||
-                    (!is_local && (rq->flags & ALLOC_THIS_NODE)))
+                    (!is_local && ((rq->flags & ALLOC_THIS_NODE) || !may_be_of(rq, region_arena_node(r, arena)))))
                         continue;
                 if (size_class_is_large(rq->class_idx)) {
                         if (large_alloc_in_chunk(t, chunk, arena, rq->class_idx, rq->align, rq->dest_off,
@@ -301,16 +341,39 @@ scan_chunks(struct thread *t, struct goal *g)
         return -ENOMEM;
 }
 
-/* The file system, or the machine, is full, and memory of the heap that is free keeps pages in other places or shapes
- * than are wanted.  With decay_ms -1 it is meant to keep them. */
+/* The file system, the machine, or the node is full, and memory of the heap that is free keeps pages in other places or
+ * shapes than are wanted.  With decay_ms -1 it is meant to keep them, but for those that may be on the wrong node. */
 static int
 purge_and_try(struct thread *t, struct goal *g)
 {
-        if (!t->lacks_pages || load_relaxed(&t->region->header->decay_ms) < 0 || decay_purge(t, UINT32_MAX) == 0)
+        bool is_kept = load_relaxed(&t->region->header->decay_ms) < 0;
+        bool is_purged = t->lacks_node && decay_purge(t, region_arena_node(t->region, g->request->arena)) > 0;
+
+        is_purged |= t->lacks_pages && !is_kept && decay_purge(t, UINT32_MAX) > 0;
+        if (!is_purged)
                 return -ENOMEM;
         t->lacks_pages = false;
+        t->lacks_node = false;
         t->no_grow = false;
         return try_local(t, g);
+}
+
+static void
+drain_all(struct thread *t)
+{
+        drain_all_depots(t);
+        for (uint64_t chunk = 0; chunk < region_chunks_hwm(t->region); chunk++)
+                slab_tidy_chunk(t, chunk);
+}
+
+/* The node has memory, but the heap's chunks are taken: better those that others do not use than memory of theirs. */
+static int
+retire_and_try(struct thread *t, struct goal *g)
+{
+        if (t->region->n_nodes == 1 || t->lacks_node || t->lacks_pages || t->no_grow)
+                return -ENOMEM;
+        drain_all(t);
+        return chunk_retire_all(t, UINT32_MAX) == 0 ? -ENOMEM : try_local(t, g);
 }
 
 static int
@@ -318,9 +381,7 @@ last_scan(struct thread *t, struct goal *g)
 {
         int err;
 
-        drain_all_depots(t);
-        for (uint64_t chunk = 0; chunk < region_chunks_hwm(t->region); chunk++)
-                slab_tidy_chunk(t, chunk);
+        drain_all(t);
         if (g->request->class_idx != SIZE_CLASS_NONE && scan_chunks(t, g) == 0)
                 return 0;
         if (t->no_grow && g->request->class_idx != SIZE_CLASS_NONE)
@@ -348,6 +409,8 @@ make_effort(struct thread *t, struct goal *g, enum effort effort)
                 return try_local(t, g);
         case EFFORT_PURGE:
                 return purge_and_try(t, g);
+        case EFFORT_CHUNKS:
+                return retire_and_try(t, g);
         case EFFORT_OTHER_NODES:
                 return try_other_nodes(t, g);
         default:
@@ -371,6 +434,7 @@ pursue(struct thread *t, struct goal *g)
 
                 t->no_grow = (g->request->flags & ALLOC_NO_GROW) != 0;
                 t->lacks_pages = false;
+                t->lacks_node = false;
 
                 for (int effort = EFFORT_NONE; effort < EFFORT_N && err < 0; effort++) {
                         if (effort == EFFORT_LAST_SCAN)
@@ -382,13 +446,28 @@ pursue(struct thread *t, struct goal *g)
                         break;
         }
         t->no_grow = false;
+        t->is_strict = false;
         return err < 0 ? -ENOMEM : 0;
+}
+
+/* What the caller asks for, within what the heap is for. */
+static struct request
+request_in(struct thread *t, const struct request *request)
+{
+        struct request rq = *request;
+
+        if (t->region->numa_policy == OPTIONS_NUMA_STRICT && rq.nodes == 0)
+                rq.flags |= ALLOC_THIS_NODE;
+        t->is_strict = (rq.flags & (ALLOC_THIS_NODE | ALLOC_THIS_ARENA)) != 0 || rq.nodes != 0;
+        t->fallback_node1 = 0;
+        return rq;
 }
 
 int
 alloc_block(struct thread *t, const struct request *request, uint64_t *ret_block_off)
 {
-        struct goal g = {.request = request, .empty_idx = MAGAZINE_IDX_NONE, .found_magazine = MAGAZINE_IDX_NONE};
+        struct request rq = request_in(t, request);
+        struct goal g = {.request = &rq, .empty_idx = MAGAZINE_IDX_NONE, .found_magazine = MAGAZINE_IDX_NONE};
         int err = pursue(t, &g);
 
         if (err == 0)
@@ -400,10 +479,9 @@ int
 alloc_magazine(struct thread *t, const struct request *request, uint32_t empty_idx, uint32_t *ret_magazine,
                uint64_t *ret_block_off)
 {
-        struct goal g = {.request = request,
-                         .empty_idx = empty_idx,
-                         .wants_magazine = true,
-                         .found_magazine = MAGAZINE_IDX_NONE};
+        struct request rq = request_in(t, request);
+        struct goal g = {
+                .request = &rq, .empty_idx = empty_idx, .wants_magazine = true, .found_magazine = MAGAZINE_IDX_NONE};
         int err = pursue(t, &g);
 
         if (err == 0) {

@@ -26,6 +26,7 @@ struct request {
         uint32_t class_idx; /* small or large class, or SIZE_CLASS_NONE for huge */
         uint32_t flags;     /* ALLOC_* */
         uint32_t arena;     /* to start with */
+        uint64_t nodes;     /* bit mask of those that it may be of, beside the arena's; 0 = any */
         uint64_t dest_off;  /* region offset where the block's own offset is stored in the same step; 0 = nowhere */
 };
 

@@ -130,15 +130,19 @@ chunk_give(struct thread *t, uint32_t arena)
 
         if (t->no_grow)
                 return -ENOMEM;
+        if (!placement_has_room(r, region_arena_node(r, arena), GEO_GRANULE_BYTES)) {
+                t->lacks_node = true;
+                return -ENOMEM;
+        }
         err = claim_any(t, region_arena_node(r, arena), &chunk);
         if (err < 0)
                 return err;
         first = chunk * GEO_GRANULES_PER_CHUNK;
         err = hint_reserve(r, arena, chunk); /* CHUNK.3 */
+        t->lacks_pages |= err < 0;
         if (err == 0)
-                err = placement_bind_chunk(t, chunk, region_arena_node(r, arena));
+                err = placement_bind_chunks(t, chunk, 1, region_arena_node(r, arena));
         if (err < 0) {
-                t->lacks_pages = true;
                 release_free(t, chunk);
                 return err;
         }

@@ -19,6 +19,7 @@
 #include "heap/drain.h"
 #include "heap/hint.h"
 #include "heap/magazine.h"
+#include "heap/placement.h"
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "os/clock.h"
@@ -99,7 +100,6 @@ purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0, word = owner_load(&r->chunk_words[chunk]);
         uint64_t taken = chunk_with_node1(chunk_word(CHUNK_NEW, t->no, 0), chunk_node1(word));
         bool has_pages = false;
-        int err;
 
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
                 has_pages |= (owner_load(run_word(r, g)) & GRANULE_MAY_HAVE) != 0;
@@ -111,16 +111,7 @@ purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min
                 candidate_clear(t);
                 return 0;
         }
-        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK;
-             g++) /* PURGE_CHUNK.3: nothing is backed any more */
-                owner_store(run_word(r, g), owner_load(run_word(r, g)) & GRANULE_MAY_HAVE);
-        kill_order();
-        err = region_punch(r, region_granule_off(r, first), GEO_CHUNK_BYTES); /* PURGE_CHUNK.4 */
-        kill_order();
-        for (uint64_t g = first; err == 0 && g < first + GEO_GRANULES_PER_CHUNK; g++) { /* PURGE_CHUNK.5 */
-                bytes += owner_load(run_word(r, g)) & GRANULE_MAY_HAVE ? GEO_GRANULE_BYTES : 0;
-                owner_store(run_word(r, g), UINT64_C(0));
-        }
+        (void)placement_drop_pages(t, chunk, &bytes); /* PURGE_CHUNK.3 to .5; a failure leaves the notes */
         chunk_hint_free(r, chunk, true);
         owner_release(&r->chunk_words[chunk],
                       chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(taken))); /* E3.rel */
@@ -164,6 +155,18 @@ retire_empty(struct thread *t, uint32_t arena)
         }
 }
 
+/* Arenas of nodes without CPUs have no thread of their own: everybody looks after one of all arenas by turns. */
+static void
+tick_for_nobody(struct thread *t)
+{
+        uint32_t arena = (t->seed + t->n_ticks++) % t->region->layout.n_arenas;
+
+        if (t->region->n_nodes == 1 || region_arena_node(t->region, arena) == t->node)
+                return;
+        trim_depots(t, arena);
+        retire_empty(t, arena);
+}
+
 void
 decay_tick(struct thread *t)
 {
@@ -194,6 +197,7 @@ decay_tick(struct thread *t)
                         break;
         }
         retire_empty(t, t->arena);
+        tick_for_nobody(t);
         owner_add(&t->slot->purged_bytes, bytes);
 }
 

@@ -215,11 +215,14 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
 
         if (bytes == 0 || n > r->layout.n_chunks)
                 return -ENOMEM;
+        if (!placement_has_room(r, node, page_up(bytes))) {
+                t->lacks_node = true;
+                return -ENOMEM;
+        }
         err = claim_gap(t, n, align, &chunk);
         if (err < 0)
                 return err;
-        for (uint64_t i = 0; i < n && err == 0; i++)
-                err = placement_bind_chunk(t, chunk + i, node);
+        err = placement_bind_chunks(t, chunk, n, node);
         if (err == 0)
                 err = reserve(t, chunk, page_up(bytes)); /* HUGE.3 */
         if (err < 0) {
@@ -330,9 +333,8 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
                 drop_owner(t, chunk, word);
                 return -ENOMEM;
         }
-        for (uint64_t i = old; i < n; i++)
-                placement_bind_chunk(t, chunk + i, chunk_node1(word) - 1); /* best effort, as the policy is */
-        if (reserve(t, chunk, page_up(bytes)) < 0) {                       /* .4 */
+        if ((n > old && placement_bind_chunks(t, chunk + old, n - old, chunk_node1(word) - 1) < 0) ||
+            reserve(t, chunk, page_up(bytes)) < 0) { /* .4 */
                 for (uint64_t i = old; i < n; i++)
                         release_chunk(r, chunk + i);
                 drop_owner(t, chunk, word);

@@ -19,6 +19,7 @@
 #include "base/bits.h"
 #include "heap/decay_stamp.h"
 #include "heap/hint.h"
+#include "heap/placement.h"
 #include "os/clock.h"
 #include "region/intent.h"
 #include "region/owner.h"
@@ -306,21 +307,25 @@ static int
 reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uint32_t n)
 {
         struct region *r = t->region;
-        uint64_t off = region_granule_off(r, head + i);
+        uint64_t off = region_granule_off(r, head + i), chunk = (head + i) / GEO_GRANULES_PER_CHUNK;
         uint64_t end = region_granule_off(r, head) + bytes;
         int err;
 
         if (end > region_granule_off(r, head + n))
                 end = region_granule_off(r, head + n);
+        err = placement_may_back(t, chunk, end - off);
+        if (err < 0)
+                return err;
         for (uint32_t k = i; k < n; k++)
                 note_backing(run_word(r, head + k), 0);
         kill_order();
         err = region_reserve(r, off, end - off);
         kill_order();
-        if (err < 0) {
-                t->lacks_pages = true;
+        t->lacks_pages |= err < 0;
+        if (err == 0)
+                err = placement_check_backed(t, chunk, off, end - off);
+        if (err < 0)
                 return err;
-        }
         for (uint32_t k = i; k < n; k++)
                 note_backing(run_word(r, head + k), backing_needed(bytes, k));
         return 0;

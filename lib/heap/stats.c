@@ -279,6 +279,8 @@ enum {
         ARENA_BACKED,
         ARENA_N_VALUES,
         NODE_MAGAZINES = ARENA_N_VALUES,
+        NODE_REMOTE,
+        NODE_FALLBACK,
         NODE_N_VALUES
 };
 
@@ -293,6 +295,8 @@ static const struct stats_metric arena_metrics[NODE_N_VALUES] = {
         [ARENA_DIRTY] = {"dirty_bytes", "bytes", "of that may have pages", GAUGE},
         [ARENA_BACKED] = {"backed_bytes", "bytes", "of its chunks are known to have pages", GAUGE},
         [NODE_MAGAZINES] = {"made_magazines", "magazines", "in its table so far", GAUGE},
+        [NODE_REMOTE] = {"remote_freed_blocks", "blocks", "of it were freed by threads of other nodes", COUNTER},
+        [NODE_FALLBACK] = {"fallback_blocks", "blocks", "were wanted of it and came from other nodes", COUNTER},
 };
 
 static uint32_t
@@ -317,13 +321,22 @@ arena_add(const struct stats *s, uint32_t arena, struct stats_row *row)
         row->values[ARENA_BACKED] += t->backed_bytes;
 }
 
+static void
+label_node(struct stats_row *row, const struct region *r, uint32_t node)
+{
+        if (node == r->layout.spread_node)
+                label_text(row, "node", "interleaved", sizeof "interleaved");
+        else
+                label_number(row, "node", node);
+}
+
 static bool
 arena_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 {
         if (!region_arena(s->r, idx))
                 return false;
         label_number(row, "arena", idx);
-        label_number(row, "node", region_arena_node(s->r, idx));
+        label_node(row, s->r, region_arena_node(s->r, idx));
         arena_add(s, idx, row);
         return true;
 }
@@ -337,9 +350,15 @@ node_rows(const struct stats *s)
 static bool
 node_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 {
-        label_number(row, "node", idx);
-        for (uint32_t i = 0; i < s->r->arenas_per_node; i++)
-                arena_add(s, idx * s->r->arenas_per_node + i, row);
+        label_node(row, s->r, idx);
+        for (uint32_t i = 0; i < s->r->arenas_per_node; i++) {
+                uint32_t arena = idx * s->r->arenas_per_node + i;
+                const struct arena *a = region_arena(s->r, arena);
+
+                arena_add(s, arena, row);
+                row->values[NODE_REMOTE] += a ? load_relaxed(&a->n_remote_free) : 0; /* statistics */
+                row->values[NODE_FALLBACK] += a ? load_relaxed(&a->n_fallback) : 0;
+        }
         row->values[NODE_MAGAZINES] = region_magazines_hwm(s->r, idx);
         return true;
 }

@@ -48,6 +48,8 @@ params_check(const struct layout_params *params, const char **ret_what)
                 return reject(ret_what, "max_threads: 1 to 65534");
         if (params->n_nodes == 0 || params->n_nodes > NODE_MAX)
                 return reject(ret_what, "nodes: 1 to 64");
+        if (params->has_spread > (params->n_nodes > 1))
+                return reject(ret_what, "interleaved memory: of two nodes at least");
         if (params->arenas_per_node == 0 || params->arenas_per_node > 64 ||
             params->n_nodes * params->arenas_per_node > ARENA_MAX)
                 return reject(ret_what, "arenas per node: 1 to 64, at most 1024 in all");
@@ -112,6 +114,7 @@ layout_compute(const struct layout_params *params, struct layout *ret_layout, co
                 return err;
         l.n_chunks = params->max_capacity / GEO_CHUNK_BYTES;
         l.n_arenas = params->n_nodes * params->arenas_per_node;
+        l.spread_node = params->has_spread ? params->n_nodes - 1 : NODE_NONE;
         l.n_tags = 1 + params->n_nodes * TAG_CLASSES;
         l.n_groups = (uint32_t)((l.n_chunks + 63) / 64);
         l.n_summary_words = (l.n_groups + 63) / 64;

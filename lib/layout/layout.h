@@ -22,7 +22,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 
 #define LAYOUT_NAME_MAX      63u
 #define LAYOUT_ROOT_NAME_MAX 63u
@@ -34,10 +34,11 @@ struct layout_params {
         uint64_t max_capacity;    /* const  bytes of chunks that address space is kept for; whole chunks */
         uint32_t max_clients;     /* const */
         uint32_t max_threads;     /* const */
-        uint32_t n_nodes;         /* const  NUMA nodes, numbered as the system numbers them */
+        uint32_t n_nodes;         /* const  NUMA nodes, numbered as the system numbers them; and the spread one */
         uint32_t arenas_per_node; /* const */
         uint32_t max_roots;       /* const */
         uint32_t page_shift;      /* const  12, 21 or 30 */
+        uint32_t has_spread;      /* const  1: the last node is none of the system's: its pages are of all by turns */
 };
 
 struct region_header {
@@ -206,7 +207,9 @@ struct arena {
         uint64_t decay_hand;    /* atomic store  hint: where the last purge stopped */
         uint64_t granule_hand;  /* atomic store  hint: clock hand over granule words */
         uint64_t magazine_hand; /* atomic store  hint: clock hand over magazine words */
-        uint64_t pad[4];
+        uint64_t n_remote_free; /* atomic add  blocks of it that threads of other nodes sent home */
+        uint64_t n_fallback;    /* atomic add  allocations that wanted its memory and got another node's */
+        uint64_t pad[2];
         uint32_t depot[TAG_CLASSES][DEPOT_SLOTS]; /* atomic CAS  hints: magazine index + 1 */
         uint32_t depot_low[TAG_CLASSES];          /* atomic store  hint: fewest seen since the last decay tick */
         uint64_t summary[]; /* atomic or/and  [HINT_N_KINDS][n_summary_words]: bit g = group g has a hint of the kind */
@@ -287,6 +290,7 @@ struct layout {
         uint64_t region_bytes;       /* size of the file */
         uint64_t n_chunks;           /* max_capacity / chunk */
         uint32_t n_arenas;           /* n_nodes * arenas_per_node; arena a lies on node a / arenas_per_node */
+        uint32_t spread_node;        /* the node whose pages are of all nodes by turns; NODE_NONE = there is none */
         uint32_t n_tags;             /* 1 + n_nodes * TAG_CLASSES */
         uint32_t n_groups;           /* hint groups per arena */
         uint32_t n_summary_words;    /* per hint kind */

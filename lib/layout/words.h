@@ -24,6 +24,7 @@
 #define THREAD_NO_MAX 65534u /* thread numbers are 16 bits */
 #define ARENA_MAX     1024u  /* arena indices are 10 bits */
 #define NODE_MAX      64u    /* NUMA nodes of one heap */
+#define NODE_NONE     UINT32_MAX
 
 /* ------------------------------------------------------------------ granule words
  *

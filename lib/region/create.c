@@ -15,8 +15,10 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/bits.h"
 #include "base/error.h"
 #include "os/newfile.h"
+#include "os/numa.h"
 #include "os/shm.h"
 #include "region/header.h"
 #include "region/map.h"
@@ -89,6 +91,36 @@ fill_first(struct region *r, const struct plan *p)
         return err < 0 ? no_room(err, p->what, "the first client") : 0;
 }
 
+/* The whole pages of a node's part of a table. */
+static void
+bind_part(const struct region *r, enum layout_table table, uint64_t n, uint32_t node)
+{
+        uint64_t start = r->layout.off[table] + node * n * r->layout.stride[table];
+        uint64_t end = bits_align_down(start + n * r->layout.stride[table], OS_PAGE_BYTES);
+
+        start = bits_align_up(start, OS_PAGE_BYTES);
+        if (start < end)
+                (void)os_numa_bind(r->fd, start, end - start, UINT64_C(1) << node, false); /* at best: see below */
+}
+
+/* What the threads of a node use lies there, whoever backs it.  Where that cannot be had, such as in a container that
+ * may not ask for it, the pages come from the node of the thread that backs them, which is the same most of the time. */
+static void
+bind_tables(const struct region *r, const struct layout *l)
+{
+        uint32_t n_nodes = (uint32_t)(l->n[TABLE_MAGAZINES] / l->magazines_per_node);
+        uint32_t n_arenas = l->n_arenas / n_nodes;
+
+        for (uint32_t node = 0; n_nodes > 1 && node < n_nodes; node++) {
+                if (node == l->spread_node || !(os_numa()->with_memory >> node & 1))
+                        continue;
+                bind_part(r, TABLE_ARENAS, n_arenas, node);
+                bind_part(r, TABLE_HINT_GROUPS, (uint64_t)n_arenas * l->n_groups, node);
+                bind_part(r, TABLE_MAGAZINE_WORDS, l->magazines_per_node, node);
+                bind_part(r, TABLE_MAGAZINES, l->magazines_per_node, node);
+        }
+}
+
 /* The file at its full size, sparse, but for what every region has backed. */
 static int
 fill_file(struct region *r, const struct plan *p)
@@ -98,6 +130,7 @@ fill_file(struct region *r, const struct plan *p)
         if (err < 0)
                 return no_room(err, p->what, "the address range");
         r->layout = p->layout;
+        bind_tables(r, &p->layout);
         err = region_reserve_fixed(r);
         return err < 0 ? no_room(err, p->what, "the first tables") : fill_first(r, p);
 }
@@ -137,6 +170,7 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         r->header->decay_ms = o->decay_ms;
         r->header->numa_policy = o->numa_policy;
         r->header->numa_nodes = o->numa_nodes;
+        region_set_policy(r, o->numa_policy, o->numa_nodes);
         r->dev = st->st_dev;
         r->ino = st->st_ino;
         r->id = r->header->id;

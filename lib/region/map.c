@@ -233,6 +233,7 @@ map_region(struct region *r, const struct layout *layout, const char *what, uint
         }
         region_bind(r, addr, layout);
         r->canonical = base_addr + layout->chunks_off;
+        r->has_numa = r->n_nodes > 1;
         return 0;
 }
 

@@ -94,6 +94,7 @@ open_checked(struct region *ret, int fd, const char *what, const struct header *
 
         if (err < 0)
                 return err;
+        region_set_policy(&r, h->copy.numa_policy, h->copy.numa_nodes);
         if (wants(args, REGION_POPULATE) && !r.is_readonly) {
                 err = create_populate(&r, what);
                 if (err < 0) {

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/geometry.h"
 #include "layout/layout.h"
+#include "os/numa.h"
 
 #define CAPACITY_DEFAULT_MAX (UINT64_C(64) << 30)
 #define DECAY_MS_MAX         INT64_C(1000000000000) /* thirty years: sums with the time of day cannot overflow */
@@ -35,7 +35,7 @@ const char *
 options_env(enum options_env var)
 {
         static const char *const names[OPTIONS_ENV_N] = {"SHMALLOC_DIR", "SHMALLOC_HEAP", "SHMALLOC_CONF",
-                                                         "SHMALLOC_SOCKET"};
+                                                         "SHMALLOC_SOCKET", "SHMALLOC_TOPOLOGY"};
         const char *value = secure_getenv(names[var]);
 
         return value != NULL && value[0] != '\0' ? value : NULL;
@@ -191,6 +191,29 @@ set_numa(struct options *o, struct text value)
         return false;
 }
 
+/* "0-3+6": nodes and ranges of nodes. */
+static bool
+set_numa_nodes(struct options *o, struct text value)
+{
+        o->numa_nodes = 0;
+        while (value.len > 0) {
+                const char *plus = memchr(value.p, '+', value.len);
+                struct text part = {value.p, plus ? (size_t)(plus - value.p) : value.len};
+                const char *dash = memchr(part.p, '-', part.len);
+                struct text from = {part.p, dash ? (size_t)(dash - part.p) : part.len};
+                struct text to = dash ? (struct text){dash + 1, part.len - from.len - 1} : from;
+                uint64_t first, last;
+
+                if (!parse_number(from, 10, &first) || !parse_number(to, 10, &last) || first > last ||
+                    last >= OS_NODES_MAX)
+                        return false;
+                o->numa_nodes |= bits_mask((uint32_t)first, (uint32_t)(last - first + 1));
+                value.p += part.len + (plus != NULL);
+                value.len -= part.len + (plus != NULL);
+        }
+        return o->numa_nodes != 0;
+}
+
 static bool
 set_check(struct options *o, struct text value)
 {
@@ -222,12 +245,15 @@ static const struct key {
         {"decay_ms", set_decay_ms, "milliseconds; 0 for at once, -1 for never"},
         {"mode", set_mode, "octal, 0600 and perhaps 0066 of it"},
         {"numa", set_numa, "local, strict, interleave or bind"},
+        {"numa_nodes", set_numa_nodes, "numbers of nodes and ranges of them, such as 0-3+6"},
         {"check", set_check, "true or false"},
         {"junk", set_junk, "true or false"},
         {"zero", set_zero, "true or false"},
 };
 
-#define KEYS_TEXT "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, check, junk, zero"
+#define KEYS_TEXT                                                                                                      \
+        "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, numa_nodes, check, junk, "    \
+        "zero"
 
 /* ------------------------------------------------------------------ strings */
 
@@ -279,15 +305,24 @@ default_capacity(void)
         return half < max ? half : max;
 }
 
-/* CPUs of the machine, not of this process: others will share the heap. */
+/* Up to the highest node of the system, and the spread one, where there are several. */
+static uint32_t
+default_nodes(void)
+{
+        uint32_t n = bits_log2_floor(os_numa()->online) + 1;
+
+        return n > 1 ? n + 1 : 1;
+}
+
+/* CPUs of the machine, not of this process: others will share the heap.  Of the node that has most of them. */
 static uint32_t
 default_arenas(void)
 {
-        long n = sysconf(_SC_NPROCESSORS_ONLN);
+        uint32_t n = os_numa()->n_cpus_max, n_max = ARENA_MAX / default_nodes();
 
-        if (n < 1)
-                n = 1;
-        return (uint32_t)((uint64_t)n < ARENAS_PER_NODE_MAX ? (uint64_t)n : ARENAS_PER_NODE_MAX);
+        if (n_max > ARENAS_PER_NODE_MAX)
+                n_max = ARENAS_PER_NODE_MAX;
+        return n < 1 ? 1 : n < n_max ? n : n_max;
 }
 
 static struct options
@@ -297,7 +332,8 @@ defaults(void)
                 .max_clients = 4096,
                 .max_threads = 16384,
                 .max_roots = 1024,
-                .n_nodes = 1,
+                .n_nodes = default_nodes(),
+                .has_spread = default_nodes() > 1,
                 .arenas_per_node = default_arenas(),
                 .page_shift = 12,
                 .mode = 0600,
@@ -322,7 +358,7 @@ given_apply(struct options *o, const struct options_given *given)
         o->max_threads = given->max_threads != 0 ? given->max_threads : o->max_threads;
         o->mode = given->mode != 0 ? given->mode : o->mode;
         o->numa_policy = given->numa_policy != 0 ? given->numa_policy : o->numa_policy;
-        o->numa_nodes = given->numa_nodes;
+        o->numa_nodes = given->numa_nodes != 0 ? given->numa_nodes : o->numa_nodes;
         o->base_addr = given->base_addr;
         return 0;
 }
@@ -350,6 +386,16 @@ settle_capacity(struct options *o)
         return 0;
 }
 
+/* A set that the caller means has a node with memory in it; others of it may come later. */
+static int
+check_nodes(const struct options *o)
+{
+        if (o->numa_nodes == 0 || (o->numa_nodes & os_numa()->with_memory) != 0)
+                return 0;
+        return error_set(-EINVAL, "numa_nodes %#llx: this machine has memory on the nodes %#llx only",
+                         (unsigned long long)o->numa_nodes, (unsigned long long)os_numa()->with_memory);
+}
+
 struct layout_params
 options_params(const struct options *o)
 {
@@ -361,6 +407,7 @@ options_params(const struct options *o)
                 .arenas_per_node = o->arenas_per_node,
                 .max_roots = o->max_roots,
                 .page_shift = o->page_shift,
+                .has_spread = o->has_spread,
         };
 }
 
@@ -376,13 +423,29 @@ check_params(const struct options *o)
         return 0;
 }
 
+/* Builds for tests only: what runs under a machine that SHMALLOC_TOPOLOGY describes. */
+static int
+play_machine(void)
+{
+#if SHM_DEBUG
+        const char *text = options_env(OPTIONS_ENV_TOPOLOGY);
+
+        if (text && !os_numa_fake && !os_numa_play(text))
+                return error_set(-EINVAL, "SHMALLOC_TOPOLOGY: \"%s\" is no list of nodes, such as 2,2,0:31", text);
+#endif
+        return 0;
+}
+
 int
 options_resolve(const struct options_given *given, struct options *ret_options)
 {
         static const struct options_given none;
-        struct options o = defaults();
-        int err;
+        struct options o;
+        int err = play_machine();
 
+        if (err < 0)
+                return err;
+        o = defaults();
         if (given == NULL)
                 given = &none;
         err = conf_apply(&o, "SHMALLOC_CONF", options_env(OPTIONS_ENV_CONF));
@@ -392,6 +455,8 @@ options_resolve(const struct options_given *given, struct options *ret_options)
                 err = given_apply(&o, given);
         if (err == 0)
                 err = settle_capacity(&o);
+        if (err == 0)
+                err = check_nodes(&o);
         if (err == 0)
                 err = check_params(&o);
         if (err == 0)

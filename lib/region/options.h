@@ -26,7 +26,8 @@ struct options {
         uint32_t max_clients;
         uint32_t max_threads;
         uint32_t max_roots;
-        uint32_t n_nodes;
+        uint32_t n_nodes;    /* of the system, and one more if has_spread */
+        uint32_t has_spread; /* 1 where there are several nodes */
         uint32_t arenas_per_node;
         uint32_t page_shift;
         uint32_t mode;        /* of the file, at creation */
@@ -60,10 +61,11 @@ int options_resolve(const struct options_given *given, struct options *ret_optio
 struct layout_params options_params(const struct options *o);
 
 enum options_env {
-        OPTIONS_ENV_DIR,    /* SHMALLOC_DIR     directory of heaps */
-        OPTIONS_ENV_HEAP,   /* SHMALLOC_HEAP    name of the default heap */
-        OPTIONS_ENV_CONF,   /* SHMALLOC_CONF    options */
-        OPTIONS_ENV_SOCKET, /* SHMALLOC_SOCKET  of the daemon */
+        OPTIONS_ENV_DIR,      /* SHMALLOC_DIR     directory of heaps */
+        OPTIONS_ENV_HEAP,     /* SHMALLOC_HEAP    name of the default heap */
+        OPTIONS_ENV_CONF,     /* SHMALLOC_CONF    options */
+        OPTIONS_ENV_SOCKET,   /* SHMALLOC_SOCKET  of the daemon */
+        OPTIONS_ENV_TOPOLOGY, /* SHMALLOC_TOPOLOGY  nodes that tests play; builds with SHM_DEBUG only */
         OPTIONS_ENV_N
 };
 

@@ -19,7 +19,9 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "os/numa.h"
 #include "os/shm.h"
+#include "region/options.h"
 
 /* One fallocate holds the inode against everybody else, and a signal rolls all of it back: about 0.2 ms. */
 #define RESERVE_PIECE_BYTES (UINT64_C(2) << 20)
@@ -71,6 +73,15 @@ region_format(struct region *r, const struct layout_params *params, const char *
         strncpy(header->name, name, LAYOUT_NAME_MAX);
         header->capacity_chunks = r->layout.n_chunks;
         header->decay_ms = 10000;
+}
+
+void
+region_set_policy(struct region *r, uint32_t numa_policy, uint64_t numa_nodes)
+{
+        uint64_t all = UINT64_MAX >> (64 - region_system_nodes(r));
+
+        r->numa_policy = numa_policy <= OPTIONS_NUMA_STRICT ? numa_policy : OPTIONS_NUMA_LOCAL;
+        r->numa_nodes = (numa_nodes & all) != 0 ? numa_nodes & all : all;
 }
 
 /* ------------------------------------------------------------------ backing */
@@ -228,9 +239,15 @@ raise_slots(struct region *r, enum layout_table table, uint32_t *mark, uint32_t 
         return err < 0 ? err : raise_commit32(mark, k);
 }
 
+/* A slot has pages of its own, and its first thread is the one that asks.  At best: see bind_tables() in create.c. */
 int
 region_raise_threads(struct region *r, uint32_t k)
 {
+        uint64_t stride = r->layout.stride[TABLE_THREADS];
+
+        if (r->has_numa && k < r->layout.n[TABLE_THREADS] && k >= region_threads_hwm(r))
+                (void)os_numa_bind(r->fd, r->layout.off[TABLE_THREADS] + k * stride, stride,
+                                   UINT64_C(1) << os_numa_here(), false);
         return raise_slots(r, TABLE_THREADS, &r->header->threads_hwm, k);
 }
 

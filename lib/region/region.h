@@ -47,6 +47,9 @@ struct region {
         uint32_t n_nodes;         /* likewise */
         uint64_t dev, ino;        /* of the file: the same heap opened twice has the same three; 0 without a file */
         uint64_t id;              /* header.id as it was when the region was opened */
+        uint32_t numa_policy;     /* enum options_numa; copy of header.numa_policy, validated */
+        uint64_t numa_nodes;      /* bit mask of the nodes that its memory is meant to come from; 0 = all */
+        bool has_numa;            /* several nodes, and a file whose pages can be placed; else nodes are only noted */
         bool is_readonly;
         bool is_relocated; /* mapped elsewhere than at header.base_addr */
 };
@@ -58,6 +61,9 @@ void region_bind(struct region *r, void *base, const struct layout *layout);
  * memory: fd -1).  The same arguments give the same bytes: what differs from heap to heap (id, time, creator) and what
  * has a default (capacity = max_capacity, NUMA policy, decay) is the caller's to change.  A zeroed table is a valid one. */
 void region_format(struct region *r, const struct layout_params *params, const char *name, uint64_t base_addr);
+
+/* What the header says of placement, as far as it makes sense. */
+void region_set_policy(struct region *r, uint32_t numa_policy, uint64_t numa_nodes);
 
 /* Backs [off, off + bytes) with pages, in pieces of at most 2 MiB.  Idempotent.  0, -ENOMEM or -ENOSPC. */
 int region_reserve(struct region *r, uint64_t off, uint64_t bytes);
@@ -181,6 +187,13 @@ static inline uint32_t
 region_arena_node(const struct region *r, uint32_t arena)
 {
         return arena / r->arenas_per_node;
+}
+
+/* Nodes of the system, which come before the spread one. */
+static inline uint32_t
+region_system_nodes(const struct region *r)
+{
+        return r->n_nodes - (r->layout.spread_node != NODE_NONE);
 }
 
 /* Entries of magazines are the addresses that blocks have where the region is mapped at its own base, so that the hit

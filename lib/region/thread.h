@@ -29,7 +29,11 @@ struct thread {
         uint32_t seed;    /* spreads threads over clock hands and pools */
         bool no_grow;     /* this call may neither enter the kernel for memory nor touch new pages */
         bool lacks_pages; /* what was found could not be backed: set where that happens, cleared by who looks at it */
-        uint64_t n_released; /* this thread's own part of the header's count */
+        bool lacks_node;  /* the same for lack of memory on the very node */
+        bool is_strict;   /* this call takes memory of the node that it asks for, or none */
+        uint32_t fallback_node1; /* the last allocation was served by that node instead of its own, plus 1 */
+        uint32_t n_ticks;        /* of decay, for turns */
+        uint64_t n_released;     /* this thread's own part of the header's count */
         struct fault fault;
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
 };

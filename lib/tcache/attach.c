@@ -199,6 +199,7 @@ attach(struct tcache *t, struct process_heap *heap)
         root_tidy(&t->thread); /* what the slot's last owner left under construction */
         t->heap = heap;
         t->is_attached = true;
+        tcache_settle_node(t);
         publish_all(t);
         return 0;
 }

@@ -72,6 +72,16 @@ ensure_large(struct tcache *t, uint32_t tag)
 
 /* ------------------------------------------------------------------ small */
 
+static void
+count_remote(struct thread *th, uint32_t home, uint64_t n_blocks)
+{
+        struct arena *a = region_arena(th->region, home);
+
+        owner_add(&th->slot->n_remote_free, n_blocks);
+        if (a)
+                fetch_add_relaxed(&a->n_remote_free, n_blocks); /* a statistic */
+}
+
 /* The full spare makes room: to its depot, else into its slabs.  What is in the spare place afterwards. */
 static uint32_t
 unload_spare(struct tcache *t, uint32_t tag, uint32_t spare)
@@ -81,7 +91,7 @@ unload_spare(struct tcache *t, uint32_t tag, uint32_t spare)
 
         magazine_pick_up(th, magazine_spare(th, tag), spare);
         if (tag_node(tag) != th->node)
-                owner_add(&th->slot->n_remote_free, load_relaxed(&th->region->magazines[spare].n));
+                count_remote(th, home, load_relaxed(&th->region->magazines[spare].n));
         if (!magazine_put(th, spare, home, false)) {
                 if (drain_magazine(th, spare, 0)) {
                         magazine_place(th, magazine_spare(th, tag), spare);
@@ -166,28 +176,40 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
         t->limit = tcache_limit(t);
 }
 
+static void
+flush_tag(struct tcache *t, uint32_t tag)
+{
+        struct thread *th = &t->thread;
+        uint32_t *places[2] = {magazine_current(th, tag), magazine_spare(th, tag)};
+
+        for (int i = 0; i < 2; i++) {
+                uint32_t idx = magazine_in(th, places[i]);
+
+                if (idx == MAGAZINE_IDX_NONE)
+                        continue;
+                magazine_pick_up(th, places[i], idx);
+                if (!magazine_put(th, idx, magazine_home(th, tag), false)) {
+                        drain_magazine(th, idx, 0);
+                        magazine_put(th, idx, magazine_home(th, tag), true);
+                }
+        }
+        t->free_at[tag] = 0;
+        if (tag_node(tag) == th->node)
+                t->malloc_at[tag_class(tag) + 1] = 0;
+}
+
 void
 tcache_flush(struct tcache *t)
 {
-        struct thread *th = &t->thread;
-
         give_up_large(t);
-        for (uint32_t tag = 1; tag < th->region->layout.n_tags; tag++) {
-                uint32_t *places[2] = {magazine_current(th, tag), magazine_spare(th, tag)};
+        for (uint32_t tag = 1; tag < t->thread.region->layout.n_tags; tag++)
+                flush_tag(t, tag);
+}
 
-                for (int i = 0; i < 2; i++) {
-                        uint32_t idx = magazine_in(th, places[i]);
-
-                        if (idx == MAGAZINE_IDX_NONE)
-                                continue;
-                        magazine_pick_up(th, places[i], idx);
-                        if (!magazine_put(th, idx, magazine_home(th, tag), false)) {
-                                drain_magazine(th, idx, 0);
-                                magazine_put(th, idx, magazine_home(th, tag), true);
-                        }
-                }
-                t->free_at[tag] = 0;
-                if (tag_node(tag) == th->node)
-                        t->malloc_at[tag_class(tag) + 1] = 0;
-        }
+void
+tcache_flush_node(struct tcache *t, uint32_t node)
+{
+        give_up_large(t);
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+                flush_tag(t, tag_make(node, class_idx));
 }

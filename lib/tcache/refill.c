@@ -139,6 +139,8 @@ malloc_small(struct tcache *t, uint32_t class_idx)
         }
         if (alloc_magazine(th, &rq, current, &idx, &block_off) < 0)
                 return NULL;
+        if (t->is_away && idx != MAGAZINE_IDX_NONE)
+                tcache_count_away(t, load_relaxed(&r->magazines[idx].n));
         if (idx == MAGAZINE_IDX_NONE)
                 return region_block(r, block_off);
         if (idx != current)
@@ -171,5 +173,7 @@ tcache_malloc_slow(struct tcache *t, size_t size)
                 p = size_class_is_small(rq.class_idx) ? malloc_small(t, rq.class_idx) : malloc_large(t, &rq);
         if (!p)
                 errno = ENOMEM;
+        else if (t->thread.fallback_node1 != 0)
+                tcache_follow_fallback(t);
         return p;
 }

@@ -51,6 +51,9 @@ struct tcache {
         bool is_attached;
         uint32_t n_destructor_rounds;
         uint32_t n_slow;        /* calls of slow paths, for what is done now and then */
+        uint32_t home_node;     /* where the thread ran when it last looked */
+        uint32_t n_elsewhere;   /* slow calls in a row that found it on another node */
+        bool is_away;           /* bound to a node that is not its own, because its own was full */
         uint64_t run_bytes_max; /* sum of what the magazines of large classes may hold */
         uint64_t mapped_bytes;
 
@@ -105,6 +108,9 @@ void tcache_free_slow(struct tcache *t, uint64_t block_off);
 /* All of this thread's magazines go home. */
 void tcache_flush(struct tcache *t);
 
+/* Those with blocks of this node, and all of large blocks. */
+void tcache_flush_node(struct tcache *t, uint32_t node);
+
 /* Refreshes what the hit paths read of a tag after its magazines changed places. */
 void tcache_publish(struct tcache *t, uint32_t tag);
 
@@ -113,6 +119,20 @@ uint64_t tcache_limit(const struct tcache *t);
 
 /* What is done now and then on slow paths: decay, reaping one other slot, clock hands, rebinding. */
 void tcache_tick(struct tcache *t);
+
+/* ------------------------------------------------------------------ rebind.c */
+
+/* The thread's node is what it is now; at attach. */
+void tcache_settle_node(struct tcache *t);
+
+/* Binds the thread to an arena of the node that it runs on, if that is another one by now; on slow paths. */
+void tcache_follow_node(struct tcache *t);
+
+/* Counts blocks that a thread got from the node to which it is away. */
+void tcache_count_away(struct tcache *t, uint64_t n_blocks);
+
+/* After an allocation that another node had to serve: binds the thread there until its own node has room again. */
+void tcache_follow_fallback(struct tcache *t);
 
 /* ------------------------------------------------------------------ the hit paths */
 

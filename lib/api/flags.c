@@ -1,0 +1,121 @@
+/*
+ * flags.c - see flags.h.
+ *
+ * The upper bits name a node (plus 1), an arena (plus 1), or with the bit of SHA_NODES a mask of nodes.  Two nodes that no
+ * heap has stand for the one that the thread runs on, and for all of them by turns.
+ */
+#include "api/flags.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+#include "heap/placement.h"
+
+#define FLAGS_KNOWN                                                                                                    \
+        (FLAGS_LG_ALIGN_MASK | SHA_ZERO | SHA_TCACHE_NONE | SHA_NOGROW | SHA_NODES(0xfffff) | SHA_NODE(0xfe) |         \
+         SHA_ARENA(0xffe))
+#define FLAG_NODES   SHA_NODES(0)                  /* the upper bits are a mask of nodes */
+#define NODE_LOCAL1  (SHA_NODE_LOCAL >> 12 & 0xff) /* in the place of a node + 1 */
+#define NODE_SPREAD1 (SHA_NODE_SPREAD >> 12 & 0xff)
+
+static unsigned
+flags_node1(unsigned flags)
+{
+        return flags & FLAG_NODES ? 0 : flags >> 12 & 0xff;
+}
+
+static unsigned
+flags_arena1(unsigned flags)
+{
+        return flags & FLAG_NODES ? 0 : flags >> 20 & 0xfff;
+}
+
+/* Nodes that the heap does not have are no mistake as long as there is one that it has. */
+static uint64_t
+flags_nodes(const struct region *r, unsigned flags)
+{
+        return flags & FLAG_NODES ? (flags >> 12) & (UINT64_MAX >> (64 - region_system_nodes(r))) : 0;
+}
+
+bool
+flags_are_valid(const struct shheap *h, unsigned flags)
+{
+        const struct region *r = &h->process.region;
+        unsigned node1 = flags_node1(flags), arena1 = flags_arena1(flags);
+
+        if ((flags & ~FLAGS_KNOWN) != 0 || (flags & FLAGS_LG_ALIGN_MASK) > FLAGS_LG_ALIGN_MAX ||
+            arena1 > r->layout.n_arenas || ((flags & FLAG_NODES) && flags_nodes(r, flags) == 0))
+                return false;
+        if (node1 == NODE_LOCAL1 || node1 == NODE_SPREAD1)
+                return arena1 == 0;
+        if (node1 > region_system_nodes(r))
+                return false;
+        return node1 == 0 || arena1 == 0 || region_arena_node(r, arena1 - 1) == node1 - 1;
+}
+
+bool
+flags_check(const struct shheap *h, unsigned flags, const char *operation)
+{
+        if (flags_are_valid(h, flags))
+                return true;
+        errno = -error_set(-EINVAL, "%s: flags %#x: unknown ones, or no such alignment, node or arena", operation,
+                           flags);
+        return false;
+}
+
+size_t
+flags_align(unsigned flags)
+{
+        return (size_t)1 << (flags & FLAGS_LG_ALIGN_MASK);
+}
+
+/* Starts with an arena of that node: the thread's own if it is its node's. */
+static void
+request_node(struct request *rq, const struct thread *t, uint32_t node)
+{
+        rq->arena = node == t->node ? t->arena : node * t->region->arenas_per_node;
+}
+
+void
+flags_to_request(struct request *rq, const struct thread *t, unsigned flags)
+{
+        const struct region *r = t->region;
+        unsigned node1 = flags_node1(flags);
+        uint64_t nodes = flags_nodes(r, flags);
+
+        if (flags & SHA_NOGROW)
+                rq->flags |= ALLOC_NO_GROW;
+        if (flags & SHA_TCACHE_NONE)
+                rq->flags |= ALLOC_NO_MAGAZINE;
+        if (nodes != 0) {
+                uint32_t node = placement_next_node(r, placement_node_here(r), ~nodes);
+
+                request_node(rq, t, node != NODE_NONE ? node : (uint32_t)__builtin_ctzll(nodes));
+                rq->nodes = nodes;
+                rq->flags |= ALLOC_NO_MAGAZINE;
+        } else if (node1 == NODE_SPREAD1 && r->layout.spread_node != NODE_NONE) {
+                request_node(rq, t, r->layout.spread_node);
+                rq->flags |= ALLOC_NO_MAGAZINE;
+        } else if (node1 != 0 && node1 != NODE_SPREAD1) {
+                request_node(rq, t, node1 == NODE_LOCAL1 ? placement_node_here(r) : node1 - 1);
+                rq->flags |= ALLOC_THIS_NODE | ALLOC_NO_MAGAZINE;
+        }
+        if (flags_arena1(flags) != 0) {
+                rq->arena = flags_arena1(flags) - 1;
+                rq->flags |= ALLOC_THIS_ARENA | ALLOC_NO_MAGAZINE;
+        }
+}
+
+bool
+flags_are_possible(const struct request *rq, const struct region *r, const char *operation)
+{
+        uint32_t node = region_arena_node(r, rq->arena);
+
+        if (!(rq->flags & (ALLOC_THIS_NODE | ALLOC_THIS_ARENA)) && rq->nodes == 0)
+                return true;
+        if (placement_is_possible(r, node))
+                return true;
+        errno = -error_set(-ENODEV, "%s: node %u is offline, has no memory, or is not in this process's cpuset",
+                           operation, node);
+        return false;
+}
