@@ -88,8 +88,6 @@ nearest(uint64_t set, uint32_t from)
                 uint32_t node = (uint32_t)__builtin_ctzll(set);
                 uint32_t distance = from < OS_NODES_MAX && node < OS_NODES_MAX ? m->distance[from][node] : 0;
 
-                if (node == from)
-                        return node;
                 if (distance < best_distance) {
                         best = node;
                         best_distance = distance;
@@ -107,7 +105,7 @@ placement_next_node(const struct region *r, uint32_t node, uint64_t without)
                 node = os_numa_here();
         if (r->has_numa && (set & r->numa_nodes) != 0)
                 set &= r->numa_nodes;
-        return nearest(set, node);
+        return set & bit(node) ? node : nearest(set, node);
 }
 
 uint32_t

@@ -58,6 +58,7 @@ struct script {
         void (*setup)(struct actor *a);
         void (*run)(struct actor *a); /* what is stepped */
         unsigned n_chunks;            /* 0 = 4 */
+        unsigned n_nodes;             /* 0 = 1; everybody runs on the first of them */
         unsigned flags;
         uint64_t hot_bytes; /* others use mostly blocks of this size */
         int64_t decay_ms;   /* 0 = never */
@@ -97,9 +98,16 @@ uint32_t actor_reap(void);
 enum backing { BACKING_UNKNOWN, BACKING_HOLE, BACKING_PAGE };
 enum backing world_backing(uint64_t region_off);
 
+/* What the system knows of placement: it is part of the world's state, beside the region. */
+const void *world_policy(size_t *ret_bytes);
+
+/* Whether pages of the chunk come, and came, from this node (+ 1; 0 = any), as far as is known. */
+bool world_is_placed(uint64_t chunk, uint32_t node1);
+
 /* ------------------------------------------------------------------ operations of actors, with bookkeeping */
 
 void *a_malloc(struct actor *a, size_t size);
+void *a_mallocx(struct actor *a, size_t size, unsigned flags);
 void a_free(struct actor *a, void *p);
 void *a_aligned(struct actor *a, size_t align, size_t size);
 void *a_calloc(struct actor *a, size_t n, size_t size);

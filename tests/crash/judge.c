@@ -94,7 +94,8 @@ judge_run(uint64_t head, uint64_t word, uint32_t arena)
                 report_line("granule %lu is the head of nothing: %#lx", head, word);
                 return 1;
         }
-        tag = size_class_magazine_cap(class_idx) == 0 ? TAG_NONE : tag_make(0, class_idx);
+        tag = size_class_magazine_cap(class_idx) == 0 ? TAG_NONE
+                                                      : tag_make(region_arena_node(r, granule_arena(word)), class_idx);
         bytes = is_slab ? (uint64_t)length * GEO_GRANULE_BYTES
                         : granule_stamp(word) * UINT64_C(64) + size_class_bytes(class_idx);
         for (uint32_t i = 0; i < length; i++) {
@@ -192,6 +193,9 @@ judge_chunks(uint64_t hwm)
 
                 if (chunk_owner(word) != 0)
                         report_line("chunk %lu is owned by %u: %#lx", chunk, chunk_owner(word), word);
+                if (!world_is_placed(chunk, chunk_node1(word)))
+                        report_line("chunk %lu says node %u and has pages, or a policy, of another one: %#lx", chunk,
+                                    chunk_node1(word) - 1, word);
                 if (chunk_state(word) == CHUNK_HUGE) {
                         chunk += judge_huge(chunk, word, hwm);
                         continue;

@@ -124,6 +124,13 @@ a_malloc(struct actor *a, size_t size)
 }
 
 void *
+a_mallocx(struct actor *a, size_t size, unsigned flags)
+{
+        begin_new(a, size, NULL);
+        return end_new(a, shheap_mallocx(a->heap, size, flags));
+}
+
+void *
 a_calloc(struct actor *a, size_t n, size_t size)
 {
         char *p;

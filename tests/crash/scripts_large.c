@@ -141,6 +141,30 @@ run_malloc_huge(struct actor *a)
         actor_push(a, a_malloc(a, 5 * MIB));
 }
 
+/* The one chunk that is free was of node 0, and has pages. */
+static void
+setup_chunk_of_other_node(struct actor *a)
+{
+        void *p[3];
+
+        setup_chunk(a);
+        for (int i = 0; i < 3; i++)
+                p[i] = a_malloc(a, 3 * MIB);
+        a_free(a, p[2]);
+}
+
+static void
+run_malloc_other_node(struct actor *a)
+{
+        actor_push(a, a_mallocx(a, 5000, SHA_NODE(1)));
+}
+
+static void
+run_huge_other_node(struct actor *a)
+{
+        actor_push(a, a_mallocx(a, 3 * MIB, SHA_NODE(1)));
+}
+
 static void
 setup_huge(struct actor *a)
 {
@@ -245,6 +269,18 @@ const struct script scripts_large[] = {
          .flags = SCRIPT_TRACED,
          .hot_bytes = GRANULE},
         {.name = "chunk-new", .setup = setup_full_chunk, .run = run_malloc_granule, .hot_bytes = GRANULE},
+        {.name = "chunk-moves",
+         .setup = setup_chunk_of_other_node,
+         .run = run_malloc_other_node,
+         .n_nodes = 2,
+         .flags = SCRIPT_PLAYED | SCRIPT_TIGHT,
+         .hot_bytes = GRANULE},
+        {.name = "huge-moves",
+         .setup = setup_chunk_of_other_node,
+         .run = run_huge_other_node,
+         .n_nodes = 2,
+         .flags = SCRIPT_PLAYED | SCRIPT_TIGHT,
+         .hot_bytes = GRANULE},
         {.name = "huge-alloc", .setup = setup_chunk, .run = run_malloc_huge, .n_chunks = 6, .hot_bytes = 3 * MIB},
         {.name = "huge-free", .setup = setup_huge, .run = run_free, .n_chunks = 6, .hot_bytes = 3 * MIB},
         {.name = "huge-grow", .setup = setup_huge, .run = run_huge_grow, .n_chunks = 7, .hot_bytes = 3 * MIB},

@@ -65,6 +65,8 @@ ranges_make(void)
 {
         const struct region *r = world_region;
         uint64_t chunks = region_chunks_hwm(r);
+        const void *policy;
+        size_t policy_bytes;
 
         n_ranges = 0;
         shadow_bytes = 0;
@@ -98,6 +100,8 @@ ranges_make(void)
         for (int no = 0; no < N_ACTORS; no++)
                 if (actors[no].dest)
                         range_add(actors[no].dest, 8);
+        policy = world_policy(&policy_bytes);
+        range_add(policy, policy_bytes);
 }
 
 bool

@@ -18,8 +18,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "os/numa.h"
 #include "os/robust.h"
-#include "region/liveness.h"
+#include "region//liveness.h"
 
 #define WORLD_BASE    UINT64_C(0x551000000000)
 #define WORLD_FD      1000 /* no descriptor: what the region has for one */
@@ -32,7 +33,7 @@ struct region *world_region;
 uint64_t world_ms = 1000000;
 
 static struct shheap handles[N_ACTORS];
-static uint8_t *backed; /* by page of the region */
+static uint8_t *backed; /* by page of the region: 0 = hole, else 1 + the node that the file's policy named then, + 1 */
 static bool marks = true;
 
 static void
@@ -44,6 +45,86 @@ die(const char *what)
 
 /* ------------------------------------------------------------------ the system that the library sees */
 
+enum { WORLD_CHUNKS = 64 };
+
+static uint8_t policy[WORLD_CHUNKS]; /* of the file, by chunk: the node that its pages come from, + 1; 0 = any */
+
+static uint32_t
+policy_of(uint64_t region_off)
+{
+        uint64_t chunk = (region_off - world_region->layout.chunks_off) >> GEO_CHUNK_SHIFT;
+
+        return region_off >= world_region->layout.chunks_off && chunk < WORLD_CHUNKS ? policy[chunk] : 0;
+}
+
+static int
+fake_bind(int fd, uint64_t off, uint64_t bytes, uint64_t nodes, bool interleave)
+{
+        uint64_t chunk = (off - world_region->layout.chunks_off) >> GEO_CHUNK_SHIFT;
+
+        (void)interleave;
+        if (fd != WORLD_FD || chunk + (bytes >> GEO_CHUNK_SHIFT) > WORLD_CHUNKS)
+                return -EBADF;
+        for (uint64_t i = 0; i < bytes >> GEO_CHUNK_SHIFT; i++)
+                policy[chunk + i] = (uint8_t)(1 + __builtin_ctzll(nodes));
+        return 0;
+}
+
+const void *
+world_policy(size_t *ret_bytes)
+{
+        *ret_bytes = sizeof policy;
+        return policy;
+}
+
+bool
+world_is_placed(uint64_t chunk, uint32_t node1)
+{
+        uint64_t first = (world_region->layout.chunks_off >> 12) + (chunk << (GEO_CHUNK_SHIFT - 12));
+
+        if (!world_region->has_numa || node1 == 0)
+                return true;
+        for (uint64_t page = first; page < first + (GEO_CHUNK_BYTES >> 12); page++)
+                if (backed[page] != 0 && backed[page] != 1 + node1)
+                        return false;
+        return policy[chunk] == node1;
+}
+
+static uint32_t
+fake_here(void)
+{
+        return 0;
+}
+
+static uint64_t
+fake_allowed(void)
+{
+        return UINT64_MAX;
+}
+
+static uint64_t
+fake_free_bytes(uint32_t node)
+{
+        (void)node;
+        return UINT64_MAX;
+}
+
+static int64_t
+fake_count_elsewhere(const void *addr, uint64_t bytes, uint32_t node)
+{
+        (void)addr, (void)bytes, (void)node;
+        return 0;
+}
+
+static const struct os_numa_fake fake_numa = {
+        .machine = {.online = 3, .with_cpus = 3, .with_memory = 3, .n_cpus_max = 1},
+        .here = fake_here,
+        .allowed = fake_allowed,
+        .free_bytes = fake_free_bytes,
+        .bind = fake_bind,
+        .count_elsewhere = fake_count_elsewhere,
+};
+
 int
 fallocate(int fd, int mode, off_t off, off_t bytes)
 {
@@ -53,7 +134,11 @@ fallocate(int fd, int mode, off_t off, off_t bytes)
                 errno = EBADF;
                 return -1;
         }
-        memset(backed + first, mode == 0, n);
+        for (uint64_t page = first; page < first + n; page++)
+                if (mode != 0)
+                        backed[page] = 0;
+                else if (backed[page] == 0)
+                        backed[page] = (uint8_t)(1 + policy_of(page << 12));
         if (mode != 0 && syscall(SYS_madvise, WORLD_BASE + (uint64_t)off, (size_t)bytes, MADV_DONTNEED) < 0)
                 return -1;
         return 0;
@@ -222,6 +307,8 @@ actor_make(struct actor *a, int no, const struct layout *layout)
         a->tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
         a->heap->process.region.fd = WORLD_FD;
         region_bind(&a->heap->process.region, (void *)WORLD_BASE, layout);
+        region_set_policy(&a->heap->process.region, OPTIONS_NUMA_LOCAL, 0);
+        a->heap->process.region.has_numa = os_numa_fake != NULL;
         a->heap->process.generation = tcache_generation() - 1;
         pthread_mutex_init(&a->heap->process.lock, NULL);
 }
@@ -232,7 +319,7 @@ world_make(const struct script *script)
         struct layout_params params = {.max_capacity = (script->n_chunks ? script->n_chunks : 4) * GEO_CHUNK_BYTES,
                                        .max_clients = ACTOR_F, /* F needs the place of one who died */
                                        .max_threads = 2 * ACTOR_F,
-                                       .n_nodes = 1,
+                                       .n_nodes = script->n_nodes ? script->n_nodes : 1,
                                        .arenas_per_node = 1,
                                        .max_roots = 4,
                                        .page_shift = 12};
@@ -241,6 +328,7 @@ world_make(const struct script *script)
         void *base;
 
         liveness = &fake_liveness;
+        os_numa_fake = script->n_nodes > 1 ? &fake_numa : NULL;
         if (layout_compute(&params, &layout, &what) < 0)
                 die(what);
         base = mmap((void *)WORLD_BASE, layout.region_bytes, PROT_READ | PROT_WRITE,

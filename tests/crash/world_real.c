@@ -37,6 +37,21 @@ world_backing(uint64_t region_off)
         return BACKING_UNKNOWN;
 }
 
+const void *
+world_policy(size_t *ret_bytes)
+{
+        *ret_bytes = 0;
+        return NULL;
+}
+
+bool
+world_is_placed(uint64_t chunk, uint32_t node1)
+{
+        (void)chunk;
+        (void)node1;
+        return true;
+}
+
 void
 actor_switch(struct actor *a)
 {
