@@ -206,8 +206,9 @@ large_drain(struct thread *t, uint64_t magazine_idx)
                 return 0;
         block_off = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
         if (!large_block_of(r, block_off, &head, &word) || granule_owner(word) != THREAD_NONE) {
-                bool is_inside =
-                        granule_state(owner_load(run_word(r, block_off >> GEO_GRANULE_SHIFT))) == GRANULE_LARGE;
+                uint64_t granule = block_off >> GEO_GRANULE_SHIFT; /* of a damaged entry: anything */
+                bool is_inside = granule >= region_granules_hwm(r) ||
+                                 granule_state(owner_load(run_word(r, granule))) == GRANULE_LARGE;
 
                 store_relaxed(&m->n, n - 1);
                 return fault_note(t, is_inside ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);

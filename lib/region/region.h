@@ -210,11 +210,12 @@ region_entry_off(const struct region *r, uint64_t entry)
         return entry - r->canonical;
 }
 
-/* Block offsets count from the first chunk; shrefs from the base of the region. */
+/* Block offsets count from the first chunk; shrefs from the base of the region.  In numbers, since the offset of a
+ * damaged entry, which is only reported, may be anything. */
 static inline void *
 region_block(const struct region *r, uint64_t block_off)
 {
-        return r->chunks + block_off;
+        return (void *)((uintptr_t)r->chunks + block_off);
 }
 
 static inline uint64_t

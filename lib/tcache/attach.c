@@ -109,16 +109,18 @@ notice_fork(void)
 
 /* ------------------------------------------------------------------ attach */
 
+/* The hit path of free looks up whatever tag it finds, and in a damaged region that may be anything: so there is room
+ * for all that 16 bits can say, which reads as 0, "slow", and costs address space only. */
 static size_t
-tcache_bytes(const struct region *r)
+tcache_bytes(void)
 {
-        return bits_align_up(sizeof(struct tcache) + sizeof(int64_t) * r->layout.n_tags, 4096);
+        return bits_align_up(sizeof(struct tcache) + sizeof(int64_t) * (UINT16_MAX + 1), 4096);
 }
 
 static struct tcache *
-tcache_map(const struct region *r)
+tcache_map(void)
 {
-        size_t bytes = tcache_bytes(r);
+        size_t bytes = tcache_bytes();
         struct tcache *t;
         void *p;
 
@@ -244,7 +246,7 @@ tcache_get(struct process_heap *heap, int *ret_err)
         }
         pthread_once(&key_once, make_key);
         is_new = !tcache_list || tcache_list->heap != heap; /* tcache_find() moved a detached one to the front */
-        t = is_new ? tcache_map(&heap->region) : tcache_list;
+        t = is_new ? tcache_map() : tcache_list;
         if (!t || !has_key || !notice_fork()) {
                 if (t && is_new)
                         unmap(t);

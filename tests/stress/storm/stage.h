@@ -59,7 +59,8 @@ struct stage {
         uint64_t must_stop;
         uint64_t n_boxes;
         uint64_t is_exact; /* nothing is done that leaves a window */
-        uint64_t pad[5];
+        uint64_t may_fork; /* not where the file system is full: children need slots */
+        uint64_t pad[4];
         struct box boxes[BOXES_MAX];
         struct actor actors[ACTORS_MAX];
 };

@@ -16,19 +16,32 @@ struct plan {
         uint32_t n_processes;
         uint32_t n_threads; /* of each process */
         uint32_t n_stopped; /* processes that are stopped early on, and continued when all others are done */
+        uint32_t n_reapers; /* processes, the last ones, that do nothing but settle what the dead left */
+        uint32_t n_in_ns;   /* processes, the first ones, that live in a pid namespace of their own */
         uint64_t n_kills;
         uint64_t capacity_mib;
         uint64_t fs_mib; /* of a file system that is smaller than the heap; 0 = the usual one */
         int decay_ms;
-        bool is_exact; /* only what leaves no window */
+        bool is_exact;  /* only what leaves no window */
+        bool is_gentle; /* plain SIGKILLs only */
         uint64_t seed;
 };
+
+/* Of all storms of this run. */
+struct storm_counts {
+        uint64_t n_killed, n_released, n_by_oom, n_reapers_killed, n_in_ns_killed, n_ops;
+};
+extern struct storm_counts storm_counts;
 
 /* True: it went as it should.  Says on standard output what happened, on standard error what went wrong. */
 bool storm_run(const struct plan *plan);
 
 /* Before the first storm; without it no plan may have fs_mib.  NULL, or why not. */
 const char *storm_prepare_fs(void);
+
+/* Before the first storm, behind that.  Says on standard output what this machine does not allow, and is left out. */
+void storm_prepare_ways(void);
+void storm_forget_ways(void);
 
 /* A worker that was started by exec: never returns. */
 void storm_worker_main(char **args) __attribute__((noreturn));

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 
 #include "api/heap.h"
 #include "stress/storm/storm.h"
+#include "stress/storm/ways.h"
 #include "stress/storm/worker.h"
 #include "support/heap_dir.h"
 #include "support/small_fs.h"
@@ -43,6 +45,8 @@ enum process_state {
 struct process {
         enum process_state state;
         pid_t pid;
+        uint32_t own_pid;              /* in its own pid namespace, */
+        uint64_t pid_ns;               /* which is this */
         uint64_t stop_after;           /* operations; 0 = never */
         uint64_t n_ops[THREADS_MAX];   /* when last looked at */
         int64_t moved_at[THREADS_MAX]; /* seconds: when that last changed */
@@ -60,7 +64,10 @@ struct storm {
         bool has_failed;
 };
 
+struct storm_counts storm_counts;
+
 static const char heap_name[] = "storm";
+static bool has_ns, has_oom;
 static bool has_fs; /* the directory of the heaps is a file system of our own */
 
 static int64_t
@@ -93,7 +100,8 @@ storm_worker_main(char **args)
         struct worker_args w = {.first_actor = (uint32_t)strtoul(args[1], NULL, 10),
                                 .n_threads = (uint32_t)strtoul(args[2], NULL, 10),
                                 .seed = strtoull(args[3], NULL, 10),
-                                .ticks = atoi(args[4])};
+                                .ticks = atoi(args[4]),
+                                .is_reaper = strcmp(args[5], "1") == 0};
         shheap *h;
 
         if (shheap_open(&h, args[0], 0, NULL) < 0) {
@@ -112,9 +120,16 @@ exec_worker(const struct worker_args *w)
         snprintf(n, sizeof n, "%u", w->n_threads);
         snprintf(seed, sizeof seed, "%" PRIu64, w->seed);
         snprintf(ticks, sizeof ticks, "%d", w->ticks);
-        execl("/proc/self/exe", "kill_storm", "--worker", heap_name, first, n, seed, ticks, (char *)NULL);
+        execl("/proc/self/exe", "kill_storm", "--worker", heap_name, first, n, seed, ticks, w->is_reaper ? "1" : "0",
+              (char *)NULL);
         perror("storm: exec");
         _exit(WORKER_FAILED);
+}
+
+static bool
+is_in_ns(const struct storm *s, uint32_t i)
+{
+        return has_ns && i < s->plan->n_in_ns;
 }
 
 /* By a fork that goes on with the open handle, or by an exec that opens the heap itself. */
@@ -124,27 +139,30 @@ start(struct storm *s, uint32_t i)
         struct worker_args w = {.first_actor = i * s->plan->n_threads,
                                 .n_threads = s->plan->n_threads,
                                 .seed = dice_next(&s->dice),
-                                .ticks = s->ticks[1]};
+                                .ticks = s->ticks[1],
+                                .is_reaper = i >= s->plan->n_processes - s->plan->n_reapers};
         struct process *p = &s->processes[i];
-        bool by_exec = dice_below(&s->dice, 2) == 0;
+        bool by_exec = dice_below(&s->dice, 2) == 0, in_ns = is_in_ns(s, i);
         pid_t parent = getpid();
 
         fflush(NULL);
         s->n_started++;
-        p->pid = fork();
+        p->pid = in_ns ? ways_ns_fork() : fork();
         if (p->pid < 0) {
                 FAIL(s, "fork: %s", strerror(errno));
                 return;
         }
         if (p->pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
-                if (getppid() != parent || setpriority(PRIO_PROCESS, 0, WORKER_NICE) < 0)
+                if (getppid() != (in_ns ? 0 : parent) || setpriority(PRIO_PROCESS, 0, WORKER_NICE) < 0)
                         _exit(WORKER_FAILED);
                 if (by_exec)
                         exec_worker(&w);
                 worker_run(s->h, &w);
         }
         p->state = PROCESS_RUNNING;
+        p->own_pid = ways_ns_pid(p->pid);
+        p->pid_ns = ways_ns_id(p->pid);
         for (uint32_t t = 0; t < s->plan->n_threads; t++) {
                 p->n_ops[t] = load_relaxed(&actor_of(s, i, t)->n_ops);
                 p->moved_at[t] = now_s();
@@ -196,17 +214,31 @@ settle_actor(struct storm *s, uint32_t actor_idx)
 
 /* Whether no slot of the heap is the dead process's any more: shheap_reap() leaves alone what another reaper is at. */
 static bool
-is_settled(struct storm *s, pid_t pid)
+is_settled(struct storm *s, const struct process *p)
 {
         const struct region *r = &s->h->process.region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
                 const struct thread_slot *slot = region_thread(r, idx);
 
-                if (load_relaxed(&slot->os_pid) == (uint32_t)pid && load_relaxed(&slot->state) != 0)
+                if (load_relaxed(&slot->os_pid) == p->own_pid && load_relaxed(&slot->pid_ns) == p->pid_ns &&
+                    load_relaxed(&slot->state) != 0)
                         return false;
         }
         return true;
+}
+
+/* What died in another pid namespace can be settled there only. */
+static void
+reap_in_ns(struct storm *s)
+{
+        pid_t pid = ways_ns_fork();
+        int status;
+
+        if (pid == 0)
+                _exit(shheap_reap(s->h) < 0 || shheap_close(s->h) != 0 ? WORKER_FAILED : 0);
+        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+                FAIL(s, "a reaper in the other pid namespace failed");
 }
 
 static void
@@ -216,7 +248,9 @@ settle(struct storm *s, uint32_t i)
 
         if (shheap_reap(s->h) < 0)
                 FAIL(s, "reap: %s", shheap_errormsg());
-        if (!is_settled(s, p->pid)) {
+        if (is_in_ns(s, i) && !is_settled(s, p))
+                reap_in_ns(s);
+        if (!is_settled(s, p)) {
                 s->n_unsettled += p->state != PROCESS_UNSETTLED;
                 p->state = PROCESS_UNSETTLED;
                 return;
@@ -253,6 +287,24 @@ bury_who_left(struct storm *s)
         }
 }
 
+/* Mostly by SIGKILL alone, as that is quickest. */
+static void
+kill_somehow(struct storm *s, uint32_t i)
+{
+        pid_t pid = s->processes[i].pid;
+        uint64_t way = s->plan->is_gentle ? UINT64_MAX : dice_below(&s->dice, 48);
+
+        if (way < 8)
+                storm_counts.n_released += ways_kill_and_release(pid);
+        else if (way == 8 && has_oom)
+                storm_counts.n_by_oom += ways_kill_by_oom(pid);
+        else
+                kill(pid, SIGKILL);
+        storm_counts.n_killed++;
+        storm_counts.n_reapers_killed += i >= s->plan->n_processes - s->plan->n_reapers;
+        storm_counts.n_in_ns_killed += is_in_ns(s, i);
+}
+
 static void
 kill_one(struct storm *s)
 {
@@ -262,7 +314,7 @@ kill_one(struct storm *s)
 
         if (p->state != PROCESS_RUNNING || p->stop_after != 0)
                 return;
-        kill(p->pid, SIGKILL);
+        kill_somehow(s, i);
         if (waitpid(p->pid, &status, 0) != p->pid)
                 FAIL(s, "waitpid: %s", strerror(errno));
         s->n_killed++;
@@ -396,6 +448,30 @@ use_with_stopped(struct storm *s)
         }
 }
 
+/* Children of workers that were killed end by themselves, at some moment, anywhere in a call. */
+static void
+settle_orphans(struct storm *s)
+{
+        int64_t since = now_s();
+        bool is_clean = false;
+
+        while (!is_clean && now_s() - since < STALL_S) {
+                const struct region *r = &s->h->process.region;
+
+                if (shheap_reap(s->h) < 0)
+                        FAIL(s, "reap: %s", shheap_errormsg());
+                if (has_ns && s->plan->n_in_ns > 0)
+                        reap_in_ns(s);
+                is_clean = true;
+                for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
+                        is_clean &= load_relaxed(&region_thread(r, idx)->state) == 0 ||
+                                    load_relaxed(&region_thread(r, idx)->os_pid) == (uint32_t)getpid();
+                sched_yield();
+        }
+        if (!is_clean)
+                FAIL(s, "what orphans left is not settled after %d s", STALL_S);
+}
+
 static void
 wind_down(struct storm *s)
 {
@@ -407,6 +483,7 @@ wind_down(struct storm *s)
                 if (s->processes[i].state == PROCESS_STOPPED)
                         kill(s->processes[i].pid, SIGCONT);
         await_all(s, PROCESS_STOPPED);
+        settle_orphans(s);
         bury_who_left(s);
         for (uint32_t i = 0; i < s->plan->n_processes; i++)
                 if (s->processes[i].state == PROCESS_UNSETTLED)
@@ -450,6 +527,26 @@ storm_prepare_fs(void)
         return why_not;
 }
 
+void
+storm_prepare_ways(void)
+{
+        const char *why_no_ns = ways_ns_make(), *why_no_oom = ways_oom_prepare();
+
+        has_ns = why_no_ns == NULL;
+        has_oom = why_no_oom == NULL;
+        if (!has_ns)
+                printf("skipped: clients in a pid namespace of their own: %s\n", why_no_ns);
+        if (!has_oom)
+                printf("skipped: deaths by a memory cgroup's OOM killer: %s\n", why_no_oom);
+}
+
+void
+storm_forget_ways(void)
+{
+        ways_ns_remove();
+        ways_oom_remove();
+}
+
 /* Room for all of the heap, or only for as much as the plan says. */
 static void
 limit_fs(const struct plan *plan, bool is_limited)
@@ -481,6 +578,7 @@ report(const struct storm *s)
                 n_enomem += s->stage->actors[i].n_enomem;
                 n_busy += s->stage->actors[i].n_busy;
         }
+        storm_counts.n_ops += n_ops;
         printf("%3u processes of %u threads, %2u stopped: %" PRIu64 " kills, %" PRIu64 " in a window, %" PRIu64
                " with a block half done, %" PRIu64 " settled late; %" PRIu64 " left; %" PRIu64 " operations, %" PRIu64
                " ENOMEM, %" PRIu64 " busy\n",
@@ -509,6 +607,7 @@ storm_run(const struct plan *plan)
         s.stage = stage_find(s.h);
         s.stage->n_boxes = n_actors * 10 < 64 ? 64 : n_actors * 10 > BOXES_MAX ? BOXES_MAX : n_actors * 10;
         s.stage->is_exact = plan->is_exact;
+        s.stage->may_fork = plan->fs_mib == 0;
         for (uint32_t i = 0; i < plan->n_stopped; i++)
                 s.processes[i].stop_after = 1 + dice_below(&s.dice, STOP_AFTER_OPS);
         for (uint32_t i = 0; i < plan->n_processes; i++)

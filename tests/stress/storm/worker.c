@@ -6,15 +6,19 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "stress/storm/stage.h"
 #include "stress/storm/storm.h"
 
-enum { TICK_OPS = 64, PRESSURE_OPS = 30, FREE_FROM_TRIES = 3 };
+enum { TICK_OPS = 64, PRESSURE_OPS = 30, FREE_FROM_TRIES = 3, CHILD_STEPS = 64 };
 
 struct self {
         shheap *h;
@@ -26,6 +30,7 @@ struct self {
         unsigned pressure; /* so many steps nothing is allocated */
         bool may_leave;    /* it is the only one of its process */
         bool must_leave;   /* of its own accord */
+        bool is_reaper;    /* settles what the dead left, and nothing else */
 };
 
 #define MUST(claim)                                                                                                    \
@@ -368,6 +373,31 @@ look_at(const struct shheap_block *block, void *arg)
         return 0;
 }
 
+/* A child of its own, which is a client at its first call, and does only what leaves no window. */
+static void __attribute__((noreturn)) be_child(struct self *s)
+{
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the worker be killed now, this ends by itself */
+        for (int i = 0; i < CHILD_STEPS; i++)
+                if (shheap_reap(s->h) < 0 || (i % 8 == 7 && shheap_purge(s->h, -1) != 0))
+                        _exit(WORKER_FAILED);
+        _exit(0);
+}
+
+static void
+fork_and_kill(struct self *s)
+{
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0)
+                be_child(s);
+        MUST(pid > 0);
+        for (uint64_t n = dice_below(&s->dice, 100); n > 0; n--)
+                sched_yield();
+        kill(pid, SIGKILL);
+        MUST(waitpid(pid, &status, 0) == pid && (status == 0 || WIFSIGNALED(status)));
+}
+
 static void
 do_something_rare(struct self *s)
 {
@@ -386,6 +416,11 @@ do_something_rare(struct self *s)
         case 3:
                 s->must_leave = s->may_leave;
                 break;
+        case 4:
+        case 5:
+                if (load_relaxed(&s->stage->may_fork))
+                        fork_and_kill(s);
+                break;
         default:
                 MUST(shheap_reap(s->h) >= 0);
         }
@@ -396,7 +431,10 @@ act(struct self *s)
 {
         uint64_t n = dice_below(&s->dice, 1000);
 
-        if (n == 0)
+        if (s->is_reaper) {
+                MUST(shheap_reap(s->h) >= 0);
+                sched_yield(); /* those whom it reaps shall get on as well */
+        } else if (n == 0)
                 do_something_rare(s);
         else if (n < 30 && s->pressure == 0 && !load_relaxed(&s->stage->is_exact))
                 burst(s);
@@ -429,7 +467,8 @@ worker_run(shheap *h, const struct worker_args *args)
                                           .word = BOX_ACTOR + args->first_actor + i,
                                           .dice = {args->seed * 64 + i},
                                           .ticks = args->ticks,
-                                          .may_leave = args->n_threads == 1};
+                                          .may_leave = args->n_threads == 1,
+                                          .is_reaper = args->is_reaper};
         for (uint32_t i = 1; i < args->n_threads; i++)
                 MUST(pthread_create(&threads[i], NULL, act_until_stopped, &selves[i]) == 0);
         act_until_stopped(&selves[0]);

@@ -5,6 +5,7 @@
 #ifndef STORM_WORKER_H
 #define STORM_WORKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <shmalloc/shmalloc.h>
@@ -15,6 +16,7 @@ struct worker_args {
         uint32_t first_actor, n_threads;
         uint64_t seed;
         int ticks; /* a pipe: a byte now and then, as a sign of life */
+        bool is_reaper;
 };
 
 /* Never returns: ends with status 0, or WORKER_FAILED after a line that says why. */
