@@ -140,9 +140,25 @@ svg_line(const struct map *map, uint64_t line, FILE *out)
 static void
 svg_key(FILE *out, uint64_t *x, uint64_t y, const char *colour, const char *text)
 {
-        svg_rect(out, (double)*x, (double)y, CELL, CELL, colour);
+        fprintf(out,
+                "<rect x=\"%" PRIu64 "\" y=\"%" PRIu64 "\" width=\"%d\" height=\"%d\" fill=\"%s\" stroke=\"%s\" "
+                "stroke-width=\"0.5\"/>\n",
+                *x, y, CELL, CELL, colour, line_colour);
         svg_text(out, *x + CELL + 4, y + CELL - 1, "start", "", text);
-        *x += CELL + 16 + 6 * strlen(text);
+        *x += CELL + 18 + 11 * strlen(text) / 2;
+}
+
+/* Of the strip at the left. */
+static void
+svg_nodes(const struct map *map, FILE *out, uint64_t y)
+{
+        uint64_t x = LEFT;
+        char colour[8], text[16];
+
+        for (uint32_t node = 0; node < map->view->region.n_nodes && node < 8; node++) {
+                snprintf(text, sizeof text, "node %u", node);
+                svg_key(out, &x, y, colour_of(colour, node % 8 * 7), text);
+        }
 }
 
 static void
@@ -167,6 +183,8 @@ svg_legend(const struct map *map, FILE *out, uint64_t y)
         svg_key(out, &x, y, "#ffffff", "free, no pages");
         snprintf(text, sizeof text, "a cell is %" PRIu64 " KiB", map->cell_bytes >> 10);
         svg_text(out, LEFT + map->n_columns * STEP, y + CELL - 1, "end", " fill=\"#68707c\"", text);
+        if (map->view->region.n_nodes > 1)
+                svg_nodes(map, out, y + 18);
 }
 
 static void
@@ -190,7 +208,7 @@ svg_head(const struct map *map, FILE *out)
 void
 map_draw_svg(const struct map *map, FILE *out)
 {
-        uint64_t lines = n_lines(map), width = LEFT + map->n_columns * STEP + 16, height = TOP + lines * STEP + 56;
+        uint64_t lines = n_lines(map), width = LEFT + map->n_columns * STEP + 16, height = TOP + lines * STEP + 74;
 
         fprintf(out,
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%" PRIu64 "\" height=\"%" PRIu64

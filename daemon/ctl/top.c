@@ -1,8 +1,531 @@
+/*
+ * top.c - `shmallocctl top`: a heap, live.
+ *
+ * Every interval the heap is counted as `stat` does it, read-only.  Rates are differences of counters that only ever
+ * grow: blocks that left slabs and came back, memory given back, dead threads settled.
+ */
+#include <curses.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "common/text.h"
 #include "ctl/ctl.h"
+#include "region/owner.h"
+#include "region/slot.h"
+
+enum { INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 60000, ASK_EVERY_MS = 3000, BAR = 40 };
+
+enum colour { COLOUR_TITLE = 1, COLOUR_LIVE, COLOUR_CACHED, COLOUR_DIRTY, COLOUR_DEAD, COLOUR_HEAD };
+
+enum sort { SORT_CACHED, SORT_THREADS, SORT_PID, SORT_N };
+
+struct sample {
+        uint64_t at_ns;
+        struct check_totals totals;
+        struct check_totals *by_arena;
+        uint32_t *n_bound; /* threads by arena */
+        struct client_views clients;
+        uint64_t n_out, n_in; /* blocks that left their slab, run or chunk, and came back; ever */
+        uint64_t n_reaped, purged_bytes, n_dead_threads;
+        int n_faults;
+};
+
+struct top {
+        struct view view;
+        struct sample now, last;
+        const char *socket;
+        char daemon[64]; /* what it says of the heap */
+        uint64_t asked_ns;
+        int interval_ms;
+        enum sort sort;
+        bool is_paused;
+        bool has_rates;
+};
+
+/* ------------------------------------------------------------------ gathering */
+
+static uint64_t
+now_ns(void)
+{
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+add_slot(const struct region *r, uint32_t idx, struct sample *s)
+{
+        const struct thread_slot *slot = region_thread(r, idx);
+        uint32_t binding = load_relaxed(&r->bindings[idx]);
+        uint32_t arena = (binding & ~(BINDING_USED | BINDING_RESERVE)) - 1;
+
+        for (uint32_t i = 0; i < SIZE_CLASS_N; i++) {
+                s->n_out += load_relaxed(&slot->counters[i].n_filled);
+                s->n_in += load_relaxed(&slot->counters[i].n_drained);
+        }
+        s->n_out += load_relaxed(&slot->n_huge_malloc);
+        s->n_in += load_relaxed(&slot->n_huge_free);
+        s->n_reaped += load_relaxed(&slot->n_reaped);
+        s->purged_bytes += load_relaxed(&slot->purged_bytes);
+        s->n_dead_threads += load_relaxed(&slot->state) == 1 && slot_thread_is_dead_hint(r, idx);
+        if ((binding & BINDING_USED) && arena < r->layout.n_arenas)
+                s->n_bound[arena]++;
+}
+
+static void
+sample_free(struct sample *s)
+{
+        free(s->by_arena);
+        free(s->n_bound);
+        clients_free(&s->clients);
+        memset(s, 0, sizeof *s);
+}
+
+static int
+sample_take(struct top *t, struct sample *s)
+{
+        const struct region *r = &t->view.region;
+        int err = view_refresh(&t->view);
+
+        memset(s, 0, sizeof *s);
+        if (err < 0)
+                return err;
+        s->by_arena = calloc(r->layout.n_arenas, sizeof *s->by_arena);
+        s->n_bound = calloc(r->layout.n_arenas, sizeof *s->n_bound);
+        if (!s->by_arena || !s->n_bound)
+                return error_set(-ENOMEM, "no memory to count with");
+        s->at_ns = now_ns();
+        s->n_faults = view_check(&t->view, 0, NULL, &s->totals, s->by_arena);
+        if (s->n_faults < 0)
+                return s->n_faults;
+        clients_read(r, &s->clients);
+        for (uint32_t i = 0; i < region_threads_hwm(r); i++)
+                add_slot(r, i, s);
+        return 0;
+}
+
+static void
+ask(struct top *t)
+{
+        const char *why = "it says nothing of this heap", *state = NULL;
+        json_t *daemon, *heap;
+
+        if (t->asked_ns != 0 && now_ns() - t->asked_ns < ASK_EVERY_MS * UINT64_C(1000000))
+                return;
+        daemon = ask_daemon(t->socket, &why);
+        heap = daemon ? ask_find(daemon, t->view.region.dev, t->view.region.ino) : NULL;
+        state = json_string_value(json_object_get(heap, "state"));
+        if (state)
+                snprintf(t->daemon, sizeof t->daemon, "daemon %d: %s",
+                         (int)json_integer_value(json_object_get(daemon, "pid")), state);
+        else
+                snprintf(t->daemon, sizeof t->daemon, "no daemon: %s", why);
+        json_decref(daemon);
+        t->asked_ns = now_ns();
+}
+
+/* ------------------------------------------------------------------ drawing */
+
+/* Per second, since the last sample. */
+static double
+rate(const struct top *t, uint64_t now, uint64_t last)
+{
+        double seconds = (double)(t->now.at_ns - t->last.at_ns) / 1e9;
+
+        return t->has_rates && seconds > 0 && now >= last ? (double)(now - last) / seconds : 0;
+}
+
+static const char *
+short_number(char buf[16], double n)
+{
+        const char *units = " kMG";
+
+        for (; n >= 999.5 && units[1]; units++)
+                n /= 1000;
+        snprintf(buf, 16, n < 9.95 && n > 0 ? "%.1f%c" : "%.0f%c", n, *units);
+        if (*units == ' ')
+                buf[strlen(buf) - 1] = '\0';
+        return buf;
+}
+
+static void
+bar(int line, const char *what, uint64_t part, uint64_t whole, enum colour colour, const char *more)
+{
+        int n = whole ? (int)(part * BAR / whole) : 0;
+        char bytes[TEXT_BYTES_MAX];
+
+        mvprintw(line, 0, "%-10s ", what);
+        attron(COLOR_PAIR(colour) | A_REVERSE);
+        printw("%*s", n < BAR ? n : BAR, "");
+        attroff(COLOR_PAIR(colour) | A_REVERSE);
+        attron(A_DIM);
+        for (int i = n; i < BAR; i++)
+                addch('.');
+        attroff(A_DIM);
+        printw(" %10s  %s", text_bytes(bytes, part), more);
+}
+
+static void
+draw_title(const struct top *t)
+{
+        char text[32] = "";
+        time_t now = time(NULL);
+        struct tm tm;
+
+        if (localtime_r(&now, &tm))
+                strftime(text, sizeof text, "%T", &tm);
+        attron(COLOR_PAIR(COLOUR_TITLE) | A_BOLD);
+        mvprintw(0, 0, "%s", t->view.name);
+        attroff(COLOR_PAIR(COLOUR_TITLE) | A_BOLD);
+        printw("  %s  every %.1f s%s  %s", text, t->interval_ms / 1000.0, t->is_paused ? " (paused)" : "", t->daemon);
+        clrtoeol();
+}
+
+static uint64_t
+cached_bytes(const struct check_totals *totals, uint64_t *ret_blocks)
+{
+        uint64_t bytes = 0;
+
+        *ret_blocks = 0;
+        for (uint32_t i = 0; i < SIZE_CLASS_N; i++) {
+                *ret_blocks += totals->classes[i].n_cached;
+                bytes += totals->classes[i].n_cached * size_class_bytes(i);
+        }
+        return bytes;
+}
+
+static int
+draw_totals(const struct top *t)
+{
+        const struct check_totals *c = &t->now.totals;
+        uint64_t capacity = region_capacity_chunks(&t->view.region) << GEO_CHUNK_SHIFT, n_cached, n_live = c->n_huge;
+        uint64_t cached = cached_bytes(c, &n_cached);
+        char a[TEXT_BYTES_MAX], b[TEXT_BYTES_MAX], text[64];
+
+        for (uint32_t i = 0; i < SIZE_CLASS_N; i++)
+                n_live += c->classes[i].n_live;
+        mvprintw(1, 0, "capacity %s, %s of it used so far; the file occupies %s", text_bytes(text, capacity),
+                 text_bytes(a, region_chunks_hwm(&t->view.region) << GEO_CHUNK_SHIFT),
+                 text_bytes(b, t->view.file_bytes));
+        snprintf(text, sizeof text, "%" PRIu64 " blocks", n_live);
+        bar(2, "allocated", check_live_bytes(c), capacity, COLOUR_LIVE, text);
+        snprintf(text, sizeof text, "%" PRIu64 " blocks", n_cached);
+        bar(3, "cached", cached, capacity, COLOUR_CACHED, text);
+        bar(4, "dirty", c->dirty_bytes, capacity, COLOUR_DIRTY, "free, with pages");
+        return 6;
+}
+
+static int
+draw_rates(const struct top *t, int line)
+{
+        const struct sample *now = &t->now, *last = &t->last;
+        char a[16], b[16], c[TEXT_BYTES_MAX], d[TEXT_BYTES_MAX], e[16];
+
+        mvprintw(line++, 0, "blocks out %s/s, back %s/s;  given back %s, %s/s;  deaths settled %" PRIu64 ", %s/s",
+                 short_number(a, rate(t, now->n_out, last->n_out)), short_number(b, rate(t, now->n_in, last->n_in)),
+                 text_bytes(c, now->purged_bytes),
+                 text_bytes(d, (uint64_t)rate(t, now->purged_bytes, last->purged_bytes)), now->n_reaped,
+                 short_number(e, rate(t, now->n_reaped, last->n_reaped)));
+        move(line, 0);
+        printw("clients %u", now->clients.n - now->clients.n_dead);
+        if (now->clients.n_dead || now->n_dead_threads) {
+                attron(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
+                printw(", %u dead with %" PRIu64 " threads not reaped yet", now->clients.n_dead, now->n_dead_threads);
+                attroff(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
+        }
+        printw(";  threads %" PRIu64 ";  named objects %" PRIu64, now->totals.n_threads, now->totals.n_roots);
+        if (now->n_faults > 0) {
+                attron(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
+                printw(";  %d FAULTS: run shmallocctl check", now->n_faults);
+                attroff(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
+        }
+        return line + 2;
+}
+
+static void
+draw_head(int line, const char *text)
+{
+        attron(COLOR_PAIR(COLOUR_HEAD) | A_REVERSE);
+        mvprintw(line, 0, "%-*s", COLS > 79 ? 79 : COLS, text);
+        attroff(COLOR_PAIR(COLOUR_HEAD) | A_REVERSE);
+}
+
+static void
+draw_part(int line, const char *what, uint32_t idx, uint32_t node, uint32_t n_threads, const struct check_totals *c)
+{
+        char live[TEXT_BYTES_MAX], cached[TEXT_BYTES_MAX], free_run[TEXT_BYTES_MAX], dirty[TEXT_BYTES_MAX];
+        uint64_t n_cached, live_bytes = 0;
+
+        for (uint32_t i = 0; i < SIZE_CLASS_N; i++)
+                live_bytes += c->classes[i].n_live * size_class_bytes(i);
+        mvprintw(line, 0, "%-5s %4u %5u %8u %8" PRIu64 " %11s %11s %11s %11s", what, idx, node, n_threads,
+                 c->n_chunks_arena, text_bytes(live, live_bytes), text_bytes(cached, cached_bytes(c, &n_cached)),
+                 text_bytes(free_run, c->free_run_bytes), text_bytes(dirty, c->dirty_bytes));
+}
+
+/* The totals are counters and nothing else. */
+static void
+add_totals(struct check_totals *to, const struct check_totals *from)
+{
+        uint64_t *a = (uint64_t *)(void *)to;
+        const uint64_t *b = (const uint64_t *)(const void *)from;
+
+        for (size_t i = 0; i < sizeof *to / sizeof *a; i++)
+                a[i] += b[i];
+}
+
+/* Arenas that have something; nodes where there are several. */
+static int
+draw_arenas(const struct top *t, int line)
+{
+        const struct region *r = &t->view.region;
+
+        draw_head(line++, "         # NODE  THREADS   CHUNKS   ALLOCATED      CACHED        FREE       DIRTY");
+        for (uint32_t i = 0; i < r->layout.n_arenas && line < LINES - 4; i++)
+                if (t->now.n_bound[i] != 0 || t->now.by_arena[i].n_chunks_arena != 0)
+                        draw_part(line++, "arena", i, region_arena_node(r, i), t->now.n_bound[i], &t->now.by_arena[i]);
+        for (uint32_t node = 0; r->n_nodes > 1 && node < r->n_nodes && line < LINES - 4; node++) {
+                struct check_totals sum = {.n_faults = 0};
+                uint32_t n_threads = 0;
+
+                for (uint32_t i = node * r->arenas_per_node; i < (node + 1) * r->arenas_per_node; i++) {
+                        add_totals(&sum, &t->now.by_arena[i]);
+                        n_threads += t->now.n_bound[i];
+                }
+                draw_part(line++, "node", node, node, n_threads, &sum);
+        }
+        return line + 1;
+}
+
+static enum sort sort_by;
+
+static int
+by_choice(const void *a, const void *b)
+{
+        const struct client_view *x = a, *y = b;
+
+        if (sort_by == SORT_CACHED && x->cached_bytes != y->cached_bytes)
+                return x->cached_bytes > y->cached_bytes ? -1 : 1;
+        if (sort_by == SORT_THREADS && x->n_threads != y->n_threads)
+                return x->n_threads > y->n_threads ? -1 : 1;
+        return x->pid < y->pid ? -1 : x->pid > y->pid;
+}
+
+static void
+draw_clients(struct top *t, int line)
+{
+        static const char *const heads[SORT_N] = {
+                [SORT_CACHED] = "     PID NAME                UID  THREADS   CACHED v  STATE",
+                [SORT_THREADS] = "     PID NAME                UID THREADS v     CACHED  STATE",
+                [SORT_PID] = "   PID v NAME                UID  THREADS     CACHED  STATE",
+        };
+        char bytes[TEXT_BYTES_MAX];
+
+        draw_head(line++, heads[t->sort]);
+        sort_by = t->sort;
+        qsort(t->now.clients.all, t->now.clients.n, sizeof *t->now.clients.all, by_choice);
+        for (uint32_t i = 0; i < t->now.clients.n && line < LINES - 1; i++, line++) {
+                const struct client_view *c = &t->now.clients.all[i];
+                int attribute = c->state == CLIENT_VIEW_DEAD ? COLOR_PAIR(COLOUR_DEAD) : 0;
+
+                attron(attribute);
+                mvprintw(line, 0, "%8u %-16.16s %6u %8u %10s  %s", c->pid, c->name, c->uid, c->n_threads,
+                         text_bytes(bytes, c->cached_bytes), client_state_name(c->state));
+                attroff(attribute);
+        }
+}
+
+static void
+draw(struct top *t)
+{
+        int line;
+
+        erase();
+        draw_title(t);
+        line = draw_totals(t);
+        line = draw_rates(t, line);
+        line = draw_arenas(t, line);
+        draw_clients(t, line);
+        attron(A_DIM);
+        mvprintw(LINES - 1, 0, "q quit   p pause   + - interval   s sort");
+        attroff(A_DIM);
+        refresh();
+}
+
+/* ------------------------------------------------------------------ the loop */
+
+static void
+start_screen(void)
+{
+        setlocale(LC_ALL, "");
+        initscr();
+        cbreak();
+        noecho();
+        curs_set(0);
+        keypad(stdscr, TRUE);
+        if (!has_colors())
+                return;
+        start_color();
+        use_default_colors();
+        init_pair(COLOUR_TITLE, COLOR_CYAN, -1);
+        init_pair(COLOUR_LIVE, COLOR_BLUE, -1);
+        init_pair(COLOUR_CACHED, COLOR_YELLOW, -1);
+        init_pair(COLOUR_DIRTY, COLOR_WHITE, -1);
+        init_pair(COLOUR_DEAD, COLOR_RED, -1);
+        init_pair(COLOUR_HEAD, -1, -1);
+}
+
+/* False: enough. */
+static bool
+handle_key(struct top *t, int key)
+{
+        switch (key) {
+        case 'q':
+        case 'Q':
+        case 27: /* Escape */
+                return false;
+        case 'p':
+        case ' ':
+                t->is_paused = !t->is_paused;
+                break;
+        case '+':
+                t->interval_ms = t->interval_ms * 2 < INTERVAL_MAX_MS ? t->interval_ms * 2 : INTERVAL_MAX_MS;
+                break;
+        case '-':
+                t->interval_ms = t->interval_ms / 2 > INTERVAL_MIN_MS ? t->interval_ms / 2 : INTERVAL_MIN_MS;
+                break;
+        case 's':
+                t->sort = (t->sort + 1) % SORT_N;
+                break;
+        default:
+                break;
+        }
+        return true;
+}
+
+/* Up to the end of the interval, or a key. */
+static bool
+wait_for_key(struct top *t)
+{
+        uint64_t end = t->now.at_ns + (uint64_t)t->interval_ms * 1000000;
+        uint64_t now = now_ns();
+        int key;
+
+        timeout(t->is_paused ? -1 : now < end ? (int)((end - now) / 1000000) + 1 : 0);
+        key = getch();
+        return key == ERR || handle_key(t, key);
+}
+
+static int
+next_sample(struct top *t)
+{
+        struct sample s;
+        int err = sample_take(t, &s);
+
+        if (err < 0) {
+                sample_free(&s);
+                return err;
+        }
+        sample_free(&t->last);
+        t->has_rates = t->now.at_ns != 0;
+        t->last = t->now;
+        t->now = s;
+        ask(t);
+        return 0;
+}
+
+static int
+run(struct top *t, uint64_t n_samples)
+{
+        int err = next_sample(t);
+
+        while (err == 0) {
+                draw(t);
+                if (!wait_for_key(t) || view_was_truncated())
+                        break;
+                if (t->is_paused || now_ns() < t->now.at_ns + (uint64_t)t->interval_ms * 1000000)
+                        continue;
+                if (n_samples != 0 && --n_samples == 0)
+                        break;
+                err = next_sample(t);
+        }
+        return err;
+}
+
+enum { KEY_DELAY = 'd', KEY_COUNT = 'n' };
+
+struct top_args {
+        struct ctl_args common;
+        uint64_t interval_ms, n_samples;
+};
+
+static error_t
+top_parse(int key, char *arg, struct argp_state *state)
+{
+        struct top_args *args = state->input;
+
+        switch (key) {
+        case KEY_DELAY:
+                if (!text_parse_number(arg, 10, INTERVAL_MIN_MS, INTERVAL_MAX_MS, &args->interval_ms))
+                        argp_error(state, "--interval=%s: milliseconds, %d to %d", arg, INTERVAL_MIN_MS,
+                                   INTERVAL_MAX_MS);
+                return 0;
+        case KEY_COUNT:
+                if (!text_parse_number(arg, 10, 1, UINT32_MAX, &args->n_samples))
+                        argp_error(state, "--count=%s: 1 or more", arg);
+                return 0;
+        case ARGP_KEY_INIT:
+                state->child_inputs[0] = &args->common;
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
 int
 verb_top(int argc, char **argv)
 {
-        (void)argc;
-        (void)argv;
-        return 0;
+        static const struct argp_option options[] = {
+                {"interval", KEY_DELAY, "MS", 0, "Milliseconds between two looks, 100 to 60000; default 1000", 0},
+                {"count", KEY_COUNT, "N", 0, "End after N looks", 0},
+                {0}};
+        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
+        static const struct argp argp = {
+                options,
+                top_parse,
+                "NAME",
+                "A heap, live: bytes, rates, arenas, nodes, clients, deaths.\vKeys: q quits, p "
+                "pauses, + and - change the interval, s the order of clients.  Rates count "
+                "blocks where they leave slabs and come back, not each malloc and free.",
+                children,
+                NULL,
+                NULL};
+        struct top_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_SOCKET}, .interval_ms = 1000};
+        struct top t = {.sort = SORT_CACHED};
+        int err, status;
+
+        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
+                fprintf(stderr, "shmallocctl: top wants a terminal; shmallocctl stat prints the same once\n");
+                return CTL_USAGE;
+        }
+        status = ctl_view(&t.view, args.common.name);
+        if (status != CTL_GOOD)
+                return status;
+        t.socket = args.common.socket;
+        t.interval_ms = (int)args.interval_ms;
+        start_screen();
+        err = run(&t, args.n_samples);
+        endwin();
+        sample_free(&t.now);
+        sample_free(&t.last);
+        return ctl_view_done(&t.view, err < 0 ? ctl_fail(err) : CTL_GOOD);
 }

@@ -261,23 +261,12 @@ note_settled(struct helper *h, uint64_t n, uint32_t pid, uint64_t since_ns)
 }
 
 static void
-bury_all(struct helper *h)
-{
-        struct client_id client;
-        uint32_t pid;
-
-        for (uint32_t idx = 0; idx < region_clients_hwm(h->r); idx++)
-                if (client_who(h->r, idx, &client, &pid))
-                        client_bury(h->r, &client, pid, false);
-}
-
-static void
 reap_all(struct helper *h)
 {
         uint64_t start = now_ns();
 
         note_settled(h, slot_reap_all(h->r, reap_settle, h->thread), 0, start);
-        bury_all(h);
+        client_bury_all(h->r);
 }
 
 static int

@@ -191,6 +191,7 @@ shheap_reap(shheap *h)
         if (err < 0)
                 return err;
         n = (int)slot_reap_all(&h->process.region, reap_settle, v.thread);
+        client_bury_all(&h->process.region);
         owner_add(&v.thread->slot->n_reaped, (uint64_t)n);
         visit_end(&v, "shheap_reap");
         return n;

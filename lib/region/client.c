@@ -213,6 +213,18 @@ client_who(const struct region *r, uint32_t idx, struct client_id *ret_client, u
         return true;
 }
 
+void
+client_bury_all(struct region *r)
+{
+        uint32_t hwm = region_clients_hwm(r);
+        struct client_id client;
+        uint32_t pid;
+
+        for (uint32_t idx = 0; idx < hwm; idx++)
+                if (client_who(r, idx, &client, &pid))
+                        client_bury(r, &client, pid, false);
+}
+
 bool
 client_is_live(const struct region *r, uint32_t idx, uint32_t incarnation)
 {

@@ -31,6 +31,9 @@ void client_unregister(struct region *r, const struct client_id *client);
  * False: it is not that process's, not dead, or not settled yet. */
 bool client_bury(struct region *r, const struct client_id *client, uint32_t pid, bool is_known);
 
+/* All who are dead and settled, by the system's word. */
+void client_bury_all(struct region *r);
+
 /* Who stands in the slot: false if nobody, or somebody of another pid namespace, whose number would mean nothing. */
 bool client_who(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid);
 

@@ -57,3 +57,28 @@ log "$cmake" -S "$here" -B "$tmp/cmake" -DCMAKE_C_COMPILER="$cc" -DCMAKE_PREFIX_
 log "$cmake" --build "$tmp/cmake"
 run "$tmp/cmake/consumer"
 run "$tmp/cmake/consumer_static"
+
+# The tools, where they are built: their units, pages and completion, all below the prefix.
+[ -e "$tmp/prefix/bin/shmallocctl" ] || exit 0
+for file in sbin/shmallocd lib/systemd/system/shmallocd.service lib/systemd/system/shmallocd.socket \
+        lib/tmpfiles.d/shmalloc.conf etc/shmalloc/shmallocd.conf share/bash-completion/completions/shmallocctl \
+        share/man/man1/shmallocctl.1 share/man/man3/shmalloc.3 share/man/man5/shmallocd.conf.5 \
+        share/man/man7/shmalloc.7 share/man/man8/shmallocd.8; do
+        if [ ! -s "$tmp/prefix/$file" ]; then
+                echo "failed: $file is not installed"
+                exit 1
+        fi
+done
+log "$tmp/prefix/bin/shmallocctl" --version
+log "$tmp/prefix/sbin/shmallocd" --config="$tmp/prefix/etc/shmalloc/shmallocd.conf" --check-config
+# The example in it is one that can be used.
+sed -n 's/^#\(\[example\]\|[a-z_]* = .*\)$/\1/p' "$tmp/prefix/etc/shmalloc/shmallocd.conf" |
+        sed 's/= www-data$/= '"$(id -u)"'/; /^group/d' >"$tmp/example.conf"
+log "$tmp/prefix/sbin/shmallocd" --config="$tmp/example.conf" --check-config
+log grep -F "ExecStart=$tmp/first/sbin/shmallocd --config=$tmp/first/etc/shmalloc/shmallocd.conf" \
+        "$tmp/prefix/lib/systemd/system/shmallocd.service"
+# The words of bash are between the quotes.
+# shellcheck disable=SC2016
+log bash -c 'source "$1" && COMP_WORDS=(shmallocctl st) COMP_CWORD=1 && _shmallocctl && [ "${COMPREPLY[*]}" = stat ]' \
+        bash "$tmp/prefix/share/bash-completion/completions/shmallocctl"
+echo "ok: daemon and tool"

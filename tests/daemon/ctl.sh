@@ -1,0 +1,202 @@
+#!/bin/sh
+# shmallocctl: what it says, how it ends, and that those verbs that look leave no trace, whatever the heap is like.
+. "$(dirname "$0")/common.sh"
+
+# ------------------------------------------------------------------ usage and errors
+
+expect 2 "$ctl"
+says err "usage: shmallocctl VERB"
+expect 2 "$ctl" frobnicate
+says err 'there is no verb "frobnicate"'
+expect 0 "$ctl" --help
+expect 0 "$ctl" --version
+for verb in ls stat top clients map check reap purge dump rm; do
+        expect 0 "$ctl" "$verb" --help
+        [ "$verb" = ls ] || expect 2 "$ctl" "$verb"
+        expect 2 "$ctl" "$verb" --no-such-option
+done
+for verb in stat clients map check reap purge dump rm; do
+        expect 3 "$ctl" "$verb" nothing-of-the-kind
+        says err 'nothing-of-the-kind'
+        expect 2 "$ctl" "$verb" .hidden
+done
+expect 2 "$ctl" stat --json --openmetrics x
+expect 2 "$ctl" map --svg=a --html=b x
+expect 2 "$ctl" purge --node=1000 x
+expect 3 "$ctl" stat "$tmp/no-file"
+expect 2 "$ctl" top x
+says err "top wants a terminal"
+expect 0 "$ctl" ls
+says err "no heaps in"
+
+# ------------------------------------------------------------------ a heap in use, at rest
+
+start_patient work hold
+file=$SHMALLOC_DIR/shmalloc.work
+before=$(stat -c '%b %Y' "$file")
+sum=$(cksum <"$file")
+expect 0 "$ctl" ls
+says out work
+says out "128 MiB"
+expect 0 "$ctl" clients work
+says out "$patient_pid patient"
+says out alive
+expect 0 "$ctl" stat work
+says out "attached_clients                    1"
+expect 0 "$ctl" stat --totals work
+expect 0 "$ctl" check work
+says out "in order"
+expect 0 "$ctl" check --quiescent work
+expect 0 "$ctl" map work
+says out "slabs"
+expect 0 "$ctl" dump --full work
+says out "0 faults"
+expect 0 "$ctl" map --svg="$tmp/map.svg" work
+expect 0 "$ctl" map --html="$tmp/map.html" work
+expect 0 "$ctl" dump --save="$tmp/saved" work
+[ "$(stat -c '%b %Y' "$file")" = "$before" ] || fail "looking has changed the file"
+[ "$(cksum <"$file")" = "$sum" ] || fail "looking has changed what is in the file"
+expect 1 "$ctl" rm work
+says err "process $patient_pid"
+
+# A stopped client is one that is looked at like any other.
+kill -STOP "$patient_pid"
+comes_to_say stopped "$ctl" clients work
+expect 0 "$ctl" check work
+kill -CONT "$patient_pid"
+
+# ------------------------------------------------------------------ JSON, pictures
+
+for arguments in "ls --json" "stat --json work" "stat --json --totals work" "clients --json work" "check --json work"; do
+        # shellcheck disable=SC2086
+        expect 0 "$ctl" $arguments
+        "$python" -m json.tool <"$tmp/out" >/dev/null || fail "no JSON: $arguments"
+done
+rsvg-convert "$tmp/map.svg" -o "$tmp/map.png" || fail "no picture"
+"$python" - "$tmp/map.svg" "$tmp/map.html" <<'END' || fail "the map is not what it should be"
+import sys, xml.dom.minidom
+svg = xml.dom.minidom.parse(sys.argv[1])
+titles = [t.firstChild.data for t in svg.getElementsByTagName("title")]
+slabs = sum(t.startswith("slab of ") for t in titles)
+assert slabs > 60, slabs
+huge = sum(t.startswith("huge block; ") for t in titles)
+assert huge >= 80, huge
+assert len({r.getAttribute("fill") for r in svg.getElementsByTagName("rect")}) > 8, "colours"
+page = open(sys.argv[2]).read()
+assert page.startswith("<!DOCTYPE html>") and "<svg" in page and "http-equiv" not in page and "src=" not in page
+END
+
+# ------------------------------------------------------------------ the saved heap, the dead one
+
+expect 0 "$ctl" check --quiescent "$tmp/saved"
+expect 0 "$ctl" dump "$tmp/saved"
+says out "heap work"
+expect 0 "$ctl" stat "$tmp/saved"
+[ "$(stat -c %b "$tmp/saved")" -le "$((${before% *} + 64))" ] || fail "the saved heap has lost its holes"
+kill -9 "$patient_pid"
+wait "$patient_pid" || :
+exec 8>&-
+expect 0 "$ctl" clients work
+says out "dead, not reaped yet"
+expect 0 "$ctl" ls
+says out "1 dead"
+expect 0 "$ctl" dump work
+says out ", dead"
+expect 0 "$ctl" reap work
+says out "1 dead threads settled"
+expect 0 "$ctl" check --quiescent work
+expect 0 "$ctl" purge work
+says out "occupied"
+expect 0 "$ctl" rm work
+expect 3 "$ctl" stat work
+
+# ------------------------------------------------------------------ load
+
+start_patient busy busy
+for _ in 1 2 3 4 5 6 7 8; do
+        expect 0 "$ctl" check busy
+        expect 0 "$ctl" map busy
+        expect 0 "$ctl" stat --json busy
+        "$python" -m json.tool <"$tmp/out" >/dev/null || fail "no JSON under load"
+done
+end_patient
+expect 0 "$ctl" check --quiescent busy
+
+# ------------------------------------------------------------------ what is no heap, or a broken one
+
+echo "not a heap" >"$SHMALLOC_DIR/shmalloc.text"
+mkdir "$SHMALLOC_DIR/shmalloc.folder"
+expect 1 "$ctl" stat text
+expect 1 "$ctl" check folder
+expect 0 "$ctl" ls
+says out text
+says out folder
+expect 0 "$ctl" rm text
+rmdir "$SHMALLOC_DIR/shmalloc.folder"
+
+# Words overwritten at random: it may say what it likes, but it ends by itself, and says that something is wrong.
+"$python" - "$SHMALLOC_DIR/shmalloc.busy" "$ctl" "$tmp" <<'END' || fail "a spoilt heap"
+import os, random, shutil, subprocess, sys
+source, ctl, tmp = sys.argv[1:]
+random.seed(20261122)
+copy = tmp + "/spoilt"
+found = 0
+for turn in range(25):
+    subprocess.run(["cp", "--sparse=always", source, copy], check=True)
+    fd = os.open(copy, os.O_RDWR)
+    limit = os.fstat(fd).st_size - (128 << 20)
+    for _ in range(200):
+        try:
+            at = os.lseek(fd, random.randrange(4096, limit), os.SEEK_DATA)
+        except OSError:
+            continue
+        if at < limit:
+            os.pwrite(fd, random.randbytes(8), at // 4096 * 4096 + random.randrange(512) * 8)
+    os.close(fd)
+    for verb in ["check"], ["stat"], ["clients"], ["map"], ["dump", "--full"]:
+        done = subprocess.run([ctl, *verb, copy], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode in (0, 1), (turn, verb, done)
+        if verb == ["check"]:
+            found += done.returncode
+assert found >= 20, found
+END
+
+# Cut off: a message, not a signal.
+truncate -s 8192 "$tmp/spoilt"
+expect 1 "$ctl" stat "$tmp/spoilt"
+says err truncated
+
+# ------------------------------------------------------------------ rights
+
+if [ "$(id -u)" -eq 0 ]; then
+        chmod 755 "$SHMALLOC_DIR" "$tmp"
+        expect 4 setpriv --reuid=65534 --clear-groups "$ctl" stat busy
+        says err "belongs to uid 0 with mode 0600: uid 65534 may not"
+        expect 4 setpriv --reuid=65534 --clear-groups "$ctl" reap busy
+        expect 0 setpriv --reuid=65534 --clear-groups "$ctl" ls
+        says out "may not read it"
+        chmod 644 "$SHMALLOC_DIR/shmalloc.busy"
+        expect 0 setpriv --reuid=65534 --clear-groups "$ctl" check busy
+        expect 4 setpriv --reuid=65534 --clear-groups "$ctl" purge busy
+else
+        echo "skipped: that another user is refused needs root"
+fi
+
+# ------------------------------------------------------------------ a full file system
+
+if [ "$(id -u)" -eq 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=16m tmpfs "$tmp/small" 2>/dev/null; then
+        SHMALLOC_DIR=$tmp/small "$patient" full hold </dev/null >/dev/null 2>&1 || :
+        if [ -e "$tmp/small/shmalloc.full" ]; then
+                head -c 32m /dev/zero >"$tmp/small/rest" 2>/dev/null || :
+                for verb in ls stat check clients map dump; do
+                        name=full
+                        [ "$verb" != ls ] || name=
+                        # shellcheck disable=SC2086
+                        SHMALLOC_DIR=$tmp/small expect 0 "$ctl" $verb $name
+                done
+        fi
+        umount "$tmp/small"
+else
+        echo "skipped: a full file system needs root, and the right to mount"
+fi
+echo "ok: shmallocctl"
