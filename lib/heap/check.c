@@ -201,8 +201,10 @@ check_find(const struct check *c, uint64_t block_off, struct check_found *f)
         uint64_t word;
 
         *f = (struct check_found){.head = granule, .class_idx = SIZE_CLASS_NONE, .arena = CHECK_ARENA_NONE};
-        if (granule >= c->n_granules)
+        if (granule >= c->n_granules) {
+                f->is_later = f->is_held = granule < region_granules_hwm(c->r);
                 return "lies beyond the chunks in use";
+        }
         word = load_acquire(&c->r->granules[granule]); /* E3.acq */
         f->is_held = granule_owner(word) != THREAD_NONE;
         if (granule_state(word) == GRANULE_CONT) {

@@ -424,16 +424,17 @@ check_huge(struct check *c, uint64_t chunk, uint64_t word)
 {
         uint64_t n = chunk_count(word), bytes = load_relaxed(&c->r->huge_bytes[chunk]);
         uint64_t usable = bytes < n << GEO_CHUNK_SHIFT ? bytes : n << GEO_CHUNK_SHIFT;
+        uint64_t hwm = region_chunks_hwm(c->r); /* as it is now: the block may be newer than the check */
 
-        if (n == 0 || n > c->chunks_hwm - chunk) {
+        hwm = hwm > c->chunks_hwm ? hwm : c->chunks_hwm;
+        if (n == 0 || n > hwm - chunk) {
                 check_fault(c, "chunk %" PRIu64 ": a huge block of %" PRIu64 " chunks", chunk, n);
                 return;
         }
         if (chunk_arena(word) != 0 || (chunk_owner(word) == THREAD_NONE && (word & CHUNK_DOOMED)))
                 check_fault(c, "chunk %" PRIu64 " (huge): fields that it has not: %#" PRIx64, chunk, word);
         /* Between the two steps of a resize, and after a death there, `bytes` says more than the chunks can hold. */
-        if (bytes % GEO_PAGE_BYTES != 0 || bytes <= (n - 1) << GEO_CHUNK_SHIFT ||
-            bytes > c->chunks_hwm << GEO_CHUNK_SHIFT)
+        if (bytes % GEO_PAGE_BYTES != 0 || bytes <= (n - 1) << GEO_CHUNK_SHIFT || bytes > hwm << GEO_CHUNK_SHIFT)
                 check_fault(c, "chunk %" PRIu64 ": a huge block of %" PRIu64 " chunks with %" PRIu64 " usable bytes",
                             chunk, n, bytes);
         check_huge_tails(c, chunk, n);

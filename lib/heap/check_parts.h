@@ -26,6 +26,7 @@ struct check_found {
         uint32_t arena; /* CHECK_ARENA_NONE: huge */
         bool is_held;   /* its slab, run or chunk has an owner just now */
         bool is_free;   /* by the bitmap */
+        bool is_later;  /* in a chunk that came after the check began: nothing is known of it */
 };
 
 struct check {

@@ -16,7 +16,7 @@ check_binding(struct check *c, uint64_t idx)
 {
         uint32_t binding = load_relaxed(&c->r->bindings[idx]); /* read again if it looks wrong */
         uint32_t arena1 = binding & ~(BINDING_USED | BINDING_RESERVE);
-        const struct thread_slot *slot = idx < c->threads_hwm ? region_thread(c->r, (uint32_t)idx) : NULL;
+        const struct thread_slot *slot = region_thread(c->r, (uint32_t)idx); /* by the mark as it is now */
         bool is_used = slot && load_relaxed(&slot->state) == 1;
 
         if (binding != 0 && !slot)
@@ -102,7 +102,7 @@ check_slot(struct check *c, uint64_t idx)
         if (candidate_kind(load_relaxed(&slot->candidate)) >= CANDIDATE_N_KINDS)
                 check_fault(c, "thread %" PRIu64 ": a candidate of kind %u", idx + 1,
                             candidate_kind(load_relaxed(&slot->candidate)));
-        if (state == 1 && load_relaxed(&slot->client_idx) >= c->clients_hwm)
+        if (state == 1 && !region_client(c->r, load_relaxed(&slot->client_idx))) /* by the mark as it is now */
                 check_fault(c, "thread %" PRIu64 ": of client %u, which does not exist", idx + 1,
                             load_relaxed(&slot->client_idx));
         if (c->is_quiescent)
@@ -223,14 +223,15 @@ static void
 walk_chain(struct check *c, struct record_set *ret_set)
 {
         uint32_t idx1 = load_acquire(&c->r->header->roots_head); /* E10.acq: the records behind it */
+        uint32_t hwm = region_roots_hwm(c->r); /* as it is now: names may have come since the check began */
 
         memset(ret_set, 0, sizeof *ret_set);
         for (uint32_t n = 0; idx1 != 0; n++) {
-                if (idx1 > c->roots_hwm || idx1 > ROOTS_MAX) {
+                if (idx1 > hwm || idx1 > ROOTS_MAX) {
                         check_fault(c, "roots: the chain leads to record %u, which does not exist", idx1 - 1);
                         return;
                 }
-                if (n >= c->roots_hwm || set_has(ret_set, idx1 - 1)) {
+                if (n >= hwm || set_has(ret_set, idx1 - 1)) {
                         check_fault(c, "roots: the chain comes back to record %u", idx1 - 1);
                         return;
                 }
@@ -279,7 +280,7 @@ check_object(struct check *c, uint64_t idx, uint64_t word)
                 wrong = "is free in its slab";
         else if (!wrong && f.bytes <= object_slack(word))
                 wrong = "is smaller than its object's slack";
-        if (wrong &&
+        if (wrong && !f.is_later &&
             (c->is_quiescent || load_acquire(&c->r->roots[idx].object) == word)) /* E11.acq: it is the same still */
                 check_fault(c, "root record %" PRIu64 ": its object, block %#" PRIx64 ", %s", idx, cell_block_off(word),
                             wrong);
