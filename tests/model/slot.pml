@@ -1,0 +1,280 @@
+/*
+ * slot.pml - thread slots: attach, detach, release, reap, and the slot's next owner (lib/region/slot.c).
+ *
+ * Processes attach to slots, own a thing through them, let go of it, detach or release, attach again, end, and reap each
+ * other at any time; reapers halt like everybody else and are reaped in their turn, to any depth that HALTS allows.  The
+ * step names are those at the top of lib/region/slot.c.
+ *
+ * A thing is owned by a slot's number, as owner words name threads, so this model is about whom a number stands for:
+ * nobody settles what a living thread owns, an empty slot owns nothing, and no slot is lost.
+ *
+ * Locks are robust mutexes: a lock whose holder has halted may be found dead (marked by the kernel, or its thread id is
+ * nobody's) or still held (not marked yet, or the holder is only stopped).
+ *
+ * sizes: HALTS=2 OPS_1=2 OPS_2=1 OPS_3=1
+ * sizes: HALTS=2 OPS_1=3 OPS_2=2 OPS_3=0
+ * large: HALTS=3 OPS_1=2 OPS_2=2 OPS_3=2
+ * large: HALTS=2 OPS_1=3 OPS_2=2 OPS_3=1
+ *
+ * mutant: attach_does_not_look_again   ATTACH.2 trusts what it saw before ATTACH.1
+ * mutant: reap_by_life_alone           REAP without REAP.1
+ * mutant: slot_emptied_after_unlock    REAP.4 and .5 behind REAP.6 and .7
+ */
+#define PROCS 3
+#define SLOTS 2
+#define OWN_SLOTS
+#include "common.pml"
+
+#define USED    1
+#define RESERVE 2
+
+byte life[SLOTS];    /* the thread that holds it, 0 = free */
+byte reap[SLOTS];    /* likewise */
+bit state[SLOTS];    /* 1 = in use */
+byte binding[SLOTS]; /* USED, RESERVE or 0; with state the slot is empty when both are 0 */
+byte os_pid[SLOTS];  /* the process that the slot speaks for */
+bit owned[SLOTS];    /* things whose owner word names the slot's number */
+bit ended[PROCS + 2];
+
+/* What the processes believe; nobody reads it but assertions. */
+byte user[SLOTS];
+
+#define GONE(p)     (halted[p] || ended[p])
+#define IS_EMPTY(s) (binding[s] == 0 && state[s] == 0)
+
+/* liveness->lock_try(): 0, 1 (its holder is dead), BUSY */
+inline lock_try(lock)
+{
+        if
+        :: d_step { lock == 0 -> lock = t; got = 0 }
+        :: d_step { lock != 0 && GONE(lock) -> lock = t; got = 1 }
+        :: d_step { lock != 0 && !(t == SURVIVOR && GONE(lock)) -> got = BUSY }
+        :: HALT
+        fi
+}
+
+inline lock_release(lock)
+{
+        STEP(assert(lock == t); lock = 0)
+}
+
+/* liveness->process_is_gone(): ESRCH is certain, everything else says nothing */
+inline process_is_gone(p)
+{
+        if
+        :: d_step { GONE(p) -> is_gone = 1 }
+        :: d_step { !(t == SURVIVOR && GONE(p)) -> is_gone = 0 }
+        :: HALT
+        fi
+}
+
+/* The caller holds `reap`, so whoever holds `life` is the slot's thread, or dead. */
+inline slot_lock_life(s)
+{
+        lock_try(life[s]);
+        if
+        :: got == BUSY ->
+                process_is_gone(os_pid[s]);
+                if
+                :: is_gone -> /* marks the lock, whoever holds it */
+                        STEP(assert(life[s] == 0 || GONE(life[s])); got = (life[s] != 0); life[s] = t)
+                :: else
+                fi
+        :: else
+        fi
+}
+
+/* ATTACH.1 and .2 */
+inline slot_lock_empty(s)
+{
+        STEP(is_empty = IS_EMPTY(s));
+        if
+        :: is_empty ->
+                lock_try(reap[s]); /* ATTACH.1 */
+                if
+                :: got != BUSY ->
+#ifndef MUTATION_attach_does_not_look_again
+                        STEP(is_empty = IS_EMPTY(s));
+#endif
+                        if
+                        :: is_empty -> slot_lock_life(s) /* ATTACH.2 */
+                        :: else -> got = BUSY
+                        fi;
+                        if
+                        :: got == BUSY -> lock_release(reap[s]); got = BUSY
+                        :: else
+                        fi
+                :: else
+                fi
+        :: else -> got = BUSY
+        fi
+}
+
+inline slot_attach(s)
+{
+        slot_lock_empty(s);
+        if
+        :: got != BUSY -> slot_attach_locked(s)
+        :: else
+        fi
+}
+
+/* Both locks are held: ATTACH.3 to .6 */
+inline slot_attach_locked(s)
+{
+        d_step {
+                assert(reap[s] == t && life[s] == t);
+                assert(!owned[s]);                         /* an empty slot owns nothing */
+                assert(user[s] == 0 || GONE(user[s]));     /* and nobody else believes it is his */
+        }
+        STEP(os_pid[s] = t);                 /* ATTACH.3 */
+        STEP(binding[s] = USED);             /* ATTACH.4 */
+        STEP(state[s] = 1; user[s] = t);     /* ATTACH.5 */
+        lock_release(reap[s]);               /* ATTACH.6 */
+        mine = s + 1;
+        is_attached = 1
+}
+
+/* A thread that detached from this slot and has not ended holds its `life` still. */
+inline slot_attach_own(s)
+{
+        STEP(is_empty = (IS_EMPTY(s) && life[s] == t));
+        if
+        :: is_empty ->
+                lock_try(reap[s]);
+                if
+                :: got != BUSY -> slot_attach_locked(s)
+                :: else
+                fi
+        :: else
+        fi
+}
+
+inline slot_empty(s, last_binding)
+{
+        STEP(state[s] = 0; if :: user[s] == t -> user[s] = 0 :: else fi); /* DETACH.1, RELEASE.1, REAP.4 */
+        STEP(binding[s] = last_binding)                                    /* DETACH.2, RELEASE.2, REAP.5 */
+}
+
+/* Something is owned through the slot, and given back: nobody else may touch it meanwhile. */
+inline work(s)
+{
+        STEP(assert(!owned[s]); owned[s] = 1);
+        STEP(assert(owned[s] && user[s] == t && state[s]); owned[s] = 0)
+}
+
+/* reap_settle(): what names the slot is given back. */
+inline settle(s)
+{
+        STEP(assert(user[s] == 0 || user[s] == t || GONE(user[s])); owned[s] = 0) /* REAP.3 */
+}
+
+inline slot_reap_one(s)
+{
+        if
+        :: d_step { !IS_EMPTY(s) && GONE(life[s]) -> is_dead = 1 }
+        :: d_step { !IS_EMPTY(s) && life[s] == 0 -> is_dead = 1 }
+        :: d_step { IS_EMPTY(s) || life[s] == 0 || !GONE(life[s]) || t != SURVIVOR -> is_dead = 0 }
+        :: HALT
+        fi;
+        if
+        :: is_dead ->
+#ifndef MUTATION_reap_by_life_alone
+                lock_try(reap[s]); /* REAP.1 */
+#else
+                got = 0;
+#endif
+                if
+                :: got != BUSY ->
+                        STEP(is_empty = IS_EMPTY(s));
+                        if
+                        :: !is_empty -> slot_lock_life(s) /* REAP.2 */
+                        :: else -> got = BUSY
+                        fi;
+                        if
+                        :: got != BUSY ->
+                                settle(s);
+#ifndef MUTATION_slot_emptied_after_unlock
+                                slot_empty(s, 0);
+                                lock_release(life[s]); /* REAP.6 */
+#ifndef MUTATION_reap_by_life_alone
+                                lock_release(reap[s]) /* REAP.7 */
+#endif
+#else
+                                lock_release(life[s]);
+                                lock_release(reap[s]);
+                                slot_empty(s, 0)
+#endif
+#ifndef MUTATION_reap_by_life_alone
+                        :: else -> lock_release(reap[s])
+#else
+                        :: else
+#endif
+                        fi
+                :: else
+                fi
+        :: else
+        fi
+}
+
+/* ops: how many operations, each any of those that make sense */
+proctype Thread(byte t; byte ops)
+{
+        byte got, mine, s; /* mine: the slot that it attached to last, + 1 */
+        bit is_empty, is_gone, is_dead, is_attached;
+
+        do
+        :: ops > 0 && is_attached -> ops--; work(mine - 1)
+        :: ops > 0 && is_attached -> ops--; is_attached = 0; slot_empty(mine - 1, 0) /* DETACH: `life` is kept */
+        :: ops > 0 && is_attached ->                                                 /* RELEASE */
+                ops--;
+                is_attached = 0;
+                slot_empty(mine - 1, 0);
+                lock_release(life[mine - 1]); /* RELEASE.3 */
+                mine = 0
+        :: ops > 0 && !is_attached && mine != 0 -> ops--; slot_attach_own(mine - 1)
+        :: ops > 0 && !is_attached && mine == 0 ->
+                ops--;
+                select (s : 0 .. SLOTS - 1);
+                slot_attach(s)
+        :: ops > 0 ->
+                ops--;
+                select (s : 0 .. SLOTS - 1);
+                slot_reap_one(s)
+        :: ops == 0 -> break
+        od;
+        if
+        :: d_step { ended[t] = 1; done[t] = 1 } /* the kernel marks what it holds */
+        :: done[t] = 1                          /* it lives, and does no more */
+        fi;
+dead:
+        skip
+}
+
+init
+{
+        byte t = SURVIVOR, s, got, mine;
+        bit is_empty, is_gone, is_dead, is_attached;
+
+        atomic { run Thread(1, OPS_1); run Thread(2, OPS_2); run Thread(3, OPS_3) }
+        atomic {
+        OVER(1) && OVER(2) && OVER(3);
+        s = 0;
+        do
+        :: s < SLOTS ->
+                slot_reap_one(s);
+                if
+                :: !IS_EMPTY(s) ->
+                        assert(user[s] != 0 && !GONE(user[s]) && life[s] == user[s] && binding[s] == USED && state[s])
+                :: else -> /* it is nobody's, or a living thread has detached from it and still holds `life` */
+                        assert(!owned[s] && (reap[s] == 0 || GONE(reap[s])));
+                        slot_attach(s);
+                        assert(got != BUSY || !GONE(life[s]))
+                fi;
+                s++
+        :: else -> break
+        od
+        }
+dead:
+        skip
+}
