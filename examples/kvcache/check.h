@@ -1,0 +1,27 @@
+/*
+ * check.h - whether the heap and the table in it are as they should be.
+ */
+#ifndef KVCACHE_CHECK_H
+#define KVCACHE_CHECK_H
+
+#include <stdio.h>
+
+#include "table.h"
+
+struct check {
+        uint64_t n_items, n_extensions, n_mail, n_retired, n_blocks; /* the last: live blocks of the heap */
+        uint64_t live_bytes;                                         /* in them */
+        uint64_t n_faults;
+};
+
+/*
+ * Every item is in the bucket of its hash and there once, every block of the heap is the root, the table, an item, an
+ * extension, or a worker's own (retired, in a mailbox), once, and the counts add up.  Exact while no worker is at
+ * work; workers that are there and idle do not matter.  Lines to `out` for what is wrong.
+ */
+void check_table(struct cache *c, FILE *out, struct check *ret_check);
+
+/* As a program: the exit status. */
+int check_run(void);
+
+#endif
