@@ -195,7 +195,7 @@ check_run(void)
                 fprintf(stderr, "kvcache: heap %s is being checked by somebody else\n", settings.heap_name);
                 return 1;
         }
-        store_settle_places(heap, root, 0);
+        store_settle_places(heap, root);
         check_table(&c, stdout, &check);
         printf("%" PRIu64 " items, %" PRIu64 " extensions, %" PRIu64 " retired, %" PRIu64 " in mailboxes; %" PRIu64
                " blocks of %" PRIu64 " bytes; %" PRIu64 " faults\n",

@@ -169,6 +169,31 @@ store_open(const char *name, shheap **ret_heap, struct root **ret_root)
 
 /* ------------------------------------------------------------------ places */
 
+/* Its last process has left it in order. */
+static bool
+is_clean(const struct place *place)
+{
+        bool is_clean = get(&place->pid) == 0 && (get(&place->record.phase) & 3) == PHASE_IDLE &&
+                        place->fresh_item == SHREF_NULL && place->fresh_extension == SHREF_NULL;
+
+        for (int i = 0; is_clean && i < RETIRED_MAX; i++)
+                is_clean = place->retired[i] == SHREF_NULL;
+        return is_clean;
+}
+
+/* The place's mutex is held. */
+static void
+settle(struct cache *c, shheap *heap, struct root *root, uint32_t place_no)
+{
+        *c = (struct cache){
+                .heap = heap, .root = root, .me = &root->place[place_no], .me_no = place_no, .now_ms = store_now_ms()};
+        if (getrandom(&c->random, sizeof c->random, GRND_NONBLOCK) != sizeof c->random)
+                c->random = c->now_ms;
+        c->random |= 1;
+        shheap_reap(heap); /* what the dead was allocating or freeing is done or undone: now the mailboxes are true */
+        table_settle(c);
+}
+
 int
 store_enter(struct cache *c, shheap *heap, struct root *root, uint32_t place_no, unsigned patience_ms)
 {
@@ -176,15 +201,10 @@ store_enter(struct cache *c, shheap *heap, struct root *root, uint32_t place_no,
 
         if (mutex_take(&me->life, patience_ms) < 0)
                 return -EBUSY;
-        *c = (struct cache){.heap = heap, .root = root, .me = me, .me_no = place_no, .now_ms = store_now_ms()};
-        if (getrandom(&c->random, sizeof c->random, GRND_NONBLOCK) != sizeof c->random)
-                c->random = c->now_ms;
-        c->random |= 1;
+        settle(c, heap, root, place_no);
         put(&me->pid, (uint64_t)getpid());
         put(&me->n_clients, 0);
         put(&me->n_started, get(&me->n_started) + 1);
-        shheap_reap(heap); /* what the dead was allocating or freeing is done or undone: now the mailboxes are true */
-        table_settle(c);
         return 0;
 }
 
@@ -193,19 +213,25 @@ store_leave(struct cache *c)
 {
         table_release(c);
         table_reclaim(c);
+        (void)shheap_free_from(c->heap, &c->me->fresh_extension);
         put(&c->me->pid, 0);
         put(&c->me->n_clients, 0);
         pthread_mutex_unlock(&c->me->life);
 }
 
 void
-store_settle_places(shheap *heap, struct root *root, uint32_t first)
+store_settle_places(shheap *heap, struct root *root)
 {
         struct cache c;
 
-        for (uint32_t i = first; i < PLACES; i++)
-                if ((i != VISITOR || first == 0) && store_enter(&c, heap, root, i, 0) == 0) {
-                        put(&c.me->n_started, get(&c.me->n_started) - 1);
-                        store_leave(&c);
+        for (uint32_t i = 0; i < PLACES; i++) {
+                if (mutex_take(&root->place[i].life, 0) < 0)
+                        continue; /* its process lives */
+                if (is_clean(&root->place[i])) {
+                        pthread_mutex_unlock(&root->place[i].life);
+                        continue;
                 }
+                settle(&c, heap, root, i);
+                store_leave(&c);
+        }
 }

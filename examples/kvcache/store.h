@@ -23,8 +23,8 @@ int store_open(const char *name, shheap **ret_heap, struct root **ret_root);
 int store_enter(struct cache *c, shheap *heap, struct root *root, uint32_t place_no, unsigned patience_ms);
 void store_leave(struct cache *c);
 
-/* Settles all places from `first` on that nobody has. */
-void store_settle_places(shheap *heap, struct root *root, uint32_t first);
+/* Settles all places that nobody has. */
+void store_settle_places(shheap *heap, struct root *root);
 
 uint64_t store_now_ms(void);
 

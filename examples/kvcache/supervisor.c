@@ -263,7 +263,7 @@ look_after_workers(struct supervisor *s, const char *found)
 static void
 close_store(struct supervisor *s)
 {
-        store_settle_places(s->heap, s->root, 0);
+        store_settle_places(s->heap, s->root);
         pthread_mutex_unlock(&s->root->supervisor);
         shheap_close(s->heap);
         if (settings.is_kept)
@@ -282,7 +282,7 @@ supervisor_run(void)
         raise_descriptors();
         if (!open_signals(&s) || !reserve_port(&s) || !open_store(&s, &is_new))
                 return 1;
-        store_settle_places(s.heap, s.root, 0);
+        store_settle_places(s.heap, s.root);
         if (!is_new) {
                 struct cache c = {.root = s.root};
 

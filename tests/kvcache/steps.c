@@ -1,0 +1,134 @@
+/*
+ * steps.c - see steps.h.
+ *
+ * The heap is write-protected, so that a store to it traps; it is let through with the trap flag on, and stops behind it.
+ * With `every`, the trap flag stays on.
+ */
+#include "steps.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#define TRAP_FLAG 0x100
+
+enum { RANGES_MAX = 16 };
+
+static struct range {
+        char *start;
+        size_t bytes;
+} ranges[RANGES_MAX];
+static int n_ranges;
+
+static struct {
+        void (*point)(long n); /* NULL: not stepping */
+        bool every;
+        long n;
+} stepping;
+
+static void
+protect(int protection)
+{
+        for (int i = 0; i < n_ranges; i++)
+                if (mprotect(ranges[i].start, ranges[i].bytes, protection) < 0)
+                        abort();
+}
+
+static bool
+is_in_heap(const void *p)
+{
+        for (int i = 0; i < n_ranges; i++)
+                if ((const char *)p >= ranges[i].start && (const char *)p < ranges[i].start + ranges[i].bytes)
+                        return true;
+        return false;
+}
+
+static void
+on_store(int sig, siginfo_t *info, void *context)
+{
+        ucontext_t *uc = context;
+
+        if (!stepping.point || stepping.every || !is_in_heap(info->si_addr)) {
+                signal(sig, SIG_DFL); /* comes again */
+                return;
+        }
+        protect(PROT_READ | PROT_WRITE);
+        uc->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
+}
+
+static void
+on_trap(int sig, siginfo_t *info, void *context)
+{
+        ucontext_t *uc = context;
+        int saved_errno = errno;
+
+        (void)sig;
+        (void)info;
+        if (!stepping.point || !stepping.every)
+                uc->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+        if (!stepping.point)
+                return;
+        stepping.point(++stepping.n);
+        if (!stepping.every)
+                protect(PROT_READ);
+        errno = saved_errno;
+}
+
+void
+steps_init(const char *heap_name)
+{
+        struct sigaction sa = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_NODEFER};
+        FILE *maps = fopen("/proc/self/maps", "r");
+        char line[512], name[128];
+
+        snprintf(name, sizeof name, "/shmalloc.%s", heap_name);
+        n_ranges = 0;
+        while (maps && fgets(line, sizeof line, maps)) {
+                unsigned long start, end;
+                char mode[8];
+
+                if (strstr(line, name) && sscanf(line, "%lx-%lx %7s", &start, &end, mode) == 3 && mode[1] == 'w' &&
+                    n_ranges < RANGES_MAX)
+                        ranges[n_ranges++] = (struct range){(char *)(uintptr_t)start, end - start};
+        }
+        if (maps)
+                fclose(maps);
+        sigaction(SIGTRAP, &sa, NULL);
+        sa.sa_sigaction = on_store;
+        sigaction(SIGSEGV, &sa, NULL);
+        if (n_ranges == 0) {
+                fprintf(stderr, "heap %s is not mapped\n", heap_name);
+                exit(99);
+        }
+}
+
+void
+steps_begin(void (*point)(long n), bool every)
+{
+        stepping.n = 0;
+        stepping.every = every;
+        stepping.point = point;
+        if (every)
+                __asm__ volatile("sub $128,%%rsp; pushfq; orq $0x100,(%%rsp); popfq; add $128,%%rsp" ::
+                                         : "cc", "memory");
+        else
+                protect(PROT_READ);
+}
+
+void
+steps_end(void)
+{
+        bool every = stepping.every;
+
+        stepping.point = NULL;
+        if (every)
+                __asm__ volatile("sub $128,%%rsp; pushfq; andq $~0x100,(%%rsp); popfq; add $128,%%rsp" ::
+                                         : "cc", "memory");
+        else
+                protect(PROT_READ | PROT_WRITE);
+}
