@@ -9,7 +9,8 @@
  *      death stop  [SCRIPT] [--every]   it is stopped at each step, others work on the same bucket, it goes on
  *      death again [SCRIPT] [--stride N] its successor, too: killed at each step of settling and of the next operation
  *      death help  [SCRIPT] [--stride N] the next one at the bucket, too: killed at each step
- *      death stuck [SCRIPT] [--stride N] the next one at the bucket is stopped at each step
+ *      death stuck [SCRIPT] [--stride N] somebody who carries out what the dead has begun is stopped at
+ *                                    each load and store
  *
  * --every: at each instruction, not only at those that change the heap.  --stride: only each N-th step of a stage.
  * --short: kill: in turn with and without settling first, not both; of the long scripts only each 7th step.
@@ -362,7 +363,7 @@ enter(struct cache *c, uint32_t place)
 
 /* In a process of its own.  `settles`: entering is stepped, too. */
 static pid_t
-start(uint32_t place, void (*run)(struct cache *c), bool settles, bool every)
+start(uint32_t place, void (*run)(struct cache *c), bool settles, enum steps steps)
 {
         pid_t pid = fork();
         struct cache c;
@@ -374,7 +375,7 @@ start(uint32_t place, void (*run)(struct cache *c), bool settles, bool every)
         if (!settles)
                 enter(&c, place);
         place_of_mine = place;
-        steps_begin(point, every);
+        steps_begin(point, steps);
         if (settles)
                 enter(&c, place);
         run(&c);
@@ -419,15 +420,15 @@ look(const struct script *s, bool survivor_first)
 
 /* A worker at `place` runs until this point.  Whether it came there. */
 static bool
-kill_at(const struct script *s, uint32_t place, bool settles, const struct at *at, bool every)
+kill_at(const struct script *s, uint32_t place, bool settles, const struct at *at, enum steps steps)
 {
         die_at = *at;
         stop_at = never;
-        return was_killed(start(place, s->run, settles, every));
+        return was_killed(start(place, s->run, settles, steps));
 }
 
 static void
-mode_kill(const struct script *s, bool every, long stride, bool is_short)
+mode_kill(const struct script *s, enum steps steps, long stride, bool is_short)
 {
         struct at at = {.stage = 0};
         bool is_killed;
@@ -437,7 +438,7 @@ mode_kill(const struct script *s, bool every, long stride, bool is_short)
                         snprintf(place_now, sizeof place_now, "kill %s, stage %ld, step %ld", s->name, at.stage,
                                  at.step);
                         fill(s->n_before);
-                        is_killed = kill_at(s, VICTIM, false, &at, every);
+                        is_killed = kill_at(s, VICTIM, false, &at, steps);
                         look(s, (at.step / stride + order) % 2 == 1);
                 }
         } while (n_faults == 0 && at_next(&at, is_killed, stride));
@@ -445,7 +446,7 @@ mode_kill(const struct script *s, bool every, long stride, bool is_short)
 
 /* A worker at `place` is stopped there, the survivor works, it goes on.  False: it came to its end before. */
 static bool
-stop_there(const struct script *s, uint32_t place, const struct at *at, bool every)
+stop_there(const struct script *s, uint32_t place, void (*run)(struct cache *c), const struct at *at, enum steps steps)
 {
         struct timeval patience = {.tv_sec = WATCHDOG_SECONDS};
         fd_set fds;
@@ -457,7 +458,7 @@ stop_there(const struct script *s, uint32_t place, const struct at *at, bool eve
         stop_at = *at;
         if (pipe(stopped) < 0 || pipe(resume) < 0)
                 exit(99);
-        pid = start(place, s->run, false, every);
+        pid = start(place, run, false, steps);
         close(stopped[1]);
         close(resume[0]);
         FD_ZERO(&fds);
@@ -484,7 +485,7 @@ stop_there(const struct script *s, uint32_t place, const struct at *at, bool eve
 }
 
 static void
-mode_stop(const struct script *s, bool every, long stride)
+mode_stop(const struct script *s, enum steps steps, long stride)
 {
         struct at at = {.stage = 0};
         bool is_stopped;
@@ -492,7 +493,7 @@ mode_stop(const struct script *s, bool every, long stride)
         do {
                 snprintf(place_now, sizeof place_now, "stop %s, stage %ld, step %ld", s->name, at.stage, at.step);
                 fill(s->n_before);
-                is_stopped = stop_there(s, VICTIM, &at, every);
+                is_stopped = stop_there(s, VICTIM, s->run, &at, steps);
         } while (n_faults == 0 && at_next(&at, is_stopped, stride));
 }
 
@@ -502,6 +503,12 @@ static bool
 is_update_left(void)
 {
         return get(&root->buckets[BUCKET].word) & BUCKET_BUSY;
+}
+
+static void
+run_help(struct cache *c)
+{
+        table_help(c, &c->root->buckets[BUCKET]);
 }
 
 enum second { SECOND_SETTLES, SECOND_HELPS, SECOND_STUCK };
@@ -517,15 +524,16 @@ second(const struct script *s, enum second what, const struct at *first, long st
                 snprintf(place_now, sizeof place_now, "%s, stage %ld, step %ld; the second: stage %ld, step %ld",
                          s->name, first->stage, first->step, at.stage, at.step);
                 fill(s->n_before);
-                if (!kill_at(s, VICTIM, false, first, false))
+                if (!kill_at(s, VICTIM, false, first, STEPS_STORES))
                         return false;
                 if (what != SECOND_SETTLES && !is_update_left())
                         return true;
                 if (what == SECOND_STUCK) {
-                        is_reached = stop_there(s, HELPER, &at, false);
+                        is_reached = stop_there(s, HELPER, run_help, &at, STEPS_ACCESSES);
                         continue;
                 }
-                is_reached = kill_at(s, what == SECOND_SETTLES ? VICTIM : HELPER, what == SECOND_SETTLES, &at, false);
+                is_reached =
+                        kill_at(s, what == SECOND_SETTLES ? VICTIM : HELPER, what == SECOND_SETTLES, &at, STEPS_STORES);
                 look(s, at.step / stride % 2 == 1);
         } while (n_faults == 0 && at_next(&at, is_reached, stride));
         return true;
@@ -594,16 +602,16 @@ make_world(void)
 }
 
 static void
-run_script(const struct script *s, const char *mode, bool every, long stride, bool is_short)
+run_script(const struct script *s, const char *mode, enum steps steps, long stride, bool is_short)
 {
         long before = n_runs;
 
         if (is_short && s->may_lose)
                 stride *= 7;
         if (strcmp(mode, "kill") == 0)
-                mode_kill(s, every, stride, is_short);
+                mode_kill(s, steps, stride, is_short);
         else if (strcmp(mode, "stop") == 0)
-                mode_stop(s, every, stride);
+                mode_stop(s, steps, stride);
         else
                 mode_twice(s,
                            strcmp(mode, "again") == 0  ? SECOND_SETTLES
@@ -618,13 +626,14 @@ int
 main(int argc, char **argv)
 {
         const char *mode = argc > 1 ? argv[1] : "", *only = NULL;
-        bool every = false, is_short = false;
+        enum steps steps = STEPS_STORES;
+        bool is_short = false;
         long stride = 1;
         int n = 0;
 
         for (int i = 2; i < argc; i++)
                 if (strcmp(argv[i], "--every") == 0)
-                        every = true;
+                        steps = STEPS_INSTRUCTIONS;
                 else if (strcmp(argv[i], "--short") == 0)
                         is_short = true;
                 else if (strcmp(argv[i], "--stride") == 0 && i + 1 < argc)
@@ -641,7 +650,7 @@ main(int argc, char **argv)
         make_world();
         for (const struct script *s = scripts; s->name; s++)
                 if (!only || strcmp(only, s->name) == 0) {
-                        run_script(s, mode, every, stride, is_short);
+                        run_script(s, mode, steps, stride, is_short);
                         n++;
                 }
         store_leave(&survivor);

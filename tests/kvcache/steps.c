@@ -1,13 +1,15 @@
 /*
  * steps.c - see steps.h.
  *
- * The heap is write-protected, so that a store to it traps; it is let through with the trap flag on, and stops behind it.
- * With `every`, the trap flag stays on.
+ * The heap is write-protected, so that a store to it traps (or protected altogether, so that each
+ * access does); it is let through with the trap flag on, and stops behind it.
+ * To stop after each instruction, the trap flag stays on.
  */
 #include "steps.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +29,7 @@ static int n_ranges;
 
 static struct {
         void (*point)(long n); /* NULL: not stepping */
-        bool every;
+        enum steps steps;
         long n;
 } stepping;
 
@@ -37,6 +39,15 @@ protect(int protection)
         for (int i = 0; i < n_ranges; i++)
                 if (mprotect(ranges[i].start, ranges[i].bytes, protection) < 0)
                         abort();
+}
+
+static void
+protect_again(void)
+{
+        if (stepping.steps == STEPS_STORES)
+                protect(PROT_READ);
+        else if (stepping.steps == STEPS_ACCESSES)
+                protect(PROT_NONE);
 }
 
 static bool
@@ -53,7 +64,7 @@ on_store(int sig, siginfo_t *info, void *context)
 {
         ucontext_t *uc = context;
 
-        if (!stepping.point || stepping.every || !is_in_heap(info->si_addr)) {
+        if (!stepping.point || stepping.steps == STEPS_INSTRUCTIONS || !is_in_heap(info->si_addr)) {
                 signal(sig, SIG_DFL); /* comes again */
                 return;
         }
@@ -69,13 +80,12 @@ on_trap(int sig, siginfo_t *info, void *context)
 
         (void)sig;
         (void)info;
-        if (!stepping.point || !stepping.every)
+        if (!stepping.point || stepping.steps != STEPS_INSTRUCTIONS)
                 uc->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
         if (!stepping.point)
                 return;
         stepping.point(++stepping.n);
-        if (!stepping.every)
-                protect(PROT_READ);
+        protect_again();
         errno = saved_errno;
 }
 
@@ -108,25 +118,23 @@ steps_init(const char *heap_name)
 }
 
 void
-steps_begin(void (*point)(long n), bool every)
+steps_begin(void (*point)(long n), enum steps steps)
 {
         stepping.n = 0;
-        stepping.every = every;
+        stepping.steps = steps;
         stepping.point = point;
-        if (every)
+        if (steps == STEPS_INSTRUCTIONS)
                 __asm__ volatile("sub $128,%%rsp; pushfq; orq $0x100,(%%rsp); popfq; add $128,%%rsp" ::
                                          : "cc", "memory");
         else
-                protect(PROT_READ);
+                protect_again();
 }
 
 void
 steps_end(void)
 {
-        bool every = stepping.every;
-
         stepping.point = NULL;
-        if (every)
+        if (stepping.steps == STEPS_INSTRUCTIONS)
                 __asm__ volatile("sub $128,%%rsp; pushfq; andq $~0x100,(%%rsp); popfq; add $128,%%rsp" ::
                                          : "cc", "memory");
         else
