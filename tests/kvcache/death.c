@@ -277,6 +277,29 @@ go_on(const struct script *s)
         alarm(0);
 }
 
+/* Where the subject's item lies. */
+static const void *
+block_of(const struct script *s)
+{
+        struct key k = key(&survivor, s->subject);
+        const void *p = cache_get(&survivor, &k);
+
+        cache_done(&survivor);
+        return p;
+}
+
+/* Settles the dead, frees all that may be freed, and sets the subject until its item lies where it lay at first, if that
+ * memory is to be had: whoever still means to change the slot must not mistake the one for the other. */
+static void
+reuse(const struct script *s, const void *block)
+{
+        store_settle_places(heap, root);
+        for (int i = 0; i < 16 && (i == 0 || block_of(s) != block); i++) {
+                set(&survivor, s->subject, "again");
+                memory_tick(&survivor);
+        }
+}
+
 /* ------------------------------------------------------------------ points */
 
 /*
@@ -444,11 +467,20 @@ mode_kill(const struct script *s, enum steps steps, long stride, bool is_short)
         } while (n_faults == 0 && at_next(&at, is_killed, stride));
 }
 
+static void
+run_help(struct cache *c)
+{
+        table_help(c, &c->root->buckets[BUCKET]);
+}
+
+static const void *first_block; /* of the subject, before anybody is stopped */
+
 /* A worker at `place` is stopped there, the survivor works, it goes on.  False: it came to its end before. */
 static bool
 stop_there(const struct script *s, uint32_t place, void (*run)(struct cache *c), const struct at *at, enum steps steps)
 {
         struct timeval patience = {.tv_sec = WATCHDOG_SECONDS};
+        const void *block = first_block;
         fd_set fds;
         char byte;
         ssize_t got;
@@ -470,6 +502,8 @@ stop_there(const struct script *s, uint32_t place, void (*run)(struct cache *c),
                 judge_values(s, "while it is stopped");
                 go_on(s);
                 go_on(s);
+                if (run == run_help)
+                        reuse(s, block);
                 n_runs++;
                 if (write(resume[1], "", 1) != 1)
                         fault("it cannot go on");
@@ -478,6 +512,8 @@ stop_there(const struct script *s, uint32_t place, void (*run)(struct cache *c),
         close(resume[1]);
         if (was_killed(pid))
                 fault("killed");
+        if (got == 1 && run == run_help && !equal(value_of(&survivor, s->subject), "again"))
+                fault("after it went on: somebody has undone a SET");
         store_settle_places(heap, root);
         judge_table("after it went on");
         judge_empty();
@@ -505,12 +541,6 @@ is_update_left(void)
         return get(&root->buckets[BUCKET].word) & BUCKET_BUSY;
 }
 
-static void
-run_help(struct cache *c)
-{
-        table_help(c, &c->root->buckets[BUCKET]);
-}
-
 enum second { SECOND_SETTLES, SECOND_HELPS, SECOND_STUCK };
 
 /* The first has died; the second at all its points.  False: there was no reason to look. */
@@ -524,6 +554,7 @@ second(const struct script *s, enum second what, const struct at *first, long st
                 snprintf(place_now, sizeof place_now, "%s, stage %ld, step %ld; the second: stage %ld, step %ld",
                          s->name, first->stage, first->step, at.stage, at.step);
                 fill(s->n_before);
+                first_block = block_of(s);
                 if (!kill_at(s, VICTIM, false, first, STEPS_STORES))
                         return false;
                 if (what != SECOND_SETTLES && !is_update_left())
