@@ -5,7 +5,7 @@
  */
 #include <stdio.h>
 
-#include "check.h"
+#include "audit.h"
 #include "settings.h"
 #include "supervisor.h"
 
@@ -17,5 +17,5 @@ main(int argc, char **argv)
                 return supervisor_run();
         if (settings.heap_name[0] == '\0')
                 snprintf(settings.heap_name, sizeof settings.heap_name, "kvcache-%u", settings.port);
-        return check_run();
+        return audit_run();
 }

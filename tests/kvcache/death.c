@@ -24,8 +24,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "cache.h"
-#include "check.h"
 #include "steps.h"
 #include "store.h"
 
@@ -39,7 +39,7 @@ static shheap *heap;
 static struct root *root;
 static struct cache survivor;
 static char names[KEYS][16]; /* keys of one bucket */
-static struct check at_rest; /* of the empty table */
+static struct audit at_rest; /* of the empty table */
 static long n_faults, n_runs;
 static char place_now[160];
 
@@ -234,9 +234,9 @@ judge_table(const char *when)
 {
         char text[1024] = "";
         FILE *out = fmemopen(text, sizeof text - 1, "w");
-        struct check check;
+        struct audit check;
 
-        check_table(&survivor, out, &check);
+        audit_table(&survivor, out, &check);
         fclose(out);
         if (check.n_faults > 0)
                 fault("%s: %s", when, text);
@@ -246,13 +246,13 @@ judge_table(const char *when)
 static void
 judge_empty(void)
 {
-        struct check check;
+        struct audit check;
         FILE *out = fopen("/dev/null", "w");
 
         cache_flush(&survivor);
         memory_tick(&survivor);
         store_settle_places(heap, root);
-        check_table(&survivor, out, &check);
+        audit_table(&survivor, out, &check);
         fclose(out);
         if (check.n_blocks != at_rest.n_blocks || check.live_bytes != at_rest.live_bytes)
                 fault("after FLUSHALL: %lu blocks of %lu bytes, and not %lu of %lu", check.n_blocks, check.live_bytes,
@@ -627,7 +627,7 @@ make_world(void)
         if (store_enter(&survivor, heap, root, SURVIVOR, 0) < 0)
                 exit(99);
         choose_names();
-        check_table(&survivor, stderr, &at_rest);
+        audit_table(&survivor, stderr, &at_rest);
         signal(SIGALRM, on_alarm);
         signal(SIGPIPE, SIG_IGN);
 }

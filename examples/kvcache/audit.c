@@ -1,7 +1,7 @@
 /*
- * check.c - see check.h.
+ * audit.c - see audit.h.
  */
-#include "check.h"
+#include "audit.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -20,7 +20,7 @@ struct list {
 struct walk {
         struct cache *c;
         FILE *out;
-        struct check *check;
+        struct audit *check;
         struct list known, live;
         uint64_t n_bytes;
 };
@@ -155,12 +155,12 @@ compare_lists(struct walk *w)
 }
 
 void
-check_table(struct cache *c, FILE *out, struct check *ret_check)
+audit_table(struct cache *c, FILE *out, struct audit *ret_check)
 {
         struct walk w = {.c = c, .out = out, .check = ret_check};
         int n;
 
-        *ret_check = (struct check){.n_items = 0};
+        *ret_check = (struct audit){.n_items = 0};
         list_add(&w.known, (uintptr_t)c->root);
         list_add(&w.known, (uintptr_t)c->root->buckets);
         for (uint64_t i = 0; i < c->root->n_buckets; i++)
@@ -182,9 +182,9 @@ check_table(struct cache *c, FILE *out, struct check *ret_check)
 }
 
 int
-check_run(void)
+audit_run(void)
 {
-        struct check check;
+        struct audit check;
         struct root *root;
         struct cache c;
         shheap *heap;
@@ -196,7 +196,7 @@ check_run(void)
                 return 1;
         }
         store_settle_places(heap, root);
-        check_table(&c, stdout, &check);
+        audit_table(&c, stdout, &check);
         printf("%" PRIu64 " items, %" PRIu64 " extensions, %" PRIu64 " retired, %" PRIu64 " in mailboxes; %" PRIu64
                " blocks of %" PRIu64 " bytes; %" PRIu64 " faults\n",
                check.n_items, check.n_extensions, check.n_retired, check.n_mail, check.n_blocks, check.live_bytes,

@@ -1,14 +1,14 @@
 /*
- * check.h - whether the heap and the table in it are as they should be.
+ * audit.h - whether the heap and the table in it are as they should be.
  */
-#ifndef KVCACHE_CHECK_H
-#define KVCACHE_CHECK_H
+#ifndef KVCACHE_AUDIT_H
+#define KVCACHE_AUDIT_H
 
 #include <stdio.h>
 
 #include "table.h"
 
-struct check {
+struct audit {
         uint64_t n_items, n_extensions, n_mail, n_retired, n_blocks; /* the last: live blocks of the heap */
         uint64_t live_bytes;                                         /* in them */
         uint64_t n_faults;
@@ -19,9 +19,9 @@ struct check {
  * extension, or a worker's own (retired, in a mailbox), once, and the counts add up.  Exact while no worker is at
  * work; workers that are there and idle do not matter.  Lines to `out` for what is wrong.
  */
-void check_table(struct cache *c, FILE *out, struct check *ret_check);
+void audit_table(struct cache *c, FILE *out, struct audit *ret_check);
 
 /* As a program: the exit status. */
-int check_run(void);
+int audit_run(void);
 
 #endif
