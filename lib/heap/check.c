@@ -85,8 +85,10 @@ read_unit(struct check *c, check_unit_fn *fn, uint64_t unit, bool is_counted)
                 fn(c, unit);
                 if (c->n_seen == 0)
                         break;
-                if (!c->is_last)
-                        sched_yield(); /* a courtesy: whoever is in the midst of it may get on */
+                /* A courtesy: whoever is in the midst of it may get on.  Not where so much is wrong that it is damage:
+                 * on a busy machine each would cost a turn of everybody else's. */
+                if (!c->is_last && c->totals->n_faults < CHECK_LINES_MAX)
+                        sched_yield();
         }
 }
 

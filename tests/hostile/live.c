@@ -25,7 +25,7 @@
 
 #include "base/atomic.h"
 
-enum { ACTORS = 5, STALL_S = 60, STUCK = 98, RESTORE_EVERY = 20000, PAUSE_EVERY = 64 };
+enum { ACTORS = 5, STALL_S = 300, STUCK = 98, RESTORE_EVERY = 20000, PAUSE_EVERY = 64 };
 
 /* How far a process is: shared with it. */
 struct actor {

@@ -7,7 +7,7 @@
  *      hostile --live SECONDS [--seed S]           a process that flips words while others attach, check, reap, print
  *      hostile FILE...                             the inputs in these files (what libFuzzer found, or --keep wrote)
  *
- * Cases run in a child; when it dies, or gets on with nothing for STALL_S seconds, the case is reported with a command
+ * Cases run in a child; when it dies, or does not get on, the case is reported with a command
  * that repeats it, and another child goes on behind it.
  */
 #include <errno.h>
@@ -28,7 +28,7 @@
 #include "hostile/live.h"
 #include "support/heap_dir.h"
 
-enum { STALL_S = 60, INPUT_MAX = 400, FAILURES_MAX = 20, WORKER_AGAIN = 98 };
+enum { STALL_S = 500, STALL_PROCESSOR_S = 20, INPUT_MAX = 400, FAILURES_MAX = 20, WORKER_AGAIN = 98 };
 
 /* ------------------------------------------------------------------ what is run */
 
@@ -182,26 +182,41 @@ static void __attribute__((noreturn)) run_cases(const struct run *run, uint64_t 
 
 /* ------------------------------------------------------------------ the parent */
 
-/* The child's status; -1: it was stuck, and has been killed. */
+static double
+processor_seconds(clockid_t clock)
+{
+        struct timespec used;
+
+        return clock_gettime(clock, &used) < 0 ? 0 : (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+/* The child's status; -1: it was stuck, and has been killed.  A busy machine is told from a loop by processor time. */
 static int
 await(pid_t pid)
 {
         struct pollfd fd = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
         uint64_t n_done = progress->n_done;
+        bool is_stuck = false;
+        double since = 0;
+        clockid_t clock;
         int status, waited = 0;
 
-        while (fd.fd >= 0 && poll(&fd, 1, 1000) == 0) {
-                waited = progress->n_done == n_done ? waited + 1 : 0;
+        if (fd.fd < 0 || clock_getcpuclockid(pid, &clock) != 0)
+                fail("pidfd");
+        while (!is_stuck && poll(&fd, 1, 1000) == 0) {
+                double now = processor_seconds(clock);
+
+                if (progress->n_done != n_done)
+                        since = now, waited = 0;
                 n_done = progress->n_done;
-                if (waited < STALL_S)
-                        continue;
-                kill(pid, SIGABRT); /* leaves a trace under a sanitizer */
-                break;
+                is_stuck = now - since > STALL_PROCESSOR_S || ++waited > STALL_S;
         }
+        if (is_stuck)
+                kill(pid, SIGABRT); /* leaves a trace under a sanitizer */
         close(fd.fd);
         if (waitpid(pid, &status, 0) != pid)
                 fail("waitpid");
-        return waited >= STALL_S ? -1 : status;
+        return is_stuck ? -1 : status;
 }
 
 static void
@@ -238,7 +253,7 @@ run_all(const struct run *run)
                 n_failures++;
                 fprintf(stderr, "hostile: %s: ", progress->name);
                 if (status < 0)
-                        fprintf(stderr, "no end within %d s\n", STALL_S);
+                        fprintf(stderr, "no end within %d s of processor time\n", STALL_PROCESSOR_S);
                 else
                         fprintf(stderr, "%s\n", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "ended");
                 print_errors();

@@ -3,7 +3,7 @@
  * system call failing, then its second, and so on until none is left to fail: really every call that the operation
  * makes, the C library's included, not only those that the library expects to fail.  Whatever fails, the operation
  * succeeds or says what is the matter, nobody dies, the heap is exact afterwards, and the same operation succeeds next
- * time.
+ * time.  The same for who finds no slot.
  */
 #include <check.h>
 #include <errno.h>
@@ -379,6 +379,56 @@ START_TEST(operation_survives_the_failure_of_any_call)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ tables that are full */
+
+static void
+open_and_stay(struct child *self, void *arg)
+{
+        (void)arg;
+        h = heap_dir_open("full", 0, NULL);
+        child_tell(self);
+        child_hear(self);
+        MUST(shheap_close(h) == 0);
+}
+
+static void
+be_refused(struct child *self, void *arg)
+{
+        (void)self, (void)arg;
+        MUST(shheap_open(&h, "full", 0, NULL) == -EUSERS);
+        MUST(strstr(shheap_errormsg(), "taken by liv") && strstr(shheap_errormsg(), "create the heap with more max_"));
+}
+
+/* A process needs a client's slot, a thread's, and one in reserve. */
+START_TEST(who_finds_no_slot_is_refused_and_served_when_there_is_one)
+{
+        static const char *const confs[] = {"max_clients:2,max_threads:100", "max_clients:100,max_threads:4",
+                                            "max_clients:100,max_threads:5"};
+        struct child second, third;
+
+        heap_dir_empty();
+        h = heap_dir_open("full", SHHEAP_CREATE, confs[_i]);
+        for (int round = 0; round < 3; round++) {
+                child_start(&second, open_and_stay, NULL);
+                ck_assert(child_hear(&second));
+                for (int i = 0; i < 2; i++) {
+                        child_start(&third, be_refused, NULL);
+                        ck_assert_int_eq(child_end(&third), 0);
+                }
+                if (round == 1) {
+                        child_kill(&second); /* its slots are found by who needs them */
+                } else {
+                        child_tell(&second);
+                        ck_assert_int_eq(child_end(&second), 0);
+                }
+        }
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+        heap_assert_clean(h);
+        shheap_close(h);
+        heap_dir_empty();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -388,6 +438,7 @@ main(void)
         int n_failed;
 
         tcase_add_loop_test(tc, operation_survives_the_failure_of_any_call, 0, sizeof ops / sizeof ops[0]);
+        tcase_add_loop_test(tc, who_finds_no_slot_is_refused_and_served_when_there_is_one, 0, 3);
         suite_add_tcase(suite, tc);
         heap_dir_create("every");
         runner = srunner_create(suite);
