@@ -16,7 +16,7 @@
  *
  * mutant: given_before_words            CHUNK.5 before CHUNK.4
  * mutant: chunk_released_before_words   RETIRE.5 before RETIRE.4
- * mutant: huge_head_freed_first         HUGE_FREE.2 with the head first
+ * mutant: huge_head_freed_first 2        HUGE_FREE.2 with the head first
  */
 #define PROCS 3
 #include "common.pml"

@@ -22,7 +22,7 @@
  *
  * mutant: hand_named_after_cas          MAG.1 behind MAG.2
  * mutant: hand_cleared_before_place     MAG.5 before MAG.4
- * mutant: pool_hint_set_once            not again after MAG.3
+ * mutant: pool_hint_set_once 3           not again after MAG.3
  * mutant: place_emptied_before_settled  REAP.6 in the wrong order
  */
 #define PROCS 3

@@ -16,13 +16,13 @@
  * sizes: HALTS=2 MAY_1=3 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=3 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0
  * sizes: HALTS=1 MAY_1=1 OPS_1=2 MAY_2=2 OPS_2=1 MAY_3=2 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAP_IN_INIT=0
  * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=1
- * large: HALTS=2 MAY_1=7 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=7 OPS_3=1 MAY_4=3 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0
- * large: HALTS=3 MAY_1=2 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=7 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0
+ * large: HALTS=2 MAY_1=7 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=7 OPS_3=1 MAY_4=7 OPS_4=1 BLOCKS=3 FIRST=0 REAP_IN_INIT=0
+ * large: HALTS=3 MAY_1=2 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=6 OPS_3=2 MAY_4=7 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0
  *
  * mutant: mark_dropped_first      TAKE.4 before TAKE.3
  * mutant: published_by_store      ROOT.8 looks and stores
- * mutant: sequence_not_compared   a mark is believed whatever move the mover is at
- * mutant: settled_by_store        the reaper zeroes the dead's cell whatever others have made of it
+ * mutant: sequence_not_compared 3  a mark is believed whatever move the mover is at
+ * mutant: settled_by_store 4       the reaper zeroes the dead's cell whatever others have made of it
  */
 #define CREATE 1
 #define REMOVE 2

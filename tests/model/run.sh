@@ -11,7 +11,8 @@ Searches every state of MODEL (a file *.pml, or its name) with spin, within the 
 and prints states, depth and time of each. Ends with 0 if each search was complete and found no error, else with 1.
 
   --large         within the sizes of the lines "large:" instead
-  --mutant NAME   with the bug that the file's line "mutant: NAME" describes planted: 0 if one of the searches finds an error
+  --mutant NAME   with the bug planted that the file's line "mutant: NAME [NUMBER] WHAT" describes: 0 if one of the searches,
+                  or that within the sizes of the line with that number, finds an error
   --trail         when an error is found, prints the run that leads to it
   --keep          leaves the folder with spin's files and says where it is
   --list          prints the names of the mutants
@@ -25,7 +26,7 @@ die() {
         exit 2
 }
 
-large='' mutant='' trail='' keep='' list='' model=''
+large='' only='' mutant='' trail='' keep='' list='' model=''
 while [ $# -gt 0 ]; do
         case $1 in
         -h | --help) usage && exit 0 ;;
@@ -57,6 +58,7 @@ fi
 kind=sizes collapse=
 [ -z "$large" ] || kind=large collapse=-DCOLLAPSE
 if [ -n "$mutant" ]; then
+        only=$(sed -n "s/^ \* mutant: $mutant  *\([0-9]*\).*/\1/p" "$model")
         mutants | grep -qx "$mutant" && grep -qh "MUTATION_$mutant\$" "$(dirname "$model")"/*.pml ||
                 die "$name.pml has no mutant $mutant"
 fi
@@ -123,6 +125,7 @@ sed -n "s/^ \* $kind: //p" "$model" >"$work/sizes"
 [ -s "$work/sizes" ] || die "$name.pml has no line \"$kind:\""
 while read -r sizes <&3; do
         n=$((n + 1))
+        [ -z "$only" ] || [ $n -eq "$only" ] || continue
         echo "  $sizes"
         status=0
         # One word per setting.
