@@ -8,18 +8,28 @@
  * A thing is owned by a slot's number, as owner words name threads, so this model is about whom a number stands for:
  * nobody settles what a living thread owns, an empty slot owns nothing, and no slot is lost.
  *
+ * With FIRST=1 slot 0 is the reserve slot of process 1, which borrows it, returns it, and gives it up at last.
+ *
  * Locks are robust mutexes: a lock whose holder has halted may be found dead (marked by the kernel, or its thread id is
  * nobody's) or still held (not marked yet, or the holder is only stopped).
  *
- * sizes: HALTS=2 OPS_1=2 OPS_2=1 OPS_3=1
- * sizes: HALTS=2 OPS_1=3 OPS_2=2 OPS_3=0
- * large: HALTS=3 OPS_1=2 OPS_2=2 OPS_3=2
- * large: HALTS=2 OPS_1=3 OPS_2=2 OPS_3=1
+ * may: 1 attach, work, detach, release, 2 reap, 4 borrow, return, unreserve
+ * sizes: HALTS=2 FIRST=0 MAY_1=3 OPS_1=2 MAY_2=3 OPS_2=1 MAY_3=3 OPS_3=1
+ * sizes: HALTS=2 FIRST=0 MAY_1=3 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=0
+ * sizes: HALTS=2 FIRST=1 MAY_1=4 OPS_1=4 MAY_2=2 OPS_2=2 MAY_3=3 OPS_3=1
+ * large: HALTS=3 FIRST=0 MAY_1=3 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
+ * large: HALTS=2 FIRST=0 MAY_1=3 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
+ * large: HALTS=2 FIRST=1 MAY_1=7 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
  *
  * mutant: attach_does_not_look_again   ATTACH.2 trusts what it saw before ATTACH.1
  * mutant: reap_by_life_alone           REAP without REAP.1
  * mutant: slot_emptied_after_unlock    REAP.4 and .5 behind REAP.6 and .7
+ * mutant: reserve_not_kept 3           a reserve slot between two uses is taken for a dead thread's
  */
+#define ATTACH  1
+#define REAP    2
+#define BORROW  4
+
 #define PROCS 3
 #define SLOTS 2
 #define OWN_SLOTS
@@ -169,12 +179,28 @@ inline settle(s)
         STEP(assert(user[s] == 0 || user[s] == t || GONE(user[s])); owned[s] = 0) /* REAP.3 */
 }
 
+/* slot_is_kept(): the client lives, as far as can be told.  It is its process: it unregisters when it ends. */
+inline slot_is_kept(s)
+{
+#ifndef MUTATION_reserve_not_kept
+        if
+        :: d_step { binding[s] == RESERVE && !(t == SURVIVOR && GONE(os_pid[s])) -> is_kept = 1 }
+        :: d_step { binding[s] != RESERVE || GONE(os_pid[s]) -> is_kept = 0 }
+        :: HALT
+        fi
+#else
+        is_kept = 0
+#endif
+}
+
 inline slot_reap_one(s)
 {
+        slot_is_kept(s);
         if
         :: d_step { !IS_EMPTY(s) && GONE(life[s]) -> is_dead = 1 }
-        :: d_step { !IS_EMPTY(s) && life[s] == 0 -> is_dead = 1 }
-        :: d_step { IS_EMPTY(s) || life[s] == 0 || !GONE(life[s]) || t != SURVIVOR -> is_dead = 0 }
+        :: d_step { !IS_EMPTY(s) && life[s] == 0 && !is_kept -> is_dead = 1 }
+        :: d_step { IS_EMPTY(s) || (life[s] == 0 && is_kept) || (life[s] != 0 && !(t == SURVIVOR && GONE(life[s]))) ->
+                    is_dead = 0 }
         :: HALT
         fi;
         if
@@ -188,14 +214,22 @@ inline slot_reap_one(s)
                 :: got != BUSY ->
                         STEP(is_empty = IS_EMPTY(s));
                         if
-                        :: !is_empty -> slot_lock_life(s) /* REAP.2 */
+                        :: !is_empty ->
+                                slot_lock_life(s); /* REAP.2 */
+                                slot_is_kept(s);
+                                if /* a reserve slot between two uses */
+                                :: got == 0 && is_kept && !state[s] -> lock_release(life[s]); got = BUSY
+                                :: else
+                                fi
                         :: else -> got = BUSY
                         fi;
                         if
                         :: got != BUSY ->
                                 settle(s);
 #ifndef MUTATION_slot_emptied_after_unlock
-                                slot_empty(s, 0);
+                                slot_is_kept(s);
+                                kept = (is_kept -> RESERVE : 0);
+                                slot_empty(s, kept);
                                 lock_release(life[s]); /* REAP.6 */
 #ifndef MUTATION_reap_by_life_alone
                                 lock_release(reap[s]) /* REAP.7 */
@@ -217,11 +251,58 @@ inline slot_reap_one(s)
         fi
 }
 
-/* ops: how many operations, each any of those that make sense */
-proctype Thread(byte t; byte ops)
+/* BORROW of slot 0, which is process 1's; no two of its threads do that at once */
+inline slot_borrow(s)
 {
-        byte got, mine, s; /* mine: the slot that it attached to last, + 1 */
-        bit is_empty, is_gone, is_dead, is_attached;
+        lock_try(reap[s]); /* BORROW.1 */
+        if
+        :: got != BUSY ->
+                assert(binding[s] == RESERVE && os_pid[s] == t);
+                slot_lock_life(s); /* BORROW.2 */
+                if
+                :: got == 1 || (got == 0 && state[s]) -> settle(s); slot_empty(s, RESERVE); got = 1 /* BORROW.3 */
+                :: else
+                fi;
+                if
+                :: got != BUSY ->
+                        assert(!owned[s] && (user[s] == 0 || GONE(user[s])));
+                        STEP(state[s] = 1; user[s] = t); /* BORROW.4 */
+                        lock_release(reap[s]);           /* BORROW.5 */
+                        is_borrowed = 1
+                :: else -> lock_release(reap[s])
+                fi
+        :: else
+        fi
+}
+
+inline slot_return(s)
+{
+        STEP(assert(user[s] == t); state[s] = 0; user[s] = 0); /* RETURN.1 */
+        lock_release(life[s]);                                 /* RETURN.2 */
+        is_borrowed = 0
+}
+
+inline slot_unreserve(s)
+{
+        has_reserve = 0;
+        lock_try(reap[s]); /* UNRESERVE.1 */
+        if
+        :: got != BUSY ->
+                if
+                :: binding[s] == RESERVE && !state[s] -> STEP(binding[s] = 0) /* UNRESERVE.2 */
+                :: else
+                fi;
+                lock_release(reap[s]) /* UNRESERVE.3 */
+        :: else
+        fi
+}
+
+/* may: ATTACH, REAP, BORROW; ops: how many operations */
+proctype Thread(byte t; byte may; byte ops)
+{
+        byte got, mine, s, kept; /* mine: the slot that it attached to last, + 1 */
+        bit is_empty, is_gone, is_dead, is_kept, is_attached, is_borrowed;
+        bit has_reserve = (FIRST == 1 && t == 1);
 
         do
         :: ops > 0 && is_attached -> ops--; work(mine - 1)
@@ -232,15 +313,20 @@ proctype Thread(byte t; byte ops)
                 slot_empty(mine - 1, 0);
                 lock_release(life[mine - 1]); /* RELEASE.3 */
                 mine = 0
-        :: ops > 0 && !is_attached && mine != 0 -> ops--; slot_attach_own(mine - 1)
-        :: ops > 0 && !is_attached && mine == 0 ->
+        :: ops > 0 && (may & ATTACH) && !is_attached && mine != 0 -> ops--; slot_attach_own(mine - 1)
+        :: ops > 0 && (may & ATTACH) && !is_attached && mine == 0 ->
                 ops--;
                 select (s : 0 .. SLOTS - 1);
                 slot_attach(s)
-        :: ops > 0 ->
+        :: ops > 0 && (may & REAP) ->
                 ops--;
                 select (s : 0 .. SLOTS - 1);
                 slot_reap_one(s)
+        :: ops > 0 && (may & BORROW) && has_reserve && !is_borrowed -> ops--; slot_borrow(0)
+        :: ops > 0 && is_borrowed -> ops--; work(0)
+        :: ops > 0 && is_borrowed -> ops--; slot_return(0)
+        :: ops > 0 && (may & BORROW) && has_reserve && !is_borrowed -> ops--; slot_unreserve(0)
+        :: ops > 0 && !(may & (REAP | ATTACH)) && !has_reserve -> ops = 0
         :: ops == 0 -> break
         od;
         if
@@ -253,10 +339,14 @@ dead:
 
 init
 {
-        byte t = SURVIVOR, s, got, mine;
-        bit is_empty, is_gone, is_dead, is_attached;
+        byte t = SURVIVOR, s, got, mine, kept;
+        bit is_empty, is_gone, is_dead, is_kept, is_attached;
 
-        atomic { run Thread(1, OPS_1); run Thread(2, OPS_2); run Thread(3, OPS_3) }
+#if FIRST == 1
+        d_step { binding[0] = RESERVE; os_pid[0] = 1 }
+#endif
+
+        atomic { run Thread(1, MAY_1, OPS_1); run Thread(2, MAY_2, OPS_2); run Thread(3, MAY_3, OPS_3) }
         atomic {
         OVER(1) && OVER(2) && OVER(3);
         s = 0;
@@ -264,7 +354,12 @@ init
         :: s < SLOTS ->
                 slot_reap_one(s);
                 if
-                :: !IS_EMPTY(s) ->
+                :: binding[s] == RESERVE && !state[s] -> /* its client lives, and it can be borrowed */
+                        assert(s == 0 && FIRST == 1 && !GONE(1));
+                        assert(!owned[s] && (life[s] == 0 || GONE(life[s])) && (reap[s] == 0 || GONE(reap[s])))
+                :: binding[s] == RESERVE && state[s] -> /* it has been */
+                        assert(s == 0 && user[s] == 1 && !GONE(1) && life[s] == 1)
+                :: binding[s] != RESERVE && !IS_EMPTY(s) ->
                         assert(user[s] != 0 && !GONE(user[s]) && life[s] == user[s] && binding[s] == USED && state[s])
                 :: else -> /* it is nobody's, or a living thread has detached from it and still holds `life` */
                         assert(!owned[s] && (reap[s] == 0 || GONE(reap[s])));
