@@ -7,21 +7,23 @@
  * that is allocated and that init() has filled.
  *
  * Each slot has one pending word here: so creations are not nested, and a reaper in the midst of a creation has no cell
- * for a dead one's block and leaves it, as root_settle_pending() does.  Allocating and freeing a block, with the cell as
- * dest, are one step each: that they are as one is what fill.pml is about.  That one reaper at a time settles a slot is
+ * for a dead one's block and leaves it, as root_settle_pending() does.  Allocating a block, with the cell as dest, is one
+ * step: that it is as one is what fill.pml is about.  So is freeing, unless FREE_STEPS is 1.  That one reaper at a time settles a slot is
  * slot.pml.  The record is linked already: link.pml.
  *
  * may: 1 create, 2 remove, 4 reap
- * sizes: HALTS=2 MAY_1=1 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAP_IN_INIT=0
- * sizes: HALTS=2 MAY_1=3 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=3 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0
- * sizes: HALTS=1 MAY_1=1 OPS_1=2 MAY_2=2 OPS_2=1 MAY_3=2 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAP_IN_INIT=0
- * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=1
- * large: HALTS=2 MAY_1=7 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=7 OPS_3=1 MAY_4=7 OPS_4=1 BLOCKS=3 FIRST=0 REAP_IN_INIT=0
- * large: HALTS=3 MAY_1=2 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=6 OPS_3=2 MAY_4=7 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0
+ * sizes: HALTS=2 MAY_1=1 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAP_IN_INIT=0 FREE_STEPS=0
+ * sizes: HALTS=2 MAY_1=3 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=3 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0 FREE_STEPS=0
+ * sizes: HALTS=1 MAY_1=1 OPS_1=2 MAY_2=2 OPS_2=1 MAY_3=2 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAP_IN_INIT=0 FREE_STEPS=0
+ * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=1 FREE_STEPS=0
+ * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0 FREE_STEPS=1
+ * large: HALTS=2 MAY_1=7 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=7 OPS_3=1 MAY_4=7 OPS_4=1 BLOCKS=3 FIRST=0 REAP_IN_INIT=0 FREE_STEPS=0
+ * large: HALTS=3 MAY_1=2 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=6 OPS_3=2 MAY_4=7 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0 FREE_STEPS=1
  *
  * mutant: mark_dropped_first      TAKE.4 before TAKE.3
  * mutant: published_by_store      ROOT.8 looks and stores
  * mutant: sequence_not_compared 3  a mark is believed whatever move the mover is at
+ * mutant: freed_from_dead_slot 5   the reaper frees the dead's block from where it is, not from its own slot
  * mutant: settled_by_store 4       the reaper zeroes the dead's cell whatever others have made of it
  */
 #define CREATE 1
@@ -59,6 +61,9 @@ byte sequence[SLOTS + 1];
 byte reaper[SLOTS + 1];  /* who holds `reap` */
 byte process[SLOTS + 1]; /* who is in the slot */
 bit in_use[SLOTS + 1];
+
+/* With FREE_STEPS: the slab of all blocks, and the intent of a free with dest (fill.pml). */
+byte slab_owner, intent[SLOTS + 1], intent_dest[SLOTS + 1];
 
 bit is_free[BLOCKS + 1];
 bit is_filled[BLOCKS + 1]; /* by init() */
@@ -101,11 +106,54 @@ inline finish_take(from, a_mark)
 #endif
 }
 
-/* ROOT.13, TAKE.5: the block in the thread's own cell. */
+/* ROOT.13, TAKE.5: the block in a cell, which is the thread's own. */
+#if FREE_STEPS
+inline free_from(from)
+{
+        CAS(slab_owner, 0, t, is_ok);
+        if
+        :: is_ok ->
+                STEP(assert(KIND(cell[from]) == BLOCK && ARG(cell[from]) != 0);
+                     intent[t] = ARG(cell[from]); intent_dest[t] = from);                   /* ONE.1 */
+                STEP(cell[from] = 0);                                                       /* ONE.2 */
+                STEP(assert(!is_free[intent[t]]); is_free[intent[t]] = 1; is_filled[intent[t]] = 0); /* ONE.3 */
+                STEP(intent[t] = 0);                                                        /* ONE.4 */
+                STEP(slab_owner = 0)                                                        /* ONE.5 */
+        :: else /* -EBUSY: it stays where it is, for root_tidy() */
+        fi
+}
+
+/* REAP.3, settle_one(); REAP.4 */
+inline settle_intent(s)
+{
+        if
+        :: slab_owner == s && intent[s] != 0 ->
+                STEP(is_free[intent[s]] = 1; is_filled[intent[s]] = 0);
+                CAS_ONCE(cell[intent_dest[s]], WORD(BLOCK, 0, intent[s]), 0)
+        :: else
+        fi;
+        STEP(intent[s] = 0);
+        if
+        :: slab_owner == s -> STEP(slab_owner = 0)
+        :: else
+        fi
+}
+#else
+inline free_from(from)
+{
+        STEP(assert(KIND(cell[from]) == BLOCK && ARG(cell[from]) != 0 && !is_free[ARG(cell[from])]);
+             is_free[ARG(cell[from])] = 1; is_filled[ARG(cell[from])] = 0; cell[from] = 0)
+}
+
+inline settle_intent(s)
+{
+        skip
+}
+#endif
+
 inline entry_free()
 {
-        STEP(assert(KIND(cell[t]) == BLOCK && ARG(cell[t]) != 0 && !is_free[ARG(cell[t])]);
-             is_free[ARG(cell[t])] = 1; is_filled[ARG(cell[t])] = 0; cell[t] = 0)
+        free_from(t)
 }
 
 inline root_tidy()
@@ -166,8 +214,8 @@ inline root_find_or_create()
                 STEP(sequence[t]++; assert(sequence[t] < 8); cell[t] = RESERVED); /* ROOT.2 */
                 block = 0;
                 STEP(if
-                     :: is_free[1] -> block = 1
-                     :: is_free[BLOCKS] -> block = BLOCKS
+                     :: slab_owner == 0 && is_free[1] -> block = 1
+                     :: slab_owner == 0 && !is_free[1] && is_free[BLOCKS] -> block = BLOCKS
                      :: else
                      fi;
                      if
@@ -284,6 +332,7 @@ inline slot_reap_one(s)
         CAS_REAP(s);
         if
         :: is_ok ->
+                settle_intent(s);
                 is_settled = 0;
                 do
                 :: !is_settled -> entry_settle(s)
@@ -292,7 +341,11 @@ inline slot_reap_one(s)
                 if /* entry_reap(), which a reaper that is only about to attach leaves out */
                 :: STEP(word = cell[s]);
                         if
+#ifndef MUTATION_freed_from_dead_slot
                         :: KIND(word) == BLOCK && word != 0 -> take(s, word)
+#else
+                        :: KIND(word) == BLOCK && word != 0 -> free_from(s)
+#endif
                         :: else
                         fi
                 :: p != SURVIVOR
