@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <numa.h>
 #include <numaif.h>
 #include <pthread.h>
@@ -29,7 +30,8 @@ enum {
         DISTANCE_SELF = 10,
         DISTANCE_OTHER = 20,
         PAGES_AT_ONCE = 256,
-        MASK_BITS = 65 /* the kernel takes one bit less than it is told */
+        KEPT_BYTES = 1 << 20, /* beside what the kernel says: it is not asked about each page */
+        MASK_BITS = 65        /* the kernel takes one bit less than it is told */
 };
 
 #if SHM_DEBUG
@@ -62,6 +64,43 @@ read_cpus(struct os_numa *m, uint32_t node, struct bitmask *cpus)
                 m->with_cpus |= UINT64_C(1) << node;
         if (n > m->n_cpus_max)
                 m->n_cpus_max = n;
+}
+
+/* A line of /proc/zoneinfo, which has a part for each zone of each node.  The kernel leaves a zone when less is free than
+ * its low mark and the most that it keeps there for those who can use no other zone. */
+static void
+read_zone_line(struct os_numa *m, const char *line, uint32_t *node)
+{
+        unsigned long pages, most = 0;
+        char *at;
+
+        if (sscanf(line, "Node %" SCNu32 ", zone", node) == 1)
+                return;
+        if (*node >= OS_NODES_MAX)
+                return;
+        if (sscanf(line, " low %lu", &pages) == 1)
+                m->kept_bytes[*node] += pages * OS_PAGE_BYTES;
+        at = strstr(line, "protection: (");
+        for (at = at ? at + strlen("protection: (") : NULL; at && *at >= '0' && *at <= '9'; at += strspn(at, ", ")) {
+                pages = strtoul(at, &at, 10);
+                most = pages > most ? pages : most;
+        }
+        m->kept_bytes[*node] += most * OS_PAGE_BYTES;
+}
+
+static void
+read_zones(struct os_numa *m)
+{
+        FILE *file = fopen("/proc/zoneinfo", "re");
+        uint32_t node = OS_NODES_MAX;
+        char line[1024];
+
+        for (uint32_t i = 0; i < OS_NODES_MAX; i++)
+                m->kept_bytes[i] = KEPT_BYTES;
+        while (file && fgets(line, sizeof line, file))
+                read_zone_line(m, line, &node);
+        if (file)
+                fclose(file);
 }
 
 static void
@@ -98,6 +137,7 @@ machine_read(void)
                 }
         }
         numa_free_cpumask(cpus);
+        read_zones(m);
         if (m->with_cpus == 0 || m->with_memory == 0)
                 machine_of_one(m);
 }
@@ -150,18 +190,10 @@ meminfo_bytes(const char *text, const char *key)
         return at ? strtoull(at + strlen(key), NULL, 10) << 10 : 0;
 }
 
-/* The kernel goes to other nodes before a node is quite empty: at a mark that grows with its memory. */
-static uint64_t
-less_reserve(uint64_t free_bytes, uint64_t total_bytes)
-{
-        uint64_t kept = (UINT64_C(4) << 20) + total_bytes / 256;
-
-        return free_bytes > kept ? free_bytes - kept : 0;
-}
-
 uint64_t
 os_numa_free_bytes(uint32_t node)
 {
+        uint64_t kept = os_numa()->kept_bytes[node], free_bytes;
         char path[64], text[512];
         ssize_t n;
         int fd;
@@ -179,7 +211,8 @@ os_numa_free_bytes(uint32_t node)
         if (n <= 0)
                 return UINT64_MAX;
         text[n] = '\0';
-        return less_reserve(meminfo_bytes(text, "MemFree:"), meminfo_bytes(text, "MemTotal:"));
+        free_bytes = meminfo_bytes(text, "MemFree:");
+        return free_bytes > kept ? free_bytes - kept : 0;
 }
 
 /* ------------------------------------------------------------------ binding */

@@ -12,10 +12,11 @@
 enum { OS_NODES_MAX = 63 };
 
 struct os_numa {
-        uint64_t online;                              /* nodes; at least one */
-        uint64_t with_cpus;                           /* of these */
-        uint64_t with_memory;                         /* of these */
-        uint32_t n_cpus_max;                          /* of the node that has most of them */
+        uint64_t online;                   /* nodes; at least one */
+        uint64_t with_cpus;                /* of these */
+        uint64_t with_memory;              /* of these */
+        uint32_t n_cpus_max;               /* of the node that has most of them */
+        uint64_t kept_bytes[OS_NODES_MAX]; /* free memory with less of which the kernel goes to other nodes */
         uint8_t distance[OS_NODES_MAX][OS_NODES_MAX]; /* as the firmware tells: 10 = itself */
 };
 
@@ -28,7 +29,7 @@ uint32_t os_numa_here(void);
 /* Nodes that the calling thread may have memory of: its cpuset says so.  All where that is unknown. */
 uint64_t os_numa_allowed(void);
 
-/* Bytes that are free on the node, less what the kernel keeps back; 0 if it is offline or has no memory. */
+/* Bytes that are free on the node, less what the kernel keeps; 0 if it is offline or has no memory. */
 uint64_t os_numa_free_bytes(uint32_t node);
 
 /*

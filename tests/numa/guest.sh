@@ -121,6 +121,9 @@ add_program() {
 for name in "$program" "${programs[@]}"; do
         add_program "$name"
 done
+# glibc loads it when a thread is cancelled or calls pthread_exit().
+libgcc=$(PATH=$PATH:/usr/sbin ldconfig -p 2>/dev/null | awk '/libgcc_s.so.1.*x86-64/ { print $NF; exit }')
+[ ! -e "$libgcc" ] || { mkdir -p "$root${libgcc%/*}" && cp -L "$libgcc" "$root$libgcc"; }
 for name in "${files[@]}"; do
         cp -L "$name" "$root/${name##*/}" || exit 2
 done

@@ -716,7 +716,8 @@ END_TEST
 
 START_TEST(flags_that_nobody_knows_and_places_that_are_not_there_are_einval)
 {
-        const unsigned bad[] = {0x80u, 0x400u, 0x800u, SHA_ARENA(2), SHA_ARENA(4000), SHA_NODE(64), SHA_NODE(200)};
+        const unsigned bad[] = {0x80u,           0x400u,       0x800u,       SHA_ARENA(heap_ctl(h, "heap.arenas")),
+                                SHA_ARENA(4000), SHA_NODE(64), SHA_NODE(200)};
         void *p = shheap_malloc(h, 100);
         shref *dest = shheap_calloc(h, 1, sizeof *dest);
 

@@ -545,7 +545,7 @@ static const struct flip flips[] = {
         FLIP(clients_hwm, 4097, -EBADMSG, "mark"),
         FLIP(roots_hwm, 1025, -EBADMSG, "mark"),
         FLIP(magazines_hwm[0], UINT32_MAX, -EBADMSG, "mark"),
-        FLIP(magazines_hwm[1], 1, -EBADMSG, "mark"),
+        FLIP(magazines_hwm[NODE_MAX - 1], 1, -EBADMSG, "mark"),
         FLIP(creator_uid, 4711, -EACCES, "uid 4711"),
 };
 
