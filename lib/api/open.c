@@ -104,7 +104,7 @@ open_again(struct shheap *h, const struct region_open_args *args)
                 return error_set(-EBUSY, "this process has the heap open %s: close it before opening it %s",
                                  h->is_readonly ? "read-only" : "for writing",
                                  wants_readonly ? "read-only" : "for writing");
-        if (args->flags & REGION_POPULATE && (err = create_populate(&h->process.region, "the heap")) < 0)
+        if (args->flags & REGION_POPULATE && (err = create_populate(&h->process.region, "the heap", false)) < 0)
                 return err;
         if (is_closed)
                 store_relaxed(&h->process.is_closed, false);

@@ -81,6 +81,22 @@ release_free(struct thread *t, uint64_t chunk)
         thread_note_release(t);
 }
 
+static int
+claim_unhinted(struct thread *t, uint32_t node, uint64_t *ret_chunk)
+{
+        struct region *r = t->region;
+
+        for (int other_nodes = 0; other_nodes < 2; other_nodes++)
+                for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
+                        uint32_t node1 = chunk_node1(owner_load(&r->chunk_words[chunk]));
+
+                        *ret_chunk = chunk;
+                        if ((other_nodes || node1 == 0 || node1 == node + 1) && claim(t, chunk))
+                                return 0;
+                }
+        return -ENOMEM;
+}
+
 /* A free chunk below the mark that is hinted, else the first one beyond it, else any below it. */
 static int
 claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
@@ -112,12 +128,7 @@ claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
                         chunk_hint_free(r, hwm, true); /* raised by somebody, taken by nobody yet */
                 }
         }
-        for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
-                *ret_chunk = chunk;
-                if (claim(t, chunk))
-                        return 0;
-        }
-        return -ENOMEM;
+        return claim_unhinted(t, node, ret_chunk);
 }
 
 int

@@ -118,9 +118,19 @@ raise_to(struct thread *t, uint64_t to)
         return 0;
 }
 
-/* The lowest `n` chunks side by side that look free, starting where the alignment wants; capacity if none. */
+/* Free, and of this node or none, or of whatever node. */
+static bool
+may_take(struct region *r, uint64_t chunk, uint32_t node)
+{
+        uint64_t word = owner_load(&r->chunk_words[chunk]);
+
+        return chunk_state(word) == CHUNK_FREE &&
+               (node == NODE_NONE || chunk_node1(word) == 0 || chunk_node1(word) == node + 1);
+}
+
+/* The lowest `n` chunks side by side that may be taken, starting where the alignment wants; capacity if none. */
 static uint64_t
-find_gap(struct region *r, uint64_t from, uint64_t n, uint64_t align)
+find_gap(struct region *r, uint64_t from, uint64_t n, uint64_t align, uint32_t node)
 {
         uint64_t hwm = region_chunks_hwm(r), capacity = region_capacity_chunks(r), start = from;
 
@@ -132,7 +142,7 @@ find_gap(struct region *r, uint64_t from, uint64_t n, uint64_t align)
                 if (start + n > capacity || start + n < n)
                         return capacity;
                 for (end = start; end < start + n && end < hwm; end++)
-                        if (chunk_state(owner_load(&r->chunk_words[end])) != CHUNK_FREE)
+                        if (!may_take(r, end, node))
                                 break;
                 if (end >= start + n || end >= hwm)
                         return start;
@@ -141,13 +151,13 @@ find_gap(struct region *r, uint64_t from, uint64_t n, uint64_t align)
 }
 
 static int
-claim_gap(struct thread *t, uint64_t n, uint64_t align, uint64_t *ret_chunk)
+claim_gap_of(struct thread *t, uint64_t n, uint64_t align, uint32_t node, uint64_t *ret_chunk)
 {
         struct region *r = t->region;
         uint64_t from = 0;
 
         for (;;) { /* each turn starts higher: bounded by the capacity */
-                uint64_t chunk = find_gap(r, from, n, align);
+                uint64_t chunk = find_gap(r, from, n, align, node);
                 int err;
 
                 if (chunk + n > region_capacity_chunks(r))
@@ -165,6 +175,17 @@ claim_gap(struct thread *t, uint64_t n, uint64_t align, uint64_t *ret_chunk)
                 candidate_clear(t);
                 from = chunk + 1;
         }
+}
+
+/* Chunks that other nodes used would have to give their pages back. */
+static int
+claim_gap(struct thread *t, uint64_t n, uint64_t align, uint32_t node, uint64_t *ret_chunk)
+{
+        int err = -ENOMEM;
+
+        if (t->region->n_nodes > 1)
+                err = claim_gap_of(t, n, align, node, ret_chunk);
+        return err < 0 ? claim_gap_of(t, n, align, NODE_NONE, ret_chunk) : 0;
 }
 
 /* HUGE.3: backs the first `bytes` from `chunk` on, whose words this thread owns. */
@@ -219,7 +240,7 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
                 t->lacks_node = true;
                 return -ENOMEM;
         }
-        err = claim_gap(t, n, align, &chunk);
+        err = claim_gap(t, n, align, node, &chunk);
         if (err < 0)
                 return err;
         err = placement_bind_chunks(t, chunk, n, node);

@@ -249,17 +249,19 @@ static int
 rebind(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node)
 {
         struct region *r = t->region;
-        int err = 0;
+        int err = 0, punch_err = 0;
 
-        for (uint64_t i = chunk; err == 0 && i < chunk + n; i++)
+        for (uint64_t i = chunk; i < chunk + n; i++) {
                 if (r->has_numa || chunk_node1(owner_load(word_of(r, i))) != 0 || may_have_pages(r, i))
                         err = placement_drop_pages(t, i, NULL); /* BIND_CHUNK.1 */
+                punch_err = err < 0 ? err : punch_err;
+        }
         kill_order();
         for (uint64_t i = chunk; i < chunk + n; i++) /* BIND_CHUNK.2 */
                 owner_store(word_of(r, i), chunk_with_node1(owner_load(word_of(r, i)), 0));
         kill_order();
-        if (err == 0)
-                err = tell_system(r, chunk, n, node); /* BIND_CHUNK.3 */
+        err = tell_system(r, chunk, n, node); /* BIND_CHUNK.3 */
+        err = err < 0 ? err : punch_err;
         if (err < 0 && placement_is_strict(t)) {
                 t->lacks_node = true;
                 return err;

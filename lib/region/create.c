@@ -196,7 +196,7 @@ fill(struct region *r, const struct plan *p)
                 return err;
         fill_header(r, p, base, &st);
         if (p->args->flags & REGION_POPULATE)
-                err = create_populate(r, p->what);
+                err = create_populate(r, p->what, true);
         if (err < 0)
                 os_unmap(r->base, p->layout.region_bytes);
         return err;
@@ -221,14 +221,40 @@ populate_arenas(struct region *r, uint64_t n_chunks)
         return err;
 }
 
+/* Each node gets an equal part of the chunks, of a heap that nobody else has yet.  Where that is refused, whoever takes a
+ * chunk gives its pages back and tries again. */
+static void
+place_chunk(struct region *r, uint64_t chunk, uint64_t n_chunks)
+{
+        uint64_t nodes = r->numa_nodes & os_numa()->with_memory & os_numa_allowed();
+        uint64_t off = r->layout.chunks_off + chunk * GEO_CHUNK_BYTES;
+        uint32_t node;
+
+        if (r->numa_policy == OPTIONS_NUMA_INTERLEAVE) {
+                if (os_numa_bind(r->fd, off, GEO_CHUNK_BYTES, nodes, true) == 0)
+                        r->chunk_words[chunk] = chunk_with_node1(0, r->layout.spread_node + 1);
+                return;
+        }
+        for (uint64_t i = chunk * (uint64_t)__builtin_popcountll(nodes) / n_chunks; i > 0; i--)
+                nodes &= nodes - 1;
+        node = nodes != 0 ? (uint32_t)bits_ctz(nodes) : 0;
+        if (nodes != 0 && os_numa_bind(r->fd, off, GEO_CHUNK_BYTES, UINT64_C(1) << node, false) == 0)
+                r->chunk_words[chunk] = chunk_with_node1(0, node + 1);
+}
+
 int
-create_populate(struct region *r, const char *what)
+create_populate(struct region *r, const char *what, bool is_new)
 {
         uint64_t n = region_capacity_chunks(r);
         int err = populate_arenas(r, n);
 
-        for (uint64_t k = region_chunks_hwm(r); err == 0 && k < n; k++)
+        for (uint64_t k = region_chunks_hwm(r); err == 0 && k < n; k++) {
                 err = region_raise_chunks(r, k);
+                if (err == 0 && is_new)
+                        r->free_chunks[k / 64] |= UINT64_C(1) << k % 64; /* a hint: they are found by their nodes */
+                if (err == 0 && is_new && r->layout.spread_node != NODE_NONE)
+                        place_chunk(r, k, n);
+        }
         if (err == 0)
                 err = region_reserve(r, r->layout.chunks_off, n * GEO_CHUNK_BYTES);
         return err < 0 ? no_room(err, what, "the capacity") : 0;

@@ -96,7 +96,7 @@ open_checked(struct region *ret, int fd, const char *what, const struct header *
                 return err;
         region_set_policy(&r, h->copy.numa_policy, h->copy.numa_nodes);
         if (wants(args, REGION_POPULATE) && !r.is_readonly) {
-                err = create_populate(&r, what);
+                err = create_populate(&r, what, false);
                 if (err < 0) {
                         os_unmap(r.base, r.layout.region_bytes);
                         return err;

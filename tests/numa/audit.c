@@ -30,6 +30,7 @@ static uint32_t n_nodes;     /* of the machine */
 static uint32_t n_cpu_nodes; /* the first of them */
 static const char *heap_name = "numa-audit";
 static struct shheap_attr attr;
+static unsigned open_flags;
 static shheap *heap;
 
 /* ------------------------------------------------------------------ the board: who allocated what */
@@ -50,7 +51,7 @@ open_heap(void)
 
         if (heap)
                 return;
-        err = shheap_open(&heap, heap_name, SHHEAP_CREATE, &attr);
+        err = shheap_open(&heap, heap_name, SHHEAP_CREATE | open_flags, &attr);
         MUST(err == 0, "%s", shheap_errormsg());
         MUST(shheap_root(heap, "board", sizeof *board, 0, NULL, NULL, &obj) == 0, "%s", shheap_errormsg());
         board = obj;
@@ -169,6 +170,15 @@ job_check(const struct order *o)
         (void)o;
         open_heap();
         MUST(shheap_check(heap, 0, stderr) == 0, "shheap_check");
+        return (struct pages){0, 0};
+}
+
+/* Nothing of a populated heap was given back. */
+static struct pages
+job_check_backed(const struct order *o)
+{
+        (void)o;
+        MUST(ctl("stats.mapped") >= ctl("heap.capacity"), "%lu bytes are backed", (unsigned long)ctl("stats.mapped"));
         return (struct pages){0, 0};
 }
 
@@ -404,6 +414,29 @@ chunk_moves(void)
         helper_do(&other, job_free_all, NULL);
         helper_do(&other, job_check, NULL);
         helper_stop(&other);
+}
+
+/* All pages are there from the start, and each node's are enough for those who run on it. */
+static void
+populate(void)
+{
+        struct order o = {20 * MIB, 0, 0};
+
+        attr.capacity = n_nodes * 40 * MIB;
+        attr.conf = "decay_ms:-1"; /* else some of it goes again after ten seconds */
+        open_flags = SHHEAP_POPULATE;
+        for (uint32_t node = 0; node < n_cpu_nodes; node++) {
+                struct helper h = helper_start(node);
+                char what[64];
+
+                o.node = (int)node;
+                snprintf(what, sizeof what, "populated at creation, node %u", node);
+                say(what, helper_do(&h, job_allocate, &o), 99);
+                helper_do(&h, job_check_backed, NULL);
+                helper_do(&h, job_free_all, NULL);
+                helper_stop(&h);
+        }
+        open_flags = 0;
 }
 
 static int
@@ -659,11 +692,11 @@ static const struct situation {
         const char *name;
         void (*play)(void);
 } situations[] = {
-        {"local", local},     {"wrong_touch", wrong_touch}, {"migration", migration},
-        {"full", full},       {"strict", strict},           {"death", death},
-        {"purge", purge},     {"chunk_moves", chunk_moves}, {"cpuset", cpuset},
-        {"by_flag", by_flag}, {"interleave", interleave},   {"bind", bind_set},
-        {"arenas", arenas},   {"metadata", metadata},
+        {"local", local},   {"wrong_touch", wrong_touch}, {"migration", migration},
+        {"full", full},     {"strict", strict},           {"death", death},
+        {"purge", purge},   {"chunk_moves", chunk_moves}, {"populate", populate},
+        {"cpuset", cpuset}, {"by_flag", by_flag},         {"interleave", interleave},
+        {"bind", bind_set}, {"arenas", arenas},           {"metadata", metadata},
 };
 
 static int
