@@ -39,6 +39,7 @@ enum process_state {
         PROCESS_NONE,
         PROCESS_RUNNING,
         PROCESS_STOPPED,
+        PROCESS_DYING,    /* killed, and not buried yet */
         PROCESS_UNSETTLED /* dead, and somebody is still settling what it left in the heap */
 };
 
@@ -154,12 +155,14 @@ start(struct storm *s, uint32_t i)
         }
         if (p->pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
+                setpgid(0, 0);
                 if (getppid() != (in_ns ? 0 : parent) || setpriority(PRIO_PROCESS, 0, WORKER_NICE) < 0)
                         _exit(WORKER_FAILED);
                 if (by_exec)
                         exec_worker(&w);
                 worker_run(s->h, &w);
         }
+        setpgid(p->pid, p->pid); /* or it has done so already, by itself */
         p->state = PROCESS_RUNNING;
         p->own_pid = ways_ns_pid(p->pid);
         p->pid_ns = ways_ns_id(p->pid);
@@ -300,6 +303,9 @@ kill_somehow(struct storm *s, uint32_t i)
                 storm_counts.n_by_oom += ways_kill_by_oom(pid);
         else
                 kill(pid, SIGKILL);
+        /* It is dead wherever it was, but each of its threads has to run once more to find that out: many others wait for a
+         * processor, too, and get on so long. */
+        (void)!setpriority(PRIO_PGRP, (id_t)pid, SUPERVISOR_NICE);
         storm_counts.n_killed++;
         storm_counts.n_reapers_killed += i >= s->plan->n_processes - s->plan->n_reapers;
         storm_counts.n_in_ns_killed += is_in_ns(s, i);
@@ -310,15 +316,27 @@ kill_one(struct storm *s)
 {
         uint32_t i = (uint32_t)dice_below(&s->dice, s->plan->n_processes);
         struct process *p = &s->processes[i];
-        int status;
 
         if (p->state != PROCESS_RUNNING || p->stop_after != 0)
                 return;
         kill_somehow(s, i);
-        if (waitpid(p->pid, &status, 0) != p->pid)
-                FAIL(s, "waitpid: %s", strerror(errno));
+        p->state = PROCESS_DYING;
         s->n_killed++;
-        bury(s, i, status, true);
+}
+
+/* Several may have been killed at once: dying takes them long where all are at the same file. */
+static void
+bury_the_killed(struct storm *s)
+{
+        for (uint32_t i = 0; i < s->plan->n_processes; i++) {
+                int status;
+
+                if (s->processes[i].state != PROCESS_DYING)
+                        continue;
+                if (waitpid(s->processes[i].pid, &status, 0) != s->processes[i].pid)
+                        FAIL(s, "waitpid: %s", strerror(errno));
+                bury(s, i, status, true);
+        }
 }
 
 static void
@@ -387,12 +405,13 @@ rage(struct storm *s)
 
                 bury_who_left(s);
                 stop_some(s);
-                for (uint32_t i = 0; n >= patience && i <= s->plan->n_processes / 8; i++) {
+                for (uint32_t i = 0; n >= patience && i <= s->plan->n_processes / 4; i++) {
                         n -= patience;
                         patience = dice_below(&s->dice, 2 * TICKS_PER_KILL);
                         if (s->n_killed < s->plan->n_kills)
                                 kill_one(s);
                 }
+                bury_the_killed(s);
                 patience -= n < patience ? n : patience;
                 all_stopped = true;
                 for (uint32_t i = 0; i < s->plan->n_processes; i++) {
