@@ -104,6 +104,8 @@ START_TEST(a_hostile_heap_harms_neither_the_daemon_nor_other_heaps)
         }
         ck_assert_int_eq(ftruncate(fd, 4096), 0); /* and at last every access to it is a signal */
         rig_expect(&rig, "heap \"evil\": helper");
+        rig_expect(&rig, "heap \"evil\": another helper is started in ");
+        rig_expect(&rig, "heap \"evil\": heap \"evil\" is truncated"); /* says the next one */
         die_in("good", cache_and_wait);
         rig_expect_no_strangers(&rig, good);
         ck_assert_int_le(rig_count_fds(&rig), n_fds + 2);
