@@ -1,0 +1,37 @@
+/* DPDK's rte_malloc, without huge pages: one process makes the heap, the others are its children. */
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_malloc.h>
+#include <stdio.h>
+
+#include "common/bench.h"
+
+static int
+setup(size_t capacity)
+{
+        static char program[] = "bench", no_huge[] = "--no-huge", m[] = "-m", in_memory[] = "--no-shconf",
+                    no_pci[] = "--no-pci", quiet[] = "--log-level=1", no_telemetry[] = "--no-telemetry";
+        char size[32], *argv[] = {program, no_huge, m, size, in_memory, no_pci, quiet, no_telemetry, NULL};
+
+        snprintf(size, sizeof size, "%zu", capacity >> 20);
+        if (rte_eal_init(8, argv) < 0) {
+                fprintf(stderr, "dpdk: %s\n", rte_strerror(rte_errno));
+                return -1;
+        }
+        return 0;
+}
+
+static void *
+take(size_t size)
+{
+        return rte_malloc(NULL, size, 0);
+}
+
+static void *
+resize(void *p, size_t size)
+{
+        return rte_realloc(p, size, 0);
+}
+
+const struct bench_allocator bench_adapter = {
+        .name = "dpdk", .is_shared = true, .setup = setup, .take = take, .give = rte_free, .resize = resize};

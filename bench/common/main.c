@@ -1,0 +1,439 @@
+/*
+ * main.c - runs a question with all allocators in turn, and prints medians.
+ *
+ * Each run is a process of its own, this program started again with --one: so nothing that an allocator did, or that
+ * its memory looks like, lasts until the next one.  A run prints its figures on a pipe; the process that started it
+ * keeps them all until the last round.
+ */
+#include <argp.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/bench.h"
+
+bool bench_is_quick;
+
+static const struct bench_question *question;
+static FILE *one_out; /* of a run */
+
+/* ------------------------------------------------------------------ options */
+
+enum { OPTION_ONE = 256, OPTION_LIST, ROUNDS_MAX = 64, RUN_SECONDS_MAX = 120 };
+
+static struct {
+        int rounds;
+        const char *allocators, *cases, *csv, *one;
+        bool lists, is_verbose;
+} options;
+
+static const struct argp_option option_list[] = {
+        {"rounds", 'r', "N", 0, "Repeat each run N times, the allocators in turn (default 5; --quick: 2)", 0},
+        {"quick", 'q', NULL, 0, "Take a fifth of the time, for a first look", 0},
+        {"allocators", 'a', "LIST", 0, "Only these, with commas in between; null is always there", 0},
+        {"cases", 'c', "LIST", 0, "Only these cases", 0},
+        {"csv", 'o', "FILE", 0, "Append all figures to FILE", 0},
+        {"list", OPTION_LIST, NULL, 0, "List the cases, and the allocators that are here", 0},
+        {"verbose", 'v', NULL, 0, "Show each run", 0},
+        {"one", OPTION_ONE, "ALLOCATOR", OPTION_HIDDEN, "", 0},
+        {0},
+};
+
+static error_t
+parse(int key, char *arg, struct argp_state *state)
+{
+        switch (key) {
+        case 'r':
+                options.rounds = atoi(arg);
+                if (options.rounds < 1 || options.rounds > ROUNDS_MAX)
+                        argp_error(state, "%s is not a number from 1 to %d", arg, ROUNDS_MAX);
+                return 0;
+        case 'q':
+                bench_is_quick = true;
+                return 0;
+        case 'a':
+                options.allocators = arg;
+                return 0;
+        case 'c':
+                options.cases = arg;
+                return 0;
+        case 'o':
+                options.csv = arg;
+                return 0;
+        case OPTION_LIST:
+                options.lists = true;
+                return 0;
+        case 'v':
+                options.is_verbose = true;
+                return 0;
+        case OPTION_ONE:
+                options.one = arg;
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+/* Whether a list with commas names it; no list names all. */
+static bool
+is_listed(const char *list, const char *name)
+{
+        size_t length = strlen(name);
+
+        for (const char *at = list; at; at = strchr(at, ','), at = at ? at + 1 : NULL)
+                if (strncmp(at, name, length) == 0 && (at[length] == ',' || at[length] == '\0'))
+                        return true;
+        return !list;
+}
+
+/* A list that names something that there is not is a mistake. */
+static void
+check_list(const char *list, const char *what, bool (*is_known)(const char *name))
+{
+        char *copy = list ? strdup(list) : NULL, *rest = NULL;
+
+        for (char *name = copy ? strtok_r(copy, ",", &rest) : NULL; name; name = strtok_r(NULL, ",", &rest))
+                if (!is_known(name))
+                        errx(2, "there is no %s called %s; --list shows them", what, name);
+        free(copy);
+}
+
+static bool
+is_case(const char *name)
+{
+        for (const struct bench_case *c = question->cases; c->name; c++)
+                if (strcmp(c->name, name) == 0)
+                        return true;
+        return false;
+}
+
+static bool
+is_allocator(const char *name)
+{
+        struct bench_choice *choices;
+        size_t n = bench_choices(&choices);
+
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(choices[i].name, name) == 0)
+                        return true;
+        return false;
+}
+
+/* ------------------------------------------------------------------ one run, in a process of its own */
+
+const char *
+bench_heap_name(void)
+{
+        static char name[64];
+
+        if (!name[0])
+                snprintf(name, sizeof name, "bench-%ld", (long)getppid()); /* the same for all that it starts */
+        return name;
+}
+
+void
+bench_value(const char *metric, const char *unit, enum bench_kind kind, double value)
+{
+        fprintf(one_out, "%s %s %d %.9g\n", metric, unit, (int)kind, value);
+}
+
+static int
+run_one(const char *allocator, const char *case_name)
+{
+        const struct bench_allocator *a = bench_load(allocator);
+        int status = 1;
+
+        one_out = stdout;
+        if (!a)
+                return 1;
+        for (const struct bench_case *c = question->cases; c->name; c++)
+                if (strcmp(c->name, case_name) == 0)
+                        status = question->run(a, c);
+        if (a->teardown)
+                a->teardown();
+        fflush(stdout);
+        _exit(status); /* exit handlers of a preloaded allocator are nobody's business */
+}
+
+/* ------------------------------------------------------------------ all runs */
+
+struct metric {
+        char name[32], unit[16];
+        enum bench_kind kind;
+        struct series {
+                double value[ROUNDS_MAX];
+                int n;
+        } * series; /* by allocator */
+};
+
+enum { METRICS_MAX = 32 };
+static struct metric metrics[METRICS_MAX];
+static int n_metrics;
+static struct bench_choice *choices;
+static size_t n_choices;
+static bool is_chosen[64], has_failed[64];
+
+static struct metric *
+metric_of(const char *name, const char *unit, enum bench_kind kind)
+{
+        struct metric *m = metrics;
+
+        for (; m < metrics + n_metrics; m++)
+                if (strcmp(m->name, name) == 0)
+                        return m;
+        if (n_metrics == METRICS_MAX)
+                errx(1, "too many figures");
+        n_metrics++;
+        snprintf(m->name, sizeof m->name, "%s", name);
+        snprintf(m->unit, sizeof m->unit, "%s", unit);
+        m->kind = kind;
+        m->series = calloc(n_choices, sizeof *m->series);
+        if (!m->series)
+                err(1, "memory");
+        return m;
+}
+
+/* The program again: the allocator's functions come with it. */
+static void
+start_one(size_t allocator, const char *case_name, int out)
+{
+        const char *file = choices[allocator].file;
+        char *argv[] = {(char *)question->name,
+                        "--one",
+                        (char *)choices[allocator].name,
+                        "--cases",
+                        (char *)case_name,
+                        bench_is_quick ? "--quick" : NULL,
+                        NULL};
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(out, STDOUT_FILENO);
+        if (file && strncmp(file, "lib", 3) == 0)
+                setenv("LD_PRELOAD", file, 1);
+        alarm(RUN_SECONDS_MAX); /* an allocator that hangs is no reason to wait for ever */
+        execv("/proc/self/exe", argv);
+        err(127, "cannot start %s again", question->name);
+}
+
+static void
+read_figures(FILE *in, size_t allocator)
+{
+        char name[32], unit[16];
+        double value;
+        int kind;
+
+        while (fscanf(in, "%31s %15s %d %lf", name, unit, &kind, &value) == 4) {
+                struct series *s = &metric_of(name, unit, (enum bench_kind)kind)->series[allocator];
+
+                if (options.is_verbose)
+                        fprintf(stderr, "  %-10s %-16s %12.3f %s\n", choices[allocator].name, name, value, unit);
+                if (s->n < ROUNDS_MAX)
+                        s->value[s->n++] = value;
+        }
+}
+
+static void
+run_allocator(size_t allocator, const char *case_name)
+{
+        int fd[2], status;
+        pid_t pid;
+        FILE *in;
+
+        if (pipe2(fd, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+                err(1, "cannot start a run");
+        if (pid == 0)
+                start_one(allocator, case_name, fd[1]);
+        close(fd[1]);
+        in = fdopen(fd[0], "r");
+        if (!in)
+                err(1, "cannot read from a run");
+        read_figures(in, allocator);
+        fclose(in);
+        if (waitpid(pid, &status, 0) != pid || status != 0) {
+                has_failed[allocator] = true;
+                if (WIFSIGNALED(status))
+                        warnx("%s, %s: %s was ended by signal %d", question->name, case_name, choices[allocator].name,
+                              WTERMSIG(status));
+                else
+                        warnx("%s, %s: %s failed with status %d", question->name, case_name, choices[allocator].name,
+                              WEXITSTATUS(status));
+        }
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+        double x = *(const double *)a, y = *(const double *)b;
+
+        return (x > y) - (x < y);
+}
+
+static double
+median(struct series *s)
+{
+        qsort(s->value, (size_t)s->n, sizeof *s->value, by_value);
+        return s->n == 0 ? 0 : s->n % 2 ? s->value[s->n / 2] : (s->value[s->n / 2 - 1] + s->value[s->n / 2]) / 2;
+}
+
+/* ------------------------------------------------------------------ what is printed */
+
+static double
+net_of(const struct metric *m, size_t allocator)
+{
+        double net = median(&m->series[allocator]);
+
+        if (m->kind == BENCH_TIME && choices[0].is_there && m->series[0].n > 0)
+                net -= median(&m->series[0]);
+        return net;
+}
+
+static void
+append_csv(const char *case_name)
+{
+        FILE *csv = options.csv ? fopen(options.csv, "a") : NULL;
+
+        if (!options.csv)
+                return;
+        if (!csv)
+                err(1, "cannot write to %s", options.csv);
+        if (ftell(csv) == 0)
+                fprintf(csv, "question,case,metric,unit,allocator,group,median,net,min,max,runs\n");
+        for (int i = 0; i < n_metrics; i++)
+                for (size_t k = 0; k < n_choices; k++) {
+                        struct series *s = &metrics[i].series[k];
+                        unsigned group = choices[k].group;
+                        double middle = median(s);
+
+                        if (s->n == 0)
+                                continue;
+                        fprintf(csv, "%s,%s,%s,%s,%s,%s,%.6g,%.6g,%.6g,%.6g,%d\n", question->name, case_name,
+                                metrics[i].name, metrics[i].unit, choices[k].name,
+                                k == 0                ? "null"
+                                : group & BENCH_OURS  ? "ours"
+                                : group == BENCH_SHARED ? "shared"
+                                                        : "private",
+                                middle, net_of(&metrics[i], k), s->value[0], s->value[s->n - 1], s->n);
+                }
+        if (fclose(csv) != 0)
+                err(1, "cannot write to %s", options.csv);
+}
+
+static void
+print_number(double value)
+{
+        if (value != 0 && value < 10 && value > -10)
+                printf(" %.2f |", value);
+        else if (value < 1000 && value > -1000)
+                printf(" %.1f |", value);
+        else
+                printf(" %.0f |", value);
+}
+
+static void
+print_table(const char *case_name)
+{
+        printf("\n### %s: %s\n\n| |", question->name, case_name);
+        for (int i = 0; i < n_metrics; i++)
+                printf(" %s%s, %s |", metrics[i].name, metrics[i].kind == BENCH_TIME ? " net" : "", metrics[i].unit);
+        printf("\n|---|");
+        for (int i = 0; i < n_metrics; i++)
+                printf("---:|");
+        printf("\n");
+        for (size_t k = 0; k < n_choices; k++) {
+                bool has_any = false;
+
+                for (int i = 0; i < n_metrics; i++)
+                        has_any |= metrics[i].series[k].n > 0;
+                if (!has_any)
+                        continue;
+                printf("| %s |", choices[k].name);
+                for (int i = 0; i < n_metrics; i++)
+                        if (metrics[i].series[k].n == 0)
+                                printf(" |");
+                        else
+                                print_number(k == 0 ? median(&metrics[i].series[k]) : net_of(&metrics[i], k));
+                printf("\n");
+        }
+        fflush(stdout);
+}
+
+static void
+choose_allocators(void)
+{
+        for (size_t k = 0; k < n_choices; k++) {
+                is_chosen[k] = choices[k].is_there && (choices[k].group & question->allocators) != 0 &&
+                               (k == 0 || is_listed(options.allocators, choices[k].name));
+                if (k == 0 && question->allocators & BENCH_NO_NULL)
+                        is_chosen[k] = false;
+                if (options.allocators && is_listed(options.allocators, choices[k].name) && !choices[k].is_there)
+                        errx(2, "%s is not here: it needs the Debian packages %s", choices[k].name, choices[k].package);
+        }
+}
+
+static void
+list_all(void)
+{
+        printf("%s: %s\ncases:", question->name, question->summary);
+        for (const struct bench_case *c = question->cases; c->name; c++)
+                printf(" %s", c->name);
+        printf("\nallocators:");
+        for (size_t k = 0; k < n_choices; k++)
+                if (choices[k].is_there && choices[k].group & question->allocators)
+                        printf(" %s", choices[k].name);
+        for (size_t k = 0; k < n_choices; k++)
+                if (!choices[k].is_there)
+                        printf("\nmissing: %s needs the packages %s", choices[k].name, choices[k].package);
+        printf("\n");
+}
+
+static void
+run_case(const char *case_name, int rounds)
+{
+        n_metrics = 0;
+        memset(has_failed, 0, sizeof has_failed);
+        for (int round = 0; round < rounds; round++)
+                for (size_t k = 0; k < n_choices; k++)
+                        if (is_chosen[k] && !has_failed[k])
+                                run_allocator(k, case_name);
+        print_table(case_name);
+        append_csv(case_name);
+        for (int i = 0; i < n_metrics; i++)
+                free(metrics[i].series);
+}
+
+int
+bench_main(int argc, char **argv, const struct bench_question *q)
+{
+        static char doc[1024];
+        struct argp argp = {option_list, parse, NULL, doc, NULL, NULL, NULL};
+        int rounds;
+
+        question = q;
+        snprintf(doc, sizeof doc,
+                 "%s\vA table per case: medians of all rounds; what is called net is without the driver, as measured "
+                 "with an allocator that does nothing (null). bench/README.md says more.",
+                 q->summary);
+        argp_parse(&argp, argc, argv, 0, NULL, NULL);
+        n_choices = bench_choices(&choices);
+        if (options.one)
+                return run_one(options.one, options.cases ? options.cases : "");
+        check_list(options.cases, "case", is_case);
+        check_list(options.allocators, "allocator", is_allocator);
+        if (options.lists) {
+                list_all();
+                return 0;
+        }
+        choose_allocators();
+        rounds = options.rounds ? options.rounds : bench_is_quick ? 2 : q->rounds ? q->rounds : 5;
+        for (const struct bench_case *c = q->cases; c->name; c++)
+                if (is_listed(options.cases, c->name))
+                        run_case(c->name, rounds);
+        return 0;
+}

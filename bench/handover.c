@@ -1,0 +1,155 @@
+/*
+ * handover - blocks are allocated by one worker and freed by another: in pairs, and from everybody to everybody.
+ */
+#include <sched.h>
+#include <string.h>
+
+#include "common/bench.h"
+
+enum { RING = 1024, WORKERS_MAX = 8, SPINS_MAX = 256 };
+
+/* One writer, one reader. */
+struct ring {
+        uint64_t n_put __attribute__((aligned(128)));
+        uint64_t n_got __attribute__((aligned(128)));
+        void *block[RING] __attribute__((aligned(128)));
+};
+
+struct shared {
+        const struct bench_case *c;
+        size_t size_min, size_max;
+        struct ring ring[WORKERS_MAX][WORKERS_MAX]; /* from, to */
+};
+
+static bool
+put(struct ring *r, void *p)
+{
+        uint64_t n = r->n_put;
+
+        if (n - __atomic_load_n(&r->n_got, __ATOMIC_ACQUIRE) == RING)
+                return false;
+        r->block[n % RING] = p;
+        __atomic_store_n(&r->n_put, n + 1, __ATOMIC_RELEASE);
+        return true;
+}
+
+static void *
+get(struct ring *r)
+{
+        uint64_t n = r->n_got;
+        void *p;
+
+        if (__atomic_load_n(&r->n_put, __ATOMIC_ACQUIRE) == n)
+                return NULL;
+        p = r->block[n % RING];
+        __atomic_store_n(&r->n_got, n + 1, __ATOMIC_RELEASE);
+        return p;
+}
+
+/* Nothing to do just now. */
+static void
+pause_a_little(uint32_t *spins)
+{
+        if (++*spins % SPINS_MAX == 0)
+                sched_yield();
+        else
+                __builtin_ia32_pause();
+}
+
+static void *
+new_block(const struct bench_allocator *a, const struct shared *s, struct bench_rng *random)
+{
+        uint32_t size = (uint32_t)s->size_min + bench_below(random, (uint32_t)(s->size_max - s->size_min) + 1);
+        uint64_t *p = a->take(size);
+
+        *p = size;
+        return p;
+}
+
+/* Even workers allocate, odd ones free what their neighbour did. */
+static void
+pair_worker(const struct bench_allocator *a, struct bench_worker *w)
+{
+        struct shared *s = w->arg;
+        struct bench_rng random = {0x9e3779b97f4a7c15 * (uint64_t)(w->idx + 1)};
+        struct ring *ring = &s->ring[w->idx & ~1][w->idx | 1];
+        uint32_t spins = 0;
+
+        for (uint64_t turn = 0; turn % 256 != 0 || bench_now() < w->deadline; turn++) {
+                void *p;
+
+                if (w->idx % 2 == 0) {
+                        p = new_block(a, s, &random);
+                        while (!put(ring, p))
+                                if (pause_a_little(&spins), bench_now() > w->deadline)
+                                        return;
+                } else if ((p = get(ring)) != NULL) {
+                        a->give(p);
+                        w->n_ops++;
+                } else {
+                        pause_a_little(&spins);
+                }
+        }
+}
+
+/* Everybody allocates for everybody else, and frees what comes. */
+static void
+many_worker(const struct bench_allocator *a, struct bench_worker *w)
+{
+        struct shared *s = w->arg;
+        struct bench_rng random = {0x9e3779b97f4a7c15 * (uint64_t)(w->idx + 1)};
+        uint32_t spins = 0;
+        void *p = NULL;
+
+        for (uint64_t turn = 0; turn % 256 != 0 || bench_now() < w->deadline; turn++) {
+                int other = (w->idx + 1 + (int)(turn % (uint64_t)(w->n - 1))) % w->n;
+                void *q;
+                bool did = false;
+
+                if (!p)
+                        p = new_block(a, s, &random);
+                if (put(&s->ring[w->idx][other], p)) {
+                        p = NULL;
+                        did = true;
+                }
+                while ((q = get(&s->ring[other][w->idx])) != NULL) {
+                        a->give(q);
+                        w->n_ops++;
+                        did = true;
+                }
+                if (!did)
+                        pause_a_little(&spins);
+        }
+}
+
+static int
+run(const struct bench_allocator *a, const struct bench_case *c)
+{
+        struct shared *s = bench_map(sizeof *s);
+        bool is_many = strncmp(c->name, "many", 4) == 0;
+
+        s->size_min = c->b;
+        s->size_max = c->c;
+        if (a->setup((size_t)1 << 30) < 0)
+                return 1;
+        bench_report_crew(bench_crew(a, (int)c->a, is_many ? many_worker : pair_worker, s, 0.25), (int)c->a);
+        return 0;
+}
+
+static const struct bench_case cases[] = {{"pair-64", 2, 64, 64},
+                                          {"pair-mixed", 2, 16, 1024},
+                                          {"two-pairs-mixed", 4, 16, 1024},
+                                          {"many-2-mixed", 2, 16, 1024},
+                                          {"many-4-mixed", 4, 16, 1024},
+                                          {NULL, 0, 0, 0}};
+
+int
+main(int argc, char **argv)
+{
+        static const struct bench_question question = {
+                "handover",
+                "What a block costs that one worker allocates and another frees: in pairs, and from all to all.", cases,
+                BENCH_PRIVATE | BENCH_SHARED, 5, run};
+
+        return bench_main(argc, argv, &question);
+}
