@@ -62,13 +62,18 @@ enter(struct entry *e, struct shheap *h)
 static void
 leave(struct entry *e, const char *operation, const void *p, size_t given_size)
 {
-        struct thread noted = *e->thread;
+        struct thread noted;
 
+        if (LIKELY(e->thread->fault.what == FAULT_NONE)) {
+                if (!e->t)
+                        thread_return(&e->heap->process, &e->borrowed);
+                return;
+        }
+        noted = *e->thread;
         e->thread->fault.what = FAULT_NONE;
         if (!e->t)
                 thread_return(&e->heap->process, &e->borrowed);
-        if (UNLIKELY(noted.fault.what != FAULT_NONE))
-                fault_report(e->heap, &noted, operation, p, given_size);
+        fault_report(e->heap, &noted, operation, p, given_size);
 }
 
 static uint64_t

@@ -132,4 +132,15 @@ bits_longest_run(uint64_t map)
         return len;
 }
 
+/* How many of the lengths 1, 2, 4 .. 64 the longest run of set bits reaches, 0 to 7: quicker than its length. */
+static inline uint32_t
+bits_run_levels(uint64_t map)
+{
+        uint32_t levels = 0;
+
+        for (uint32_t step = 1; map && levels < 7; map &= step < BITS_PER_WORD ? map >> step : 0, step *= 2)
+                levels++;
+        return levels;
+}
+
 #endif

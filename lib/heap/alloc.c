@@ -35,7 +35,8 @@
 enum {
         TURNS_MAX = 8,            /* while others release something */
         FREE_TRIES_MAX = 1 << 14, /* for a slab that is held */
-        FREE_TRIES_REAP = 64      /* tries after which its holder may well be dead */
+        FREE_TRIES_REAP = 64,     /* tries after which its holder may well be dead */
+        CLOCK_HAND_EVERY = 8      /* calls that need memory per line of granule words that is looked at */
 };
 
 enum effort {
@@ -145,7 +146,7 @@ granule_clock_hand(struct thread *t)
                         hint_set(r, granule_arena(word), granule_class(word) % HINT_N_KINDS,
                                  granule / GEO_GRANULES_PER_CHUNK);
                 else if (granule_state(word) == GRANULE_FREE)
-                        run_hint_free(r, granule_arena(word), granule, 1);
+                        run_hint_lost(r, granule_arena(word), granule);
         }
 }
 
@@ -397,7 +398,8 @@ make_effort(struct thread *t, struct goal *g, enum effort effort)
 {
         switch (effort) {
         case EFFORT_NONE:
-                granule_clock_hand(t);
+                if (++t->n_pursued % CLOCK_HAND_EVERY == 0)
+                        granule_clock_hand(t);
                 return try_local(t, g);
         case EFFORT_OWN_BINS:
                 drain_own_bins(t);
@@ -521,6 +523,8 @@ free_block(struct thread *t, uint64_t block_off, uint64_t dest_off)
         uint64_t head, word;
         uint32_t block_idx;
 
+        if (large_block_of(r, block_off, &head, &word))
+                return large_free(t, block_off, dest_off);
         if (slab_block_of(r, block_off, &head, &block_idx))
                 return slab_free_one(t, block_off, dest_off);
         if (huge_block_of(r, block_off, &head, &word))

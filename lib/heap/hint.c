@@ -40,6 +40,21 @@ hint_set(struct region *r, uint32_t arena_idx, uint32_t kind, uint64_t chunk)
 }
 
 void
+hint_set_several(struct region *r, uint32_t arena_idx, uint32_t kind, uint32_t n, uint64_t chunk)
+{
+        struct arena *arena = region_arena(r, arena_idx);
+        uint64_t group = chunk / 64, *word;
+
+        if (!arena || chunk >= r->layout.n_chunks)
+                return;
+        word = group_word(r, arena_idx, kind, group); /* kinds lie side by side */
+        for (uint32_t i = 0; i < n; i++)
+                set_bit(&word[i], chunk % 64);
+        for (uint32_t i = 0; i < n; i++)
+                set_bit(summary_word(r, arena, kind + i, group), group % 64);
+}
+
+void
 hint_clear(struct region *r, uint32_t arena_idx, uint32_t kind, uint64_t chunk)
 {
         if (region_arena(r, arena_idx) && chunk < r->layout.n_chunks)

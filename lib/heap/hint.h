@@ -15,6 +15,9 @@
 #include "region/region.h"
 
 void hint_set(struct region *r, uint32_t arena, uint32_t kind, uint64_t chunk);
+
+/* Several hints about one chunk: kinds kind .. kind + n - 1. */
+void hint_set_several(struct region *r, uint32_t arena, uint32_t kind, uint32_t n, uint64_t chunk);
 void hint_clear(struct region *r, uint32_t arena, uint32_t kind, uint64_t chunk);
 
 /* Lowest chunk at or above `from` with the hint; -1 if none. */

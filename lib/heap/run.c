@@ -62,50 +62,78 @@ run_head_of(struct region *r, uint64_t granule)
 /* ------------------------------------------------------------------ hints about free granules */
 
 static void
-level_hints(struct region *r, uint32_t arena, uint64_t chunk, uint32_t kind, uint64_t map)
-{
-        uint32_t longest = bits_longest_run(map);
-
-        if (longest == 0)
-                return;
-        for (uint32_t level = 0; level <= bits_log2_floor(longest) && level < HINT_RUN_LEVELS; level++)
-                hint_set(r, arena, kind + level, chunk);
-}
-
-static void
 publish_hints(struct region *r, uint32_t arena, uint64_t chunk)
 {
         struct chunk_map *map = &r->chunk_maps[chunk];
         uint64_t free_map = load_relaxed(&map->free);
         uint64_t warm_map = load_relaxed(&map->warm);
 
-        level_hints(r, arena, chunk, HINT_RUN_ANY, free_map);
-        level_hints(r, arena, chunk, HINT_RUN_WARM, warm_map);
+        hint_set_several(r, arena, HINT_RUN_ANY, bits_run_levels(free_map), chunk);
+        hint_set_several(r, arena, HINT_RUN_WARM, bits_run_levels(warm_map), chunk);
         if (warm_map != 0)
                 hint_set(r, arena, HINT_DIRTY, chunk);
         if (free_map == bits_mask(0, GEO_GRANULES_PER_CHUNK))
                 hint_set(r, arena, HINT_EMPTY, chunk);
 }
 
-void
-run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules)
+/* Those of granules [head, head + granules) that have pages, as bits of their chunk's map. */
+static uint64_t
+warm_bits(struct region *r, uint64_t head, uint32_t granules)
 {
-        uint64_t chunk = head / GEO_GRANULES_PER_CHUNK;
-        uint32_t first = head % GEO_GRANULES_PER_CHUNK;
-        struct chunk_map *map = &r->chunk_maps[chunk];
-        uint64_t bits = bits_mask(first, granules);
         uint64_t warm = 0;
 
         for (uint32_t i = 0; i < granules; i++)
                 if (granule_backed(owner_load(run_word(r, head + i))) != 0)
-                        warm |= UINT64_C(1) << (first + i);
-        if ((load_relaxed(&map->free) & bits) != bits)
-                fetch_or_relaxed(&map->free, bits);
-        if ((load_relaxed(&map->warm) & bits) != warm) {
-                fetch_and_relaxed(&map->warm, ~(bits & ~warm));
-                fetch_or_relaxed(&map->warm, warm);
-        }
-        publish_hints(r, arena, chunk);
+                        warm |= UINT64_C(1) << ((head + i) % GEO_GRANULES_PER_CHUNK);
+        return warm;
+}
+
+/* Hints about runs by what the map has now, where that is more than it had before. */
+static void
+hint_levels(struct region *r, uint32_t arena, uint64_t chunk, uint32_t kind, uint64_t before, uint64_t after)
+{
+        uint32_t had = bits_run_levels(before), has = bits_run_levels(after);
+
+        if (has > had)
+                hint_set_several(r, arena, kind + had, has - had, chunk);
+}
+
+/* Bits of the map become free, some of them warm.  Hints that followed from the map before are there already, or were
+ * lost by a death: then a reaper or the clock hand brings them back. */
+static void
+hint_free(struct region *r, uint32_t arena, uint64_t chunk, uint64_t bits, uint64_t warm)
+{
+        struct chunk_map *map = &r->chunk_maps[chunk];
+        uint64_t free_before = fetch_or_relaxed(&map->free, bits), warm_before = load_relaxed(&map->warm);
+
+        if ((warm_before & bits & ~warm) != 0)
+                warm_before = fetch_and_relaxed(&map->warm, ~(bits & ~warm)) & ~(bits & ~warm);
+        if ((warm_before & warm) != warm)
+                warm_before = fetch_or_relaxed(&map->warm, warm);
+        hint_levels(r, arena, chunk, HINT_RUN_ANY, free_before, free_before | bits);
+        hint_levels(r, arena, chunk, HINT_RUN_WARM, warm_before, warm_before | warm);
+        if (warm != 0)
+                hint_set(r, arena, HINT_DIRTY, chunk);
+        if ((free_before | bits) == bits_mask(0, GEO_GRANULES_PER_CHUNK))
+                hint_set(r, arena, HINT_EMPTY, chunk);
+}
+
+void
+run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules)
+{
+        hint_free(r, arena, head / GEO_GRANULES_PER_CHUNK, bits_mask(head % GEO_GRANULES_PER_CHUNK, granules),
+                  warm_bits(r, head, granules));
+}
+
+void
+run_hint_lost(struct region *r, uint32_t arena, uint64_t granule)
+{
+        uint64_t chunk = granule / GEO_GRANULES_PER_CHUNK;
+
+        if (!(load_relaxed(&r->chunk_maps[chunk].free) >> granule % GEO_GRANULES_PER_CHUNK & 1))
+                run_hint_free(r, arena, granule, 1);
+        else
+                publish_hints(r, arena, chunk);
 }
 
 void
@@ -164,10 +192,9 @@ run_unclaim(struct thread *t, uint64_t head, uint32_t granules)
 {
         uint32_t arena = granule_arena(owner_load(run_word(t->region, head)));
 
-        run_hint_free(t->region, arena, head, granules);
         unclaim(t, head, granules); /* RUN.3 */
-        candidate_clear(t);         /* RUN.4 */
         run_hint_free(t->region, arena, head, granules);
+        candidate_clear(t); /* RUN.4 */
 }
 
 /* RUN.1 candidate; RUN.2 CAS each granule in address order; on failure RUN.3 release, RUN.4 clear the candidate. */
@@ -200,8 +227,8 @@ claim_by_map(struct thread *t, uint64_t chunk, bool warm, uint32_t arena, uint32
         struct chunk_map *map = &t->region->chunk_maps[chunk];
 
         for (int tries = 0; tries < 2; tries++) {
-                uint64_t bits = warm ? load_relaxed(&map->warm) & load_relaxed(&map->free) : load_relaxed(&map->free);
-                int at = bits_find_run_aligned(bits, granules, align);
+                uint64_t bits = load_relaxed(&map->free) & bits_mask(0, GEO_GRANULES_PER_CHUNK);
+                int at = bits_find_run_aligned(warm ? bits & load_relaxed(&map->warm) : bits, granules, align);
 
                 if (at < 0)
                         return false;
@@ -219,10 +246,10 @@ hint_disappoint(struct region *r, uint32_t arena, uint32_t kind, uint32_t level,
 {
         const uint64_t *map = warm ? &r->chunk_maps[chunk].warm : &r->chunk_maps[chunk].free;
 
-        if (bits_longest_run(load_relaxed(map)) >> level != 0)
+        if (bits_run_levels(load_relaxed(map)) > level)
                 return;
         hint_clear(r, arena, kind + level, chunk);
-        if (bits_longest_run(load_relaxed(map)) >> level != 0)
+        if (bits_run_levels(load_relaxed(map)) > level)
                 hint_set(r, arena, kind + level, chunk);
 }
 
@@ -331,12 +358,24 @@ reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uin
         return 0;
 }
 
+/* Granules from the start that surely have all their pages: in the steady state all but the last. */
+static uint32_t
+count_backed(struct region *r, uint64_t head, uint32_t granules)
+{
+        const uint64_t *word = run_word(r, head);
+        uint32_t n = 0;
+
+        while (n < granules && granule_backed(owner_load(&word[n])) == GRANULE_BACKED_ALL)
+                n++;
+        return n;
+}
+
 int
 run_reserve(struct thread *t, uint64_t head, uint64_t bytes)
 {
         uint32_t granules = (uint32_t)((bytes + GEO_GRANULE_BYTES - 1) >> GEO_GRANULE_SHIFT);
 
-        for (uint32_t i = 0; i < granules; i++) {
+        for (uint32_t i = count_backed(t->region, head, granules); i < granules; i++) {
                 uint32_t n = i;
                 int err;
 
@@ -363,9 +402,9 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
         struct region *r = t->region;
         uint32_t stamp = run_stamp(r);
         uint32_t arena = granule_arena(owner_load(run_word(r, head)));
+        uint64_t warm = warm_bits(r, head, granules);
 
         store_relaxed(&r->tags[head], (uint16_t)TAG_NONE);
-        run_hint_free(r, arena, head, granules);
         for (uint32_t i = 1; i < granules; i++) {
                 uint64_t word = owner_load(run_word(r, head + i));
 
@@ -373,8 +412,9 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
                 owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* FREE.3, E3.rel */
         }
         owner_release(run_word(r, head), run_free_word(owner_load(run_word(r, head)), stamp)); /* FREE.4, E3.rel */
-        candidate_clear(t);                                                                    /* FREE.5 */
-        run_hint_free(r, arena, head, granules);
+        /* While the candidate still leads a reaper here, who renews the hints: a death leaves nothing unhinted. */
+        hint_free(r, arena, head / GEO_GRANULES_PER_CHUNK, bits_mask(head % GEO_GRANULES_PER_CHUNK, granules), warm);
+        candidate_clear(t); /* FREE.5 */
         thread_note_release(t);
 }
 

@@ -35,8 +35,11 @@ void run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t gr
 /* Rewrites the hints about a chunk of an arena from its granule words. */
 void run_renew_hints(struct region *r, uint64_t chunk);
 
-/* Hints that granules [first, first + n) of a chunk are free (called before and after the release). */
+/* Hints that granules [first, first + n) of a chunk are free (called after the release). */
 void run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules);
+
+/* Hints that a granule is free, if its chunk's map has lost it, and all that follow from the map. */
+void run_hint_lost(struct region *r, uint32_t arena, uint64_t granule);
 
 /* The owner's word for a free granule that used to be `word`. */
 uint64_t run_free_word(uint64_t word, uint32_t stamp);

@@ -34,6 +34,8 @@ struct thread {
         uint32_t fallback_node1; /* the last allocation was served by that node instead of its own, plus 1 */
         uint32_t n_ticks;        /* of decay, for turns */
         uint64_t n_released;     /* this thread's own part of the header's count */
+        uint32_t stamp;          /* the time, in units of decay_stamp.h, when this thread last looked */
+        uint32_t n_pursued;      /* times that memory was looked for */
         struct fault fault;
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
 };

@@ -23,26 +23,65 @@ is_full(struct region *r, uint32_t idx)
 
 /* ------------------------------------------------------------------ large */
 
-/* Empties the magazines of large classes and gives them up. */
+/* What the magazine of a large class may hold: a quarter of all that the thread may cache, but one block at least. */
+static uint64_t
+large_cap(uint32_t class_idx)
+{
+        uint64_t cap = RUN_BYTES_CACHED_MAX / 4 / size_class_bytes(class_idx);
+
+        cap = cap < 1 ? 1 : cap;
+        return cap < size_class_magazine_cap(class_idx) ? cap : size_class_magazine_cap(class_idx);
+}
+
+/* Empties the magazine of a large class and gives it up, if there is one. */
+static void
+give_up_one(struct tcache *t, uint32_t tag)
+{
+        struct thread *th = &t->thread;
+        uint32_t idx = magazine_in(th, magazine_current(th, tag));
+
+        if (idx == MAGAZINE_IDX_NONE)
+                return;
+        drain_magazine(th, idx, 0);
+        magazine_pick_up(th, magazine_current(th, tag), idx);
+        magazine_put(th, idx, magazine_home(th, tag), true);
+        tcache_publish(t, tag);
+        t->run_bytes_max -= large_cap(tag_class(tag)) * size_class_bytes(tag_class(tag));
+}
+
 static void
 give_up_large(struct tcache *t)
 {
+        for (uint32_t tag = 1; tag < t->thread.region->layout.n_tags; tag++)
+                if (size_class_is_large(tag_class(tag)))
+                        give_up_one(t, tag);
+}
+
+/*
+ * Room for `bytes` in what the thread may cache, if that is to be had at no more cost than a look at one other class:
+ * its magazine goes if nothing has moved in it since the last look.  So a program that uses more classes than fit keeps
+ * some of them, instead of filling and emptying all of them in turn.
+ */
+static bool
+make_room(struct tcache *t, uint64_t bytes)
+{
         struct thread *th = &t->thread;
+        uint32_t tag, idx, seen;
 
-        for (uint32_t tag = 1; tag < th->region->layout.n_tags; tag++) {
-                uint32_t idx;
-
-                if (!size_class_is_large(tag_class(tag)))
-                        continue;
-                idx = magazine_in(th, magazine_current(th, tag));
-                if (idx == MAGAZINE_IDX_NONE)
-                        continue;
-                drain_magazine(th, idx, 0);
-                magazine_pick_up(th, magazine_current(th, tag), idx);
-                magazine_put(th, idx, magazine_home(th, tag), true);
-                tcache_publish(t, tag);
-        }
-        t->run_bytes_max = 0;
+        if (t->run_bytes_max + bytes <= RUN_BYTES_CACHED_MAX)
+                return true;
+        do /* over the large classes of all nodes */
+                t->large_hand = t->large_hand + 1 < th->region->layout.n_tags ? t->large_hand + 1 : 1;
+        while (!size_class_is_large(tag_class(t->large_hand)));
+        tag = t->large_hand;
+        idx = magazine_in(th, magazine_current(th, tag));
+        if (idx == MAGAZINE_IDX_NONE)
+                return false;
+        seen = (uint32_t)load_relaxed(&th->region->magazines[idx].n) + 1;
+        if (t->large_seen[tag_class(tag) - SIZE_CLASS_N_SMALL] == seen)
+                give_up_one(t, tag);
+        t->large_seen[tag_class(tag) - SIZE_CLASS_N_SMALL] = (uint8_t)seen;
+        return t->run_bytes_max + bytes <= RUN_BYTES_CACHED_MAX;
 }
 
 /* A magazine for a large class, within the bound on what the thread may cache. */
@@ -50,21 +89,15 @@ static uint32_t
 ensure_large(struct tcache *t, uint32_t tag)
 {
         struct thread *th = &t->thread;
-        uint64_t bytes = size_class_bytes(tag_class(tag));
-        uint64_t cap = RUN_BYTES_CACHED_MAX / 4 / bytes;
+        uint64_t cap = large_cap(tag_class(tag)), bytes = cap * size_class_bytes(tag_class(tag));
         uint32_t idx = magazine_in(th, magazine_current(th, tag));
 
-        if (idx != MAGAZINE_IDX_NONE || size_class_magazine_cap(tag_class(tag)) == 0)
+        if (idx != MAGAZINE_IDX_NONE)
                 return idx;
-        cap = cap < 1 ? 1 : cap;
-        if (cap > size_class_magazine_cap(tag_class(tag)))
-                cap = size_class_magazine_cap(tag_class(tag));
-        if (t->run_bytes_max + cap * bytes > RUN_BYTES_CACHED_MAX)
-                give_up_large(t);
-        if (magazine_take_empty(th, tag, &idx) < 0)
+        if (cap == 0 || !make_room(t, bytes) || magazine_take_empty(th, tag, &idx) < 0)
                 return MAGAZINE_IDX_NONE;
         store_relaxed(&th->region->magazines[idx].cap, cap);
-        t->run_bytes_max += cap * bytes;
+        t->run_bytes_max += bytes;
         magazine_place(th, magazine_current(th, tag), idx);
         tcache_publish(t, tag);
         return idx;

@@ -50,11 +50,13 @@ struct tcache {
         struct thread thread;
         bool is_attached;
         uint32_t n_destructor_rounds;
-        uint32_t n_slow;        /* calls of slow paths, for what is done now and then */
-        uint32_t home_node;     /* where the thread ran when it last looked */
-        uint32_t n_elsewhere;   /* slow calls in a row that found it on another node */
-        bool is_away;           /* bound to a node that is not its own, because its own was full */
-        uint64_t run_bytes_max; /* sum of what the magazines of large classes may hold */
+        uint32_t n_slow;                        /* calls of slow paths, for what is done now and then */
+        uint32_t home_node;                     /* where the thread ran when it last looked */
+        uint32_t n_elsewhere;                   /* slow calls in a row that found it on another node */
+        bool is_away;                           /* bound to a node that is not its own, because its own was full */
+        uint64_t run_bytes_max;                 /* sum of what the magazines of large classes may hold */
+        uint32_t large_hand;                    /* tag of the large magazine that was looked at last, to make room */
+        uint8_t large_seen[SIZE_CLASS_N_LARGE]; /* blocks that it held then, plus 1; 0 = never seen */
         uint64_t mapped_bytes;
 
         int64_t free_at[]; /* by tag: distance of the magazine to put into; 0 = slow */

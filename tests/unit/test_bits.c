@@ -112,6 +112,8 @@ compare_runs(uint64_t map)
                                 "map %#" PRIx64 ", len %" PRIu32 ", align %" PRIu64, map, len, align);
         }
         FAIL_IF(bits_longest_run(map) != naive_longest_run(map), "map %#" PRIx64, map);
+        FAIL_IF(bits_run_levels(map) != (map == 0 ? 0 : bits_log2_floor(naive_longest_run(map)) + 1), "map %#" PRIx64,
+                map);
 }
 
 START_TEST(counts_and_runs_of_random_words_are_those_of_a_bit_by_bit_search)

@@ -86,6 +86,19 @@ START_TEST(find_agrees_with_a_plain_array)
 }
 END_TEST
 
+START_TEST(several_hints_are_set_as_one_by_one)
+{
+        hint_set_several(r, 0, 5, 3, 6);
+        for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
+                ck_assert_int_eq(hint_find(r, 0, kind, 0), kind >= 5 && kind < 8 ? 6 : -1);
+        hint_set_several(r, 0, 9, 0, 6);
+        ck_assert_int_eq(hint_find(r, 0, 9, 0), -1);
+        hint_set_several(r, 2, 9, 1, 0); /* no such arena */
+        hint_set_several(r, 0, 9, 1, N_CHUNKS);
+        ck_assert_int_eq(hint_find(r, 0, 9, 0), -1);
+}
+END_TEST
+
 START_TEST(kinds_and_arenas_stand_apart)
 {
         ck_assert_int_eq(arena_init(r, 1), 0);
@@ -259,6 +272,7 @@ main(void)
         tcase_add_test(tcase, nothing_is_hinted_in_a_new_arena);
         tcase_add_test(tcase, find_gives_the_lowest_at_or_above);
         tcase_add_test(tcase, find_agrees_with_a_plain_array);
+        tcase_add_test(tcase, several_hints_are_set_as_one_by_one);
         tcase_add_test(tcase, kinds_and_arenas_stand_apart);
         tcase_add_test(tcase, arena_that_is_not_ready_has_no_hints);
         tcase_add_test(tcase, chunk_beyond_the_table_is_ignored);
