@@ -18,6 +18,8 @@ struct ring {
 struct shared {
         const struct bench_case *c;
         size_t size_min, size_max;
+        bool samples;
+        double seconds, early, late;                /* MiB resident after a quarter of the time, and at the end */
         struct ring ring[WORKERS_MAX][WORKERS_MAX]; /* from, to */
 };
 
@@ -53,7 +55,7 @@ pause_a_little(uint32_t *spins)
         if (++*spins % SPINS_MAX == 0)
                 sched_yield();
         else
-                __builtin_ia32_pause();
+                bench_pause();
 }
 
 static void *
@@ -64,6 +66,20 @@ new_block(const struct bench_allocator *a, const struct shared *s, struct bench_
 
         *p = size;
         return p;
+}
+
+static void
+sample(const struct bench_allocator *a, struct bench_worker *w)
+{
+        struct shared *s = w->arg;
+        double resident;
+
+        if (!s->samples || w->idx != 0)
+                return;
+        resident = (double)bench_resident(a) / 1048576;
+        if (s->early == 0 && bench_now() > w->deadline - s->seconds * 3 / 4)
+                s->early = resident;
+        s->late = resident;
 }
 
 /* Even workers allocate, odd ones free what their neighbour did. */
@@ -78,6 +94,8 @@ pair_worker(const struct bench_allocator *a, struct bench_worker *w)
         for (uint64_t turn = 0; turn % 256 != 0 || bench_now() < w->deadline; turn++) {
                 void *p;
 
+                if (turn % 65536 == 0)
+                        sample(a, w);
                 if (w->idx % 2 == 0) {
                         p = new_block(a, s, &random);
                         while (!put(ring, p))
@@ -128,11 +146,19 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         struct shared *s = bench_map(sizeof *s);
         bool is_many = strncmp(c->name, "many", 4) == 0;
 
+        if (a->workers_max != 0 && c->a > (uint64_t)a->workers_max)
+                return BENCH_SKIPPED;
         s->size_min = c->b;
         s->size_max = c->c;
         if (a->setup((size_t)1 << 30) < 0)
                 return 1;
-        bench_report_crew(bench_crew(a, (int)c->a, is_many ? many_worker : pair_worker, s, 0.25), (int)c->a);
+        s->samples = strcmp(c->name, "blow-up") == 0;
+        s->seconds = s->samples ? 1 : 0.25;
+        bench_report_crew(bench_crew(a, (int)c->a, is_many ? many_worker : pair_worker, s, s->seconds), (int)c->a);
+        if (s->samples) {
+                bench_value("early", "MiB", BENCH_PLAIN, s->early);
+                bench_value("late", "MiB", BENCH_PLAIN, s->late);
+        }
         return 0;
 }
 
@@ -141,6 +167,7 @@ static const struct bench_case cases[] = {{"pair-64", 2, 64, 64},
                                           {"two-pairs-mixed", 4, 16, 1024},
                                           {"many-2-mixed", 2, 16, 1024},
                                           {"many-4-mixed", 4, 16, 1024},
+                                          {"blow-up", 2, 16, 1024},
                                           {NULL, 0, 0, 0}};
 
 int
@@ -148,8 +175,11 @@ main(int argc, char **argv)
 {
         static const struct bench_question question = {
                 "handover",
-                "What a block costs that one worker allocates and another frees: in pairs, and from all to all.", cases,
-                BENCH_PRIVATE | BENCH_SHARED, 5, run};
+                "What a block costs that one worker allocates and another frees: in pairs, and from all to all.",
+                cases,
+                BENCH_PRIVATE | BENCH_SHARED,
+                .rounds = 5,
+                .run = run};
 
         return bench_main(argc, argv, &question);
 }

@@ -79,8 +79,9 @@ int
 main(int argc, char **argv)
 {
         static const struct bench_question question = {
-                "large", "What replacing one of 32 live blocks of 64 KiB to 4 MiB costs.", cases,
-                BENCH_PRIVATE | BENCH_SHARED, 5, run};
+                "large",     "What replacing one of 32 live blocks of 64 KiB to 4 MiB costs.",
+                cases,       BENCH_PRIVATE | BENCH_SHARED,
+                .rounds = 5, .run = run};
 
         return bench_main(argc, argv, &question);
 }

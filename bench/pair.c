@@ -60,17 +60,17 @@ run(const struct bench_allocator *a, const struct bench_case *c)
 }
 
 static const struct bench_case cases[] = {
-        {"16", 16, 0, 0},      {"64", 64, 0, 0},           {"256", 256, 0, 0},       {"1024", 1024, 0, 0},
-        {"4K", 4096, 0, 0},    {"32K", 32768, 0, 0},       {"64K", 65536, 0, 0},     {"1M", 1048576, 0, 0},
-        {NULL, 0, 0, 0},
+        {"16", 16, 0, 0},     {"64", 64, 0, 0},     {"256", 256, 0, 0},    {"1024", 1024, 0, 0}, {"4K", 4096, 0, 0},
+        {"32K", 32768, 0, 0}, {"64K", 65536, 0, 0}, {"1M", 1048576, 0, 0}, {NULL, 0, 0, 0},
 };
 
 int
 main(int argc, char **argv)
 {
         static const struct bench_question question = {
-                "pair", "What a pair of malloc and free of one size costs when it is repeated.", cases,
-                BENCH_PRIVATE | BENCH_SHARED, 5, run};
+                "pair",      "What a pair of malloc and free of one size costs when it is repeated.",
+                cases,       BENCH_PRIVATE | BENCH_SHARED,
+                .rounds = 5, .run = run};
 
         return bench_main(argc, argv, &question);
 }

@@ -48,5 +48,11 @@ resize(void *p, size_t size)
         return off == 0 ? NULL : apr_rmm_addr_get(rmm, off);
 }
 
-const struct bench_allocator bench_adapter = {
-        .name = "apr", .is_shared = true, .setup = setup, .take = take, .give = give, .resize = resize};
+const struct bench_allocator bench_adapter = {.name = "apr",
+                                              .is_shared = true,
+                                              .setup = setup,
+                                              .take = take,
+                                              .give = give,
+                                              .resize = resize,
+                                              .is_slow = true,
+                                              .workers_max = 1};

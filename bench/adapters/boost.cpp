@@ -64,4 +64,4 @@ teardown()
 } // namespace
 
 extern "C" const struct bench_allocator bench_adapter = {"boost", true,   false,   setup,  take,
-                                                         give,    nullptr, backing, reopen, teardown};
+                                                         give,    nullptr, backing, reopen, false, 4, teardown};

@@ -33,5 +33,10 @@ resize(void *p, size_t size)
         return rte_realloc(p, size, 0);
 }
 
-const struct bench_allocator bench_adapter = {
-        .name = "dpdk", .is_shared = true, .setup = setup, .take = take, .give = rte_free, .resize = resize};
+const struct bench_allocator bench_adapter = {.name = "dpdk",
+                                              .is_shared = true,
+                                              .setup = setup,
+                                              .take = take,
+                                              .give = rte_free,
+                                              .resize = resize,
+                                              .workers_max = 4};

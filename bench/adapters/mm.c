@@ -48,4 +48,6 @@ const struct bench_allocator bench_adapter = {.name = "mm",
                                               .take = take,
                                               .give = give,
                                               .resize = resize,
+                                              .is_slow = true,
+                                              .workers_max = 4,
                                               .teardown = teardown};

@@ -12,7 +12,7 @@
 
 /* ------------------------------------------------------------------ null: what is left is the driver */
 
-enum { NULL_BYTES = 8 << 20 };
+enum { NULL_BYTES = 8 << 20, NULL_SMALL_BYTES = 1 << 20, NULL_SMALL_MAX = 32 << 10 };
 
 static char *null_memory;
 static __thread size_t null_at;
@@ -24,7 +24,7 @@ null_take(size_t size)
 {
         size_t at = null_at;
 
-        if (at + size > NULL_BYTES)
+        if (at + size > (size <= NULL_SMALL_MAX ? NULL_SMALL_BYTES : NULL_BYTES))
                 at = 0;
         null_at = (at + size + 15) & ~(size_t)15;
         return null_memory + at;

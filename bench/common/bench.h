@@ -28,6 +28,8 @@ struct bench_allocator {
         void *(*resize)(void *p, size_t size); /* NULL: there is none */
         size_t (*backing)(void);               /* bytes that the shared heap occupies; NULL: what the process maps */
         void (*reopen)(void);                  /* opens what setup() made once more; NULL: cannot be done */
+        bool is_slow;                          /* with many live blocks */
+        int workers_max;                       /* more would take minutes; 0: any number */
         void (*teardown)(void);                /* removes what outlives the process */
 };
 
@@ -64,8 +66,12 @@ struct bench_question {
         const struct bench_case *cases; /* ends with a name that is NULL */
         unsigned allocators;            /* BENCH_PRIVATE | BENCH_SHARED, or BENCH_OURS */
         int rounds;                     /* 0 = 5 */
+        int decay_ms;                   /* when unused memory goes back to the system; 0 = as each allocator likes */
         int (*run)(const struct bench_allocator *a, const struct bench_case *c); /* 0 = done */
 };
+
+/* What run() returns where the allocator cannot do what is asked; 1 if something failed. */
+enum { BENCH_SKIPPED = 77 };
 
 /* True where a run should take a tenth of its time. */
 extern bool bench_is_quick;
@@ -106,6 +112,15 @@ struct bench_histogram {
 void bench_histogram_add(struct bench_histogram *h, uint64_t ticks);
 void bench_histogram_report(const char *prefix, const struct bench_histogram *h);
 
+/* Between two looks at what another worker is to change. */
+static inline void
+bench_pause(void)
+{
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+}
+
 struct bench_rng {
         uint64_t x;
 };
@@ -143,6 +158,9 @@ typedef void bench_worker_fn(const struct bench_allocator *a, struct bench_worke
 /* Threads or processes, pinned, that start together and stop at the deadline.  The workers' results. */
 const struct bench_worker *bench_crew(const struct bench_allocator *a, int n, bench_worker_fn *fn, void *arg,
                                       double seconds);
+
+/* Does setup() in a process of its own, which stays until this one ends.  0, or -1. */
+int bench_apart(const struct bench_allocator *a, size_t capacity);
 
 /* Reports operations in all per second, and nanoseconds per operation in all. */
 void bench_report_crew(const struct bench_worker *workers, int n);

@@ -4,9 +4,11 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +96,29 @@ run_threads(struct start *s, int n)
                         fail("pthread_create");
         for (int i = 0; i < n; i++)
                 pthread_join(thread[i], NULL);
+}
+
+int
+bench_apart(const struct bench_allocator *a, size_t capacity)
+{
+        int32_t *result = bench_map(sizeof *result);
+        pid_t parent = getpid(), pid;
+
+        *result = 1;
+        pid = fork();
+        if (pid < 0)
+                fail("fork");
+        if (pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                __atomic_store_n(result, a->setup(capacity), __ATOMIC_RELEASE);
+                while (getppid() == parent)
+                        pause();
+                _exit(0);
+        }
+        while (__atomic_load_n(result, __ATOMIC_ACQUIRE) == 1)
+                if (waitpid(pid, NULL, WNOHANG) == pid)
+                        return -1;
+        return *result;
 }
 
 const struct bench_worker *

@@ -26,7 +26,7 @@ static FILE *one_out; /* of a run */
 
 /* ------------------------------------------------------------------ options */
 
-enum { OPTION_ONE = 256, OPTION_LIST, ROUNDS_MAX = 64, RUN_SECONDS_MAX = 120 };
+enum { OPTION_ONE = 256, OPTION_LIST, ROUNDS_MAX = 64, VALUES_MAX = 512, RUN_SECONDS_MAX = 120 };
 
 static struct {
         int rounds;
@@ -151,6 +151,7 @@ run_one(const char *allocator, const char *case_name)
         int status = 1;
 
         one_out = stdout;
+        (void)bench_heap_name(); /* before any process is started here */
         if (!a)
                 return 1;
         for (const struct bench_case *c = question->cases; c->name; c++)
@@ -168,7 +169,7 @@ struct metric {
         char name[32], unit[16];
         enum bench_kind kind;
         struct series {
-                double value[ROUNDS_MAX];
+                double value[VALUES_MAX];
                 int n;
         } * series; /* by allocator */
 };
@@ -217,6 +218,14 @@ start_one(size_t allocator, const char *case_name, int out)
         dup2(out, STDOUT_FILENO);
         if (file && strncmp(file, "lib", 3) == 0)
                 setenv("LD_PRELOAD", file, 1);
+        if (question->decay_ms) { /* of those that can be told */
+                char conf[64];
+
+                snprintf(conf, sizeof conf, "decay_ms:%d", question->decay_ms);
+                setenv("SHMALLOC_CONF", conf, 1);
+                snprintf(conf, sizeof conf, "dirty_decay_ms:%d,muzzy_decay_ms:0", question->decay_ms);
+                setenv("MALLOC_CONF", conf, 1); /* jemalloc */
+        }
         alarm(RUN_SECONDS_MAX); /* an allocator that hangs is no reason to wait for ever */
         execv("/proc/self/exe", argv);
         err(127, "cannot start %s again", question->name);
@@ -234,7 +243,7 @@ read_figures(FILE *in, size_t allocator)
 
                 if (options.is_verbose)
                         fprintf(stderr, "  %-10s %-16s %12.3f %s\n", choices[allocator].name, name, value, unit);
-                if (s->n < ROUNDS_MAX)
+                if (s->n < VALUES_MAX)
                         s->value[s->n++] = value;
         }
 }
@@ -258,6 +267,8 @@ run_allocator(size_t allocator, const char *case_name)
         fclose(in);
         if (waitpid(pid, &status, 0) != pid || status != 0) {
                 has_failed[allocator] = true;
+                if (WIFEXITED(status) && WEXITSTATUS(status) == BENCH_SKIPPED)
+                        return;
                 if (WIFSIGNALED(status))
                         warnx("%s, %s: %s was ended by signal %d", question->name, case_name, choices[allocator].name,
                               WTERMSIG(status));
@@ -315,8 +326,8 @@ append_csv(const char *case_name)
                                 continue;
                         fprintf(csv, "%s,%s,%s,%s,%s,%s,%.6g,%.6g,%.6g,%.6g,%d\n", question->name, case_name,
                                 metrics[i].name, metrics[i].unit, choices[k].name,
-                                k == 0                ? "null"
-                                : group & BENCH_OURS  ? "ours"
+                                k == 0                  ? "null"
+                                : group & BENCH_OURS    ? "ours"
                                 : group == BENCH_SHARED ? "shared"
                                                         : "private",
                                 middle, net_of(&metrics[i], k), s->value[0], s->value[s->n - 1], s->n);

@@ -1,0 +1,98 @@
+/*
+ * instructions - how many a pair of malloc and free executes that is served from the thread's caches, counted by
+ * callgrind: those of N pairs less those of none, less those of pairs that do nothing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/bench.h"
+
+enum { PAIRS = 20000 };
+
+/* Under callgrind. */
+static int
+run_pairs(const struct bench_allocator *a, size_t size, long n)
+{
+        void *(*take)(size_t) = a->take;
+        void (*give)(void *) = a->give;
+
+        if (a->setup((size_t)64 << 20) < 0)
+                return 1;
+        for (long i = -1000; i < n; i++)
+                give(take(size));
+        return 0;
+}
+
+/* What callgrind counts of so many pairs; negative if it cannot. */
+static double
+count(const struct bench_allocator *a, const char *case_name, const char *pairs)
+{
+        char file[] = "/tmp/bench-callgrind-XXXXXX", option[64], line[256];
+        int fd = mkstemp(file), status;
+        double n = -1;
+        pid_t pid;
+        FILE *out;
+
+        if (fd < 0)
+                return -1;
+        close(fd);
+        snprintf(option, sizeof option, "--callgrind-out-file=%s", file);
+        pid = fork();
+        if (pid == 0) {
+                char self[4096] = "";
+
+                if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
+                        _exit(1);
+                setenv("BENCH_PAIRS", pairs, 1);
+                execlp("valgrind", "valgrind", "-q", "--tool=callgrind", option, self, "--one", a->name, "--cases",
+                       case_name, (char *)NULL);
+                _exit(127);
+        }
+        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+                status = -1;
+        out = fopen(file, "r");
+        while (out && status == 0 && fgets(line, sizeof line, out))
+                if (sscanf(line, "summary: %lf", &n) == 1 || sscanf(line, "totals: %lf", &n) == 1)
+                        break;
+        if (out)
+                fclose(out);
+        unlink(file);
+        return n;
+}
+
+static int
+run(const struct bench_allocator *a, const struct bench_case *c)
+{
+        const char *pairs = getenv("BENCH_PAIRS");
+        char most[16];
+        double with, without;
+
+        if (pairs)
+                return run_pairs(a, c->a, strtol(pairs, NULL, 10));
+        snprintf(most, sizeof most, "%d", PAIRS);
+        with = count(a, c->name, most);
+        without = count(a, c->name, "0");
+        if (with < 0 || without < 0) {
+                fprintf(stderr, "%s: valgrind is missing, or cannot run this allocator\n", a->name);
+                return BENCH_SKIPPED;
+        }
+        bench_value("instructions", "per-pair", BENCH_TIME, (with - without) / PAIRS);
+        return 0;
+}
+
+static const struct bench_case cases[] = {
+        {"16", 16, 0, 0}, {"64", 64, 0, 0}, {"1024", 1024, 0, 0}, {"4K", 4096, 0, 0}, {NULL, 0, 0, 0}};
+
+int
+main(int argc, char **argv)
+{
+        static const struct bench_question question = {
+                "instructions", "How many instructions a pair of malloc and free executes that hits the caches.",
+                cases,          BENCH_PRIVATE,
+                .rounds = 1,    .run = run};
+
+        return bench_main(argc, argv, &question);
+}

@@ -1,0 +1,135 @@
+/*
+ * reap - a client is killed with full caches: how long until all that it cached is anybody's again.  By the number of
+ * blocks that it cached, by what else is in the heap, and by how many other clients there are.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/bench.h"
+#include "shmalloc/shmalloc.h"
+
+static shheap *heap;
+
+/* Fills the magazines of so many size classes, two each, by freeing what was allocated for that. */
+static void
+fill_caches(uint64_t n_classes)
+{
+        static void *block[256];
+        size_t size = 16;
+
+        for (uint64_t i = 0; i < n_classes && size <= 32768; i++) {
+                for (int k = 0; k < 256; k++)
+                        block[k] = shheap_malloc(heap, size);
+                for (int k = 0; k < 256; k++)
+                        shheap_free(heap, block[k]);
+                size += size < 128 ? 16 : (size_t)1 << (61 - __builtin_clzll(size)); /* the next class */
+        }
+}
+
+/* A client that does so and then waits to be killed, by its parent's end at the latest. */
+static pid_t
+start_client(uint64_t n_classes)
+{
+        uint32_t *is_ready = bench_map(sizeof *is_ready);
+        pid_t pid = fork();
+
+        if (pid < 0) {
+                perror("fork");
+                exit(1);
+        }
+        if (pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                shheap_free(heap, shheap_malloc(heap, 64));
+                fill_caches(n_classes);
+                __atomic_store_n(is_ready, 1, __ATOMIC_RELEASE);
+                for (;;)
+                        pause();
+        }
+        while (!__atomic_load_n(is_ready, __ATOMIC_ACQUIRE) && waitpid(pid, NULL, WNOHANG) == 0)
+                sched_yield();
+        return pid;
+}
+
+static uint64_t
+number(const char *name)
+{
+        uint64_t value = 0;
+        size_t length = sizeof value;
+
+        if (shheap_ctl(heap, name, &value, &length, NULL, 0) < 0)
+                fprintf(stderr, "%s\n", shheap_errormsg());
+        return value;
+}
+
+static int
+open_heap(void)
+{
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+
+        attr.capacity = (uint64_t)4 << 30;
+        if (shheap_open(&heap, bench_heap_name(), SHHEAP_CREATE | SHHEAP_EXCL, &attr) < 0) {
+                fprintf(stderr, "%s\n", shheap_errormsg());
+                return -1;
+        }
+        (void)shheap_unlink(bench_heap_name());
+        return 0;
+}
+
+static int
+run(const struct bench_allocator *a, const struct bench_case *c)
+{
+        uint64_t live = c->b << 20, rounds = bench_is_quick ? 5 : 20;
+
+        (void)a;
+        if (open_heap() < 0)
+                return 1;
+        for (uint64_t bytes = 0; bytes < live; bytes += 1024)
+                if (!shheap_malloc(heap, 1024))
+                        return 1;
+        for (uint64_t i = 0; i < c->c; i++)
+                start_client(1);
+        for (uint64_t i = 0; i < rounds; i++) {
+                pid_t pid = start_client(c->a);
+                uint64_t cached = number("stats.cached");
+                double start, stop;
+                int n;
+
+                kill(pid, SIGKILL);
+                start = bench_now();
+                waitpid(pid, NULL, 0);
+                stop = bench_now();
+                n = shheap_reap(heap);
+                bench_value("reap", "us", BENCH_PLAIN, (bench_now() - stop) * 1e6);
+                bench_value("death", "us", BENCH_PLAIN, (stop - start) * 1e6);
+                bench_value("cached", "KiB", BENCH_PLAIN, (double)cached / 1024);
+                if (n < 1) {
+                        fprintf(stderr, "nobody was reaped: %d\n", n);
+                        return 1;
+                }
+        }
+        return 0;
+}
+
+/* classes whose magazines are full, MiB that are live besides, other clients */
+static const struct bench_case cases[] = {{"1-class", 1, 16, 0},          {"8-classes", 8, 16, 0},
+                                          {"40-classes", 40, 16, 0},      {"40-of-256MiB", 40, 256, 0},
+                                          {"40-of-1GiB", 40, 1024, 0},    {"100-clients", 40, 16, 100},
+                                          {"1000-clients", 40, 16, 1000}, {NULL, 0, 0, 0}};
+
+int
+main(int argc, char **argv)
+{
+        static const struct bench_question question = {
+                "reap",      "What it takes to give back what a killed client had cached.",
+                cases,       BENCH_OURS | BENCH_NO_NULL,
+                .rounds = 1, .run = run};
+
+        return bench_main(argc, argv, &question);
+}
