@@ -9,7 +9,7 @@
 
 #include "common/bench.h"
 
-enum { DECAY_MS = 200, LIVE_BYTES = 64 << 20, BLOCKS_MAX = 1 << 18, OTHERS = 512 };
+enum { DECAY_MS = 200, LIVE_BYTES = 128 << 20, BLOCKS_MAX = 1 << 19, OTHERS = 512, OTHERS_BYTES = 128 << 10 };
 
 struct block {
         char *p;
@@ -53,11 +53,11 @@ fill(const struct bench_allocator *a, struct state *s)
                 take(a, s, &s->block[s->n++]);
 }
 
-/* Every block is replaced four times, on average. */
+/* Every block is replaced twice, on average. */
 static void
 work(const struct bench_allocator *a, struct state *s)
 {
-        for (uint32_t i = 0; i < 4 * s->n; i++) {
+        for (uint32_t i = 0; i < 2 * s->n; i++) {
                 struct block *b = &s->block[bench_below(&s->random, s->n)];
 
                 give(a, s, b);
@@ -90,7 +90,7 @@ floor_bytes(const struct state *s)
         return n_pages << 12;
 }
 
-/* A little work of all sizes goes on, so that allocators that give memory back on the way can do so. */
+/* A little work goes on, so that allocators that give memory back on the way can do so: 128 KiB of one size, in turn. */
 static void
 let_decay(const struct bench_allocator *a, struct state *s)
 {
@@ -98,9 +98,12 @@ let_decay(const struct bench_allocator *a, struct state *s)
         void *other[OTHERS];
 
         while (bench_now() < end) {
-                for (int i = 0; i < OTHERS; i++)
-                        other[i] = a->take(s->size_min + bench_below(&s->random, s->size_max - s->size_min + 1));
-                for (int i = 0; i < OTHERS; i++)
+                uint32_t size = s->size_min + bench_below(&s->random, s->size_max - s->size_min + 1);
+                int n = size > OTHERS_BYTES / OTHERS ? (int)(OTHERS_BYTES / size) : OTHERS;
+
+                for (int i = 0; i < n; i++)
+                        other[i] = a->take(size);
+                for (int i = 0; i < n; i++)
                         a->give(other[i]);
         }
 }
@@ -119,7 +122,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         s->random.x = 88172645463325252;
         s->size_min = (uint32_t)c->a;
         s->size_max = (uint32_t)c->b;
-        if (a->setup((size_t)512 << 20) < 0)
+        if (a->setup((size_t)1 << 30) < 0)
                 return 1;
         before = bench_resident(a);
         fill(a, s);

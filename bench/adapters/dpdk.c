@@ -9,10 +9,11 @@
 static int
 setup(size_t capacity)
 {
-        static char program[] = "bench", no_huge[] = "--no-huge", m[] = "-m", in_memory[] = "--no-shconf",
+        static char program[] = "bench", no_huge[] = "--no-huge", m[] = "-m", prefix[64],
                     no_pci[] = "--no-pci", quiet[] = "--log-level=1", no_telemetry[] = "--no-telemetry";
-        char size[32], *argv[] = {program, no_huge, m, size, in_memory, no_pci, quiet, no_telemetry, NULL};
+        char size[32], *argv[] = {program, no_huge, m, size, prefix, no_pci, quiet, no_telemetry, NULL};
 
+        snprintf(prefix, sizeof prefix, "--file-prefix=%s", bench_heap_name());
         snprintf(size, sizeof size, "%zu", capacity >> 20);
         if (rte_eal_init(8, argv) < 0) {
                 fprintf(stderr, "dpdk: %s\n", rte_strerror(rte_errno));
@@ -39,4 +40,4 @@ const struct bench_allocator bench_adapter = {.name = "dpdk",
                                               .take = take,
                                               .give = rte_free,
                                               .resize = resize,
-                                              .workers_max = 4};
+                                              .is_slow = true, .workers_max = 4};

@@ -106,6 +106,18 @@ check_backed(struct check *c, uint64_t head, uint64_t bytes)
         }
 }
 
+/* A slab's granule has all its pages, or has been purged of those that no allocated block needs: then none is sure. */
+static void
+check_slab_backed(struct check *c, uint64_t head, uint32_t granules)
+{
+        for (uint32_t i = 0; i < granules && head + i < c->n_granules; i++) {
+                uint64_t word = load_granule(c, head + i);
+
+                if (granule_backed(word) != 0 || !(word & GRANULE_MAY_HAVE))
+                        check_backed(c, head + i, GEO_GRANULE_BYTES);
+        }
+}
+
 /* ------------------------------------------------------------------ runs */
 
 /* An owned thing is half done; nobody owns anything at rest. */
@@ -201,12 +213,12 @@ check_slab(const struct chunk_view *v, uint64_t head, uint64_t word)
                 check_fault(c, WHERE_FMT "its %u granules leave the chunk", WHERE(head, word), granules);
                 return 1;
         }
-        if (granule_stamp(word) != 0 || (word & GRANULE_DOOMED))
+        if (word & GRANULE_DOOMED) /* the stamp is when it was used last */
                 check_fault(c, WHERE_FMT "fields that a slab has not: %#" PRIx64, WHERE(head, word), word);
         granules = check_interior(v, head, granules);
         for (uint32_t i = 0; i < granules; i++)
                 check_tag(c, head + i, word, tag_make(region_arena_node(c->r, v->arena), class_idx));
-        check_backed(c, head, (uint64_t)granules << GEO_GRANULE_SHIFT);
+        check_slab_backed(c, head, granules);
         n_free = count_free(c, head, word, n_blocks);
         if (granule_owner(word) == THREAD_NONE && granule_count(word) != n_free)
                 check_fault(c, WHERE_FMT "%u free blocks by its word, %u by its bitmap", WHERE(head, word),

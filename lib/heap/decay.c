@@ -27,9 +27,10 @@
 #include "region/owner.h"
 
 enum {
-        DECAY_TICKS = 8,      /* per decay interval */
-        DECAY_CHUNKS_MAX = 8, /* chunks looked into per tick */
-        DECAY_AGE = 32,       /* units of decay_stamp.h in decay_ms */
+        DECAY_TICKS = 8,         /* per decay interval */
+        DECAY_CHUNKS_MAX = 8,    /* chunks looked into per tick */
+        DECAY_AGE = 32,          /* units of decay_stamp.h in decay_ms */
+        DECAY_PUNCHES_MAX = 256, /* system calls for pages of slabs per tick */
 };
 
 static bool
@@ -76,12 +77,15 @@ purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, 
 }
 
 static uint64_t
-purge_chunk_of_arena(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min_age)
+purge_chunk_of_arena(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min_age, uint32_t *n_left)
 {
-        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0, slab_bytes;
         uint32_t i = 0;
 
         slab_tidy_chunk(t, chunk);
+        slab_bytes = slab_purge_chunk(t, chunk, min_age, n_left);
+        if (load_relaxed(&t->region->chunk_maps[chunk].free) == 0) /* a hint: the next tick will see */
+                return slab_bytes;
         while (i < GEO_GRANULES_PER_CHUNK)
                 if (is_ripe(t->region, owner_load(run_word(t->region, first + i)), now_ms, min_age))
                         i += purge_stretch(t, first + i, (uint32_t)GEO_GRANULES_PER_CHUNK - i, now_ms, min_age, &bytes);
@@ -89,7 +93,7 @@ purge_chunk_of_arena(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t
                         i++;
         if (bytes > 0)
                 run_renew_hints(t->region, chunk);
-        return bytes;
+        return bytes + slab_bytes;
 }
 
 /* A chunk of no arena whose pages a huge block, or a retired arena, left behind. */
@@ -174,10 +178,12 @@ decay_tick(struct thread *t)
         struct arena *a = region_arena(r, t->arena);
         int64_t decay_ms = load_relaxed(&r->header->decay_ms); /* a setting */
         uint64_t now_ms, next_ms, bytes = 0, from, n_chunks;
+        uint32_t n_left = DECAY_PUNCHES_MAX;
 
         if (!a || decay_ms < 0)
                 return;
         now_ms = clock_ms();
+        t->stamp = decay_stamp(r, now_ms);
         next_ms = load_relaxed(&a->decay_next_ms); /* a hint; one far in the future is read as now */
         if (now_ms < next_ms && next_ms - now_ms <= (uint64_t)decay_ms)
                 return;
@@ -188,10 +194,12 @@ decay_tick(struct thread *t)
         for (uint64_t i = 0; i < n_chunks && i < DECAY_CHUNKS_MAX * UINT64_C(64); i++) {
                 uint64_t chunk = (from + i) % n_chunks, word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
 
-                if (chunk_state(word) == CHUNK_ARENA && load_relaxed(&r->chunk_maps[chunk].free) != 0)
-                        bytes += purge_chunk_of_arena(t, chunk, now_ms, decay_ms == 0 ? 0 : DECAY_AGE);
+                if (chunk_state(word) == CHUNK_ARENA)
+                        bytes += purge_chunk_of_arena(t, chunk, now_ms, decay_ms == 0 ? 0 : DECAY_AGE, &n_left);
                 else if (chunk_state(word) == CHUNK_FREE)
                         bytes += purge_free_chunk(t, chunk, now_ms, decay_ms == 0 ? 0 : DECAY_AGE);
+                if (n_left == 0) /* the next tick goes on in this chunk */
+                        break;
                 store_relaxed(&a->decay_hand, chunk + 1);
                 if (bytes >= DECAY_CHUNKS_MAX * GEO_CHUNK_BYTES)
                         break;
@@ -206,7 +214,9 @@ decay_purge(struct thread *t, uint32_t node)
 {
         struct region *r = t->region;
         uint64_t bytes = 0;
+        uint32_t n_left = UINT32_MAX;
 
+        t->stamp = decay_stamp(r, clock_ms());
         for (uint32_t arena = 0; arena < r->layout.n_arenas; arena++)
                 if (node == UINT32_MAX || region_arena_node(r, arena) == node)
                         drain_depots(t, arena, UINT32_MAX);
@@ -215,7 +225,7 @@ decay_purge(struct thread *t, uint32_t node)
 
                 if (chunk_state(word) == CHUNK_ARENA &&
                     (node == UINT32_MAX || region_arena_node(r, chunk_arena(word)) == node))
-                        bytes += purge_chunk_of_arena(t, chunk, clock_ms(), 0);
+                        bytes += purge_chunk_of_arena(t, chunk, clock_ms(), 0, &n_left);
                 else if (chunk_state(word) == CHUNK_FREE && (node == UINT32_MAX || chunk_node1(word) == node + 1))
                         bytes += purge_free_chunk(t, chunk, clock_ms(), 0);
         }

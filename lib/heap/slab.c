@@ -25,6 +25,9 @@
 
 enum { FIND_CHUNKS_MAX = 16 }; /* chunks with nothing but held slabs before a new slab is better */
 
+/* A slab's stamp says when it was released last, and whether it has been purged since. */
+enum { STAMP_TIME = 0x7f, STAMP_PURGED = 0x80 };
+
 static void
 bit_set(struct region *r, uint64_t head, uint32_t block_idx)
 {
@@ -131,6 +134,25 @@ slab_create_in_chunk_owned(struct thread *t, uint64_t chunk, uint32_t arena, uin
         return err < 0 ? err : make_slab(t, *ret_head, arena, class_idx);
 }
 
+/* Whether all of a slab's pages are there: purging takes those in which no block is allocated. */
+static bool
+has_pages(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        for (uint32_t i = 0; i < size_class_slab_granules(class_idx); i++)
+                if (granule_backed(owner_load(run_word(r, head + i))) != GRANULE_BACKED_ALL)
+                        return false;
+        return true;
+}
+
+/* Before blocks of an owned slab are handed out. */
+static bool
+ensure_pages(struct thread *t, uint64_t head, uint32_t class_idx)
+{
+        uint64_t bytes = (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
+
+        return has_pages(t->region, head, class_idx) || run_reserve(t, head, bytes) == 0;
+}
+
 static bool
 acquire(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
 {
@@ -161,6 +183,10 @@ find_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_i
 
                 if (granule_state(word) != GRANULE_SLAB || granule_class(word) != class_idx)
                         continue;
+                if (t->no_grow && word_is_slab(head, word) && !has_pages(r, head, class_idx)) {
+                        is_held = true; /* by the file system, so to speak: its hint stays */
+                        continue;
+                }
                 if (acquire(t, head, arena, class_idx)) {
                         *ret_head = head;
                         return FOUND_OWNED;
@@ -183,7 +209,7 @@ slab_find_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *
         uint32_t last = t->slab_last[class_idx];
         int64_t chunk;
 
-        if (last != 0 && last - 1 < region_granules_hwm(r) && acquire(t, last - 1, arena, class_idx)) {
+        if (last != 0 && last - 1 < region_granules_hwm(r) && !t->no_grow && acquire(t, last - 1, arena, class_idx)) {
                 *ret_head = last - 1;
                 return true;
         }
@@ -209,10 +235,10 @@ slab_find_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *
 
 /* Lets go of an owned slab with the count that its bitmap has now.  An empty one becomes a free run. */
 static void
-release(struct thread *t, uint64_t head, uint32_t n_free)
+release_stamped(struct thread *t, uint64_t head, uint32_t n_free, uint32_t stamp)
 {
         struct region *r = t->region;
-        uint64_t word = owner_load(run_word(r, head));
+        uint64_t word = granule_with_stamp(owner_load(run_word(r, head)), stamp);
         uint32_t class_idx = granule_class(word);
         uint32_t granules = size_class_slab_granules(class_idx);
 
@@ -228,6 +254,12 @@ release(struct thread *t, uint64_t head, uint32_t n_free)
         candidate_clear(t);
         if (n_free > 0) /* a finder that met the slab held may have cleared it */
                 hint_set(r, granule_arena(word), class_idx, head / GEO_GRANULES_PER_CHUNK);
+}
+
+static void
+release(struct thread *t, uint64_t head, uint32_t n_free)
+{
+        release_stamped(t, head, n_free, t->stamp & STAMP_TIME);
 }
 
 uint32_t
@@ -247,6 +279,86 @@ slab_tidy_chunk(struct thread *t, uint64_t chunk)
                 n++;
         }
         return n;
+}
+
+/* ------------------------------------------------------------------ purge */
+
+/* The pages of a slab in which no allocated block lies, one bit each. */
+static uint64_t
+unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        uint64_t bytes = size_class_bytes(class_idx), used = 0;
+        uint32_t n_blocks = size_class_slab_blocks(class_idx);
+
+        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
+                uint64_t blocks = bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64);
+
+                for (uint64_t bits = ~load_relaxed(&r->slabs[head].word[w]) & blocks; bits != 0; bits &= bits - 1) {
+                        uint64_t start = (w * 64 + bits_ctz(bits)) * bytes;
+                        uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
+
+                        used |= bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
+                }
+        }
+        return ~used & bits_mask(0, size_class_slab_granules(class_idx) << (GEO_GRANULE_SHIFT - GEO_PAGE_SHIFT));
+}
+
+/* PURGE_SLAB.3 what the words say, .4 the pages.  How many pieces were punched. */
+static uint32_t
+punch_unused(struct thread *t, uint64_t head, uint32_t class_idx, uint64_t pages, uint64_t *bytes)
+{
+        struct region *r = t->region;
+        uint32_t per_granule = GEO_GRANULE_BYTES / GEO_PAGE_BYTES, n = 0;
+        bool was_whole = has_pages(r, head, class_idx);
+
+        for (uint32_t i = 0; i < size_class_slab_granules(class_idx); i++) /* PURGE_SLAB.3 */
+                if (pages & bits_mask(i * per_granule, per_granule))
+                        owner_store(run_word(r, head + i), granule_with_backed(owner_load(run_word(r, head + i)), 0));
+        kill_order();
+        while (pages != 0) { /* PURGE_SLAB.4 */
+                uint32_t first = bits_ctz(pages), len = ~(pages >> first) == 0 ? 64 : bits_ctz(~(pages >> first));
+                uint64_t off = region_granule_off(r, head) + ((uint64_t)first << GEO_PAGE_SHIFT);
+
+                if (region_punch(r, off, (uint64_t)len << GEO_PAGE_SHIFT) == 0 && was_whole)
+                        *bytes += (uint64_t)len << GEO_PAGE_SHIFT;
+                pages &= ~bits_mask(first, len);
+                n++;
+        }
+        kill_order();
+        return n;
+}
+
+/* Whether pages of a slab may be idle: nobody has filled from it or drained into it for so long, or ever purged it
+ * since. */
+static bool
+is_idle(const struct thread *t, uint64_t word, uint32_t min_age)
+{
+        uint32_t stamp = granule_stamp(word);
+
+        return granule_owner(word) == THREAD_NONE && granule_count(word) > 0 && !(stamp & STAMP_PURGED) &&
+               ((t->stamp - stamp) & STAMP_TIME) >= min_age;
+}
+
+uint64_t
+slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n_left)
+{
+        struct region *r = t->region;
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
+
+        for (uint64_t head = first; head<first + GEO_GRANULES_PER_CHUNK && * n_left> 0; head++) {
+                uint64_t word = owner_load(run_word(r, head)), pages;
+                uint32_t class_idx = granule_class(word), n;
+
+                if (!word_is_slab(head, word) || !is_idle(t, word, min_age) ||
+                    !acquire(t, head, granule_arena(word), class_idx)) /* PURGE_SLAB.1, .2 */
+                        continue;
+                pages = unused_pages(r, head, class_idx);
+                n = pages == 0 ? 0 : punch_unused(t, head, class_idx, pages, &bytes);
+                *n_left -= n < *n_left ? n : *n_left;
+                release_stamped(t, head, slab_count_free(r, head, class_idx),
+                                (t->stamp & STAMP_TIME) | STAMP_PURGED); /* PURGE_SLAB.5 */
+        }
+        return bytes;
 }
 
 /* ------------------------------------------------------------------ fill */
@@ -302,6 +414,10 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         uint32_t k;
 
         ASSERT(load_relaxed(&m->n) == 0);
+        if (!ensure_pages(t, head, class_idx)) {
+                release(t, head, slab_count_free(r, head, class_idx));
+                return 0;
+        }
         want = want < MAGAZINE_CAP_MAX ? want : MAGAZINE_CAP_MAX;
         k = choose_blocks(r, head, class_idx, want, m->slot); /* FILL.3 */
         if (k > 0) {
@@ -332,7 +448,7 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         uint64_t word = owner_load(run_word(r, head));
         uint32_t class_idx = granule_class(word);
         uint64_t entry, block_off;
-        uint32_t k = choose_blocks(r, head, class_idx, 1, &entry);
+        uint32_t k = ensure_pages(t, head, class_idx) ? choose_blocks(r, head, class_idx, 1, &entry) : 0;
 
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
@@ -494,6 +610,6 @@ slab_settle(struct region *r, uint64_t head)
 
         if (n_free > 0)
                 hint_set(r, granule_arena(word), granule_class(word), head / GEO_GRANULES_PER_CHUNK);
-        owner_release(run_word(r, head),
-                      granule_with_owner(granule_with_count(word, n_free), THREAD_NONE)); /* E3.rel */
+        word = granule_with_stamp(granule_with_count(word, n_free), 0); /* what the dead freed was not purged */
+        owner_release(run_word(r, head), granule_with_owner(word, THREAD_NONE)); /* E3.rel */
 }

@@ -60,6 +60,19 @@ judge_backing(uint64_t granule, uint64_t word)
                 }
 }
 
+/* The pages of a purged slab's block that is allocated, or cached. */
+static void
+judge_block_pages(uint64_t head, uint32_t class_idx, uint32_t b)
+{
+        uint64_t first = region_granule_off(r, head) + b * size_class_bytes(class_idx);
+
+        for (uint64_t off = first & ~UINT64_C(4095); off < first + size_class_bytes(class_idx); off += 4096)
+                if (world_backing(off) == BACKING_HOLE) {
+                        report_line("block %u of slab %lu has lost the page at %#lx", b, head, off);
+                        return;
+                }
+}
+
 static void
 judge_slab(uint64_t head, uint64_t word)
 {
@@ -71,6 +84,8 @@ judge_slab(uint64_t head, uint64_t word)
 
                 n_free += is_free;
                 places[head][b] = is_free ? PLACE_FREE : PLACE_ALLOCATED;
+                if (!is_free)
+                        judge_block_pages(head, class_idx, b);
         }
         for (uint32_t b = n; b < (n + 63) / 64 * 64; b++)
                 if (r->slabs[head].word[b / 64] >> b % 64 & 1)
@@ -109,7 +124,8 @@ judge_run(uint64_t head, uint64_t word, uint32_t arena)
                         report_line("granule %lu of run %lu, class %u, has tag %u", head + i, head, class_idx,
                                     r->tags[head + i]);
                 in_use = in_use < GEO_GRANULE_BYTES ? in_use : GEO_GRANULE_BYTES;
-                if (granule_backed(w) * GRANULE_BACKED_UNIT < in_use)
+                if (granule_backed(w) * GRANULE_BACKED_UNIT < in_use &&
+                    !(is_slab && granule_backed(w) == 0 && (w & GRANULE_MAY_HAVE))) /* purged: judge_slab() */
                         report_line("granule %lu is in use and not backed: %#lx", head + i, w);
                 judge_backing(head + i, w);
         }

@@ -212,7 +212,7 @@ START_TEST(room_that_others_took_is_missed_and_used_when_they_give_it_back)
                 fill(&list, 5 * MIB);
                 NEED(list.n == 0);
                 fill(&list, 500);
-                NEED(mapped() == before);
+                NEED(mapped() <= before); /* what no block lies in may have been given back */
                 leave_room();
                 fill(&list, 5 * MIB);
                 NEED(list.bytes >= 15 * MIB);

@@ -197,7 +197,8 @@ judge_slab(struct judge *j, uint64_t head, uint64_t word, uint32_t arena)
              head, j->r->tags[head]);
         judge_interior(j, head, length, arena, j->r->tags[head]);
         for (uint32_t i = 0; i < length; i++)
-                MUST(granule_backed(j->r->granules[head + i]) == GRANULE_BACKED_ALL &&
+                MUST((granule_backed(j->r->granules[head + i]) == GRANULE_BACKED_ALL ||
+                      granule_backed(j->r->granules[head + i]) == 0) && /* purged */
                              (j->r->granules[head + i] & GRANULE_MAY_HAVE),
                      "granule %" PRIu64 " of a slab is not backed", head + i);
         for (uint32_t i = 0; i < n_blocks; i++) {

@@ -417,6 +417,118 @@ START_TEST(purge_of_a_chunk_cut_short_never_believes_in_pages)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ slabs */
+
+enum { PAGES = GEO_GRANULE_BYTES / GEO_PAGE_BYTES };
+
+static uint32_t
+page_class(void)
+{
+        return size_class_of(GEO_PAGE_BYTES);
+}
+
+/* A slab with a block per page, of which the second and the last are allocated, with something written into each. */
+static uint64_t
+sparse_slab(void)
+{
+        uint64_t off[PAGES], head;
+
+        for (int i = 0; i < PAGES; i++) {
+                off[i] = alloc(page_class());
+                memset(region_block(r, off[i]), 0x55, GEO_PAGE_BYTES);
+        }
+        head = off[0] >> GEO_GRANULE_SHIFT;
+        for (int i = 0; i < PAGES; i++)
+                if (i != PAGES - 1 && (i != 1 || PAGES == 2)) {
+                        ck_assert_uint_eq(off[i] >> GEO_GRANULE_SHIFT, head);
+                        ck_assert_int_eq(free_block(t, off[i], 0), 0);
+                        live_drop(&live, off[i]);
+                }
+        return head;
+}
+
+static void
+assert_purged(uint64_t head)
+{
+        for (uint32_t i = 0; i < PAGES; i++) {
+                bool is_live = i == PAGES - 1 || (i == 1 && PAGES > 2);
+                const char *page = region_block(r, (head << GEO_GRANULE_SHIFT) + i * GEO_PAGE_BYTES);
+
+                ck_assert_int_eq(page[0], is_live ? 0x55 : 0);
+                ck_assert_int_eq(page[GEO_PAGE_BYTES - 1], is_live ? 0x55 : 0);
+        }
+        ck_assert_uint_eq(granule_backed(word_of(head)), 0);
+        ck_assert(word_of(head) & GRANULE_MAY_HAVE);
+        heap_verify(r, &live);
+}
+
+START_TEST(purge_takes_the_pages_of_a_slab_that_no_block_lies_in)
+{
+        uint64_t head = sparse_slab();
+
+        ck_assert_uint_ge(decay_purge(t, 0), (PAGES - 2) * GEO_PAGE_BYTES);
+        assert_purged(head);
+        for (int i = 0; i < PAGES - 2 + (PAGES == 2); i++) { /* they come back before a block there is handed out */
+                uint64_t off = alloc(page_class());
+
+                ck_assert_uint_eq(off >> GEO_GRANULE_SHIFT, head);
+                ck_assert_uint_eq(granule_backed(word_of(head)), GRANULE_BACKED_ALL);
+                memset(region_block(r, off), 0x66, GEO_PAGE_BYTES);
+        }
+        heap_verify(r, &live);
+}
+END_TEST
+
+START_TEST(slab_is_purged_when_nobody_used_it_for_long_and_once)
+{
+        uint64_t head = sparse_slab();
+
+        for (uint32_t units = 0; units < 32; units += 31) {
+                t->stamp = granule_stamp(word_of(head)) + units;
+                ck_assert_uint_eq(slab_purge_chunk(t, 0, 32, &(uint32_t){100}), 0);
+                ck_assert_uint_eq(granule_backed(word_of(head)), GRANULE_BACKED_ALL);
+        }
+        t->stamp++;
+        ck_assert_uint_gt(slab_purge_chunk(t, 0, 32, &(uint32_t){100}), 0);
+        assert_purged(head);
+        memset(region_block(r, head << GEO_GRANULE_SHIFT), 0x44, 1); /* as a write by mistake: nobody comes by again */
+        ck_assert_uint_eq(slab_purge_chunk(t, 0, 0, &(uint32_t){100}), 0);
+        ck_assert_int_eq(*(char *)region_block(r, head << GEO_GRANULE_SHIFT), 0x44);
+        ck_assert_uint_eq(slab_purge_chunk(t, 0, 0, &(uint32_t){0}), 0);
+}
+END_TEST
+
+START_TEST(without_growth_a_purged_slab_is_left_alone)
+{
+        uint64_t head = sparse_slab(), off;
+        struct request rq = {.size = GEO_PAGE_BYTES, .align = 1, .flags = ALLOC_NO_GROW};
+
+        ck_assert(request_classify(&rq));
+        decay_purge(t, 0);
+        ck_assert_int_lt(alloc_block(t, &rq, &off), 0);
+        assert_purged(head);
+        rq.flags = 0;
+        ck_assert_int_eq(alloc_block(t, &rq, &off), 0);
+        ck_assert_uint_eq(off >> GEO_GRANULE_SHIFT, head);
+}
+END_TEST
+
+/* Death after PURGE_SLAB.3, before or after the pages are gone. */
+START_TEST(purge_of_a_slab_cut_short_never_believes_in_pages)
+{
+        uint64_t head = sparse_slab();
+
+        t->slot->candidate = candidate_make(CANDIDATE_RUN, head, 1);
+        *run_word(r, head) = granule_with_owner(granule_with_backed(word_of(head), 0), t->no);
+        reap_settle(r, t->no, NULL);
+        heap_verify(r, &live);
+        ck_assert_uint_eq(granule_backed(word_of(head)), 0);
+        alloc(page_class());
+        ck_assert_uint_eq(granule_backed(word_of(head)), GRANULE_BACKED_ALL);
+        heap_verify(r, &live);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -444,6 +556,10 @@ main(void)
         tcase_add_test(tcase, punch_that_fails_leaves_memory_that_is_reserved_anew);
 #endif
         tcase_add_test(tcase, pages_really_go);
+        tcase_add_test(tcase, purge_takes_the_pages_of_a_slab_that_no_block_lies_in);
+        tcase_add_test(tcase, slab_is_purged_when_nobody_used_it_for_long_and_once);
+        tcase_add_test(tcase, without_growth_a_purged_slab_is_left_alone);
+        tcase_add_test(tcase, purge_of_a_slab_cut_short_never_believes_in_pages);
         tcase_add_test(tcase, purge_of_a_chunk_cut_short_never_believes_in_pages);
         suite_add_tcase(suite, tcase);
         srunner_run_all(runner, CK_NORMAL);
