@@ -188,162 +188,175 @@ run_reserve(struct actor *a)
 {
         if (reserve_bytes(thread_of(a), 12 * GRANULE) < 0)
                 report_line("nothing can be reserved");
-        /* Slabs of one and of three granules with blocks here and there, and pages in between that no block lies in. */
-        static void setup_purge_slab(struct actor * a)
-        {
-                void *p[2 * CAP];
+}
 
-                for (int i = 0; i < 2 * CAP; i++)
-                        p[i] = a_alloc_direct(a, i < CAP ? PAGE : 10240);
-                for (int i = 0; i < 2 * CAP; i++)
-                        if (i % CAP == 1 || i % CAP == 6)
-                                actor_push(a, p[i]);
-                        else
-                                a_free_direct(a, p[i]);
-        }
+/* Slabs of one and of four granules with blocks here and there, and pages in between that no block lies in. */
+static void
+setup_purge_slab(struct actor *a)
+{
+        void *p[2 * CAP];
 
-        /* The same, purged: the next block from there needs pages first. */
-        static void setup_purged_slab(struct actor * a)
-        {
-                setup_purge_slab(a);
-                decay_purge(thread_of(a), UINT32_MAX);
-        }
-
-        static void run_malloc_page(struct actor * a)
-        {
-                actor_push(a, a_malloc(a, PAGE));
-        }
-
-        /* The second chunk is empty. */
-        static void setup_retire(struct actor * a)
-        {
-                void *p[66];
-
-                malloc_n(a, PAGE, 1);
-                for (int i = 0; i < 66; i++)
-                        p[i] = a_alloc_direct(a, GRANULE);
-                for (int i = 0; i < 66; i++)
-                        if (i < 10)
-                                actor_push(a, p[i]);
-                        else
-                                a_free_direct(a, p[i]);
-        }
-
-        static void run_retire(struct actor * a)
-        {
-                chunk_retire_all(thread_of(a), UINT32_MAX);
-        }
-
-        /* It is, but for one granule near its end. */
-        static void setup_retire_not(struct actor * a)
-        {
-                void *p[128];
-
-                for (int i = 0; i < 128; i++)
-                        p[i] = a_alloc_direct(a, GRANULE);
-                for (int i = 0; i < 128; i++)
-                        if (i == 3 || i == 120)
-                                actor_push(a, p[i]);
-                        else
-                                a_free_direct(a, p[i]);
-        }
-
-        /* The next slow call is one that does what is done now and then; a magazine in the depot has lost its hint. */
-        static void setup_tick(struct actor * a)
-        {
-                struct tcache *t = tcache_find(&a->heap->process);
-                struct arena *arena;
-
-                setup_purge(a);
-                arena = region_arena(world_region, t->thread.arena);
-                memset(arena->depot, 0, sizeof arena->depot);
-                for (uint32_t class_idx = 0; class_idx < TAG_CLASSES; class_idx++)
-                        arena->depot_low[class_idx] = 1;
-                malloc_n(a, PAGE, 5 * CAP);
-                free_n(a, 4 * CAP);
-                world_ms += 100000;
-                t->n_slow = 63;
-        }
-
-        static void run_tick(struct actor * a)
-        {
-                actor_push(a, a_malloc(a, 777));
-        }
-
-        /* ------------------------------------------------------------------ running out, in a heap of one chunk */
-
-        /* All granules are in use. */
-        static void setup_full(struct actor * a)
-        {
-                void *p;
-
-                while ((p = a_alloc_direct(a, GRANULE)))
-                        actor_push(a, p);
-        }
-
-        static void run_malloc_fails(struct actor * a)
-        {
-                actor_push(a, a_malloc(a, GRANULE));
-        }
-
-        /* What is free is in this thread's magazines, and in the depot. */
-        static void setup_hoard(struct actor * a)
-        {
-                struct thread *t = thread_of(a);
-                uint64_t off;
-                void *p[24];
-
-                for (int i = 0; i < 24; i++)
-                        p[i] = a_alloc_direct(a, GRANULE);
-                setup_full(a);
-                for (int i = 0; i < 24; i++)
+        for (int i = 0; i < 2 * CAP; i++)
+                p[i] = a_alloc_direct(a, i < CAP ? PAGE : 28672);
+        for (int i = 0; i < 2 * CAP; i++)
+                if (i % CAP == 1 || i % CAP == 6)
+                        actor_push(a, p[i]);
+                else
                         a_free_direct(a, p[i]);
-                malloc_n(a, 32768, 40);
-                free_n(a, 40);
-                while (large_alloc(t, t->arena, size_class_of(GRANULE), 1, 0, &off) == 0) /* makes no effort */
-                        actor_keep(a, region_block(world_region, off));
-        }
+}
 
-        const struct script scripts_life[] = {
-                {.name = "attach", .run = run_attach, .flags = SCRIPT_UNATTACHED, .hot_bytes = PAGE},
-                {.name = "attach-again", .setup = setup_attach_again, .run = run_attach, .hot_bytes = PAGE},
-                {.name = "thread-exit", .setup = setup_detach, .run = run_thread_exit, .hot_bytes = PAGE},
-                {.name = "close", .setup = setup_detach, .run = run_close, .hot_bytes = PAGE},
-                {.name = "borrow", .setup = setup_root, .run = run_borrow, .hot_bytes = PAGE},
-                {.name = "reap", .run = run_reap, .hot_bytes = PAGE},
-                {.name = "root-first", .setup = setup_root, .run = run_root, .hot_bytes = 300},
-                {.name = "root-again", .setup = setup_root_again, .run = run_root, .hot_bytes = 300},
-                {.name = "root-find", .setup = setup_root_there, .run = run_root, .hot_bytes = 300},
-                {.name = "root-remove", .setup = setup_root_there, .run = run_root_remove, .hot_bytes = 300},
-                {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
-                {.name = "reserve", .setup = setup_purge, .run = run_reserve, .hot_bytes = GRANULE},
-                {.name = "purge-slab", .setup = setup_purge_slab, .run = run_purge, .hot_bytes = PAGE},
-                {.name = "fill-purged", .setup = setup_purged_slab, .run = run_malloc_page, .hot_bytes = PAGE},
-                {.name = "retire", .setup = setup_retire, .run = run_retire, .hot_bytes = GRANULE},
-                {.name = "retire-not", .setup = setup_retire_not, .run = run_retire, .hot_bytes = GRANULE},
-                {.name = "tick",
-                 .setup = setup_tick,
-                 .run = run_tick,
-                 .hot_bytes = PAGE,
-                 .decay_ms = 32000,
-                 .flags = SCRIPT_PLAYED},
-                {.name = "full",
-                 .setup = setup_full,
-                 .run = run_malloc_fails,
-                 .n_chunks = 1,
-                 .flags = SCRIPT_TIGHT,
-                 .hot_bytes = PAGE},
-                {.name = "hoard",
-                 .setup = setup_hoard,
-                 .run = run_malloc_fails,
-                 .n_chunks = 1,
-                 .flags = SCRIPT_TIGHT,
-                 .hot_bytes = PAGE},
-                {.name = "hoard-two",
-                 .setup = setup_hoard,
-                 .run = run_malloc_fails,
-                 .n_chunks = 2,
-                 .flags = SCRIPT_TIGHT,
-                 .hot_bytes = PAGE},
-                {.name = NULL},
-        };
+/* The same, purged: the next block from there needs pages first. */
+static void
+setup_purged_slab(struct actor *a)
+{
+        setup_purge_slab(a);
+        decay_purge(thread_of(a), UINT32_MAX);
+}
+
+static void
+run_malloc_page(struct actor *a)
+{
+        actor_push(a, a_malloc(a, PAGE));
+}
+
+/* The second chunk is empty. */
+static void
+setup_retire(struct actor *a)
+{
+        void *p[66];
+
+        malloc_n(a, PAGE, 1);
+        for (int i = 0; i < 66; i++)
+                p[i] = a_alloc_direct(a, GRANULE);
+        for (int i = 0; i < 66; i++)
+                if (i < 10)
+                        actor_push(a, p[i]);
+                else
+                        a_free_direct(a, p[i]);
+}
+
+static void
+run_retire(struct actor *a)
+{
+        chunk_retire_all(thread_of(a), UINT32_MAX);
+}
+
+/* It is, but for one granule near its end. */
+static void
+setup_retire_not(struct actor *a)
+{
+        void *p[128];
+
+        for (int i = 0; i < 128; i++)
+                p[i] = a_alloc_direct(a, GRANULE);
+        for (int i = 0; i < 128; i++)
+                if (i == 3 || i == 120)
+                        actor_push(a, p[i]);
+                else
+                        a_free_direct(a, p[i]);
+}
+
+/* The next slow call is one that does what is done now and then; a magazine in the depot has lost its hint. */
+static void
+setup_tick(struct actor *a)
+{
+        struct tcache *t = tcache_find(&a->heap->process);
+        struct arena *arena;
+
+        setup_purge(a);
+        arena = region_arena(world_region, t->thread.arena);
+        memset(arena->depot, 0, sizeof arena->depot);
+        for (uint32_t class_idx = 0; class_idx < TAG_CLASSES; class_idx++)
+                arena->depot_low[class_idx] = 1;
+        malloc_n(a, PAGE, 5 * CAP);
+        free_n(a, 4 * CAP);
+        world_ms += 100000;
+        t->n_slow = 63;
+}
+
+static void
+run_tick(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 777));
+}
+
+/* ------------------------------------------------------------------ running out, in a heap of one chunk */
+
+/* All granules are in use. */
+static void
+setup_full(struct actor *a)
+{
+        void *p;
+
+        while ((p = a_alloc_direct(a, GRANULE)))
+                actor_push(a, p);
+}
+
+static void
+run_malloc_fails(struct actor *a)
+{
+        actor_push(a, a_malloc(a, GRANULE));
+}
+
+/* What is free is in this thread's magazines, and in the depot. */
+static void
+setup_hoard(struct actor *a)
+{
+        struct thread *t = thread_of(a);
+        uint64_t off;
+        void *p[24];
+
+        for (int i = 0; i < 24; i++)
+                p[i] = a_alloc_direct(a, GRANULE);
+        setup_full(a);
+        for (int i = 0; i < 24; i++)
+                a_free_direct(a, p[i]);
+        malloc_n(a, 32768, 40);
+        free_n(a, 40);
+        while (large_alloc(t, t->arena, size_class_of(GRANULE), 1, 0, &off) == 0) /* makes no effort */
+                actor_keep(a, region_block(world_region, off));
+}
+
+const struct script scripts_life[] = {
+        {.name = "attach", .run = run_attach, .flags = SCRIPT_UNATTACHED, .hot_bytes = PAGE},
+        {.name = "attach-again", .setup = setup_attach_again, .run = run_attach, .hot_bytes = PAGE},
+        {.name = "thread-exit", .setup = setup_detach, .run = run_thread_exit, .hot_bytes = PAGE},
+        {.name = "close", .setup = setup_detach, .run = run_close, .hot_bytes = PAGE},
+        {.name = "borrow", .setup = setup_root, .run = run_borrow, .hot_bytes = PAGE},
+        {.name = "reap", .run = run_reap, .hot_bytes = PAGE},
+        {.name = "root-first", .setup = setup_root, .run = run_root, .hot_bytes = 300},
+        {.name = "root-again", .setup = setup_root_again, .run = run_root, .hot_bytes = 300},
+        {.name = "root-find", .setup = setup_root_there, .run = run_root, .hot_bytes = 300},
+        {.name = "root-remove", .setup = setup_root_there, .run = run_root_remove, .hot_bytes = 300},
+        {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
+        {.name = "purge-slab", .setup = setup_purge_slab, .run = run_purge, .hot_bytes = PAGE},
+        {.name = "fill-purged", .setup = setup_purged_slab, .run = run_malloc_page, .hot_bytes = PAGE},
+        {.name = "reserve", .setup = setup_purge, .run = run_reserve, .hot_bytes = GRANULE},
+        {.name = "retire", .setup = setup_retire, .run = run_retire, .hot_bytes = GRANULE},
+        {.name = "retire-not", .setup = setup_retire_not, .run = run_retire, .hot_bytes = GRANULE},
+        {.name = "tick",
+         .setup = setup_tick,
+         .run = run_tick,
+         .hot_bytes = PAGE,
+         .decay_ms = 32000,
+         .flags = SCRIPT_PLAYED},
+        {.name = "full",
+         .setup = setup_full,
+         .run = run_malloc_fails,
+         .n_chunks = 1,
+         .flags = SCRIPT_TIGHT,
+         .hot_bytes = PAGE},
+        {.name = "hoard",
+         .setup = setup_hoard,
+         .run = run_malloc_fails,
+         .n_chunks = 1,
+         .flags = SCRIPT_TIGHT,
+         .hot_bytes = PAGE},
+        {.name = "hoard-two",
+         .setup = setup_hoard,
+         .run = run_malloc_fails,
+         .n_chunks = 2,
+         .flags = SCRIPT_TIGHT,
+         .hot_bytes = PAGE},
+        {.name = NULL},
+};
