@@ -19,7 +19,7 @@ struct shared {
         const struct bench_case *c;
         size_t size_min, size_max;
         bool samples;
-        double seconds, early, late;                /* MiB resident after a quarter of the time, and at the end */
+        double seconds, before, early, late; /* MiB resident: at first, after a quarter of the time, at the end */
         struct ring ring[WORKERS_MAX][WORKERS_MAX]; /* from, to */
 };
 
@@ -68,6 +68,13 @@ new_block(const struct bench_allocator *a, const struct shared *s, struct bench_
         return p;
 }
 
+/* A block is handed over to be read. */
+static void
+use(const void *p)
+{
+        (void)*(const volatile uint64_t *)p;
+}
+
 static void
 sample(const struct bench_allocator *a, struct bench_worker *w)
 {
@@ -76,7 +83,7 @@ sample(const struct bench_allocator *a, struct bench_worker *w)
 
         if (!s->samples || w->idx != 0)
                 return;
-        resident = (double)bench_resident(a) / 1048576;
+        resident = (double)bench_resident(a) / 1048576 - s->before;
         if (s->early == 0 && bench_now() > w->deadline - s->seconds * 3 / 4)
                 s->early = resident;
         s->late = resident;
@@ -102,6 +109,7 @@ pair_worker(const struct bench_allocator *a, struct bench_worker *w)
                                 if (pause_a_little(&spins), bench_now() > w->deadline)
                                         return;
                 } else if ((p = get(ring)) != NULL) {
+                        use(p);
                         a->give(p);
                         w->n_ops++;
                 } else {
@@ -131,6 +139,7 @@ many_worker(const struct bench_allocator *a, struct bench_worker *w)
                         did = true;
                 }
                 while ((q = get(&s->ring[other][w->idx])) != NULL) {
+                        use(q);
                         a->give(q);
                         w->n_ops++;
                         did = true;
@@ -154,6 +163,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
                 return 1;
         s->samples = strcmp(c->name, "blow-up") == 0;
         s->seconds = s->samples ? 1 : 0.25;
+        s->before = (double)bench_resident(a) / 1048576;
         bench_report_crew(bench_crew(a, (int)c->a, is_many ? many_worker : pair_worker, s, s->seconds), (int)c->a);
         if (s->samples) {
                 bench_value("early", "MiB", BENCH_PLAIN, s->early);

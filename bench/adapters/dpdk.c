@@ -9,8 +9,8 @@
 static int
 setup(size_t capacity)
 {
-        static char program[] = "bench", no_huge[] = "--no-huge", m[] = "-m", prefix[64],
-                    no_pci[] = "--no-pci", quiet[] = "--log-level=1", no_telemetry[] = "--no-telemetry";
+        static char program[] = "bench", no_huge[] = "--no-huge", m[] = "-m", prefix[64], no_pci[] = "--no-pci",
+                    quiet[] = "--log-level=1", no_telemetry[] = "--no-telemetry";
         char size[32], *argv[] = {program, no_huge, m, size, prefix, no_pci, quiet, no_telemetry, NULL};
 
         snprintf(prefix, sizeof prefix, "--file-prefix=%s", bench_heap_name());
@@ -40,4 +40,5 @@ const struct bench_allocator bench_adapter = {.name = "dpdk",
                                               .take = take,
                                               .give = rte_free,
                                               .resize = resize,
-                                              .is_slow = true, .workers_max = 4};
+                                              .is_slow = true,
+                                              .workers_max = 4};

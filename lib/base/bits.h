@@ -27,10 +27,14 @@ bits_clz(uint64_t map)
         return map ? (uint32_t)__builtin_clzll(map) : BITS_PER_WORD;
 }
 
+/* The compiler's own is a call into a table on machines that are not promised the instruction. */
 static inline uint32_t
 bits_popcount(uint64_t map)
 {
-        return (uint32_t)__builtin_popcountll(map);
+        map -= map >> 1 & UINT64_C(0x5555555555555555);
+        map = (map & UINT64_C(0x3333333333333333)) + (map >> 2 & UINT64_C(0x3333333333333333));
+        map = (map + (map >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+        return (uint32_t)(map * UINT64_C(0x0101010101010101) >> 56);
 }
 
 static inline bool

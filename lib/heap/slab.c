@@ -447,6 +447,7 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         struct region *r = t->region;
         uint64_t word = owner_load(run_word(r, head));
         uint32_t class_idx = granule_class(word);
+        uint32_t n_free = granule_count(word);
         uint64_t entry, block_off;
         uint32_t k = ensure_pages(t, head, class_idx) ? choose_blocks(r, head, class_idx, 1, &entry) : 0;
 
@@ -460,9 +461,12 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
                 intent_end(t);                                             /* ONE.4: commit */
                 owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));
                 owner_add(&t->slot->counters[class_idx].n_malloc, UINT64_C(1));
+                t->slab_last[class_idx] = (uint32_t)head + 1;
                 *ret_block_off = block_off;
         }
-        release(t, head, slab_count_free(r, head, class_idx)); /* ONE.5 */
+        if (k == 0 || n_free == 0) /* no pages; or the count was wrong: go by the bitmap */
+                n_free = slab_count_free(r, head, class_idx) + k;
+        release(t, head, n_free - k); /* ONE.5 */
         return k == 1;
 }
 

@@ -176,6 +176,7 @@ tcache_push(const struct tcache *t, const void *p)
         n = load_hit(&m->n);
         if (UNLIKELY(n == m->cap)) /* written by this thread only */
                 return false;
+        __builtin_prefetch(p, 1); /* the next malloc of the class gets it: its first store is a hit then */
         store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* FREE.1 */
         kill_order();
         store_hit(&m->n, n + 1); /* FREE.2: commit */

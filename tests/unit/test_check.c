@@ -583,8 +583,7 @@ damage_granules(struct damage *d)
                               granule_with_count(GRANULE(rich.slab), granule_count(GRANULE(rich.slab)) - 1)));
         DAMAGE(d, BOTH, "its tag is 1, not 5", granule_change(rich.slab, granule_with_class(GRANULE(rich.slab), 4)));
         DAMAGE(d, BOTH, "a slab of class 63", granule_change(rich.slab, granule_with_class(GRANULE(rich.slab), 63)));
-        DAMAGE(d, BOTH, "fields that a slab has not",
-               granule_change(rich.slab, GRANULE(rich.slab) | GRANULE_DOOMED));
+        DAMAGE(d, BOTH, "fields that a slab has not", granule_change(rich.slab, GRANULE(rich.slab) | GRANULE_DOOMED));
         DAMAGE(d, BOTH, "is owned by thread 3, whose slot does not exist",
                granule_change(rich.slab, granule_with_owner(GRANULE(rich.slab), 3)));
         DAMAGE(d, BOTH, "is owned by thread 3, whose slot is empty", make_empty_slot();
