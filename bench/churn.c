@@ -32,7 +32,7 @@ fill(const struct bench_allocator *a, struct state *s, int idx)
 {
         s->random.x = 0x9e3779b97f4a7c15 * (uint64_t)(idx + 1);
         for (int i = 0; i < N_LIVE; i++)
-                s->block[i] = a->take(BYTES_MIN + bench_below(&s->random, BYTES_MAX - BYTES_MIN + 1));
+                bench_need(a, s->block[i] = a->take(BYTES_MIN + bench_below(&s->random, BYTES_MAX - BYTES_MIN + 1)));
 }
 
 static void

@@ -34,6 +34,7 @@ take(const struct bench_allocator *a, struct state *s, struct block *b)
 {
         b->size = s->size_min + bench_below(&s->random, s->size_max - s->size_min + 1);
         b->p = a->take(b->size);
+        bench_need(a, b->p);
         memset(b->p, 1, b->size);
         s->live_bytes += b->size;
 }

@@ -30,6 +30,7 @@ replace(const struct bench_allocator *a, struct state *s)
         if (s->block[at])
                 a->give(s->block[at]);
         p = a->take(size);
+        bench_need(a, p);
         if (s->touches)
                 for (size_t i = 0; i < size; i += 4096)
                         *(volatile char *)(p + i) = 1;

@@ -1,8 +1,10 @@
 /* DPDK's rte_malloc, without huge pages: one process makes the heap, the others are its children. */
+#include <dirent.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_malloc.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "common/bench.h"
 
@@ -34,11 +36,33 @@ resize(void *p, size_t size)
         return rte_realloc(p, size, 0);
 }
 
+/* What it leaves in its run-time folder. */
+static void
+teardown(void)
+{
+        char folder[256], path[512];
+        struct dirent *entry;
+        DIR *dir;
+
+        snprintf(folder, sizeof folder, "%s", rte_eal_get_runtime_dir());
+        (void)rte_eal_cleanup();
+        dir = opendir(folder);
+        while (dir && (entry = readdir(dir)) != NULL)
+                if (entry->d_name[0] != '.') {
+                        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+                        unlink(path);
+                }
+        if (dir)
+                closedir(dir);
+        rmdir(folder);
+}
+
 const struct bench_allocator bench_adapter = {.name = "dpdk",
                                               .is_shared = true,
                                               .setup = setup,
                                               .take = take,
                                               .give = rte_free,
                                               .resize = resize,
+                                              .teardown = teardown,
                                               .is_slow = true,
                                               .workers_max = 4};

@@ -73,6 +73,9 @@ struct bench_question {
 /* What run() returns where the allocator cannot do what is asked; 1 if something failed. */
 enum { BENCH_SKIPPED = 77 };
 
+/* Ends a run whose allocator gave NULL: what it was asked for is more than it can. */
+void bench_need(const struct bench_allocator *a, const void *p);
+
 /* True where a run should take a tenth of its time. */
 extern bool bench_is_quick;
 

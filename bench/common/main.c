@@ -144,6 +144,17 @@ bench_value(const char *metric, const char *unit, enum bench_kind kind, double v
         fprintf(one_out, "%s %s %d %.9g\n", metric, unit, (int)kind, value);
 }
 
+void
+bench_need(const struct bench_allocator *a, const void *p)
+{
+        if (p)
+                return;
+        fprintf(stderr, "%s has no more memory for this question\n", a->name);
+        if (a->teardown)
+                a->teardown();
+        _exit(BENCH_SKIPPED);
+}
+
 static int
 run_one(const char *allocator, const char *case_name)
 {
