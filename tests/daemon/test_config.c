@@ -207,6 +207,31 @@ START_TEST(a_heap_that_somebody_removes_is_made_again)
 }
 END_TEST
 
+/* Nobody calls the heap any more, so nobody's slow path would do it. */
+START_TEST(idle_memory_is_given_back)
+{
+        struct rig rig;
+        shheap *h;
+        void *blocks[64];
+        uint64_t mapped;
+
+        rig_start(&rig, "--heap=idle", "--capacity=64M", "--decay_ms=300", "--verbose", NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("idle", 0, NULL);
+        for (int i = 0; i < 64; i++) {
+                blocks[i] = shheap_malloc(h, 500000);
+                ck_assert_ptr_nonnull(blocks[i]);
+        }
+        mapped = heap_ctl(h, "stats.mapped");
+        for (int i = 0; i < 64; i++)
+                shheap_free(h, blocks[i]);
+        while (heap_ctl(h, "stats.mapped") > mapped / 2)
+                rig_expect(&rig, "given back to the system");
+        rig_stop(&rig);
+        shheap_close(h);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ owners */
 
 static bool
@@ -284,6 +309,6 @@ main(void)
                          wrong_arguments_are_named, all_options_are_taken_and_done,
                          a_check_of_the_configuration_starts_nothing, a_changed_configuration_is_applied_when_told,
                          heaps_stay_at_the_end_or_are_removed, a_heap_that_somebody_removes_is_made_again,
-                         a_heap_of_another_user_is_worked_on_with_his_rights, a_heap_of_somebody_else_is_not_adopted,
-                         without_root_only_own_heaps_can_be_kept);
+                         idle_memory_is_given_back, a_heap_of_another_user_is_worked_on_with_his_rights,
+                         a_heap_of_somebody_else_is_not_adopted, without_root_only_own_heaps_can_be_kept);
 }
