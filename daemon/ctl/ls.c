@@ -143,7 +143,8 @@ verb_ls(int argc, char **argv)
         if (err < 0)
                 return ctl_fail(err);
         daemon = ask_daemon(args.socket, &why);
-        qsort(rows.all, rows.n, sizeof *rows.all, by_name);
+        if (rows.n > 0)
+                qsort(rows.all, rows.n, sizeof *rows.all, by_name);
         for (size_t i = 0; i < rows.n; i++)
                 read_row(&rows.all[i], daemon);
         if (args.is_json)

@@ -312,7 +312,8 @@ reap_dead(struct helper *h)
                 if (is_credible(h, &h->dead[i]))
                         h->dead[n_credible++] = h->dead[i];
         h->n_dead = n_credible;
-        qsort(h->dead, h->n_dead, sizeof *h->dead, by_client);
+        if (h->n_dead > 0)
+                qsort(h->dead, h->n_dead, sizeof *h->dead, by_client);
         for (uint32_t idx = 0; h->n_dead > 0 && idx < hwm; idx++)
                 n += reap_slot_of_dead(h, idx);
         note_settled(h, n, pid, start);
@@ -482,8 +483,10 @@ helper_main(const struct heap_config *config)
                 err = open_heap(&h, &is_created);
         if (err == 0)
                 err = lock_heap(&h);
-        if (err < 0)
+        if (err < 0) {
+                free(h.told);
                 return fail(err);
+        }
         ready.n = is_created;
         ready.a = h.r->dev;
         ready.b = h.r->ino;
@@ -494,5 +497,7 @@ helper_main(const struct heap_config *config)
         }
         work(&h);
         shheap_close(h.heap);
+        free(h.told);
+        free(h.dead);
         return 0;
 }
