@@ -12,8 +12,8 @@
  * may: 1 malloc, 2 free, 4 drain, 8 and 16 allocate and free a single block, 32 reap
  * sizes: HALTS=2 MAY_1=3 OPS_1=2 MAY_2=4 OPS_2=2 MAY_3=32 OPS_3=1
  * sizes: HALTS=2 MAY_1=24 OPS_1=2 MAY_2=13 OPS_2=1 MAY_3=32 OPS_3=1
- * large: HALTS=2 MAY_1=31 OPS_1=2 MAY_2=63 OPS_2=2 MAY_3=63 OPS_3=1
- * large: HALTS=3 MAY_1=31 OPS_1=2 MAY_2=36 OPS_2=2 MAY_3=32 OPS_3=2
+ * large: HALTS=2 MAY_1=27 OPS_1=2 MAY_2=37 OPS_2=2 MAY_3=35 OPS_3=1
+ * large: HALTS=3 MAY_1=3 OPS_1=2 MAY_2=36 OPS_2=2 MAY_3=32 OPS_3=2
  *
  * mutant: intent_before_entries         FILL.4 before FILL.3
  * mutant: fill_committed_before_bits    FILL.6 before FILL.5

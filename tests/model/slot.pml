@@ -11,18 +11,22 @@
  * With FIRST=1 slot 0 is the reserve slot of process 1, which borrows it, returns it, and gives it up at last.
  *
  * Locks are robust mutexes: a lock whose holder has halted may be found dead (marked by the kernel, or its thread id is
- * nobody's) or still held (not marked yet, or the holder is only stopped).
+ * nobody's) or still held (not marked yet, or the holder is only stopped).  With STOPS=1 all that halt are stopped, and
+ * nobody finds them dead before the survivor: so who waited for a lock would wait for ever, and be seen.
  *
  * may: 1 attach, work, detach, release, 2 reap, 4 borrow, return, unreserve
- * sizes: HALTS=2 FIRST=0 MAY_1=3 OPS_1=2 MAY_2=3 OPS_2=1 MAY_3=3 OPS_3=1
- * sizes: HALTS=2 FIRST=0 MAY_1=3 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=0
- * sizes: HALTS=2 FIRST=1 MAY_1=4 OPS_1=4 MAY_2=2 OPS_2=2 MAY_3=3 OPS_3=1
- * large: HALTS=3 FIRST=0 MAY_1=3 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
- * large: HALTS=2 FIRST=0 MAY_1=3 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
- * large: HALTS=2 FIRST=1 MAY_1=7 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
+ * sizes: HALTS=2 STOPS=0 FIRST=0 MAY_1=3 OPS_1=2 MAY_2=3 OPS_2=1 MAY_3=3 OPS_3=1
+ * sizes: HALTS=2 STOPS=0 FIRST=0 MAY_1=3 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=0
+ * sizes: HALTS=2 STOPS=0 FIRST=1 MAY_1=4 OPS_1=4 MAY_2=2 OPS_2=2 MAY_3=3 OPS_3=1
+ * sizes: HALTS=1 STOPS=1 FIRST=1 MAY_1=6 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=1 OPS_3=1
+ * large: HALTS=2 STOPS=1 FIRST=1 MAY_1=7 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
+ * large: HALTS=3 STOPS=0 FIRST=0 MAY_1=3 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
+ * large: HALTS=2 STOPS=0 FIRST=0 MAY_1=3 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
+ * large: HALTS=2 STOPS=0 FIRST=1 MAY_1=7 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
  *
  * mutant: attach_does_not_look_again   ATTACH.2 trusts what it saw before ATTACH.1
  * mutant: reap_by_life_alone           REAP without REAP.1
+ * mutant: lock_waited_for 4            ATTACH.1, BORROW.1 and REAP.1 wait where they find the lock held
  * mutant: slot_emptied_after_unlock    REAP.4 and .5 behind REAP.6 and .7
  * mutant: reserve_not_kept 3           a reserve slot between two uses is taken for a dead thread's
  */
@@ -49,7 +53,7 @@ bit ended[PROCS + 2];
 /* What the processes believe; nobody reads it but assertions. */
 byte user[SLOTS];
 
-#define GONE(p)     (halted[p] || ended[p])
+#define GONE(p)     ((halted[p] && (!STOPS || t == SURVIVOR)) || ended[p])
 #define IS_EMPTY(s) (binding[s] == 0 && state[s] == 0)
 
 /* liveness->lock_try(): 0, 1 (its holder is dead), BUSY */
@@ -58,7 +62,9 @@ inline lock_try(lock)
         if
         :: d_step { lock == 0 -> lock = t; got = 0 }
         :: d_step { lock != 0 && GONE(lock) -> lock = t; got = 1 }
+#ifndef MUTATION_lock_waited_for
         :: d_step { lock != 0 && !(t == SURVIVOR && GONE(lock)) -> got = BUSY }
+#endif
         :: HALT
         fi
 }
