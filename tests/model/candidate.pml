@@ -10,7 +10,7 @@
  * may: 1 allocate, 2 free, 4 resize, 8 make or use a slab, 16 purge, 32 reap
  * sizes: HALTS=2 FIRST=0 MAY_1=9 OPS_1=1 MAY_2=10 OPS_2=2 MAY_3=32 OPS_3=1
  * sizes: HALTS=2 FIRST=1 MAY_1=20 OPS_1=1 MAY_2=6 OPS_2=1 MAY_3=32 OPS_3=1
- * large: HALTS=2 FIRST=0 MAY_1=11 OPS_1=1 MAY_2=11 OPS_2=2 MAY_3=35 OPS_3=1
+ * large: HALTS=3 FIRST=0 MAY_1=11 OPS_1=1 MAY_2=10 OPS_2=2 MAY_3=32 OPS_3=1
  *
  * mutant: candidate_believed     REAP.4 frees what the candidate names
  * mutant: settled_without_head   REAP.4 frees what continues a head that is not the dead's

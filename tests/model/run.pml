@@ -15,7 +15,7 @@
  * sizes: HALTS=2 FIRST=1 MAY_1=4 OPS_1=1 MAY_2=2 OPS_2=1 MAY_3=33 OPS_3=1
  * sizes: HALTS=2 FIRST=1 MAY_1=2 OPS_1=1 MAY_2=16 OPS_2=1 MAY_3=33 OPS_3=1
  * sizes: HALTS=2 FIRST=0 MAY_1=8 OPS_1=1 MAY_2=10 OPS_2=1 MAY_3=34 OPS_3=1
- * large: HALTS=2 FIRST=1 MAY_1=23 OPS_1=1 MAY_2=23 OPS_2=1 MAY_3=55 OPS_3=1
+ * large: HALTS=3 FIRST=1 MAY_1=6 OPS_1=1 MAY_2=19 OPS_2=1 MAY_3=35 OPS_3=1
  *
  * mutant: head_freed_first       FREE.4 before FREE.2
  * mutant: settled_without_head   REAP.4 frees what continues a head that is not the dead's
