@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,19 +101,15 @@ be_one_of_a_crowd(int ready_fd)
                 pause();
 }
 
-START_TEST(a_thousand_killed_together_are_settled)
+/* n processes with the heap open, in a group of their own. */
+static pid_t
+start_crowd(int n)
 {
-        struct rig rig;
-        shheap *h;
         pid_t group = 0;
-        int pipe_fds[2], n_fds;
+        int pipe_fds[2];
 
-        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
-        rig_expect(&rig, "ready:");
-        h = heap_dir_open("deaths", 0, NULL);
         ck_assert_int_eq(pipe(pipe_fds), 0);
-        n_fds = rig_count_fds(&rig);
-        for (int i = 0; i < N_CROWD; i++) {
+        for (int i = 0; i < n; i++) {
                 char byte;
                 pid_t pid = fork();
 
@@ -125,15 +122,63 @@ START_TEST(a_thousand_killed_together_are_settled)
                 group = group ? group : pid;
                 ck_assert_int_eq(read(pipe_fds[0], &byte, 1), 1);
         }
-        ck_assert_uint_eq(rig_count_strangers(h), N_CROWD);
+        close(pipe_fds[0]);
+        close(pipe_fds[1]);
+        return group;
+}
+
+static void
+kill_crowd(pid_t group, int n)
+{
         kill(-group, SIGKILL);
-        for (int i = 0; i < N_CROWD; i++)
+        for (int i = 0; i < n; i++)
                 ck_assert_int_gt(waitpid(-group, NULL, 0), 0);
+}
+
+START_TEST(a_thousand_killed_together_are_settled)
+{
+        struct rig rig;
+        shheap *h;
+        pid_t group;
+        int n_fds;
+
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("deaths", 0, NULL);
+        n_fds = rig_count_fds(&rig);
+        group = start_crowd(N_CROWD);
+        ck_assert_uint_eq(rig_count_strangers(h), N_CROWD);
+        kill_crowd(group, N_CROWD);
         rig_expect_no_strangers(&rig, h);
         expect_fds(&rig, n_fds);
         ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
         rig_stop(&rig);
         ck_assert_uint_eq(rig_count_stranger_clients(h), 0);
+        heap_assert_clean(h);
+        shheap_close(h);
+}
+END_TEST
+
+/* With few descriptors the daemon says once that it cannot watch everybody, and they are settled all the same. */
+START_TEST(clients_beyond_the_limit_of_descriptors_are_settled_too)
+{
+        struct rlimit limit = {.rlim_cur = 280, .rlim_max = 280};
+        struct rig rig;
+        shheap *h;
+        pid_t group;
+
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_expect(&rig, "up to 150 clients watched");
+        h = heap_dir_open("deaths", 0, NULL);
+        group = start_crowd(200);
+        rig_expect(&rig, "150 clients are watched and no more can be");
+        ck_assert_int_lt(rig_count_fds(&rig), 280);
+        kill_crowd(group, 200);
+        rig_expect_no_strangers(&rig, h);
+        while (rig_count_fds(&rig) > 100) /* there is room again */
+                sched_yield();
+        rig_stop(&rig);
         heap_assert_clean(h);
         shheap_close(h);
 }
@@ -242,6 +287,7 @@ int
 main(void)
 {
         return SUITE_RUN("deaths under a daemon", "deaths", each_death_is_settled_by_the_daemon,
-                         a_thousand_killed_together_are_settled, who_never_announced_himself_is_found,
+                         a_thousand_killed_together_are_settled,
+                         clients_beyond_the_limit_of_descriptors_are_settled_too, who_never_announced_himself_is_found,
                          a_liar_s_death_is_nobody_else_s);
 }
