@@ -9,7 +9,8 @@
  * may: 1 link, 2 reap
  * sizes: HALTS=2 RECORDS=2 MAY_1=1 OPS_1=1 MAY_2=3 OPS_2=1 MAY_3=3 OPS_3=1
  * sizes: HALTS=2 RECORDS=3 MAY_1=1 OPS_1=2 MAY_2=1 OPS_2=1 MAY_3=2 OPS_3=1
- * large: HALTS=3 RECORDS=3 MAY_1=1 OPS_1=2 MAY_2=1 OPS_2=1 MAY_3=3 OPS_3=1
+ * large: HALTS=3 RECORDS=2 MAY_1=1 OPS_1=1 MAY_2=3 OPS_2=1 MAY_3=3 OPS_3=1
+ * large: HALTS=3 RECORDS=3 MAY_1=1 OPS_1=2 MAY_2=1 OPS_2=1 MAY_3=2 OPS_3=2
  *
  * mutant: candidate_after_cas        LINK.1 behind LINK.2
  * mutant: newcomers_not_looked_at    LINK.4 is tried again without a look at who came in between

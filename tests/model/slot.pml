@@ -21,8 +21,6 @@
  * sizes: HALTS=1 STOPS=1 FIRST=1 MAY_1=6 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=1 OPS_3=1
  * large: HALTS=2 STOPS=1 FIRST=1 MAY_1=7 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
  * large: HALTS=3 STOPS=0 FIRST=0 MAY_1=3 OPS_1=2 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
- * large: HALTS=2 STOPS=0 FIRST=0 MAY_1=3 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
- * large: HALTS=2 STOPS=0 FIRST=1 MAY_1=7 OPS_1=3 MAY_2=3 OPS_2=2 MAY_3=3 OPS_3=1
  *
  * mutant: attach_does_not_look_again   ATTACH.2 trusts what it saw before ATTACH.1
  * mutant: reap_by_life_alone           REAP without REAP.1
