@@ -95,6 +95,7 @@ cache_set(struct cache *c, const struct key *key, const void *value, size_t byte
         item = memory_item(c, key, bytes, expires_ms);
         if (!item)
                 return leave(c, -ENOMEM);
+        table_prefetch(c, key);
         memcpy(item->bytes + key->bytes, value, bytes);
         do {
                 table_find(c, key, &f);

@@ -44,16 +44,32 @@ table_release(struct cache *c)
 
 /* ------------------------------------------------------------------ looking */
 
-struct key
-key_make(const struct cache *c, const void *p, size_t bytes)
-{
-        return (struct key){.p = p, .bytes = (uint32_t)bytes, .hash = siphash(c->root->hash_key, p, bytes)};
-}
-
 static struct bucket *
 bucket_of(const struct cache *c, uint64_t hash)
 {
         return &c->root->buckets[hash & (c->root->n_buckets - 1)];
+}
+
+struct key
+key_make(const struct cache *c, const void *p, size_t bytes)
+{
+        struct key key = {.p = p, .bytes = (uint32_t)bytes, .hash = siphash(c->root->hash_key, p, bytes)};
+
+        __builtin_prefetch(bucket_of(c, key.hash));
+        return key;
+}
+
+void
+table_prefetch(const struct cache *c, const struct key *key)
+{
+        const struct bucket *bucket = bucket_of(c, key->hash);
+
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+                uint64_t word = get(&bucket->slot[i]);
+
+                if (slot_may_be(word, key->hash))
+                        __builtin_prefetch(slot_address(word));
+        }
 }
 
 /* The slots of a bucket, part by part. */

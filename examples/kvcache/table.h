@@ -47,6 +47,9 @@ struct key {
 
 struct key key_make(const struct cache *c, const void *p, size_t bytes);
 
+/* The key's item will be looked at soon. */
+void table_prefetch(const struct cache *c, const struct key *key);
+
 /* One look at the bucket of a key. */
 struct found {
         struct bucket *bucket;
