@@ -72,10 +72,11 @@ head -c 67108864 /dev/urandom >"$tmp/big"
 same "$(cli -x set big <"$tmp/big")" OK "64 MiB"
 cli get big | head -c 67108864 | cmp - "$tmp/big" || fail "64 MiB come back otherwise"
 same "$(cli strlen big)" 67108864 "STRLEN"
-same "$(cli append big x)" "ERR string exceeds maximum allowed size (64 MiB)" "APPEND" 
+same "$(cli append big x)" "ERR string exceeds maximum allowed size (64 MiB)" "APPEND"
 printf x >>"$tmp/big"
 cli -x set big <"$tmp/big" >"$tmp/reply" 2>&1 || :
-grep -q 'invalid bulk length\|closed\|reset\|pipe' "$tmp/reply" || fail "64 MiB and a byte: $(head -c 200 "$tmp/reply")"
+# Much of it is still on its way when the server refuses it: the client may see the error, or only a closed connection.
+[ "$(head -c 2 "$tmp/reply")" != OK ] || fail "64 MiB and a byte are taken"
 same "$(cli strlen big)" 67108864 "STRLEN after it"
 same "$(cli del big)" 1 DEL
 
