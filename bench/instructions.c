@@ -86,7 +86,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
                 fprintf(stderr, "%s: valgrind is missing, or cannot run this allocator\n", a->name);
                 return BENCH_SKIPPED;
         }
-        bench_value("instructions", "per-pair", BENCH_TIME, (with - without) / PAIRS);
+        bench_value("instructions", "per-pair", BENCH_TIME, (double)(long)((with - without) / PAIRS * 10 + 0.5) / 10);
         return 0;
 }
 

@@ -8,6 +8,8 @@
 
 #include "common/bench.h"
 
+static bool is_up;
+
 static int
 setup(size_t capacity)
 {
@@ -17,7 +19,8 @@ setup(size_t capacity)
 
         snprintf(prefix, sizeof prefix, "--file-prefix=%s", bench_heap_name());
         snprintf(size, sizeof size, "%zu", capacity >> 20);
-        if (rte_eal_init(8, argv) < 0) {
+        is_up = rte_eal_init(8, argv) >= 0;
+        if (!is_up) {
                 fprintf(stderr, "dpdk: %s\n", rte_strerror(rte_errno));
                 return -1;
         }
@@ -44,6 +47,8 @@ teardown(void)
         struct dirent *entry;
         DIR *dir;
 
+        if (!is_up)
+                return;
         snprintf(folder, sizeof folder, "%s", rte_eal_get_runtime_dir());
         (void)rte_eal_cleanup();
         dir = opendir(folder);

@@ -424,7 +424,8 @@ run_case(const char *case_name, int rounds)
                 for (size_t k = 0; k < n_choices; k++)
                         if (is_chosen[k] && !has_failed[k])
                                 run_allocator(k, case_name);
-        print_table(case_name);
+        if (n_metrics > 0)
+                print_table(case_name);
         append_csv(case_name);
         for (int i = 0; i < n_metrics; i++)
                 free(metrics[i].series);
