@@ -6,6 +6,8 @@
  * the punch, and `may have pages` only after a punch that succeeded: so a death in between leaves a granule that is
  * reserved anew before its next use (PURGE.n in doc/recovery.md).
  *
+ * Slabs that nobody has used for as long lose the pages in which no block is allocated (slab_purge_chunk()).
+ *
  * The arena's time is a hint: two threads may tick at once, or nobody for a while.
  */
 #include "heap/decay.h"

@@ -37,7 +37,7 @@ enum granule_state {
         GRANULE_NONE = 0, /* the chunk belongs to no arena; no claimer's CAS expects this */
         GRANULE_FREE,     /* free in an arena; stamp: when it became free (decay) */
         GRANULE_NEW,      /* claimed, becoming part of a run; always owned */
-        GRANULE_SLAB,     /* head of a slab; class, count = free blocks */
+        GRANULE_SLAB,     /* head of a slab; class, count = free blocks, stamp: last used, and whether purged since */
         GRANULE_LARGE,    /* head of a large run; class, count = granules, stamp = colour: block's offset / 64 */
         GRANULE_CONT,     /* inside a run; count = distance to the head, which owns it */
         GRANULE_FREEING,  /* head of a run being freed; count = granules; always owned */
