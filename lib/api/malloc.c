@@ -145,7 +145,7 @@ allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t d
         }
         if (!enter(&e, h))
                 return NULL;
-        if (e.t && e.thread->region->n_nodes > 1)
+        if (e.t && e.thread->region->n_nodes > 1 && !(flags & SHA_NOGROW))
                 tcache_follow_node(e.t);
         rq.arena = e.thread->arena;
         flags_to_request(&rq, e.thread, flags);

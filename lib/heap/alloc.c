@@ -208,7 +208,7 @@ try_node_for_one(struct thread *t, struct goal *g, uint32_t node)
                 /* All nodes have the same chunks: without placement there is no more of them elsewhere. */
                 err = t->region->has_numa ? huge_alloc(t, rq->size, rq->align, node, rq->dest_off, &single.found_block)
                                           : -ENOMEM;
-        else if (arena_init(t->region, arena) < 0)
+        else if ((t->no_grow && !region_arena(t->region, arena)) || arena_init(t->region, arena) < 0)
                 err = -ENOMEM;
         else if (try_arena(t, &single, arena, true) == 0)
                 err = 0;

@@ -236,7 +236,7 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
 
         if (bytes == 0 || n > r->layout.n_chunks)
                 return -ENOMEM;
-        if (!placement_has_room(r, node, page_up(bytes))) {
+        if (!t->no_grow && !placement_has_room(r, node, page_up(bytes))) {
                 t->lacks_node = true;
                 return -ENOMEM;
         }

@@ -251,6 +251,8 @@ rebind(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node)
         struct region *r = t->region;
         int err = 0, punch_err = 0;
 
+        if (t->no_grow && r->has_numa) /* it could have no pages then, without growing */
+                return -ENOMEM;
         for (uint64_t i = chunk; i < chunk + n; i++) {
                 if (r->has_numa || chunk_node1(owner_load(word_of(r, i))) != 0 || may_have_pages(r, i))
                         err = placement_drop_pages(t, i, NULL); /* BIND_CHUNK.1 */

@@ -425,12 +425,12 @@ START_TEST(strict_heap_says_no_rather_than_go_elsewhere)
         open_on("2,2", "numa:strict");
         NEED((p = shheap_malloc(h, 100)) != NULL);
         free_of[0] = 0;
+        NEED((q = shheap_malloc(h, 100)) != NULL && node_of(q) == 0); /* from what is there already */
+        shheap_free(h, q);
         for (unsigned i = 4; i < N_SIZES; i++) {
                 errno = 0;
                 ck_assert(!shheap_malloc(h, sizes[i]) && errno == ENOMEM);
         }
-        NEED((q = shheap_malloc(h, 100)) != NULL && node_of(q) == 0); /* from what is there already */
-        shheap_free(h, q);
         NEED((q = shheap_mallocx(h, 40000, SHA_NODES(3))) != NULL && node_of(q) == 1); /* if it is asked for */
         shheap_free(h, q);
         free_of[0] = UINT64_MAX;
