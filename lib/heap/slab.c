@@ -144,13 +144,69 @@ has_pages(struct region *r, uint64_t head, uint32_t class_idx)
         return true;
 }
 
-/* Before blocks of an owned slab are handed out. */
-static bool
+/* The pages of a slab in which no allocated block lies, one bit each. */
+static uint64_t
+unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        uint64_t bytes = size_class_bytes(class_idx), used = 0;
+        uint32_t n_blocks = size_class_slab_blocks(class_idx);
+
+        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
+                uint64_t blocks = bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64);
+
+                for (uint64_t bits = ~load_relaxed(&r->slabs[head].word[w]) & blocks; bits != 0; bits &= bits - 1) {
+                        uint64_t start = (w * 64 + bits_ctz(bits)) * bytes;
+                        uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
+
+                        used |= bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
+                }
+        }
+        return ~used & bits_mask(0, size_class_slab_granules(class_idx) << (GEO_GRANULE_SHIFT - GEO_PAGE_SHIFT));
+}
+
+#define PAGES_ALL (~UINT64_C(0))
+
+/* The pages of an owned slab that blocks may be handed out on: all of them, or, where no more can be had, those that
+ * allocated blocks lie in. */
+static uint64_t
 ensure_pages(struct thread *t, uint64_t head, uint32_t class_idx)
 {
         uint64_t bytes = (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
 
-        return has_pages(t->region, head, class_idx) || run_reserve(t, head, bytes) == 0;
+        if (has_pages(t->region, head, class_idx) || run_reserve(t, head, bytes) == 0)
+                return PAGES_ALL;
+        return ~unused_pages(t->region, head, class_idx);
+}
+
+/* The free blocks of a word of the bitmap that lie on these pages and no others. */
+static uint64_t
+free_blocks_on(struct region *r, uint64_t head, uint32_t class_idx, uint32_t w, uint64_t pages)
+{
+        uint64_t word = load_relaxed(&r->slabs[head].word[w]), bytes = size_class_bytes(class_idx), found = 0;
+        uint32_t n_blocks = size_class_slab_blocks(class_idx) - w * 64;
+
+        if (pages == PAGES_ALL)
+                return word;
+        for (uint64_t bits = word & bits_mask(0, n_blocks < 64 ? n_blocks : 64); bits != 0; bits &= bits - 1) {
+                uint64_t start = (w * 64 + bits_ctz(bits)) * bytes;
+                uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
+                uint64_t its = bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
+
+                if ((its & ~pages) == 0)
+                        found |= bits & -bits;
+        }
+        return found;
+}
+
+/* Whether an owned slab without all its pages has free blocks on those that are there; of another one, a guess. */
+static bool
+has_room_without_pages(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        uint64_t pages = ~unused_pages(r, head, class_idx), found = 0;
+
+        for (uint32_t w = 0; w < (size_class_slab_blocks(class_idx) + 63) / 64; w++)
+                found |= free_blocks_on(r, head, class_idx, w, pages);
+        return found != 0;
 }
 
 static bool
@@ -183,7 +239,8 @@ find_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_i
 
                 if (granule_state(word) != GRANULE_SLAB || granule_class(word) != class_idx)
                         continue;
-                if (t->no_grow && word_is_slab(head, word) && !has_pages(r, head, class_idx)) {
+                if (t->no_grow && word_is_slab(head, word) && !has_pages(r, head, class_idx) &&
+                    !has_room_without_pages(r, head, class_idx)) {
                         is_held = true; /* by the file system, so to speak: its hint stays */
                         continue;
                 }
@@ -283,26 +340,6 @@ slab_tidy_chunk(struct thread *t, uint64_t chunk)
 
 /* ------------------------------------------------------------------ purge */
 
-/* The pages of a slab in which no allocated block lies, one bit each. */
-static uint64_t
-unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
-{
-        uint64_t bytes = size_class_bytes(class_idx), used = 0;
-        uint32_t n_blocks = size_class_slab_blocks(class_idx);
-
-        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
-                uint64_t blocks = bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64);
-
-                for (uint64_t bits = ~load_relaxed(&r->slabs[head].word[w]) & blocks; bits != 0; bits &= bits - 1) {
-                        uint64_t start = (w * 64 + bits_ctz(bits)) * bytes;
-                        uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
-
-                        used |= bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
-                }
-        }
-        return ~used & bits_mask(0, size_class_slab_granules(class_idx) << (GEO_GRANULE_SHIFT - GEO_PAGE_SHIFT));
-}
-
 /* PURGE_SLAB.3 what the words say, .4 the pages.  How many pieces were punched. */
 static uint32_t
 punch_unused(struct thread *t, uint64_t head, uint32_t class_idx, uint64_t pages, uint64_t *bytes)
@@ -345,7 +382,7 @@ slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n
         struct region *r = t->region;
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
 
-        for (uint64_t head = first; head<first + GEO_GRANULES_PER_CHUNK && * n_left> 0; head++) {
+        for (uint64_t head = first; (head < first + GEO_GRANULES_PER_CHUNK) && *n_left > 0; head++) {
                 uint64_t word = owner_load(run_word(r, head)), pages;
                 uint32_t class_idx = granule_class(word), n;
 
@@ -363,16 +400,17 @@ slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n
 
 /* ------------------------------------------------------------------ fill */
 
-/* Writes the entries of up to `want` free blocks, lowest on top of the stack.  Returns how many. */
+/* Writes the entries of up to `want` free blocks on these pages, lowest on top of the stack.  Returns how many. */
 static uint32_t
-choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint32_t want, uint64_t *entries)
+choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint64_t pages, uint32_t want, uint64_t *entries)
 {
         uint32_t n_words = (size_class_slab_blocks(class_idx) + 63) / 64;
         uint64_t base = region_entry(r, head << GEO_GRANULE_SHIFT), bytes = size_class_bytes(class_idx);
         uint32_t k = 0;
 
         for (uint32_t w = 0; w < n_words && k < want; w++)
-                for (uint64_t bits = load_relaxed(&r->slabs[head].word[w]); bits != 0 && k < want; bits &= bits - 1)
+                for (uint64_t bits = free_blocks_on(r, head, class_idx, w, pages); bits != 0 && k < want;
+                     bits &= bits - 1)
                         store_relaxed(&entries[k++], base + (w * 64 + bits_ctz(bits)) * bytes);
         for (uint32_t i = 0; i < k / 2; i++) {
                 uint64_t low = load_relaxed(&entries[i]);
@@ -383,23 +421,23 @@ choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint32_t want
         return k;
 }
 
-/* Clears the lowest k free bits: exactly those that choose_blocks() named. */
+/* Clears the lowest k free bits on these pages: exactly those that choose_blocks() named. */
 static void
-clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, uint32_t k)
+clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, uint64_t pages, uint32_t k)
 {
         uint32_t n_words = (size_class_slab_blocks(class_idx) + 63) / 64;
 
         for (uint32_t w = 0; w < n_words && k > 0; w++) {
-                uint64_t bits = load_relaxed(&r->slabs[head].word[w]);
+                uint64_t bits = free_blocks_on(r, head, class_idx, w, pages), kept = bits;
 
                 if (bits_popcount(bits) <= k) {
                         k -= bits_popcount(bits);
-                        bits = 0;
+                        kept = 0;
                 } else {
                         for (; k > 0; k--)
-                                bits &= bits - 1;
+                                kept &= kept - 1;
                 }
-                store_relaxed(&r->slabs[head].word[w], bits);
+                store_relaxed(&r->slabs[head].word[w], load_relaxed(&r->slabs[head].word[w]) & ~(bits & ~kept));
         }
 }
 
@@ -411,27 +449,26 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         uint64_t word = owner_load(run_word(r, head));
         uint32_t class_idx = granule_class(word);
         uint32_t n_free = granule_count(word);
+        uint64_t pages = ensure_pages(t, head, class_idx);
         uint32_t k;
 
         ASSERT(load_relaxed(&m->n) == 0);
-        if (!ensure_pages(t, head, class_idx)) {
-                release(t, head, slab_count_free(r, head, class_idx));
-                return 0;
-        }
         want = want < MAGAZINE_CAP_MAX ? want : MAGAZINE_CAP_MAX;
-        k = choose_blocks(r, head, class_idx, want, m->slot); /* FILL.3 */
+        k = choose_blocks(r, head, class_idx, pages, want, m->slot); /* FILL.3 */
         if (k > 0) {
                 kill_order();
                 intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = k},
-                             INTENT_FILL);           /* FILL.4 */
-                clear_lowest(r, head, class_idx, k); /* FILL.5 */
+                             INTENT_FILL);                  /* FILL.4 */
+                clear_lowest(r, head, class_idx, pages, k); /* FILL.5 */
                 kill_order();
                 store_relaxed(&m->n, (uint64_t)k); /* FILL.6: commit */
                 intent_end(t);                     /* FILL.7 */
                 owner_add(&t->slot->counters[class_idx].n_filled, (uint64_t)k);
                 t->slab_last[class_idx] = (uint32_t)head + 1;
         }
-        if (k < want) /* there were no more, whatever the count says */
+        if (pages != PAGES_ALL)
+                n_free = k + slab_count_free(r, head, class_idx);
+        else if (k < want) /* there were no more, whatever the count says */
                 n_free = k;
         if (k > n_free) /* the count was damaged: go by the bitmap */
                 n_free = k + slab_count_free(r, head, class_idx);
@@ -449,14 +486,15 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         uint32_t class_idx = granule_class(word);
         uint32_t n_free = granule_count(word);
         uint64_t entry, block_off;
-        uint32_t k = ensure_pages(t, head, class_idx) ? choose_blocks(r, head, class_idx, 1, &entry) : 0;
+        uint64_t pages = ensure_pages(t, head, class_idx);
+        uint32_t k = choose_blocks(r, head, class_idx, pages, 1, &entry);
 
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
                 intent_begin(t,
                              (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
                              INTENT_ALLOC_ONE);                            /* ONE.1 */
-                clear_lowest(r, head, class_idx, 1);                       /* ONE.2 */
+                clear_lowest(r, head, class_idx, pages, 1);                /* ONE.2 */
                 dest_store(r, dest_off, r->layout.chunks_off + block_off); /* ONE.3 */
                 intent_end(t);                                             /* ONE.4: commit */
                 owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));

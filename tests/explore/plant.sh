@@ -14,16 +14,16 @@ directory=$3/$mutation
 case $mutation in
 fill-intent-before-entries)
         file=heap/slab.c scenario=fill-fill
-        script='s|k = choose_blocks(r, head, class_idx, want, m->slot);.*|k = n_free < want ? n_free : want;|
-                s|clear_lowest(r, head, class_idx, k); /\* FILL.5.*|choose_blocks(r, head, class_idx, k, m->slot); clear_lowest(r, head, class_idx, k);|'
+        script='s|k = choose_blocks(r, head, class_idx, pages, want, m->slot);.*|k = n_free < want ? n_free : want;|
+                s|clear_lowest(r, head, class_idx, pages, k); /\* FILL.5.*|choose_blocks(r, head, class_idx, pages, k, m->slot); clear_lowest(r, head, class_idx, pages, k);|'
         ;;
 fill-commit-before-bits)
         file=heap/slab.c scenario=fill-fill
-        script='s|clear_lowest(r, head, class_idx, k); /\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k); clear_lowest(r, head, class_idx, k);|'
+        script='s|clear_lowest(r, head, class_idx, pages, k); /\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k); clear_lowest(r, head, class_idx, pages, k);|'
         ;;
 candidate-cleared-before-release)
         file=heap/slab.c scenario=fill-drain
-        script='/^release(struct thread/,/^}/s|^ *owner_release(run_word(r, head),|candidate_clear(t); &|'
+        script='/^release_stamped(struct thread/,/^}/s|^ *owner_release(run_word(r, head),|candidate_clear(t); &|'
         ;;
 drain-commit-before-bits)
         file=heap/slab.c scenario=fill-drain
@@ -63,7 +63,7 @@ retire-chunk-before-words)
         ;;
 slot-emptied-after-unlock)
         file=region/slot.c scenario=slot-reuse
-        script='/^slot_reap_one(/,/^}/{
+        script='/^slot_reap(/,/^}/{
                 s|^ *slot_empty(r, slot, idx, slot_is_kept.*|slot_unlock_both(slot);|
                 s|^ *slot_unlock_both(slot); .*REAP.6.*|slot_empty(r, slot, idx, 0);|
                 }'
