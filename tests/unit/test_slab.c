@@ -253,6 +253,30 @@ START_TEST(fill_gives_no_more_than_is_wanted)
 }
 END_TEST
 
+/* Where no more pages can be had, the blocks on those that are there still can. */
+START_TEST(slab_purged_in_part_gives_the_blocks_on_the_pages_it_has)
+{
+        uint64_t first = alloc_one(t, 0), head = head_of(first), n_on_page = GEO_PAGE_BYTES / size_class_bytes(0);
+        uint32_t idx = empty_magazine(t, 0);
+        uint64_t found, block_off, n;
+
+        ck_assert_uint_gt(slab_purge_chunk(t, head / GEO_GRANULES_PER_CHUNK, 0, &(uint32_t){100}), 0);
+        t->no_grow = true;
+        ck_assert(slab_find_owned(t, 0, 0, &found) && found == head);
+        ck_assert_uint_eq(slab_fill(t, head, idx, 3), 3);
+        for (n = 1 + 3; slab_find_owned(t, 0, 0, &found) && found == head; n++) {
+                ck_assert(slab_alloc_one(t, head, 0, &block_off));
+                ck_assert_uint_eq(block_off >> GEO_PAGE_SHIFT, first >> GEO_PAGE_SHIFT);
+                live_add(&live, block_off);
+        }
+        ck_assert_uint_eq(n, n_on_page);
+        ck_assert_uint_eq(granule_count(word_of(head)), n_blocks_of(0) - n_on_page);
+        t->no_grow = false;
+        ck_assert_uint_eq(head_of(alloc_one(t, 0)), head);
+        heap_verify(r, &live);
+}
+END_TEST
+
 /* A count that is wrong costs one try, not the slab. */
 START_TEST(damaged_count_is_put_right_by_the_bitmap)
 {
@@ -820,6 +844,7 @@ main(void)
         tcase_add_loop_test(tcase, block_of_tells_every_byte_of_a_slab, 0, SIZE_CLASS_N_SMALL);
         tcase_add_loop_test(tcase, slab_is_filled_from_until_it_is_empty, 0, SIZE_CLASS_N_SMALL);
         tcase_add_test(tcase, fill_gives_no_more_than_is_wanted);
+        tcase_add_test(tcase, slab_purged_in_part_gives_the_blocks_on_the_pages_it_has);
         tcase_add_test(tcase, damaged_count_is_put_right_by_the_bitmap);
         tcase_add_test(tcase, lowest_slab_with_room_wins);
         tcase_add_test(tcase, slab_that_somebody_holds_is_passed_by);
