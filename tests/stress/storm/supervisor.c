@@ -28,6 +28,7 @@
 
 enum {
         STALL_S = 30,
+        OPEN_TRIES = 100000,
         TICKS_PER_KILL = 12,
         STOP_AFTER_OPS = 3000,
         PROCESSES_MAX = 128,
@@ -95,6 +96,19 @@ actor_of(struct storm *s, uint32_t i, uint32_t thread)
 
 /* ------------------------------------------------------------------ starting */
 
+/* With a full file system there are no new slots, and the slots of the dead may be in the hands of reapers just now. */
+static int
+open_patiently(shheap **ret_heap, const char *name)
+{
+        int err = shheap_open(ret_heap, name, 0, NULL);
+
+        for (int tries = 0; err == -ENOMEM && tries < OPEN_TRIES; tries++) {
+                sched_yield();
+                err = shheap_open(ret_heap, name, 0, NULL);
+        }
+        return err;
+}
+
 void
 storm_worker_main(char **args)
 {
@@ -104,8 +118,9 @@ storm_worker_main(char **args)
                                 .ticks = atoi(args[4]),
                                 .is_reaper = strcmp(args[5], "1") == 0};
         shheap *h;
+        int err = open_patiently(&h, args[0]);
 
-        if (shheap_open(&h, args[0], 0, NULL) < 0) {
+        if (err < 0) {
                 fprintf(stderr, "storm: worker: %s\n", shheap_errormsg());
                 _exit(WORKER_FAILED);
         }
@@ -231,6 +246,19 @@ is_settled(struct storm *s, const struct process *p)
         return true;
 }
 
+/* A process that has just come needs a slot, as open_patiently() says. */
+static int
+reap_patiently(shheap *h)
+{
+        int n = shheap_reap(h);
+
+        for (int tries = 0; n == -ENOMEM && tries < OPEN_TRIES; tries++) {
+                sched_yield();
+                n = shheap_reap(h);
+        }
+        return n;
+}
+
 /* What died in another pid namespace can be settled there only. */
 static void
 reap_in_ns(struct storm *s)
@@ -239,7 +267,7 @@ reap_in_ns(struct storm *s)
         int status;
 
         if (pid == 0)
-                _exit(shheap_reap(s->h) < 0 || shheap_close(s->h) != 0 ? WORKER_FAILED : 0);
+                _exit(reap_patiently(s->h) < 0 || shheap_close(s->h) != 0 ? WORKER_FAILED : 0);
         if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
                 FAIL(s, "a reaper in the other pid namespace failed");
 }
