@@ -133,6 +133,8 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         bench_value("live", "MiB", BENCH_PLAIN, mib((double)s->live_bytes));
         bench_value("resident", "MiB", BENCH_PLAIN, mib(resident));
         bench_value("overhead", "x", BENCH_PLAIN, resident / (double)s->live_bytes);
+        if (a->tables)
+                bench_value("tables", "%", BENCH_PLAIN, 100 * (double)a->tables() / (double)s->live_bytes);
         for (uint32_t i = 0; i < s->n; i++)
                 if (is_in_order ? i < s->n / 10 * 9 : bench_below(&s->random, 10) != 0)
                         give(a, s, &s->block[i]);

@@ -1,5 +1,6 @@
 /* This project: a heap as anybody gets it, with default options. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +36,29 @@ backing(void)
         return (size_t)st.st_blocks * 512;
 }
 
+/* The tables are what lies before the blocks. */
+static size_t
+tables(void)
+{
+        int fd = shheap_dup_fd(heap, SHHEAP_RDONLY);
+        uint64_t capacity = 0;
+        size_t len = sizeof capacity, bytes = 0;
+        struct stat st = {0};
+        off_t end, data = 0, hole;
+
+        if (fd < 0 || fstat(fd, &st) < 0 || shheap_ctl(heap, "heap.max_capacity", &capacity, &len, NULL, 0) < 0) {
+                fprintf(stderr, "cannot look at the heap's file: %s\n", shheap_errormsg());
+                exit(EXIT_FAILURE);
+        }
+        end = st.st_size - (off_t)capacity;
+        while ((data = lseek(fd, data, SEEK_DATA)) >= 0 && data < end && (hole = lseek(fd, data, SEEK_HOLE)) > data) {
+                bytes += (size_t)((hole < end ? hole : end) - data);
+                data = hole;
+        }
+        close(fd);
+        return bytes;
+}
+
 static void
 reopen(void)
 {
@@ -59,5 +83,6 @@ const struct bench_allocator bench_adapter = {.name = "shmalloc",
                                               .give = shfree,
                                               .resize = shrealloc,
                                               .backing = backing,
+                                              .tables = tables,
                                               .reopen = reopen,
                                               .teardown = teardown};

@@ -27,6 +27,7 @@ struct bench_allocator {
         void (*give)(void *p);
         void *(*resize)(void *p, size_t size); /* NULL: there is none */
         size_t (*backing)(void);               /* bytes that the shared heap occupies; NULL: what the process maps */
+        size_t (*tables)(void);                /* of these, bytes of tables; NULL: not known */
         void (*reopen)(void);                  /* opens what setup() made once more; NULL: cannot be done */
         bool is_slow;                          /* with many live blocks */
         int workers_max;                       /* more would take minutes; 0: any number */

@@ -247,9 +247,9 @@ read_figures(FILE *in, size_t allocator)
 {
         char name[32], unit[16];
         double value;
-        int kind;
+        int kind, n_fields;
 
-        while (fscanf(in, "%31s %15s %d %lf", name, unit, &kind, &value) == 4) {
+        while ((n_fields = fscanf(in, "%31s %15s %d %lf", name, unit, &kind, &value)) == 4) {
                 struct series *s = &metric_of(name, unit, (enum bench_kind)kind)->series[allocator];
 
                 if (options.is_verbose)
@@ -257,6 +257,9 @@ read_figures(FILE *in, size_t allocator)
                 if (s->n < VALUES_MAX)
                         s->value[s->n++] = value;
         }
+        if (n_fields != EOF)
+                errx(1, "%s: figures of %s cannot be read, after \"%s\"", question->name, choices[allocator].name,
+                     name);
 }
 
 static void

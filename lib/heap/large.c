@@ -138,8 +138,7 @@ large_alloc_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t 
 static int
 doom(struct thread *t, uint64_t head, uint64_t block_off, uint64_t word)
 {
-        for (int tries = 0; tries < 1024;
-             tries++) { /* each failure means that the resizer went on: bounded by its steps */
+        for (int tries = 0; tries < 1024; tries++) { /* a failure means that the resizer went on: it has few steps */
                 if (granule_state(word) != GRANULE_LARGE || (word & GRANULE_DOOMED))
                         return fault_note(t, FAULT_DOUBLE_FREE, block_off);
                 if (granule_owner(word) == THREAD_NONE)

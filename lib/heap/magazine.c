@@ -293,6 +293,7 @@ magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
         if (load_relaxed(&r->magazines[idx].n) == 0) {
                 pool_hint(r, idx, true);
                 owner_release(&r->magazine_words[idx], magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* E3.rel */
+                pool_hint(r, idx, true); /* as in magazine_put() */
                 return;
         }
         depot_hint(r, magazine_arena(word), magazine_tag(word), idx); /* a crowded depot: the clock hand finds it */

@@ -215,8 +215,7 @@ placement_drop_pages(struct thread *t, uint64_t chunk, uint64_t *ret_bytes)
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
         int err;
 
-        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK;
-             g++) /* PURGE_CHUNK.3: nothing is backed any more */
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) /* PURGE_CHUNK.3: nothing is backed */
                 owner_store(run_word(r, g), owner_load(run_word(r, g)) & GRANULE_MAY_HAVE);
         kill_order();
         err = region_punch(r, region_granule_off(r, first), GEO_CHUNK_BYTES); /* PURGE_CHUNK.4 */

@@ -19,10 +19,9 @@
 
 /* One process's mapping.  Private memory; never shared. */
 struct region {
-        char *base;   /* start of the mapping */
-        char *chunks; /* base + layout.chunks_off */
-        uint64_t
-                canonical; /* address of the first chunk where the region is at its own base: what entries count from */
+        char *base;         /* start of the mapping */
+        char *chunks;       /* base + layout.chunks_off */
+        uint64_t canonical; /* address of the first chunk where the region is at its own base: entries count from it */
         struct region_header *header;
         uint32_t *arena_words;
         uint32_t *bindings;

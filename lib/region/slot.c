@@ -247,10 +247,11 @@ slot_find(struct region *r, const struct liveness_self *self, slot_settle_fn *se
         err = slot_find_new(r, self, ret_idx);
         if (err == 0)
                 return 0;
-        if (settle != NULL)
+        if (settle != NULL) {
                 slot_reap_all(r, settle, arg);
-        if (settle != NULL && slot_find_empty(r, self, ret_idx) == 0) /* perhaps one that others have just settled */
-                return 0;
+                if (slot_find_empty(r, self, ret_idx) == 0) /* perhaps one that others have just settled */
+                        return 0;
+        }
         return slot_find_failed(r, err);
 }
 
