@@ -10,81 +10,12 @@
 #include <string.h>
 
 #include "buffer.h"
+#include "feed.h"
 #include "glob.h"
 #include "number.h"
 #include "resp.h"
 
-enum { ROUNDS = 30000, TEXT_MAX = 4096 };
-
-/* What came out of a stream: commands as "[a|b]", an error as "!text". */
-struct outcome {
-        char text[4 * TEXT_MAX];
-        size_t n;
-};
-
-static void
-note(struct outcome *o, const char *p, size_t bytes)
-{
-        if (o->n + bytes < sizeof o->text) {
-                memcpy(o->text + o->n, p, bytes);
-                o->n += bytes;
-        }
-}
-
-static void
-note_command(struct outcome *o, const struct resp *resp, const char *p)
-{
-        note(o, "[", 1);
-        for (uint32_t i = 0; i < resp->n; i++) {
-                if (i > 0)
-                        note(o, "|", 1);
-                note(o, p + resp->arg[i].off, resp->arg[i].bytes);
-        }
-        note(o, "]", 1);
-}
-
-/* Feeds the stream in pieces of up to `piece` bytes, each time from memory of exactly the size that has come. */
-static void
-feed(const char *stream, size_t bytes, size_t piece, struct outcome *o)
-{
-        struct resp resp;
-        size_t start = 0, end = 0;
-
-        *o = (struct outcome){.n = 0};
-        resp_init(&resp);
-        while (end < bytes) {
-                enum resp_result result = RESP_COMMAND;
-                char *copy;
-
-                end += piece < bytes - end ? piece : bytes - end;
-                copy = malloc(end - start);
-                memcpy(copy, stream + start, end - start);
-                for (size_t at = 0; result == RESP_COMMAND;) {
-                        const char *error = NULL;
-                        size_t used = 0;
-
-                        result = resp_next(&resp, copy + at, end - start - at, &used, &error);
-                        if (result == RESP_COMMAND) {
-                                ck_assert_uint_gt(used, 0);
-                                note_command(o, &resp, copy + at);
-                                at += used;
-                        } else if (result == RESP_MORE) {
-                                start += at;
-                        } else {
-                                note(o, "!", 1);
-                                note(o, error, strlen(error));
-                                end = bytes;
-                        }
-                        if (at == end - start && result == RESP_COMMAND) {
-                                start = end;
-                                break;
-                        }
-                }
-                free(copy);
-        }
-        resp_fini(&resp);
-        o->text[o->n] = '\0';
-}
+enum { ROUNDS = 30000 };
 
 static const struct {
         const char *stream, *outcome;
