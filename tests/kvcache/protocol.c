@@ -14,6 +14,7 @@
 #include "glob.h"
 #include "number.h"
 #include "resp.h"
+#include "support/suite.h"
 
 enum { ROUNDS = 30000 };
 
@@ -257,8 +258,6 @@ main(void)
 {
         Suite *suite = suite_create("protocol");
         TCase *tc = tcase_create("protocol");
-        SRunner *runner;
-        int n_failed;
 
         tcase_add_loop_test(tc, stream_gives_the_same_in_whatever_pieces, 0, sizeof cases / sizeof cases[0]);
         tcase_add_loop_test(tc, endless_lines_are_refused, 0, 3);
@@ -270,9 +269,5 @@ main(void)
         tcase_add_test(tc, no_pattern_takes_long);
         tcase_add_test(tc, buffers_have_a_bound);
         suite_add_tcase(suite, tc);
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed != 0;
+        return suite_run(suite);
 }

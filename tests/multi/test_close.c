@@ -13,6 +13,7 @@
 
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 enum { N_MUTEXES = 20, N_SHORT_LIVES = 4000, N_AT_A_TIME = 8, N_DESTRUCTOR_ROUNDS = 3 };
 
@@ -455,9 +456,8 @@ int
 main(void)
 {
         Suite *suite = suite_create("close");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("close");
-        int n_failed;
+        int status;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, mapping_stays_for_threads_that_are_attached_and_goes_when_they_have_gone);
@@ -475,9 +475,7 @@ main(void)
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("close");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

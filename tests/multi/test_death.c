@@ -25,6 +25,7 @@
 #include "region/client.h"
 #include "region/slot.h"
 #include "support/plain_region.h"
+#include "support/suite.h"
 
 #ifndef SYS_process_mrelease
 #define SYS_process_mrelease 448
@@ -868,13 +869,10 @@ int
 main(int argc, char **argv)
 {
         Suite *suite = suite_create("death");
-        SRunner *runner;
         TCase *tcase;
-        int n_failed;
 
         if (argc == 3 && strcmp(argv[1], "--exec") == 0)
                 return main_after_exec(argv[2]);
-        runner = srunner_create(suite);
         tcase = cases(suite, "ways to die");
         tcase_add_test(tcase, killed_process_is_settled_within_bounded_time);
         tcase_add_test(tcase, zombie_is_dead_by_its_mark);
@@ -900,8 +898,5 @@ main(int argc, char **argv)
         tcase_add_test(tcase, thousands_of_threads_come_and_go_without_using_up_slots);
         tcase_add_test(tcase, full_table_is_refused_and_the_reserve_slot_still_works);
 
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

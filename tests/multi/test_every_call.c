@@ -20,6 +20,7 @@
 
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -434,17 +435,13 @@ main(void)
 {
         Suite *suite = suite_create("every_call");
         TCase *tc = tcase_create("calls");
-        SRunner *runner;
-        int n_failed;
+        int status;
 
         tcase_add_loop_test(tc, operation_survives_the_failure_of_any_call, 0, sizeof ops / sizeof ops[0]);
         tcase_add_loop_test(tc, who_finds_no_slot_is_refused_and_served_when_there_is_one, 0, 3);
         suite_add_tcase(suite, tc);
         heap_dir_create("every");
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return status;
 }

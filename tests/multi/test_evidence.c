@@ -14,6 +14,7 @@
 #include "region/slot.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 /* Caches blocks in its magazines, and waits. */
 static void
@@ -117,18 +118,14 @@ main(void)
 {
         Suite *s = suite_create("evidence from outside");
         TCase *tc = tcase_create("evidence");
-        SRunner *runner;
-        int n_failed;
+        int status;
 
         tcase_add_test(tc, the_word_of_who_knows_counts_for_that_client_only);
         tcase_add_test(tc, reaping_gives_back_the_places_of_dead_clients);
         tcase_add_checked_fixture(tc, heap_dir_empty, heap_dir_empty);
         suite_add_tcase(s, tc);
         heap_dir_create("evidence");
-        runner = srunner_create(s);
-        srunner_run_all(runner, CK_ENV);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(s);
         heap_dir_remove();
-        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return status;
 }

@@ -21,6 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/suite.h"
+
 enum {
         N_FILES = 40,
         WORDS_PER_FILE = 2500,
@@ -365,8 +367,6 @@ main(void)
 {
         Suite *suite = suite_create("examples");
         TCase *tc = tcase_create("examples");
-        SRunner *runner;
-        int n_failed;
 
         if (!find_programs()) {
                 puts("the examples have not been built");
@@ -384,9 +384,5 @@ main(void)
         tcase_add_loop_test(tc, bad_arguments_end_with_status_2, 0, 9);
         tcase_add_test(tc, full_output_device_is_an_error);
         suite_add_tcase(suite, tc);
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed != 0;
+        return suite_run(suite);
 }

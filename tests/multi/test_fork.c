@@ -22,6 +22,7 @@
 #include "api/registry.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 enum { N_BLOCKS = 500, N_FORKS = 60, N_SHORT_LIVES = 100, MUST_REFUSE = 3 };
 
@@ -613,10 +614,9 @@ int
 main(int argc, char **argv)
 {
         Suite *suite = suite_create("fork");
-        SRunner *runner;
         TCase *tcase;
         ssize_t n;
-        int n_failed;
+        int status;
 
         (void)argv;
         if (argc > 1)
@@ -624,7 +624,6 @@ main(int argc, char **argv)
         n = readlink("/proc/self/exe", program, sizeof program - 1);
         if (n <= 0)
                 return EXIT_FAILURE;
-        runner = srunner_create(suite);
         tcase = tcase_create("children");
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, forked_child_is_a_client_of_its_own);
@@ -644,9 +643,7 @@ main(int argc, char **argv)
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("fork");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

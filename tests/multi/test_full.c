@@ -19,6 +19,7 @@
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/small_fs.h"
+#include "support/suite.h"
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
@@ -572,9 +573,8 @@ int
 main(void)
 {
         Suite *suite = suite_create("full");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("capacity");
-        int n_failed;
+        int status;
 
         heap_dir_create("full");
         why_no_mount = small_fs_make();
@@ -584,11 +584,9 @@ main(void)
         tcase_add_test(tcase, capacity_costs_nothing_until_it_is_used);
         tcase_add_test(tcase, one_client_with_a_thousand_small_blocks_occupies_little);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         if (!why_no_mount)
                 small_fs_remove();
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

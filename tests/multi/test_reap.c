@@ -15,6 +15,7 @@
 
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 enum { N_CHILDREN = 6, N_ROUNDS = 8, N_ENTRIES = 64, N_OPERATIONS = 3000, SURVIVORS_WORK = 20000 };
 
@@ -378,9 +379,8 @@ int
 main(void)
 {
         Suite *suite = suite_create("reap");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("reap");
-        int n_failed;
+        int status;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, killed_processes_lose_nothing);
@@ -392,9 +392,7 @@ main(void)
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("reap");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "region/open.h"
+#include "support/suite.h"
 
 enum { N_RACERS = 16, N_ROUNDS = 20, N_KILLS = 150, N_STEPS_MAX = 2000 };
 
@@ -428,8 +429,6 @@ main(void)
 {
         Suite *suite = suite_create("region race");
         TCase *tcase = tcase_create("race");
-        SRunner *runner = srunner_create(suite);
-        int n_failed;
 
         suite_add_tcase(suite, tcase);
         tcase_add_unchecked_fixture(tcase, dir_create, dir_remove);
@@ -441,8 +440,5 @@ main(void)
         tcase_add_test(tcase, creators_killed_at_random_leave_nothing_half_made);
         tcase_add_loop_test(tcase, a_creator_killed_at_any_system_call_leaves_nothing_half_made, 0, 2);
         tcase_add_test(tcase, a_creator_stopped_at_any_system_call_delays_nobody);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed != 0;
+        return suite_run(suite);
 }

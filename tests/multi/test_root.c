@@ -14,6 +14,7 @@
 
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 enum { N_CHILDREN = 4, N_NAMES = 8, N_ROUNDS = 10 };
 
@@ -282,8 +283,7 @@ main(void)
 {
         Suite *suite = suite_create("root");
         TCase *tc = tcase_create("processes");
-        SRunner *runner;
-        int n_failed;
+        int status;
 
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_add_test(tc, processes_that_come_at_once_get_one_object);
@@ -293,10 +293,7 @@ main(void)
         tcase_add_test(tc, stopped_processes_keep_nobody_from_any_name);
         suite_add_tcase(suite, tc);
         heap_dir_create("root");
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return status;
 }

@@ -30,6 +30,7 @@
 #include "region/client.h"
 #include "region/slot.h"
 #include "support/plain_region.h"
+#include "support/suite.h"
 
 enum { N_CLIENTS = 4, N_THREADS = 4, N_CHANGES_MAX = 400, N_STEPS_MAX = 200000 };
 
@@ -472,15 +473,10 @@ main(void)
 {
         Suite *suite = suite_create("slot steps");
         TCase *tcase = tcase_create("steps");
-        SRunner *runner = srunner_create(suite);
-        int n_failed;
 
         tcase_add_loop_test(tcase, killed_at_any_change, 0, N_OPERATIONS);
         tcase_add_loop_test(tcase, killed_at_any_change_without_a_mark, 0, N_OPERATIONS);
         tcase_add_loop_test(tcase, stopped_at_any_change, 0, N_OPERATIONS);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

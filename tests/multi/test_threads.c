@@ -20,6 +20,7 @@
 #include "heap/reap.h"
 #include "region/slot.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 #include "tcache/tcache.h"
 
 enum { N_WORKERS = 4, N_BOXES = 64, N_OWN_MAX = 400 };
@@ -410,9 +411,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("threads");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("threads");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, NULL, teardown);
         tcase_add_test(tcase, threads_with_plenty_of_memory);
@@ -422,8 +421,5 @@ main(void)
         tcase_add_test(tcase, threads_that_come_and_go);
         tcase_add_test(tcase, threads_that_die);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

@@ -16,6 +16,7 @@
 #include "api/heap.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 enum { N_THREADS = 4, N_BLOCKS = 600 };
 
@@ -160,18 +161,14 @@ main(void)
 {
         Suite *suite = suite_create("check_while_growing");
         TCase *tc = tcase_create("marks");
-        SRunner *runner;
-        int n_failed;
+        int status;
 
         tcase_add_loop_test(tc, what_came_after_the_check_began_is_no_fault, 0, sizeof growths / sizeof growths[0]);
         suite_add_tcase(suite, tc);
         sem_init(&attached, 0, 0);
         sem_init(&may_end, 0, 0);
         heap_dir_create("growing");
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return status;
 }

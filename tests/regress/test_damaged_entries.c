@@ -11,6 +11,7 @@
 #include "api/heap.h"
 #include "heap/large.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 #include "tcache/tcache.h"
 
 static sigjmp_buf out;
@@ -95,17 +96,13 @@ main(void)
 {
         Suite *suite = suite_create("damaged_entries");
         TCase *tc = tcase_create("words");
-        SRunner *runner;
-        int n_failed;
+        int status;
 
         tcase_add_test(tc, entry_beyond_the_heap_is_reported_when_it_is_drained);
         tcase_add_test(tc, tag_that_does_not_exist_sends_free_the_slow_way);
         suite_add_tcase(suite, tc);
         heap_dir_create("damaged");
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return status;
 }

@@ -21,6 +21,7 @@
 #include "os/inject.h"
 #include "region/slot.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 enum { N_CHUNKS = 2, GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -899,9 +900,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("alloc");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = cases(suite, "one arena", setup);
-        int n_failed;
 
         tcase_add_test(tcase, requests_are_classified);
         tcase_add_test(tcase, alignments_that_are_no_powers_of_two_are_refused);
@@ -940,8 +939,5 @@ main(void)
         tcase_add_test(tcase, other_nodes_serve_single_blocks);
         tcase_add_test(tcase, huge_block_that_cannot_be_had_is_null_on_every_node);
 
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

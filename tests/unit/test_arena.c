@@ -12,6 +12,7 @@
 #include "heap/chunk.h"
 #include "os/inject.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -125,9 +126,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("arena");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("arena");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, arena_is_there_once_it_is_ready);
@@ -139,8 +138,5 @@ main(void)
         tcase_add_test(tcase, ready_arena_is_backed);
         tcase_add_test(tcase, many_may_initialise_at_once);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

@@ -20,6 +20,7 @@
 #include "os/shm.h"
 #include "region/slot.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 #include "tcache/tcache.h"
 
 enum { N_CHUNKS = 12, N_ARENAS = 4, N_CLIENTS = 3 };
@@ -300,16 +301,11 @@ int
 main(void)
 {
         Suite *suite = suite_create("backing");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("backing");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_loop_test(tcase, nothing_is_touched_that_is_not_reserved, 0, 4);
         tcase_add_loop_test(tcase, page_that_is_touched_is_seen, 0, 2);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

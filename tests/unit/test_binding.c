@@ -14,6 +14,7 @@
 #include "region/client.h"
 #include "region/slot.h"
 #include "support/plain_region.h"
+#include "support/suite.h"
 
 enum { N_NODES = 2, N_ARENAS = 4, N_THREADS = 40 };
 
@@ -288,8 +289,6 @@ main(void)
 {
         Suite *suite = suite_create("binding");
         TCase *tcase = tcase_create("least load");
-        SRunner *runner = srunner_create(suite);
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, zero_load_before_uninitialised_before_least_load);
@@ -302,8 +301,5 @@ main(void)
         tcase_add_test(tcase, two_binders_leave_loads_at_most_one_apart);
         tcase_add_test(tcase, many_binders_at_once_are_all_bound);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/bits.h"
+#include "support/suite.h"
 
 #define N_RANDOM_WORDS 20000
 
@@ -261,11 +262,5 @@ bits_suite(void)
 int
 main(void)
 {
-        SRunner *runner = srunner_create(bits_suite());
-        int n_failed;
-
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed != 0;
+        return suite_run(bits_suite());
 }

@@ -31,6 +31,7 @@
 #include "region/intent.h"
 #include "region/slot.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -1201,8 +1202,6 @@ main(void)
         Suite *suite = suite_create("check");
         TCase *tcase = cases(suite, "good");
         struct damage none;
-        SRunner *runner;
-        int n_failed;
 
         tcase_add_test(tcase, rich_heap_is_good);
         tcase_add_test(tcase, new_heap_is_good);
@@ -1228,9 +1227,5 @@ main(void)
         tcase_add_test(tcase, chunks_on_their_way_are_work_in_progress);
         tcase_add_test(tcase, huge_block_being_freed_is_work_in_progress);
         tcase_add_test(tcase, busy_heap_is_good);
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed == 0 ? 0 : 1;
+        return suite_run(suite);
 }

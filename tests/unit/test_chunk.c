@@ -12,6 +12,7 @@
 #include "heap/run.h"
 #include "os/inject.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 enum { N_CHUNKS = 6, GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -353,9 +354,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("chunk");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("chunk");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, chunk_that_is_given_is_all_free);
@@ -377,8 +376,5 @@ main(void)
         tcase_add_test(tcase, candidate_that_was_never_claimed_touches_nothing);
         tcase_add_test(tcase, reaping_an_old_candidate_writes_no_hints_of_others);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

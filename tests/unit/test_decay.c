@@ -20,6 +20,7 @@
 #include "os/clock.h"
 #include "os/inject.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 enum { GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -533,9 +534,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("decay");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("decay");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, age_counts_units_and_wraps);
@@ -562,8 +561,5 @@ main(void)
         tcase_add_test(tcase, purge_of_a_slab_cut_short_never_believes_in_pages);
         tcase_add_test(tcase, purge_of_a_chunk_cut_short_never_believes_in_pages);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

@@ -17,6 +17,7 @@
 #include "heap/slab.h"
 #include "region/intent.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -311,9 +312,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("drain");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("drain");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, magazine_of_many_slabs_is_emptied);
@@ -326,8 +325,5 @@ main(void)
         tcase_add_test(tcase, arena_that_is_not_ready_has_nothing_to_drain);
         tcase_add_test(tcase, magazine_of_runs_is_emptied);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

@@ -14,6 +14,7 @@
 
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 enum { HANDLER_RETURNED = 5, HANDLER_EXITED = 7 };
 
@@ -394,9 +395,8 @@ int
 main(void)
 {
         Suite *suite = suite_create("fault");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("misuse");
-        int n_failed;
+        int status;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, pointer_of_no_heap_is_foreign);
@@ -417,9 +417,7 @@ main(void)
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("fault");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

@@ -10,6 +10,7 @@
 #include "heap/arena.h"
 #include "heap/hint.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 #if SHM_TINY_GEOMETRY
 enum { N_CHUNKS = 16 };
@@ -264,9 +265,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("hint");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("hint");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, nothing_is_hinted_in_a_new_arena);
@@ -282,8 +281,5 @@ main(void)
         tcase_add_test(tcase, summary_full_of_lies_leads_nowhere);
         tcase_add_test(tcase, hint_set_while_its_summary_is_cleared_is_found);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 #include "os/inject.h"
 #include "region/intent.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 enum { N_CHUNKS = 8 };
 
@@ -568,9 +569,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("huge");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("huge");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, blocks_take_the_lowest_gap);
@@ -600,8 +599,5 @@ main(void)
         tcase_add_test(tcase, candidate_that_was_never_claimed_touches_nothing);
         tcase_add_test(tcase, destination_of_what_was_cut_short_is_settled_with_it);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

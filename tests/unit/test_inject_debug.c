@@ -18,6 +18,7 @@
 
 #include "os/inject.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -641,9 +642,8 @@ int
 main(void)
 {
         Suite *suite = suite_create("inject");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("failing calls");
-        int n_failed;
+        int status;
 
         tcase_add_test(tcase, opening_succeeds_or_leaves_nothing);
         tcase_add_test(tcase, descriptor_is_given_or_not);
@@ -653,9 +653,7 @@ main(void)
         tcase_add_test(tcase, closing_needs_nothing);
         suite_add_tcase(suite, tcase);
         heap_dir_create("inject");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

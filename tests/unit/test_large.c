@@ -18,6 +18,7 @@
 #include "os/inject.h"
 #include "region/intent.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 enum { GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -582,9 +583,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("large");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("large");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_loop_test(tcase, block_of_every_class_fits_its_run_and_its_pages, SIZE_CLASS_N_SMALL, SIZE_CLASS_N);
@@ -611,8 +610,5 @@ main(void)
         tcase_add_test(tcase, allocation_to_a_destination_cut_short_is_undone);
         tcase_add_test(tcase, free_from_a_destination_cut_short_is_undone_or_finished);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

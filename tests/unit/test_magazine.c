@@ -14,6 +14,7 @@
 #include "heap/reap.h"
 #include "heap/slab.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -384,9 +385,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("magazine");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("magazine");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, empty_magazine_comes_from_the_pool_and_goes_back);
@@ -406,8 +405,5 @@ main(void)
         tcase_add_test(tcase, magazine_that_others_took_is_left_alone);
         tcase_add_test(tcase, dead_ones_magazines_find_a_crowded_depot_and_are_found);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

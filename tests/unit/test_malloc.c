@@ -25,6 +25,7 @@
 #include "region/owner.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
@@ -1493,8 +1494,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("malloc");
-        SRunner *runner = srunner_create(suite);
-        int n_failed;
+        int status;
 
         add_sizes(suite);
         add_contents(suite);
@@ -1502,9 +1502,7 @@ main(void)
         add_flags(suite);
         add_ways_in(suite);
         heap_dir_create("malloc");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

@@ -15,6 +15,7 @@
 #include "os/numa.h"
 #include "support/heap_dir.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -626,9 +627,8 @@ int
 main(void)
 {
         Suite *suite = suite_create("numa");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("rules");
-        int n_failed;
+        int status;
 
         tcase_add_checked_fixture(tcase, heap_dir_empty, teardown); /* emptied first too: a test may have failed */
         tcase_add_loop_test(tcase, heap_has_the_nodes_of_the_machine, 0, N_MACHINES);
@@ -653,9 +653,7 @@ main(void)
         tcase_add_test(tcase, environment_plays_a_machine);
         suite_add_tcase(suite, tcase);
         heap_dir_create("numa");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite);
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

@@ -14,6 +14,7 @@
 #include "api/heap.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
+#include "support/suite.h"
 
 enum { N_HEAPS = 6, N_CHURNS = 60 };
 
@@ -642,13 +643,10 @@ suite_make(void)
 int
 main(void)
 {
-        SRunner *runner = srunner_create(suite_make());
-        int n_failed;
+        int status;
 
         heap_dir_create("open");
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
+        status = suite_run(suite_make());
         heap_dir_remove();
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return status;
 }

@@ -14,6 +14,7 @@
 #include "base/geometry.h"
 #include "os/numa.h"
 #include "region/options.h"
+#include "support/suite.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
@@ -330,8 +331,6 @@ main(void)
 {
         Suite *suite = suite_create("options");
         TCase *tcase = tcase_create("options");
-        SRunner *runner = srunner_create(suite);
-        int n_failed;
 
         suite_add_tcase(suite, tcase);
         tcase_add_checked_fixture(tcase, no_environment, NULL);
@@ -348,8 +347,5 @@ main(void)
         tcase_add_test(tcase, every_attribute_field_counts);
         tcase_add_test(tcase, bad_attribute_fields_are_refused);
         tcase_add_test(tcase, empty_variables_are_unset);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed != 0;
+        return suite_run(suite);
 }

@@ -20,6 +20,7 @@
 #include "heap/slab.h"
 #include "region/intent.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -431,9 +432,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("reap");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("reap");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_loop_test(tcase, slot_full_of_garbage_touches_nobody, 0, 4);
@@ -443,8 +442,5 @@ main(void)
         tcase_add_test(tcase, intent_half_settled_is_settled);
         tcase_add_test(tcase, what_is_passed_on_can_be_found_by_hints);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

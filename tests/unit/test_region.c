@@ -33,6 +33,7 @@
 #include "region/map.h"
 #include "region/name.h"
 #include "region/open.h"
+#include "support/suite.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
@@ -1447,16 +1448,11 @@ int
 main(void)
 {
         Suite *suite = suite_create("region");
-        SRunner *runner = srunner_create(suite);
-        int n_failed;
 
         add_names_and_creation(suite);
         add_refusals(suite);
         add_mapping(suite);
         add_backing(suite);
         add_failures(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed != 0;
+        return suite_run(suite);
 }

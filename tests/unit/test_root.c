@@ -28,6 +28,7 @@
 #include "region/owner.h"
 #include "region/slot.h"
 #include "support/root_judge.h"
+#include "support/suite.h"
 
 enum { N_NAMES = 4 }; /* as many records as the fixture's heap has */
 
@@ -836,8 +837,6 @@ int
 main(void)
 {
         Suite *suite = suite_create("root");
-        SRunner *runner;
-        int n_failed;
 
         ADD(suite, "one after the other", a_name_leads_all_to_one_object, an_object_is_zeroed_then_initialised,
             every_size_is_exact, a_removed_object_is_gone_and_its_name_can_be_used_again,
@@ -856,9 +855,5 @@ main(void)
         ADD(suite, "damage", a_damaged_region_is_no_trap);
         ADD(suite, "races", racing_creators_get_one_object, a_storm_of_creators_and_removers_loses_nothing,
             a_storm_of_deaths_loses_nothing);
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return suite_run(suite);
 }

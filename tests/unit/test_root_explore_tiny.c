@@ -35,6 +35,7 @@
 #include "region/owner.h"
 #include "region/slot.h"
 #include "support/root_judge.h"
+#include "support/suite.h"
 
 static void step(void);
 
@@ -666,8 +667,6 @@ main(void)
 {
         Suite *suite = suite_create("root_explore");
         TCase *none = tcase_create("no x"), *x = tcase_create("x");
-        SRunner *runner;
-        int n_failed;
 
         tcase_add_checked_fixture(none, setup, NULL);
         tcase_add_test(none, death_of_a_creator);
@@ -692,9 +691,5 @@ main(void)
         tcase_add_test(x, finder_and_who_uses_the_memory_for_another_size);
         add_last_record(suite);
 #endif
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return suite_run(suite);
 }

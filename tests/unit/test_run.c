@@ -12,6 +12,7 @@
 #include "heap/reap.h"
 #include "heap/run.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 enum { GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -487,9 +488,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("run");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("run");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, lowest_run_is_claimed);
@@ -515,8 +514,5 @@ main(void)
         tcase_add_test(tcase, settling_twice_is_settling_once);
         tcase_add_test(tcase, what_is_settled_can_be_found);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

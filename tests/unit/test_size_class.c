@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/size_class.h"
+#include "support/suite.h"
 
 #define SIZES_MAX (UINT64_C(4) << 20)
 
@@ -337,11 +338,5 @@ size_class_suite(void)
 int
 main(void)
 {
-        SRunner *runner = srunner_create(size_class_suite());
-        int n_failed;
-
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed != 0;
+        return suite_run(size_class_suite());
 }

@@ -15,6 +15,7 @@
 #include "heap/slab.h"
 #include "region/intent.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -834,9 +835,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("slab");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = tcase_create("slab");
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_loop_test(tcase, new_slab_has_all_its_blocks_and_no_more, 0, SIZE_CLASS_N_SMALL);
@@ -874,8 +873,5 @@ main(void)
         tcase_add_test(tcase, single_free_cut_short_is_finished);
         tcase_add_test(tcase, intent_about_what_others_own_is_void);
         suite_add_tcase(suite, tcase);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

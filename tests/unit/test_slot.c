@@ -20,6 +20,7 @@
 #include "region/liveness.h"
 #include "region/slot.h"
 #include "support/plain_region.h"
+#include "support/suite.h"
 
 enum { N_CLIENTS = 8, N_THREADS = 6, WATCHDOG_S = 20 };
 
@@ -896,9 +897,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("slot");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = cases(suite, "attach");
-        int n_failed;
 
         tcase_add_test(tcase, attach_takes_the_lowest_empty_slot_and_fills_it);
         tcase_add_test(tcase, release_empties_the_slot_and_unlocks_life);
@@ -946,8 +945,5 @@ main(void)
 #endif
         tcase_add_test(tcase, each_slot_has_one_user_while_threads_come_die_and_reap);
 
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }

@@ -20,6 +20,7 @@
 #include "heap/slab.h"
 #include "heap/stats_parts.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -423,8 +424,6 @@ main(void)
 {
         Suite *suite = suite_create("stats");
         TCase *tcase = tcase_create("stats");
-        SRunner *runner;
-        int n_failed;
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, json_is_valid);
@@ -438,9 +437,5 @@ main(void)
         tcase_add_test(tcase, random_damage_changes_nothing_but_the_figures);
         tcase_add_test(tcase, full_output_is_an_error);
         suite_add_tcase(suite, tcase);
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed == 0 ? 0 : 1;
+        return suite_run(suite);
 }

@@ -23,6 +23,7 @@
 #include "region/liveness.h"
 #include "region/slot.h"
 #include "support/heap_fixture.h"
+#include "support/suite.h"
 #include "tcache/tcache.h"
 
 static struct heap_fixture fx;
@@ -767,9 +768,7 @@ int
 main(void)
 {
         Suite *suite = suite_create("tcache");
-        SRunner *runner = srunner_create(suite);
         TCase *tcase = cases(suite, "attach", setup);
-        int n_failed;
 
         tcase_add_test(tcase, zeroes_send_every_call_to_the_slow_path);
         tcase_add_test(tcase, thread_has_one_cache_per_heap);
@@ -806,8 +805,5 @@ main(void)
         tcase_add_test(tcase, dead_are_noticed_on_slow_paths);
         tcase_add_test(tcase, child_of_fork_is_a_client_of_its_own);
 
-        srunner_run_all(runner, CK_NORMAL);
-        n_failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return suite_run(suite);
 }
