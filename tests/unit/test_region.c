@@ -1190,7 +1190,7 @@ count_fds(void)
 static int
 count_maps(const struct os_mapping *mapping, void *arg)
 {
-        *(int *)arg += strstr(mapping->what, "shmalloc") != NULL || strstr(mapping->what, "/#") != NULL;
+        *(int *)arg += strstr(mapping->what, "/dev/shm/") != NULL || strstr(mapping->what, "/#") != NULL;
         return 0;
 }
 
