@@ -136,10 +136,11 @@ static void
 dump_intent(const struct intent *intent)
 {
         static const char *const names[] = {
-                [INTENT_NONE] = "none",         [INTENT_FILL] = "fill",           [INTENT_DRAIN] = "drain",
-                [INTENT_SWAP] = "swap",         [INTENT_DRAIN_RUN] = "drain-run", [INTENT_ALLOC_ONE] = "alloc-one",
-                [INTENT_FREE_ONE] = "free-one", [INTENT_RUN_TO] = "run-to",       [INTENT_RUN_FROM] = "run-from",
-                [INTENT_HUGE_TO] = "huge-to",   [INTENT_HUGE_FROM] = "huge-from",
+                [INTENT_NONE] = "none",           [INTENT_FILL] = "fill",           [INTENT_DRAIN] = "drain",
+                [INTENT_SWAP] = "swap",           [INTENT_DRAIN_RUN] = "drain-run", [INTENT_ALLOC_ONE] = "alloc-one",
+                [INTENT_FREE_ONE] = "free-one",   [INTENT_RUN_TO] = "run-to",       [INTENT_RUN_FROM] = "run-from",
+                [INTENT_HUGE_TO] = "huge-to",     [INTENT_HUGE_FROM] = "huge-from", [INTENT_POP_TO] = "pop-to",
+                [INTENT_PUSH_FROM] = "push-from",
         };
         uint64_t kind = load_relaxed(&intent->kind);
 

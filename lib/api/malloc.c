@@ -120,11 +120,15 @@ take(struct entry *e, struct request *rq)
         uint64_t block_off;
         void *p;
 
-        if (e->t && has_magazine && rq->dest_off == 0 && !(rq->flags & ALLOC_NO_MAGAZINE)) {
-                if (!r->is_relocated && tcache_pop(e->t, rq->class_idx + 1, &p))
+        if (e->t && has_magazine && (is_small || rq->dest_off == 0) && !(rq->flags & ALLOC_NO_MAGAZINE)) {
+                if (rq->dest_off != 0)
+                        p = tcache_pop_to(e->t, rq->class_idx, rq->dest_off);
+                else if (r->is_relocated || !tcache_pop(e->t, rq->class_idx + 1, &p))
+                        p = NULL;
+                if (p)
                         return p;
                 if (!(rq->flags & ALLOC_NO_GROW))
-                        return tcache_malloc_slow(e->t, size_class_bytes(rq->class_idx));
+                        return tcache_malloc_slow(e->t, size_class_bytes(rq->class_idx), rq->dest_off);
         }
         if (rq->arena != e->thread->arena && arena_init(r, rq->arena) < 0)
                 return NULL;
@@ -713,6 +717,8 @@ shheap_free_from(shheap *h, shref *dest)
                 return -errno;
         if (h->process.is_checked && !check_free(&e, block_off))
                 err = -EINVAL;
+        if (err == -EBUSY && e.t && tcache_push_from(e.t, block_off, dest_off))
+                err = 0;
         if (err == -EBUSY)
                 err = free_block_patiently(e.thread, block_off, dest_off);
         leave(&e, "shheap_free_from", region_block(e.thread->region, block_off), 0);

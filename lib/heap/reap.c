@@ -129,6 +129,17 @@ settle_one(struct region *r, const struct intent *in, uint32_t thread_no)
                 dest_restore(r, in);
 }
 
+/* A pop that was not committed is undone; a push that was is finished: either way *dest must not name the block. */
+static void
+settle_handover(struct region *r, const struct intent *in, uint32_t thread_no)
+{
+        struct magazine *m = named_magazine(r, in->magazine, thread_no);
+        bool is_in_there = m && load_relaxed(&m->n) >= (in->kind == INTENT_POP_TO ? in->n + 1 : in->n);
+
+        if (is_in_there && in->b != 0)
+                dest_restore(r, in);
+}
+
 static void
 settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
 {
@@ -167,6 +178,10 @@ settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
         case INTENT_HUGE_FROM:
                 if (in.b != 0 && names_chunk(r, in.slab, thread_no))
                         dest_restore(r, &in);
+                break;
+        case INTENT_POP_TO:
+        case INTENT_PUSH_FROM:
+                settle_handover(r, &in, thread_no);
                 break;
         default:
                 break;

@@ -85,6 +85,15 @@ slab_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint32_t
         return true;
 }
 
+bool
+slab_has_given(struct region *r, uint64_t block_off)
+{
+        uint64_t head;
+        uint32_t block_idx;
+
+        return slab_block_of(r, block_off, &head, &block_idx) && !bit_is_set(r, head, block_idx);
+}
+
 /* ------------------------------------------------------------------ create, find, release */
 
 /* SLAB.2 on: the run is NEW(t) and the candidate names it. */

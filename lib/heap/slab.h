@@ -56,6 +56,9 @@ void slab_settle_block(struct region *r, uint64_t head, uint64_t block_off);
 /* Where a block is: its slab's head and index.  False if no block of a slab starts there. */
 bool slab_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint32_t *ret_block_idx);
 
+/* Whether a block of a slab starts here that is not free in there.  A hint, but for one's own blocks. */
+bool slab_has_given(struct region *r, uint64_t block_off);
+
 /* Free blocks by the bitmap. */
 uint32_t slab_count_free(struct region *r, uint64_t head, uint32_t class_idx);
 

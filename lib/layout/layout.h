@@ -22,7 +22,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 
 #define LAYOUT_NAME_MAX      63u
 #define LAYOUT_ROOT_NAME_MAX 63u
@@ -102,6 +102,8 @@ enum intent_kind {
         INTENT_RUN_FROM,  /* slab = run head, b = dest: a run is being freed */
         INTENT_HUGE_TO,   /* slab = head chunk, b = dest */
         INTENT_HUGE_FROM, /* slab = head chunk, b = dest */
+        INTENT_POP_TO,    /* magazine, n = blocks left, a = block, b = dest: the topmost block is handed out */
+        INTENT_PUSH_FROM, /* magazine, n = blocks then, a = block, b = dest: a block is put on top */
         INTENT_N_KINDS
 };
 

@@ -9,6 +9,7 @@
 #include "heap/alloc.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
+#include "heap/slab.h"
 #include "region/intent.h"
 #include "region/owner.h"
 #include "tcache/tcache.h"
@@ -207,6 +208,40 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
         kill_order();
         owner_add(&m->n, UINT64_C(1));
         t->limit = tcache_limit(t);
+}
+
+bool
+tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off)
+{
+        struct thread *th = &t->thread;
+        struct region *r = th->region;
+        uint32_t tag, idx;
+        struct magazine *m;
+        uint64_t n;
+
+        if (!slab_has_given(r, block_off))
+                return false;
+        tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
+        if (tag == TAG_NONE || tag >= r->layout.n_tags || !size_class_is_small(tag_class(tag)))
+                return false;
+        idx = magazine_in(th, magazine_current(th, tag));
+        if (idx == MAGAZINE_IDX_NONE || is_full(r, idx)) {
+                tcache_tick(t);
+                idx = ensure_room(t, tag);
+        }
+        if (idx == MAGAZINE_IDX_NONE)
+                return false;
+        m = &r->magazines[idx];
+        n = load_relaxed(&m->n);
+        store_relaxed(&m->slot[n], region_entry(r, block_off));
+        intent_begin(th, (struct intent){.magazine = idx, .n = n + 1, .a = block_off, .b = dest_off},
+                     INTENT_PUSH_FROM); /* PUSH_FROM.1 */
+        store_relaxed(&m->n, n + 1);    /* PUSH_FROM.2: commit */
+        kill_order();
+        dest_store(r, dest_off, UINT64_C(0)); /* PUSH_FROM.3 */
+        intent_end(th);                       /* PUSH_FROM.4 */
+        t->limit = tcache_limit(t);
+        return true;
 }
 
 static void

@@ -87,12 +87,36 @@ replace_empty(struct tcache *t, uint32_t tag, uint32_t current, uint32_t idx)
         tcache_publish(t, tag);
 }
 
+void *
+tcache_pop_to(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
+{
+        struct thread *th = &t->thread;
+        struct region *r = th->region;
+        uint32_t idx = magazine_in(th, magazine_current(th, tag_make(th->node, class_idx)));
+        uint64_t n = idx == MAGAZINE_IDX_NONE ? 0 : load_relaxed(&r->magazines[idx].n), block_off;
+
+        if (n == 0)
+                return NULL;
+        block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[n - 1]));
+        intent_begin(th,
+                     (struct intent){
+                             .magazine = idx, .n = n - 1, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
+                     INTENT_POP_TO);                               /* POP_TO.1 */
+        dest_store(r, dest_off, r->layout.chunks_off + block_off); /* POP_TO.2 */
+        kill_order();
+        store_relaxed(&r->magazines[idx].n, n - 1); /* POP_TO.3: commit */
+        intent_end(th);                             /* POP_TO.4 */
+        return region_block(r, block_off);
+}
+
 static void *
-pop_current(struct tcache *t, uint32_t class_idx)
+pop_current(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
 {
         struct region *r = t->thread.region;
         void *entry;
 
+        if (dest_off != 0)
+                return tcache_pop_to(t, class_idx, dest_off);
         if (!tcache_pop(t, class_idx + 1, &entry))
                 return NULL;
         return region_block(r, region_entry_off(r, (uint64_t)(uintptr_t)entry));
@@ -115,18 +139,21 @@ ensure_current(struct tcache *t, uint32_t tag)
 }
 
 static void *
-malloc_small(struct tcache *t, uint32_t class_idx)
+malloc_small(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
 {
         struct thread *th = &t->thread;
         struct region *r = th->region;
         uint32_t tag = tag_make(th->node, class_idx);
         uint32_t current = ensure_current(t, tag), spare = magazine_in(th, magazine_spare(th, tag)), idx;
-        struct request rq = {
-                .size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = th->arena};
+        struct request rq = {.size = size_class_bytes(class_idx),
+                             .align = 1,
+                             .class_idx = class_idx,
+                             .arena = th->arena,
+                             .dest_off = dest_off};
         uint64_t block_off;
 
         if (current != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[current].n) > 0)
-                return pop_current(t, class_idx); /* a caller that does not use the hit path */
+                return pop_current(t, class_idx, dest_off); /* a caller that does not use the hit path */
         if (spare != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[spare].n) > 0) {
                 if (current != MAGAZINE_IDX_NONE)
                         swap_places(t, tag, current, spare);
@@ -135,7 +162,7 @@ malloc_small(struct tcache *t, uint32_t class_idx)
                         magazine_place(th, magazine_current(th, tag), spare);
                         tcache_publish(t, tag);
                 }
-                return pop_current(t, class_idx);
+                return pop_current(t, class_idx, dest_off);
         }
         if (alloc_magazine(th, &rq, current, &idx, &block_off) < 0)
                 return NULL;
@@ -145,7 +172,7 @@ malloc_small(struct tcache *t, uint32_t class_idx)
                 return region_block(r, block_off);
         if (idx != current)
                 replace_empty(t, tag, current, idx);
-        return pop_current(t, class_idx);
+        return pop_current(t, class_idx, dest_off);
 }
 
 static void *
@@ -158,19 +185,19 @@ malloc_large(struct tcache *t, const struct request *rq)
         if (size_class_is_large(rq->class_idx))
                 idx = magazine_in(th, magazine_current(th, tag_make(th->node, rq->class_idx)));
         if (idx != MAGAZINE_IDX_NONE && load_relaxed(&th->region->magazines[idx].n) > 0)
-                return pop_current(t, rq->class_idx); /* a caller that does not use the hit path */
+                return pop_current(t, rq->class_idx, 0); /* a caller that does not use the hit path */
         return alloc_block(th, rq, &block_off) < 0 ? NULL : region_block(th->region, block_off);
 }
 
 void *
-tcache_malloc_slow(struct tcache *t, size_t size)
+tcache_malloc_slow(struct tcache *t, size_t size, uint64_t dest_off)
 {
         struct request rq = {.size = size == 0 ? 1 : size, .align = 1, .arena = t->thread.arena};
         void *p = NULL;
 
         tcache_tick(t);
         if (request_classify(&rq))
-                p = size_class_is_small(rq.class_idx) ? malloc_small(t, rq.class_idx) : malloc_large(t, &rq);
+                p = size_class_is_small(rq.class_idx) ? malloc_small(t, rq.class_idx, dest_off) : malloc_large(t, &rq);
         if (!p)
                 errno = ENOMEM;
         else if (t->thread.fallback_node1 != 0)

@@ -101,8 +101,16 @@ uint32_t tcache_generation(void);
 
 /* ------------------------------------------------------------------ refill.c, flush.c */
 
-/* Gets a block when the hit path found none.  dest_off as in struct request.  NULL: errno is set. */
-void *tcache_malloc_slow(struct tcache *t, size_t size);
+/* Gets a block when the hit path found none.  dest_off as in struct request, 0 for large classes.  NULL: errno is set. */
+void *tcache_malloc_slow(struct tcache *t, size_t size, uint64_t dest_off);
+
+/* Takes the topmost block of the magazine of a small class, and stores its reference at a region offset, in one step.
+ * NULL: the magazine is empty, nothing was done. */
+void *tcache_pop_to(struct tcache *t, uint32_t class_idx, uint64_t dest_off);
+
+/* The reverse: puts a block of a small class on top, and zeroes the word.  False: it is no such block, is free already, or
+ * no magazine could be had; nothing was done. */
+bool tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off);
 
 /* Takes a block when the hit path could not.  Notes faults in t->thread.fault. */
 void tcache_free_slow(struct tcache *t, uint64_t block_off);

@@ -112,9 +112,10 @@ void a_free(struct actor *a, void *p);
 void *a_aligned(struct actor *a, size_t align, size_t size);
 void *a_calloc(struct actor *a, size_t n, size_t size);
 void *a_realloc(struct actor *a, void *p, size_t size);
-void a_malloc_to(struct actor *a, size_t size, uint64_t *dest);
+void a_malloc_to(struct actor *a, size_t size, unsigned flags, uint64_t *dest);
 void a_free_from(struct actor *a, uint64_t *dest);
-void *a_alloc_direct(struct actor *a, size_t size); /* past the magazines */
+void a_free_from_direct(struct actor *a, uint64_t *dest); /* past the magazines */
+void *a_alloc_direct(struct actor *a, size_t size);       /* past the magazines */
 void a_free_direct(struct actor *a, void *p);
 struct thread *thread_of(const struct actor *a);
 void actor_keep(struct actor *a, void *p);

@@ -203,10 +203,10 @@ a_realloc(struct actor *a, void *p, size_t size)
 }
 
 void
-a_malloc_to(struct actor *a, size_t size, uint64_t *dest)
+a_malloc_to(struct actor *a, size_t size, unsigned flags, uint64_t *dest)
 {
         begin_new(a, size, dest);
-        end_new(a, shheap_malloc_to(a->heap, size, 0, dest));
+        end_new(a, shheap_malloc_to(a->heap, size, flags, dest));
 }
 
 void
@@ -219,6 +219,18 @@ a_free_from(struct actor *a, uint64_t *dest)
         begin_free(a, p, dest);
         if (shheap_free_from(a->heap, dest) < 0)
                 actor_keep(a, p); /* somebody holds its slab */
+        end_free(a);
+}
+
+void
+a_free_from_direct(struct actor *a, uint64_t *dest)
+{
+        uint64_t ref = *dest;
+
+        begin_free(a, world_region->base + ref, dest);
+        if (free_block_patiently(thread_of(a), ref - world_region->layout.chunks_off,
+                                 (uint64_t)((char *)dest - world_region->base)) < 0)
+                report_line("block %#lx cannot be freed", ref);
         end_free(a);
 }
 
@@ -308,7 +320,7 @@ work_once(struct work *w)
         } else if (dice == 16 && random_next(&w->state) % 4 == 0) {
                 decay_purge(thread_of(w->a), UINT32_MAX); /* empties the depots, too */
         } else if (dice < 20 && w->dest && *w->dest == 0) {
-                a_malloc_to(w->a, size, w->dest);
+                a_malloc_to(w->a, size, dice & 1 ? SHA_TCACHE_NONE : 0, w->dest);
         } else if (dice < 22 && w->dest) {
                 a_free_from(w->a, w->dest);
         } else if (!*at) {

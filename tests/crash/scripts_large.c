@@ -226,13 +226,13 @@ setup_dest(struct actor *a)
 static void
 run_run_to(struct actor *a)
 {
-        a_malloc_to(a, RUN, a->dest);
+        a_malloc_to(a, RUN, 0, a->dest);
 }
 
 static void
 run_huge_to(struct actor *a)
 {
-        a_malloc_to(a, 5 * MIB, a->dest);
+        a_malloc_to(a, 5 * MIB, 0, a->dest);
 }
 
 static void

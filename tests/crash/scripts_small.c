@@ -298,7 +298,21 @@ setup_dest(struct actor *a)
 static void
 run_malloc_to(struct actor *a)
 {
-        a_malloc_to(a, PAGE, a->dest);
+        a_malloc_to(a, PAGE, 0, a->dest);
+}
+
+static void
+run_malloc_to_past(struct actor *a)
+{
+        a_malloc_to(a, PAGE, SHA_TCACHE_NONE, a->dest);
+}
+
+/* The magazine is empty. */
+static void
+setup_dest_fill(struct actor *a)
+{
+        setup_dest(a);
+        malloc_n(a, PAGE, CAP - 3);
 }
 
 static void
@@ -308,10 +322,26 @@ setup_free_from(struct actor *a)
         run_malloc_to(a);
 }
 
+/* The current one is full, the spare has room. */
+static void
+setup_free_from_full(struct actor *a)
+{
+        setup_free_from(a);
+        malloc_n(a, PAGE, 2 * CAP);
+        while (n_current(a, PAGE) < CAP)
+                free_n(a, 1);
+}
+
 static void
 run_free_from(struct actor *a)
 {
         a_free_from(a, a->dest);
+}
+
+static void
+run_free_from_past(struct actor *a)
+{
+        a_free_from_direct(a, a->dest);
 }
 
 const struct script scripts_small[] = {
@@ -345,6 +375,10 @@ const struct script scripts_small[] = {
         {.name = "realloc-move", .setup = setup_hit, .run = run_realloc_move, .hot_bytes = 100},
         {.name = "realloc-same", .setup = setup_hit, .run = run_realloc_same, .hot_bytes = 100},
         {.name = "malloc-to", .setup = setup_dest, .run = run_malloc_to, .hot_bytes = PAGE},
+        {.name = "malloc-to-fill", .setup = setup_dest_fill, .run = run_malloc_to, .hot_bytes = PAGE},
+        {.name = "malloc-to-past", .setup = setup_dest, .run = run_malloc_to_past, .hot_bytes = PAGE},
         {.name = "free-from", .setup = setup_free_from, .run = run_free_from, .hot_bytes = PAGE},
+        {.name = "free-from-full", .setup = setup_free_from_full, .run = run_free_from, .hot_bytes = PAGE},
+        {.name = "free-from-past", .setup = setup_free_from, .run = run_free_from_past, .hot_bytes = PAGE},
         {.name = NULL},
 };

@@ -215,7 +215,7 @@ script_malloc(struct script *me, uint64_t bytes)
 
         me->n_allocating = 1;
         if (!tcache_pop(&me->tcache, me->tcache.by_size[bytes], &p))
-                p = tcache_malloc_slow(&me->tcache, bytes);
+                p = tcache_malloc_slow(&me->tcache, bytes, 0);
         me->n_allocating = 0;
         if (p)
                 script_hold(me, (uint64_t)((char *)p - world_region.chunks));

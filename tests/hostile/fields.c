@@ -174,6 +174,7 @@ list_intent(struct list *l)
         WORD(l, struct thread_slot, intent.kind, INTENT_N_KINDS, INTENT_DRAIN, INTENT_SWAP);
         WORD(l, struct thread_slot, intent.kind, INTENT_DRAIN_RUN, INTENT_ALLOC_ONE, INTENT_RUN_TO);
         WORD(l, struct thread_slot, intent.kind, INTENT_HUGE_TO, INTENT_FILL, INTENT_FREE_ONE);
+        WORD(l, struct thread_slot, intent.kind, INTENT_POP_TO, INTENT_PUSH_FROM);
         WORD(l, struct thread_slot, intent.slab, granules, layout->n_chunks * GEO_GRANULES_PER_CHUNK);
         WORD(l, struct thread_slot, intent.magazine, l->r->header->magazines_hwm[0], layout->n[TABLE_MAGAZINES]);
         WORD(l, struct thread_slot, intent.n, MAGAZINE_CAP_MAX);

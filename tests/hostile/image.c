@@ -284,6 +284,20 @@ stop_with_hand(const struct death *d)
         d->slot->hand = magazine_of(d, false) + 1;
 }
 
+/* Not committed, so that the reaper has to look at what the intent names. */
+static void
+stop_in_handover(const struct death *d, enum intent_kind kind)
+{
+        uint32_t m = magazine_of(d, false);
+        const struct magazine *magazine = &d->r->magazines[m];
+
+        d->slot->intent = (struct intent){.kind = kind,
+                                          .magazine = m,
+                                          .n = kind == INTENT_POP_TO ? magazine->n - 1 : magazine->n,
+                                          .a = magazine->slot[0] - d->r->canonical,
+                                          .b = d->r->layout.chunks_off};
+}
+
 static void
 stop_all(struct region *r)
 {
@@ -327,6 +341,10 @@ stop_all(struct region *r)
                         break;
                 case 12:
                         stop_with_hand(&d);
+                        break;
+                case 13:
+                case 14:
+                        stop_in_handover(&d, n == 14 ? INTENT_POP_TO : INTENT_PUSH_FROM);
                         break;
                 default:
                         break; /* its magazines are all it had */

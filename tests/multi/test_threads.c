@@ -130,7 +130,7 @@ allocate_cached(struct worker *w, uint64_t bytes)
         void *p;
 
         if (!tcache_pop(w->t, class_idx1, &p))
-                p = tcache_malloc_slow(w->t, bytes);
+                p = tcache_malloc_slow(w->t, bytes, 0);
         return p ? (uint64_t)((char *)p - r->chunks) + 1 : 0;
 }
 

@@ -215,7 +215,7 @@ use_cache(void)
         ck_assert_ptr_nonnull(t);
         for (int i = 0; i < 200; i++) {
                 size_t bytes = UINT64_C(1) << random_below(20);
-                char *p = tcache_malloc_slow(t, bytes);
+                char *p = tcache_malloc_slow(t, bytes, 0);
 
                 if (!p)
                         continue;

@@ -1094,6 +1094,13 @@ free_in_thread(void *arg)
         return NULL;
 }
 
+static void *
+free_from_in_thread(void *arg)
+{
+        ck_assert_int_eq(shheap_free_from(h, arg), -EBUSY);
+        return NULL;
+}
+
 START_TEST(free_of_a_block_whose_slab_is_held_for_ever_is_not_lost)
 {
         pthread_t thread;
@@ -1105,9 +1112,10 @@ START_TEST(free_of_a_block_whose_slab_is_held_for_ever_is_not_lost)
         p = shheap_malloc_to(h, 100, 0, dest);
         NEED(p);
         hold_slab_of(p, true);
-        ck_assert_int_eq(shheap_free_from(h, dest), -EBUSY);
+        ck_assert_int_eq(pthread_create(&thread, NULL, free_from_in_thread, dest), 0); /* it has no magazines */
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
         NEED(*dest == shheap_ref(h, p));
-        ck_assert_int_eq(pthread_create(&thread, NULL, free_in_thread, p), 0); /* it has no magazines */
+        ck_assert_int_eq(pthread_create(&thread, NULL, free_in_thread, p), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         hold_slab_of(p, false);
         ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), usable(dest));
@@ -1270,7 +1278,7 @@ static void
 frees_from_what_is_free(void)
 {
         shref *dest = shheap_calloc(h, 2, sizeof *dest);
-        void *p = shheap_malloc_to(h, 500, 0, &dest[0]);
+        void *p = shheap_malloc_to(h, 300000, 0, &dest[0]);
 
         MUST(p);
         dest[1] = dest[0];
@@ -1404,6 +1412,7 @@ START_TEST(checked_heap_notices_every_second_free_at_once)
         ends_with(frees_largest_twice, "shheap_free(", "no block");
         ends_with(frees_huge_twice, "shheap_free(", "no block");
         ends_with(frees_sized_twice, "shheap_free_sized(", "double free");
+        ends_with(frees_from_what_is_free, "shheap_free_from(", "no block");
         ends_with(frees_from_what_is_cached, "shheap_free_from(", "double free");
         ends_with(reallocates_twice, "shheap_realloc(", "double free");
 }

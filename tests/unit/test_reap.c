@@ -393,6 +393,43 @@ START_TEST(reaper_that_dies_is_followed_by_another)
 }
 END_TEST
 
+/* A hand-over out of, or into, a magazine: the store of n is the commit. */
+START_TEST(handover_cut_short_is_undone_or_finished)
+{
+        for (int step = 0; step < 8; step++) {
+                bool is_push = step >= 4;
+                uint32_t idx = filled_magazine(t, 0, 3);
+                struct magazine *m = &r->magazines[idx];
+                uint64_t cell = alloc(u, 3), block_off = region_entry_off(r, m->slot[2]), before = is_push ? 0 : 7;
+                uint64_t ref = r->layout.chunks_off + block_off, *dest = region_block(r, cell);
+                bool is_stored = step % 4 >= 1, is_committed = step % 4 >= (is_push ? 1 : 2);
+
+                m->n = is_push ? 2 : 3;
+                *dest = is_push ? ref : before;
+                intent_begin(t,
+                             (struct intent){.magazine = idx,
+                                             .n = is_push ? 3 : 2,
+                                             .i = before,
+                                             .a = block_off,
+                                             .b = r->layout.chunks_off + cell},
+                             is_push ? INTENT_PUSH_FROM : INTENT_POP_TO);
+                if (is_push && is_committed)
+                        m->n = 3;
+                if (is_push && step % 4 >= 2)
+                        *dest = 0;
+                if (!is_push && is_stored)
+                        *dest = ref;
+                if (!is_push && is_committed)
+                        m->n = 2;
+                if (is_push != is_committed)
+                        live_add(&live, block_off);
+                reap_settle(r, t->no, NULL);
+                ck_assert_uint_eq(*dest, is_push != is_committed ? ref : before);
+                heap_verify(r, &live);
+        }
+}
+END_TEST
+
 /* The reaper was in the middle of settling the intent: it is all there still, and half of it done. */
 START_TEST(intent_half_settled_is_settled)
 {
@@ -439,6 +476,7 @@ main(void)
         tcase_add_loop_test(tcase, slot_full_of_garbage_about_its_own_things_touches_nobody_else, 0, 4);
         tcase_add_test(tcase, thread_that_does_not_exist_is_not_settled);
         tcase_add_loop_test(tcase, reaper_that_dies_is_followed_by_another, 0, N_SCENES * N_CLEARED * N_USES);
+        tcase_add_test(tcase, handover_cut_short_is_undone_or_finished);
         tcase_add_test(tcase, intent_half_settled_is_settled);
         tcase_add_test(tcase, what_is_passed_on_can_be_found_by_hints);
         suite_add_tcase(suite, tcase);

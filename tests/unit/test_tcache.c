@@ -80,7 +80,7 @@ take(size_t bytes, bool *ret_hit)
 
         *ret_hit = class_idx1 <= TAG_CLASSES && tcache_pop(t, class_idx1, &p);
         if (!*ret_hit)
-                p = tcache_malloc_slow(t, bytes);
+                p = tcache_malloc_slow(t, bytes, 0);
         if (p)
                 live_add(&live, off_of(p));
         return p;
@@ -179,7 +179,7 @@ look_around(void *arg)
         ck_assert_ptr_nonnull(mine);
         ck_assert_ptr_ne(mine, t);
         ck_assert_uint_eq(mine->thread.no, 2);
-        ck_assert_uint_eq(tcache_malloc_slow(mine, 100) != NULL, 1);
+        ck_assert_uint_eq(tcache_malloc_slow(mine, 100, 0) != NULL, 1);
         return NULL;
 }
 
@@ -208,7 +208,7 @@ late_destructor(void *arg)
         mine = tcache_get(&fx.process, &err);
         ck_assert_ptr_nonnull(mine);
         *no = mine->thread.no;
-        ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 100));
+        ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 100, 0));
 }
 
 static void *
@@ -551,8 +551,8 @@ START_TEST(out_of_memory_is_null_and_not_the_end)
                 continue;
         ck_assert_uint_eq(live.n, n);
         heap_verify(r, &live);
-        ck_assert_ptr_null(tcache_malloc_slow(t, UINT64_MAX));
-        ck_assert_ptr_null(tcache_malloc_slow(t, r->layout.n_chunks * GEO_CHUNK_BYTES + 1));
+        ck_assert_ptr_null(tcache_malloc_slow(t, UINT64_MAX, 0));
+        ck_assert_ptr_null(tcache_malloc_slow(t, r->layout.n_chunks * GEO_CHUNK_BYTES + 1, 0));
         while (live.n > 0)
                 give(live.off[live.n - 1]);
         heap_verify(r, NULL);
@@ -637,7 +637,7 @@ never_hits(void)
 {
         t = attach();
         for (int i = 0; i < 200; i++) {
-                void *p = tcache_malloc_slow(t, 64);
+                void *p = tcache_malloc_slow(t, 64, 0);
 
                 ck_assert_ptr_nonnull(p);
                 live_add(&live, off_of(p));
@@ -694,7 +694,7 @@ die_with_magazines(void *arg)
         (void)arg;
         mine = tcache_get(&fx.process, &err);
         ck_assert_ptr_nonnull(mine);
-        ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 64));
+        ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 64, 0));
         tcache_list = NULL; /* its destructor finds nothing: as if it had been killed */
         return NULL;
 }
@@ -726,7 +726,7 @@ child(void)
         mine = tcache_get(&fx.process, &err);
         if (mine == NULL || mine == t || mine->thread.no == thread()->no || fx.process.client.idx == fx.client.idx)
                 _exit(2);
-        p = tcache_malloc_slow(mine, 1000);
+        p = tcache_malloc_slow(mine, 1000, 0);
         if (p == NULL || off_of(p) == live.off[0])
                 _exit(3);
         if (!tcache_push(mine, region_block(r, live.off[0]))) /* what the parent allocated, the child may free */
