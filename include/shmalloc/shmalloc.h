@@ -343,6 +343,7 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
 /*
  * Called after the line has been written to standard error, in the thread that noticed, with nothing of the heap held:
  * it may use the heap, exit, or leave by siglongjmp().  If it returns, the process is aborted.  NULL: abort at once.
+ * A shheap_close() that is left so has not been done: close again.
  * One handler per process, for all heaps.
  *
  * What is noticed when:

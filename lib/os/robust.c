@@ -79,6 +79,11 @@ robust_recover(pthread_mutex_t *m)
 void
 robust_unlock(pthread_mutex_t *m)
 {
+        uint32_t *kind = (uint32_t *)(void *)&m->__data.__kind;
+        uint32_t sound = image[offsetof(pthread_mutex_t, __data.__kind) / sizeof(uint32_t)];
+
+        if (sound != 0 && load_relaxed(kind) != sound) /* damaged while we held it: the C library would abort */
+                store_relaxed(kind, sound);
         pthread_mutex_unlock(m); /* EPERM: the word does not name this thread, so it is not ours to change */
 }
 

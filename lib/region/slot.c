@@ -255,10 +255,12 @@ slot_find(struct region *r, const struct liveness_self *self, slot_settle_fn *se
         return slot_find_failed(r, err);
 }
 
-/* The kernel must find this thread's id in the word: it marks no other. */
+/* The kernel must find this thread's id in the word: it marks no other.  NULL: somebody has lowered the mark meanwhile. */
 static int
 slot_check_locked(struct thread_slot *slot)
 {
+        if (slot == NULL)
+                return error_set(-EBADMSG, "cannot attach a thread: the heap's number of thread slots is damaged");
         if (liveness->lock_view(&slot->life, true) == LOCK_MINE)
                 return 0;
         slot_unlock_both(slot);
@@ -297,10 +299,10 @@ slot_empty(struct region *r, struct thread_slot *slot, uint32_t idx, uint32_t bi
 }
 
 static void
-thread_fill(struct thread *t, struct region *r, uint32_t idx, const struct client_id *client)
+thread_fill(struct thread *t, struct region *r, uint32_t idx, struct thread_slot *slot, const struct client_id *client)
 {
         t->region = r;
-        t->slot = region_thread(r, idx);
+        t->slot = slot;
         t->no = idx + 1;
         t->client_idx = client->idx;
         t->client_incarnation = client->incarnation;
@@ -328,7 +330,7 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         store_relaxed(&slot->state, UINT64_C(1)); /* ATTACH.5 */
         kill_order();
         liveness->lock_release(&slot->reap); /* ATTACH.6 */
-        thread_fill(t, r, idx, client);
+        thread_fill(t, r, idx, slot, client);
         return 0;
 }
 
@@ -541,19 +543,19 @@ slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const s
                 return err;
         reserve_enter(reserve);
         err = reserve_lock(r, reserve->idx, client, settle, arg);
+        slot = region_thread(r, reserve->idx);
         if (err == 0)
-                err = slot_check_locked(region_thread(r, reserve->idx));
+                err = slot_check_locked(slot);
         if (err < 0) {
                 pthread_mutex_unlock(&reserve->lock);
                 return err;
         }
-        slot = region_thread(r, reserve->idx);
         store_relaxed(&slot->os_tid, (uint64_t)self.tid);
         owner_add(&slot->n_attached, UINT64_C(1));
         store_relaxed(&slot->state, UINT64_C(1)); /* BORROW.4 */
         kill_order();
         liveness->lock_release(&slot->reap); /* BORROW.5 */
-        thread_fill(t, r, reserve->idx, client);
+        thread_fill(t, r, reserve->idx, slot, client);
         return 0;
 }
 

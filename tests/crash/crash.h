@@ -91,6 +91,9 @@ void world_marks_the_dead(bool marks);
 /* A process that was not there before opens the heap. */
 void newcomer_comes(void);
 
+/* An actor is at its own books, which others change, too: no moment to stop it, for a real process has its own. */
+extern bool actor_keeps_books;
+
 /* By the current actor: how many slots were settled. */
 uint32_t actor_reap(void);
 

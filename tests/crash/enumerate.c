@@ -347,7 +347,8 @@ stop_point(ucontext_t *uc)
         char what[80], options[80];
         pid_t pid;
 
-        if (opt.only[1] >= 0 ? stepping.n != opt.only[1] : !is_sampled((uint64_t)stepping.n, n_points))
+        if (load_relaxed(&actor_keeps_books) ||
+            (opt.only[1] >= 0 ? stepping.n != opt.only[1] : !is_sampled((uint64_t)stepping.n, n_points)))
                 return;
         counts->n_states++;
         pid = enter_copy();
@@ -361,7 +362,8 @@ stop_point(ucontext_t *uc)
                 return;
         }
         snprintf(what, sizeof what, "stopped at point %ld while others worked", stepping.n);
-        snprintf(options, sizeof options, "--at %ld --seed %lu --ops %u", stepping.n, opt.seed, opt.n_ops);
+        snprintf(options, sizeof options, "--at %ld --seed %lu --ops %u%s", stepping.n, opt.seed, opt.n_ops,
+                 opt.every ? " --every" : "");
         see(pid, what, stepping.at, options);
 }
 

@@ -27,6 +27,8 @@ stamp_of(uint64_t off, uint64_t bytes)
         return (off ^ bytes << 40 ^ 0x55) * STAMP;
 }
 
+bool actor_keeps_books;
+
 void
 actor_keep(struct actor *a, void *p)
 {
@@ -38,9 +40,13 @@ actor_keep(struct actor *a, void *p)
         }
         memcpy(p, &stamp, sizeof stamp);
         memcpy((char *)p + bytes - sizeof stamp, &stamp, sizeof stamp);
+        store_relaxed(&actor_keeps_books, true);
+        kill_order();
         a->live[a->n_live] = (struct block){.off = off_of(p), .bytes = bytes};
         kill_order();
         a->n_live++;
+        kill_order();
+        store_relaxed(&actor_keeps_books, false);
 }
 
 static bool
@@ -60,11 +66,9 @@ actor_judge_stamps(const struct actor *a)
                         report_line("somebody has written into block %#lx of actor %d", a->live[i].off, a->no);
 }
 
-/* Any actor's: blocks may be freed by others than those who allocated them. */
-void
-actor_drop(struct actor *a, void *p)
+static bool
+find_and_drop(void *p)
 {
-        (void)a;
         for (int no = 0; no < N_ACTORS; no++)
                 for (uint32_t i = actors[no].n_live; i-- > 0;)
                         if (actors[no].live[i].off == off_of(p)) {
@@ -75,9 +79,22 @@ actor_drop(struct actor *a, void *p)
                                 actors[no].n_live--;
                                 if (i < actors[no].n_live)
                                         actors[no].live[i] = last;
-                                return;
+                                return true;
                         }
-        report_line("block %#lx is nobody's", off_of(p));
+        return false;
+}
+
+/* Any actor's: blocks may be freed by others than those who allocated them. */
+void
+actor_drop(struct actor *a, void *p)
+{
+        (void)a;
+        store_relaxed(&actor_keeps_books, true);
+        kill_order();
+        if (!find_and_drop(p))
+                report_line("block %#lx is nobody's", off_of(p));
+        kill_order();
+        store_relaxed(&actor_keeps_books, false);
 }
 
 void

@@ -328,6 +328,7 @@ world_make(const struct script *script)
         void *base;
 
         liveness = &fake_liveness;
+        (void)os_numa(); /* read once per process: here, all are in one, and who is stopped in there would hold up others */
         os_numa_fake = script->n_nodes > 1 ? &fake_numa : NULL;
         if (layout_compute(&params, &layout, &what) < 0)
                 die(what);

@@ -121,7 +121,7 @@ look(shheap *h, const struct image *image, unsigned what)
 
 /* ------------------------------------------------------------------ using */
 
-enum { SIZES = 12, EACH = 4, SIZES_SMALL = 8 };
+enum { SIZES = 12, EACH = 4, SIZES_SMALL = 8, LEAVE_TRIES_MAX = 8 };
 
 static void
 use_memory(shheap *h)
@@ -305,7 +305,8 @@ exercise(const struct image *image, int fd, unsigned what, struct outcome *ret_o
                         if (what & DO_USE)
                                 o->was_fault |= use(h);
                         MUST(shheap_check(h, SHHEAP_CHECK_QUIESCENT, nowhere()) >= 0);
-                        o->was_fault |= try(leave, h);
+                        for (int tries = 0; tries < LEAVE_TRIES_MAX && try(leave, h); tries++)
+                                o->was_fault = true;
                 }
         }
         o->is_stuck = is_mapped(image);

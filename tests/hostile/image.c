@@ -350,7 +350,7 @@ stop_all(struct region *r)
                         break; /* its magazines are all it had */
                 }
         }
-        if (n < 13)
+        if (n < 15)
                 fail("fewer dead threads than operations");
 }
 

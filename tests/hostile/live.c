@@ -3,8 +3,9 @@
  * attach, reap, look and leave.  Every now and then the region becomes that of the image again, since in one that is all
  * wreckage nobody gets far.
  *
- * What is spared is the list by which the C library links the robust mutexes that a thread holds: a mutex that is held
- * is in that list, the C library follows its pointers, and there is nothing that the library could look at before.
+ * What is spared is what the C library believes of a mutex that is held: its kind, and the list by which it links the
+ * robust mutexes of a thread.  It follows the pointers, and aborts for a kind that there is not, and what the library
+ * looks at before may change before the C library does.
  */
 #include "hostile/live.h"
 
@@ -70,7 +71,7 @@ is_spared(const struct scene *s, const struct field *field)
         if (off >= l->n[TABLE_THREADS] * l->stride[TABLE_THREADS])
                 return false;
         off %= l->stride[TABLE_THREADS];
-        return off < offsetof(struct thread_slot, state) && off % 64 >= offsetof(pthread_mutex_t, __data.__list);
+        return off < offsetof(struct thread_slot, state) && off % 64 >= offsetof(pthread_mutex_t, __data.__kind);
 }
 
 static void
