@@ -290,6 +290,23 @@ START_TEST(slot_of_another_pid_namespace_is_left_alone)
 }
 END_TEST
 
+/* For a kind that there is not the C library would abort. */
+START_TEST(lock_whose_kind_was_damaged_while_held_is_let_go_of)
+{
+        struct thread t = {0};
+        pthread_mutex_t *life;
+
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        life = &region_thread(r, 0)->life;
+        life->__data.__kind = 0x7f;
+        slot_release(&t);
+        ck_assert_uint_eq(robust_word(life), 0);
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        ck_assert_uint_eq(t.no, 1);
+        slot_release(&t);
+}
+END_TEST
+
 START_TEST(initialising_a_held_lock_again_is_harmless)
 {
         struct thread t = {0};
@@ -803,6 +820,33 @@ START_TEST(reaper_that_comes_too_late_leaves_the_reserve_slot_alone)
 }
 END_TEST
 
+/* Somebody who may write to the heap lowers the mark whenever a lock has been taken. */
+static int
+lowering_try(pthread_mutex_t *lock, bool holder_is_dead)
+{
+        int got = liveness_system.lock_try(lock, holder_is_dead);
+
+        r->header->threads_hwm = 0;
+        return got;
+}
+
+START_TEST(mark_that_is_lowered_meanwhile_is_an_error)
+{
+        struct liveness_ops ops = liveness_system;
+        struct thread t = {0};
+
+        ops.lock_try = lowering_try;
+        liveness = &ops;
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), -EBADMSG);
+        liveness = &liveness_system;
+        r->header->threads_hwm = 1;
+        liveness->lock_release(&region_thread(r, 0)->life);
+        liveness->lock_release(&region_thread(r, 0)->reap);
+        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
+        slot_release(&t);
+}
+END_TEST
+
 START_TEST(test_can_declare_a_thread_dead)
 {
         struct liveness_ops ops = liveness_system;
@@ -907,6 +951,7 @@ main(void)
         tcase_add_test(tcase, own_old_slot_whose_reap_is_held_is_not_waited_for);
         tcase_add_test(tcase, slot_of_another_pid_namespace_is_left_alone);
         tcase_add_test(tcase, initialising_a_held_lock_again_is_harmless);
+        tcase_add_test(tcase, lock_whose_kind_was_damaged_while_held_is_let_go_of);
 
         tcase = cases(suite, "reap");
         tcase_add_test(tcase, dead_slot_is_settled_once_and_emptied);
@@ -941,6 +986,7 @@ main(void)
         tcase = cases(suite, "together");
 #if SHM_DEBUG
         tcase_add_test(tcase, test_can_declare_a_thread_dead);
+        tcase_add_test(tcase, mark_that_is_lowered_meanwhile_is_an_error);
         tcase_add_test(tcase, reaper_that_comes_too_late_leaves_the_reserve_slot_alone);
 #endif
         tcase_add_test(tcase, each_slot_has_one_user_while_threads_come_die_and_reap);
