@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,6 +144,17 @@ signals_open(void)
         return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
+/*
+ * A request that arrives makes a worker ready, but need not take the processor from whoever sent it, who may have more to
+ * send: with as many workers as processors that would be a switch every third request.  A policy that somebody else chose stays.
+ */
+static void
+prefer_batches(void)
+{
+        if (sched_getscheduler(0) == SCHED_OTHER)
+                (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}); /* refused: it is slower, no more */
+}
+
 static void
 begin(struct worker *w, shheap *heap, struct root *root, uint32_t no)
 {
@@ -151,6 +163,7 @@ begin(struct worker *w, shheap *heap, struct root *root, uint32_t no)
                         settings.heap_name);
                 exit(EXIT_SETUP);
         }
+        prefer_batches();
         buffer_total_max = settings.max_buffer_bytes;
         w->all.next = w->all.previous = &w->all;
         w->epoll = epoll_create1(EPOLL_CLOEXEC);
