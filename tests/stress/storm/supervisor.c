@@ -29,7 +29,7 @@
 enum {
         STALL_S = 30,
         OPEN_TRIES = 100000,
-        TICKS_PER_KILL = 12,
+        TICKS_PER_KILL = 4,
         STOP_AFTER_OPS = 3000,
         PROCESSES_MAX = 128,
         SUPERVISOR_NICE = -10,
@@ -433,7 +433,7 @@ rage(struct storm *s)
 
                 bury_who_left(s);
                 stop_some(s);
-                for (uint32_t i = 0; n >= patience && i <= s->plan->n_processes / 4; i++) {
+                for (uint32_t i = 0; n >= patience && i <= s->plan->n_processes / 2; i++) {
                         n -= patience;
                         patience = dice_below(&s->dice, 2 * TICKS_PER_KILL);
                         if (s->n_killed < s->plan->n_kills)
