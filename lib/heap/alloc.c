@@ -105,10 +105,12 @@ use_slab(struct thread *t, struct goal *g, uint64_t head)
 static bool
 try_depot(struct thread *t, struct goal *g, uint32_t arena)
 {
+        uint32_t tag = tag_make(region_arena_node(t->region, arena), g->request->class_idx);
+
         if (!g->wants_magazine)
                 return false;
-        return magazine_take_depot(t, arena, tag_make(region_arena_node(t->region, arena), g->request->class_idx),
-                                   &g->found_magazine);
+        return magazine_take_depot(t, arena, tag, &g->found_magazine) ||
+               (arena == t->arena && magazine_take_neighbour(t, tag, &g->found_magazine));
 }
 
 /* A slab with room, a new slab, or a run of its own: 0, or what was lacking. */

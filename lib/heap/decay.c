@@ -134,15 +134,13 @@ trim_depots(struct thread *t, uint32_t arena)
 
         for (uint32_t class_idx = 0; a && class_idx < SIZE_CLASS_N; class_idx++) {
                 uint32_t tag = tag_make(region_arena_node(r, arena), class_idx);
-                uint32_t low = load_relaxed(&a->depot_low[class_idx]), n = 0, idx; /* a hint */
+                uint32_t low = load_relaxed(&a->depot_low[class_idx]), idx; /* a hint */
 
                 for (; low > 0 && low <= DEPOT_SLOTS && magazine_take_depot(t, arena, tag, &idx); low--) {
                         drain_magazine(t, idx, 0);
                         magazine_put(t, idx, arena, true);
                 }
-                for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
-                        n += load_relaxed(&a->depot[class_idx][i]) != 0;
-                store_relaxed(&a->depot_low[class_idx], n);
+                store_relaxed(&a->depot_low[class_idx], magazine_depot_count(a, class_idx));
         }
 }
 

@@ -17,7 +17,10 @@
 #include "base/size_class.h"
 #include "region/owner.h"
 
-enum { POOL_TRIES_MAX = 64 }; /* lost races for a pooled magazine before the table is grown instead */
+enum {
+        POOL_TRIES_MAX = 64, /* lost races for a pooled magazine before the table is grown instead */
+        DEPOT_SPARED = 2     /* magazines that a depot must have for another arena's thread to take one */
+};
 
 uint32_t *
 magazine_current(const struct thread *t, uint32_t tag)
@@ -190,15 +193,23 @@ is_sound(const struct magazine *m)
         return n > 0 && n <= cap && cap <= MAGAZINE_CAP_MAX;
 }
 
-/* What the depot did not need since the last decay tick is given back then. */
-static void
-note_low(struct arena *a, uint32_t class_idx)
+uint32_t
+magazine_depot_count(const struct arena *a, uint32_t class_idx)
 {
         uint32_t n = 0;
 
         for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
-                n += load_relaxed(&a->depot[class_idx][i]) != 0; /* a hint, as the mark is */
-        if (n < load_relaxed(&a->depot_low[class_idx]))
+                n += load_relaxed(&a->depot[class_idx][i]) != 0; /* hints */
+        return n;
+}
+
+/* What the depot did not need since the last decay tick is given back then. */
+static void
+note_low(struct arena *a, uint32_t class_idx)
+{
+        uint32_t n = magazine_depot_count(a, class_idx);
+
+        if (n < load_relaxed(&a->depot_low[class_idx])) /* a hint, too */
                 store_relaxed(&a->depot_low[class_idx], n);
 }
 
@@ -221,6 +232,34 @@ magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *re
                 } else if (is_taken) {
                         note_low(region_arena(t->region, arena), tag_class(tag));
                         *ret_idx = idx1 - 1;
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* Another arena of the node, the next in turn. */
+static uint32_t
+next_neighbour(struct thread *t)
+{
+        uint32_t n = t->region->arenas_per_node, nth = t->depot_hand++ % n;
+
+        return t->node * n + nth == t->arena ? (nth + 1) % n : nth;
+}
+
+bool
+magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+        uint32_t n = r->arenas_per_node;
+
+        for (int i = 0; i < 2 && n > 1; i++) {
+                uint32_t nth = i == 0 ? t->depot_found : next_neighbour(t), arena = t->node * n + nth;
+                const struct arena *a = arena == t->arena ? NULL : region_arena(r, arena);
+
+                if (a && magazine_depot_count(a, tag_class(tag)) >= DEPOT_SPARED &&
+                    magazine_take_depot(t, arena, tag, ret_idx)) {
+                        t->depot_found = nth;
                         return true;
                 }
         }

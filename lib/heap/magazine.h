@@ -28,6 +28,12 @@ int magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx);
 /* Takes a magazine of the depot (arena, tag) into the hand.  False: none, as far as hints know. */
 bool magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *ret_idx);
 
+/* The same from another arena of the thread's node that has more than one: the one that had some last, or the next in turn. */
+bool magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx);
+
+/* How many magazines of a class its depot seems to have. */
+uint32_t magazine_depot_count(const struct arena *a, uint32_t class_idx);
+
 /* Takes this very magazine if it is in a depot for the tag (any arena).  Trusts no hint. */
 bool magazine_take_exactly(struct thread *t, uint32_t idx, uint32_t arena, uint32_t tag);
 

@@ -36,6 +36,8 @@ struct thread {
         uint64_t n_released;     /* this thread's own part of the header's count */
         uint32_t stamp;          /* the time, in units of decay_stamp.h, when this thread last looked */
         uint32_t n_pursued;      /* times that memory was looked for */
+        uint32_t depot_found;    /* which arena of the node had a magazine to spare last */
+        uint32_t depot_hand;     /* which one to ask next */
         struct fault fault;
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
 };

@@ -59,6 +59,7 @@ struct script {
         void (*run)(struct actor *a); /* what is stepped */
         unsigned n_chunks;            /* 0 = 4 */
         unsigned n_nodes;             /* 0 = 1; everybody runs on the first of them */
+        unsigned n_arenas;            /* of each node; 0 = 1 */
         unsigned flags;
         uint64_t hot_bytes; /* others use mostly blocks of this size */
         int64_t decay_ms;   /* 0 = never */

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 
 #include "base/size_class.h"
+#include "heap/arena.h"
 #include "heap/magazine.h"
 #include "heap/run.h"
+#include "region/binding.h"
 #include "region/owner.h"
 
 static void
@@ -97,6 +99,20 @@ setup_depot_take(struct actor *a)
         malloc_n(a, PAGE, 3 * CAP);
         free_n(a, 3 * CAP);
         malloc_n(a, PAGE, 2 * CAP);
+}
+
+/* Both empty, two in the depot of the other arena. */
+static void
+setup_depot_neighbour(struct actor *a)
+{
+        uint32_t other = thread_of(a)->arena ^ 1;
+
+        malloc_n(a, PAGE, 4 * CAP);
+        free_n(a, 4 * CAP);
+        malloc_n(a, PAGE, 2 * CAP);
+        if (arena_init(world_region, other) < 0)
+                report_line("no other arena");
+        binding_set(thread_of(a), other);
 }
 
 /* The current one full, no spare. */
@@ -352,6 +368,11 @@ const struct script scripts_small[] = {
         {.name = "fill-last", .setup = setup_fill_last, .run = run_malloc, .hot_bytes = PAGE},
         {.name = "fill-first", .run = run_malloc, .hot_bytes = PAGE},
         {.name = "depot-take", .setup = setup_depot_take, .run = run_malloc, .hot_bytes = PAGE},
+        {.name = "depot-neighbour",
+         .setup = setup_depot_neighbour,
+         .run = run_malloc,
+         .n_arenas = 2,
+         .hot_bytes = PAGE},
         {.name = "free-swap", .setup = setup_free_swap, .run = run_free, .hot_bytes = PAGE},
         {.name = "depot-put", .setup = setup_depot_put, .run = run_free, .hot_bytes = PAGE},
         {.name = "drain", .setup = setup_drain, .run = run_free, .hot_bytes = DRAIN_BYTES},

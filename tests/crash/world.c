@@ -320,7 +320,7 @@ world_make(const struct script *script)
                                        .max_clients = ACTOR_F, /* F needs the place of one who died */
                                        .max_threads = 2 * ACTOR_F,
                                        .n_nodes = script->n_nodes ? script->n_nodes : 1,
-                                       .arenas_per_node = 1,
+                                       .arenas_per_node = script->n_arenas ? script->n_arenas : 1,
                                        .max_roots = 4,
                                        .page_shift = 12};
         struct layout layout;

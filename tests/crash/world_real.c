@@ -101,13 +101,15 @@ void
 world_make(const struct script *script)
 {
         struct region_open_args args = {.flags = 0};
+        char conf[32];
         struct options_given given = {.capacity = (script->n_chunks ? script->n_chunks : 4) * GEO_CHUNK_BYTES,
                                       .max_clients =
                                               2, /* the victim and the survivor: a newcomer needs the place of one */
                                       .max_threads = 4,
-                                      .conf = "arenas:1"};
+                                      .conf = conf};
         struct region region;
 
+        snprintf(conf, sizeof conf, "arenas:%u", script->n_arenas ? script->n_arenas : 1);
         if (options_resolve(&given, &args.options) < 0 || region_create_anonymous(&region, "crash", &args) < 0)
                 die("no region");
         region.header->decay_ms = script->decay_ms ? script->decay_ms : INT64_MAX / 2;

@@ -10,6 +10,7 @@ const struct scenario *const world_scenarios[] = {
         &scenario_double_free,
         &scenario_depot_put_take,
         &scenario_depot_take_take,
+        &scenario_depot_neighbour,
         &scenario_pool,
         &scenario_slab_slab,
         &scenario_free_claim,

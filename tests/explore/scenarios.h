@@ -15,6 +15,7 @@ extern const struct scenario scenario_one_one;
 extern const struct scenario scenario_double_free;
 extern const struct scenario scenario_depot_put_take;
 extern const struct scenario scenario_depot_take_take;
+extern const struct scenario scenario_depot_neighbour;
 extern const struct scenario scenario_pool;
 extern const struct scenario scenario_slab_slab;
 extern const struct scenario scenario_free_claim;

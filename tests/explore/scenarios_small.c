@@ -300,6 +300,32 @@ const struct scenario scenario_depot_take_take = {
         .tests_capacity = true,
 };
 
+/* Two magazines, of two blocks and of one; B is of another arena, which has nothing. */
+static void
+setup_two_in_depot(void)
+{
+        uint32_t idx, tag = tag_make(0, CLASS_64);
+
+        setup_depot();
+        if (magazine_take_empty(&play(0)->t, tag, &idx) < 0)
+                script_complain(play(0), "no magazine in a new heap");
+        else
+                magazine_place(&play(0)->t, magazine_current(&play(0)->t, tag), idx);
+        script_push(play(0), CLASS_64);
+        put_64(play(0));
+}
+
+const struct scenario scenario_depot_neighbour = {
+        .name = "depot-neighbour",
+        .what = "a depot is taken from by a thread of its arena, and by one of another arena",
+        .setup = setup_two_in_depot,
+        .actors = {fill_pop_64, fill_64},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .arenas_per_node = 2,
+        .tests_capacity = true,
+};
+
 static void
 take_put_empty(struct script *me)
 {

@@ -553,6 +553,33 @@ START_TEST(magazine_is_filled_or_found)
 }
 END_TEST
 
+/* Before anything is taken from slabs: what another arena's threads do not use. */
+START_TEST(magazine_of_another_arena_is_found_before_a_slab)
+{
+        uint32_t tag = tag_make(0, 3), put[2], empty, got;
+        struct request rq = request_of_class(3, 0);
+        struct thread *near = heap_attach(&fx, 1);
+        uint64_t block_off;
+
+        for (int i = 0; i < 2; i++)
+                put[i] = fill_magazine(u, 3, i == 0 ? magazine_current(u, tag) : magazine_spare(u, tag));
+        for (int i = 0; i < 2; i++) {
+                magazine_pick_up(u, i == 0 ? magazine_current(u, tag) : magazine_spare(u, tag), put[i]);
+                ck_assert(magazine_put(u, put[i], 0, true));
+        }
+        ck_assert_int_eq(magazine_take_empty(near, tag, &empty), 0);
+        magazine_place(near, magazine_current(near, tag), empty);
+        rq.arena = near->arena;
+        ck_assert_int_eq(alloc_magazine(near, &rq, empty, &got, &block_off), 0);
+        ck_assert_uint_eq(got, put[0]);
+        magazine_place(near, magazine_spare(near, tag), got);
+        ck_assert_int_eq(alloc_magazine(near, &rq, empty, &got, &block_off), 0);
+        ck_assert_uint_eq(got, empty); /* the last one is left: filled from a slab of its own */
+        ck_assert_uint_eq(magazine_state(r->magazine_words[put[1]]), MAGAZINE_DEPOT);
+        heap_verify(r, NULL);
+}
+END_TEST
+
 /* No magazine to be had: one block at a time. */
 START_TEST(without_a_magazine_there_are_single_blocks)
 {
@@ -929,6 +956,7 @@ main(void)
         tcase_add_test(tcase, free_or_cached_tells_both);
 
         tcase = cases(suite, "two arenas", setup_two_arenas);
+        tcase_add_test(tcase, magazine_of_another_arena_is_found_before_a_slab);
         tcase_add_test(tcase, other_arenas_of_the_node_serve);
         tcase_add_test(tcase, chunks_move_between_arenas);
         tcase_add_loop_test(tcase, all_free_capacity_can_be_had_after_any_history, 0,

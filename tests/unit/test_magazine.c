@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heap/arena.h"
 #include "heap/chunk.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
@@ -186,6 +187,52 @@ START_TEST(magazine_with_blocks_goes_through_the_depot)
         ck_assert(!magazine_take_depot(t, 0, tag, &got));
         magazine_place(u, magazine_current(u, tag), idx);
         heap_verify(r, NULL);
+}
+END_TEST
+
+/* A thread that only frees fills its arena's depot; who allocates elsewhere on the node finds that, and leaves one. */
+START_TEST(depot_of_a_neighbour_gives_what_it_can_spare)
+{
+        struct thread *near = heap_attach(&fx, 1), *far = heap_attach(&fx, 2);
+        uint32_t idx[3], got;
+
+        for (int i = 0; i < 3; i++) {
+                idx[i] = take_filled(t, 2);
+                put(t, idx[i]);
+        }
+        ck_assert(!magazine_take_neighbour(u, tag, &got));               /* its own depot is no neighbour's */
+        ck_assert(!magazine_take_neighbour(near, tag_make(0, 3), &got)); /* another class */
+        ck_assert(!magazine_take_neighbour(far, tag_make(1, 2), &got));  /* another node */
+        for (int i = 0; i < 2; i++) {
+                ck_assert(magazine_take_neighbour(near, tag, &got));
+                ck_assert_uint_eq(got, idx[i]);
+                ck_assert_uint_eq(word_of(got), magazine_word(MAGAZINE_TCACHE, near->no, near->arena, tag));
+                ck_assert_uint_eq(near->slot->hand, got + 1);
+                magazine_place(near, i == 0 ? magazine_current(near, tag) : magazine_spare(near, tag), got);
+        }
+        ck_assert(!magazine_take_neighbour(near, tag, &got)); /* the last one */
+        ck_assert_uint_eq(near->slot->hand, 0);
+        ck_assert(magazine_take_depot(u, 0, tag, &got));
+        ck_assert_uint_eq(got, idx[2]);
+        magazine_place(u, magazine_current(u, tag), got);
+        heap_verify(r, NULL);
+}
+END_TEST
+
+/* Hints may say anything. */
+START_TEST(neighbour_whose_hints_lie_gives_nothing)
+{
+        struct thread *near = heap_attach(&fx, 1);
+        uint32_t mine = take_filled(t, 2), got;
+
+        ck_assert_int_eq(arena_init(r, 0), 0);
+        for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
+                region_arena(r, 0)->depot[2][i] = i % 2 ? mine + 1 : UINT32_MAX - i;
+        near->depot_found = 0;
+        ck_assert(!magazine_take_neighbour(near, tag, &got));
+        ck_assert_uint_eq(magazine_owner(word_of(mine)), t->no);
+        ck_assert_uint_eq(n_hints(0, 2), 0);
+        put(t, mine);
 }
 END_TEST
 
@@ -394,6 +441,8 @@ main(void)
         tcase_add_test(tcase, all_magazines_can_be_had_whatever_the_hints_say);
         tcase_add_test(tcase, no_new_magazine_without_growing);
         tcase_add_test(tcase, magazine_with_blocks_goes_through_the_depot);
+        tcase_add_test(tcase, depot_of_a_neighbour_gives_what_it_can_spare);
+        tcase_add_test(tcase, neighbour_whose_hints_lie_gives_nothing);
         tcase_add_test(tcase, crowded_depot_refuses_and_loses_nothing);
         tcase_add_test(tcase, clock_hand_leaves_what_is_hinted);
         tcase_add_test(tcase, depot_hints_that_lie_are_cleared);
