@@ -9,7 +9,16 @@
 
 #include "common/bench.h"
 
-enum { DECAY_MS = 200, LIVE_BYTES = 128 << 20, BLOCKS_MAX = 1 << 19, OTHERS = 512, OTHERS_BYTES = 128 << 10 };
+enum {
+        DECAY_MS = 200,
+        LIVE_BYTES = 128 << 20,
+        BLOCKS_MAX = 1 << 19,
+        OTHERS = 512,
+        OTHERS_BYTES = 128 << 10,
+        OTHER_BYTES = 256
+};
+
+enum { RANDOM, IN_ORDER, BUSY }; /* what is freed; and what goes on then: sizes of all kinds */
 
 struct block {
         char *p;
@@ -91,15 +100,17 @@ floor_bytes(const struct state *s)
         return n_pages << 12;
 }
 
-/* A little work goes on, so that allocators that give memory back on the way can do so: 128 KiB of one size, in turn. */
+/* A little work goes on, so that allocators that give memory back on the way can do so: 128 KiB of one size.  It is always
+ * the same size, unless that is what is asked for: then each turn has another, and the caches of all of them are in use. */
 static void
-let_decay(const struct bench_allocator *a, struct state *s)
+let_decay(const struct bench_allocator *a, struct state *s, bool is_busy)
 {
         double end = bench_now() + 5 * DECAY_MS / 1e3;
         void *other[OTHERS];
 
         while (bench_now() < end) {
-                uint32_t size = s->size_min + bench_below(&s->random, s->size_max - s->size_min + 1);
+                uint32_t size =
+                        is_busy ? s->size_min + bench_below(&s->random, s->size_max - s->size_min + 1) : OTHER_BYTES;
                 int n = size > OTHERS_BYTES / OTHERS ? (int)(OTHERS_BYTES / size) : OTHERS;
 
                 for (int i = 0; i < n; i++)
@@ -113,7 +124,7 @@ static int
 run(const struct bench_allocator *a, const struct bench_case *c)
 {
         struct state *s = bench_map(sizeof *s);
-        bool is_in_order = c->c != 0;
+        bool is_in_order = c->c == IN_ORDER;
         size_t before;
         double resident, least;
 
@@ -138,7 +149,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         for (uint32_t i = 0; i < s->n; i++)
                 if (is_in_order ? i < s->n / 10 * 9 : bench_below(&s->random, 10) != 0)
                         give(a, s, &s->block[i]);
-        let_decay(a, s);
+        let_decay(a, s, c->c == BUSY);
         resident = (double)bench_resident(a) - (double)before;
         least = (double)floor_bytes(s);
         bench_value("live_10%", "MiB", BENCH_PLAIN, mib((double)s->live_bytes));
@@ -148,8 +159,11 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         return 0;
 }
 
-static const struct bench_case cases[] = {
-        {"small", 16, 1024, 0}, {"mixed", 16, 8192, 0}, {"order", 16, 1024, 1}, {NULL, 0, 0, 0}};
+static const struct bench_case cases[] = {{"small", 16, 1024, RANDOM},
+                                          {"mixed", 16, 8192, RANDOM},
+                                          {"order", 16, 1024, IN_ORDER},
+                                          {"busy", 16, 8192, BUSY},
+                                          {NULL, 0, 0, 0}};
 
 int
 main(int argc, char **argv)

@@ -7,6 +7,7 @@
  */
 
 #include "heap/alloc.h"
+#include "heap/decay_stamp.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
 #include "heap/slab.h"
@@ -15,6 +16,11 @@
 #include "tcache/tcache.h"
 
 #define RUN_BYTES_CACHED_MAX (UINT64_C(1) << 20) /* of runs, in the magazines of one thread */
+
+enum {
+        TRIM_AGE = 32,     /* units of decay_stamp.h between two rounds of looks: decay_ms */
+        TRIM_TAGS_MAX = 64 /* looked at per call */
+};
 
 static bool
 is_full(struct region *r, uint32_t idx)
@@ -280,4 +286,55 @@ tcache_flush_node(struct tcache *t, uint32_t node)
         give_up_large(t);
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
                 flush_tag(t, tag_make(node, class_idx));
+}
+
+/* ------------------------------------------------------------------ trim */
+
+/* What other nodes' blocks are collected for is not worth keeping; of the thread's own node, nothing has moved since the
+ * last round. */
+static bool
+is_idle(struct tcache *t, uint32_t tag, uint32_t current)
+{
+        uint8_t *seen = &t->trim_seen[tag_class(tag)], was = *seen;
+
+        if (tag_node(tag) != t->thread.node)
+                return true;
+        *seen = current == MAGAZINE_IDX_NONE ? 0 : (uint8_t)(load_relaxed(&t->thread.region->magazines[current].n) + 1);
+        return *seen == was;
+}
+
+static bool
+trim_tag(struct tcache *t, uint32_t tag)
+{
+        struct thread *th = &t->thread;
+        uint32_t current = magazine_in(th, magazine_current(th, tag));
+
+        if (tag_class(tag) >= SIZE_CLASS_N ||
+            (current == MAGAZINE_IDX_NONE && magazine_in(th, magazine_spare(th, tag)) == MAGAZINE_IDX_NONE) ||
+            !is_idle(t, tag, current))
+                return false;
+        if (size_class_is_large(tag_class(tag)))
+                give_up_one(t, tag);
+        else
+                flush_tag(t, tag);
+        return true;
+}
+
+void
+tcache_trim(struct tcache *t)
+{
+        const struct region *r = t->thread.region;
+        bool is_done = false;
+
+        if (t->trim_tag == 0) {
+                if (load_relaxed(&r->header->decay_ms) < 0 || /* a setting */
+                    decay_age(t->thread.stamp, t->trim_stamp) < TRIM_AGE)
+                        return;
+                t->trim_stamp = t->thread.stamp;
+                t->trim_tag = 1;
+        }
+        for (int i = 0; i < TRIM_TAGS_MAX && t->trim_tag != 0 && !is_done; i++) {
+                is_done = trim_tag(t, t->trim_tag);
+                t->trim_tag = t->trim_tag + 1 < r->layout.n_tags ? t->trim_tag + 1 : 0;
+        }
 }

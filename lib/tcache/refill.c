@@ -54,6 +54,7 @@ tcache_tick(struct tcache *t)
         t->limit = tcache_limit(t);
         decay_tick(&t->thread);
         drain_clock_hand(&t->thread);
+        tcache_trim(t);
         reap_one(t, t->n_slow / TICK_EVERY);
 }
 

@@ -57,6 +57,9 @@ struct tcache {
         uint64_t run_bytes_max;                 /* sum of what the magazines of large classes may hold */
         uint32_t large_hand;                    /* tag of the large magazine that was looked at last, to make room */
         uint8_t large_seen[SIZE_CLASS_N_LARGE]; /* blocks that it held then, plus 1; 0 = never seen */
+        uint32_t trim_tag;                      /* looked at next, to see whether it is in use; 0 = none for now */
+        uint32_t trim_stamp;                    /* when the round of looks began (decay_stamp.h) */
+        uint8_t trim_seen[SIZE_CLASS_N];        /* blocks that the magazine of the thread's node held then, plus 1 */
         uint64_t mapped_bytes;
 
         int64_t free_at[]; /* by tag: distance of the magazine to put into; 0 = slow */
@@ -120,6 +123,9 @@ void tcache_flush(struct tcache *t);
 
 /* Those with blocks of this node, and all of large blocks. */
 void tcache_flush_node(struct tcache *t, uint32_t node);
+
+/* On ticks: classes in whose magazines nothing has moved for decay_ms give them up, one per call. */
+void tcache_trim(struct tcache *t);
 
 /* Refreshes what the hit paths read of a tag after its magazines changed places. */
 void tcache_publish(struct tcache *t, uint32_t tag);

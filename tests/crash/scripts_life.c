@@ -280,6 +280,20 @@ run_tick(struct actor *a)
         actor_push(a, a_malloc(a, 777));
 }
 
+/* The next slow call notices that a class has not been used, whose magazines are full: one finds room in the depot. */
+static void
+setup_trim(struct actor *a)
+{
+        struct tcache *t = tcache_find(&a->heap->process);
+        uint32_t class_idx = size_class_of(PAGE);
+
+        malloc_n(a, PAGE, 17 * CAP);
+        free_n(a, 17 * CAP);
+        t->trim_tag = tag_make(t->thread.node, class_idx);
+        t->trim_seen[class_idx] = CAP + 1;
+        t->n_slow = 63;
+}
+
 /* ------------------------------------------------------------------ running out, in a heap of one chunk */
 
 /* All granules are in use. */
@@ -340,6 +354,7 @@ const struct script scripts_life[] = {
          .hot_bytes = PAGE,
          .decay_ms = 32000,
          .flags = SCRIPT_PLAYED},
+        {.name = "trim", .setup = setup_trim, .run = run_tick, .hot_bytes = PAGE},
         {.name = "full",
          .setup = setup_full,
          .run = run_malloc_fails,

@@ -476,6 +476,31 @@ START_TEST(crowded_depot_and_held_slabs_lose_nothing)
 END_TEST
 
 /* Blocks of another node are collected apart, and go to that node's depot. */
+/* As all the ticks of a round do; it begins only when decay_ms has passed since the last one. */
+static void
+trim_round(bool is_due)
+{
+        if (is_due)
+                t->trim_stamp = t->thread.stamp - 32;
+        do
+                tcache_trim(t);
+        while (t->trim_tag != 0);
+}
+
+START_TEST(blocks_of_another_node_do_not_linger)
+{
+        uint32_t tag = tag_make(1, 0), idx;
+
+        r->header->decay_ms = 1000;
+        ck_assert_int_eq(magazine_take_empty(thread(), tag, &idx), 0);
+        magazine_place(thread(), magazine_current(thread(), tag), idx);
+        tcache_publish(t, tag);
+        trim_round(true);
+        ck_assert_int_eq(t->free_at[tag], 0);
+        ck_assert_uint_eq(heap_verify(r, &live).n_tcache, 0);
+}
+END_TEST
+
 START_TEST(blocks_of_another_node_go_home)
 {
         struct thread *far = heap_attach(&fx, 1 - thread()->arena);
@@ -529,6 +554,48 @@ START_TEST(cached_runs_are_bounded)
         ck_assert_uint_gt(bytes, 0);
         tcache_flush(t);
         ck_assert_uint_eq(heap_verify(r, NULL).n_runs, 0);
+}
+END_TEST
+
+static uint32_t
+n_in_magazines(uint32_t class_idx)
+{
+        return (uint32_t)heap_verify(r, &live).cached_blocks[class_idx];
+}
+
+START_TEST(classes_that_are_not_used_give_up_their_magazines)
+{
+        const uint32_t idle = 0, busy = 2, large = SIZE_CLASS_N_SMALL;
+
+        r->header->decay_ms = 1000;
+        for (uint32_t i = 0; i < 2 * cap_of(idle); i++)
+                alloc(size_class_bytes(idle));
+        while (live.n > 0)
+                give(live.off[live.n - 1]);
+        alloc(size_class_bytes(large));
+        give(live.off[0]);
+        alloc(size_class_bytes(busy));
+        trim_round(true); /* a first look */
+        ck_assert_uint_eq(heap_verify(r, &live).n_tcache, 4);
+        ck_assert_uint_eq(n_in_magazines(idle), 2 * cap_of(idle));
+        trim_round(false); /* too soon */
+        ck_assert_uint_eq(heap_verify(r, &live).n_tcache, 4);
+        alloc(size_class_bytes(busy));
+        r->header->decay_ms = -1;
+        trim_round(true); /* memory is to be kept */
+        ck_assert_uint_eq(heap_verify(r, &live).n_tcache, 4);
+        r->header->decay_ms = 1000;
+        trim_round(true);
+        ck_assert_uint_eq(heap_verify(r, &live).n_tcache, 1);
+        ck_assert_int_eq(t->free_at[tag_make(0, idle)], 0);
+        ck_assert_int_eq(t->malloc_at[idle + 1], 0);
+        ck_assert_int_eq(t->free_at[tag_make(0, large)], 0);
+        ck_assert_int_ne(t->free_at[tag_make(0, busy)], 0);
+        ck_assert_uint_eq(t->run_bytes_max, 0);
+        alloc(size_class_bytes(idle)); /* and it goes on */
+        while (live.n > 0)
+                give(live.off[live.n - 1]);
+        heap_verify(r, &live);
 }
 END_TEST
 
@@ -790,8 +857,10 @@ main(void)
         tcase_add_test(tcase, crowded_depot_sends_blocks_to_their_slabs);
         tcase_add_test(tcase, crowded_depot_and_held_slabs_lose_nothing);
         tcase_add_test(tcase, cached_runs_are_bounded);
+        tcase_add_test(tcase, classes_that_are_not_used_give_up_their_magazines);
         tcase = cases(suite, "home, two nodes", setup_two_nodes);
         tcase_add_test(tcase, blocks_of_another_node_go_home);
+        tcase_add_test(tcase, blocks_of_another_node_do_not_linger);
 
         tcase = cases(suite, "edges", setup);
         tcase_add_loop_test(tcase, out_of_memory_is_null_and_not_the_end, GEO_GRANULE_BYTES > 4096 ? 28 : 0,
