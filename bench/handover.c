@@ -188,7 +188,7 @@ main(int argc, char **argv)
                 "What a block costs that one worker allocates and another frees: in pairs, and from all to all.",
                 cases,
                 BENCH_PRIVATE | BENCH_SHARED,
-                .rounds = 5,
+                .rounds = 9,
                 .run = run};
 
         return bench_main(argc, argv, &question);
