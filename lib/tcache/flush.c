@@ -1,5 +1,6 @@
 /*
- * flush.c - the slow path of free: room in a magazine for one more block, and everything home at the end.
+ * flush.c - the slow path of free: room in a magazine for one more block, what is not used home now and then, and
+ * everything at the end.
  *
  * A full magazine makes way for an empty one: the spare, or one from the pool, while the older of the two goes to the
  * depot of its home arena, or into its slabs where the depot is crowded.  Large runs have no spare and no depot: what

@@ -67,6 +67,13 @@ diff -a "$here/conversation.expected" "$tmp/replies" || fail "replies differ (< 
 cli command | grep -qx mget || fail "COMMAND"
 cli info | grep -q '^maxmemory:314572800' || fail "INFO"
 
+# ---- workers leave the processor to clients that have more to send: SCHED_BATCH, unless somebody chose otherwise
+workers=$(cat "/proc/$server/task/$server/children")
+[ -n "$workers" ] || fail "no workers"
+for worker in $workers; do
+        [ "$(cut -d' ' -f41 /proc/self/stat)" -ne 0 ] || same "$(cut -d' ' -f41 "/proc/$worker/stat")" 3 "scheduling policy"
+done
+
 # ---- 64 MiB, and a byte more
 head -c 67108864 /dev/urandom >"$tmp/big"
 same "$(cli -x set big <"$tmp/big")" OK "64 MiB"
