@@ -31,7 +31,6 @@
 enum {
         DECAY_TICKS = 8,          /* per decay interval */
         DECAY_CHUNKS_MAX = 8,     /* chunks looked into per tick */
-        DECAY_AGE = 32,           /* units of decay_stamp.h in decay_ms */
         DECAY_PUNCHES_MAX = 1024, /* system calls for pages of slabs per tick */
 };
 

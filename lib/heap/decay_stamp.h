@@ -12,12 +12,14 @@
 
 #include "region/region.h"
 
+enum { DECAY_AGE = 32 }; /* units in decay_ms, of a millisecond at least */
+
 static inline uint64_t
 decay_unit_ms(const struct region *r)
 {
         int64_t decay_ms = load_relaxed(&r->header->decay_ms); /* a setting: any value will do */
 
-        return decay_ms > 32 ? (uint64_t)decay_ms / 32 : 1;
+        return decay_ms > DECAY_AGE ? (uint64_t)decay_ms / DECAY_AGE : 1;
 }
 
 static inline uint32_t

@@ -18,10 +18,7 @@
 
 #define RUN_BYTES_CACHED_MAX (UINT64_C(1) << 20) /* of runs, in the magazines of one thread */
 
-enum {
-        TRIM_AGE = 32,     /* units of decay_stamp.h between two rounds of looks: decay_ms */
-        TRIM_TAGS_MAX = 64 /* looked at per call */
-};
+enum { TRIM_TAGS_MAX = 64 }; /* looked at per call */
 
 static bool
 is_full(struct region *r, uint32_t idx)
@@ -329,7 +326,7 @@ tcache_trim(struct tcache *t)
 
         if (t->trim_tag == 0) {
                 if (load_relaxed(&r->header->decay_ms) < 0 || /* a setting */
-                    decay_age(t->thread.stamp, t->trim_stamp) < TRIM_AGE)
+                    decay_age(t->thread.stamp, t->trim_stamp) < DECAY_AGE)
                         return;
                 t->trim_stamp = t->thread.stamp;
                 t->trim_tag = 1;

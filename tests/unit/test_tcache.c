@@ -15,6 +15,7 @@
 #include "heap/alloc.h"
 #include "heap/arena.h"
 #include "heap/chunk.h"
+#include "heap/decay_stamp.h"
 #include "heap/drain.h"
 #include "heap/fault.h"
 #include "heap/magazine.h"
@@ -481,7 +482,7 @@ static void
 trim_round(bool is_due)
 {
         if (is_due)
-                t->trim_stamp = t->thread.stamp - 32;
+                t->trim_stamp = t->thread.stamp - DECAY_AGE;
         do
                 tcache_trim(t);
         while (t->trim_tag != 0);
