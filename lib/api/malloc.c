@@ -230,12 +230,48 @@ free_anywhere(void *p, const char *operation)
 
 /* ------------------------------------------------------------------ shmalloc, shfree */
 
+/* By the spare magazine; NULL: it takes more than that.  Only small classes have one. */
+static void *
+malloc_spare(struct tcache *t, size_t size)
+{
+        uint32_t class_idx1 = 0;
+        void *p;
+
+        if (size <= SIZE_CLASS_BY_SIZE_MAX)
+                class_idx1 = t->by_size[size];
+        else if (size <= GEO_SMALL_MAX && t->by_size[0] != 0)
+                class_idx1 = size_class_of(size) + 1;
+        p = class_idx1 != 0 ? tcache_malloc_spare(t, class_idx1) : NULL;
+        if (p && t->thread.region->n_nodes > 1)
+                tcache_follow_node(t);
+        return p;
+}
+
 static NOINLINE void *
 default_malloc_slow(size_t size)
 {
-        struct shheap *h = heap_default_open();
+        struct tcache *t = tcache_default;
+        void *p = t->heap == tcache_default_heap() ? malloc_spare(t, size) : NULL;
+        struct shheap *h;
 
+        if (p)
+                return p;
+        h = heap_default_open();
         return h ? allocate(h, size, 1, 0, 0, "shmalloc") : NULL;
+}
+
+static NOINLINE void
+default_free_slow(void *p)
+{
+        struct tcache *t = tcache_default;
+        struct shheap *h = (struct shheap *)(void *)t->heap; /* `process` is the first member; NULL in the dummy */
+
+        if (tcache_free_spare(t, p))
+                return;
+        if (h && is_in(h, p) && !load_relaxed(&h->process.is_closed))
+                free_in(h, p, "shfree");
+        else
+                free_anywhere(p, "shfree");
 }
 
 /* Beyond the table of sizes: the class is computed. */
@@ -270,17 +306,25 @@ shfree(void *p)
         const struct tcache *t = tcache_default;
 
         if (UNLIKELY(!tcache_push(t, p)))
-                free_anywhere(p, "shfree");
+                default_free_slow(p);
 }
 
 /* ------------------------------------------------------------------ the same on a heap */
 
-static inline const struct tcache *
+static inline struct tcache *
 quick_tcache(const struct shheap *h)
 {
-        const struct tcache *t = tcache_list;
+        struct tcache *t = tcache_list;
 
-        return LIKELY(t && t->heap == &h->process) ? t : &tcache_dummy;
+        return LIKELY(t && t->heap == &h->process) ? t : (struct tcache *)(uintptr_t)&tcache_dummy;
+}
+
+static NOINLINE void *
+malloc_slow(struct shheap *h, size_t size)
+{
+        void *p = malloc_spare(quick_tcache(h), size);
+
+        return p ? p : allocate(h, size, 1, 0, 0, "shheap_malloc");
 }
 
 void *
@@ -296,28 +340,31 @@ shheap_malloc(shheap *h, size_t size)
                 if (LIKELY(tcache_pop(t, size_class_of(size) + 1, &p)))
                         return p;
         }
-        return allocate(h, size, 1, 0, 0, "shheap_malloc");
+        return malloc_slow(h, size);
 }
 
-/* A pointer into the heap. */
-static void
-free_known(struct shheap *h, void *p, const char *operation)
+static NOINLINE void
+free_slow(struct shheap *h, void *p, const char *operation)
+{
+        if (!p || tcache_free_spare(quick_tcache(h), p))
+                return;
+        if (LIKELY(is_in(h, p)))
+                free_in(h, p, operation);
+        else
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, 0);
+}
+
+static inline void
+free_to(struct shheap *h, void *p, const char *operation)
 {
         if (UNLIKELY(!tcache_push(quick_tcache(h), p)))
-                free_in(h, p, operation);
+                free_slow(h, p, operation);
 }
 
 void
 shheap_free(shheap *h, void *p)
 {
-        const struct tcache *t = quick_tcache(h);
-
-        if (LIKELY(tcache_push(t, p)) || !p)
-                return;
-        if (LIKELY(is_in(h, p)))
-                free_in(h, p, "shheap_free");
-        else
-                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_free", p, 0);
+        free_to(h, p, "shheap_free");
 }
 
 /* ------------------------------------------------------------------ calloc, aligned */
@@ -456,7 +503,7 @@ free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
                                      size);
                 return;
         }
-        free_known(h, p, operation);
+        free_to(h, p, operation);
 }
 
 void
@@ -548,7 +595,7 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         memcpy(new_p, p, old < size ? old : size);
         if (flags & SHA_ZERO)
                 fill_new(h, new_p, old, usable_in(h, new_p), flags);
-        free_known(h, p, operation);
+        free_to(h, p, operation);
         return new_p;
 }
 

@@ -173,16 +173,33 @@ ensure_room(struct tcache *t, uint32_t tag)
                 drain_magazine(th, current, load_relaxed(&r->magazines[current].cap) / 2);
                 return is_full(r, current) ? MAGAZINE_IDX_NONE : current;
         }
-        store_relaxed(&th->slot->hand, current + 1); /* between the next two stores only the hand names it */
-        kill_order();
-        store_relaxed(magazine_current(th, tag), spare + 1);
-        kill_order();
-        magazine_place(th, magazine_spare(th, tag), current);
-        tcache_publish(t, tag);
+        tcache_swap_places(t, tag, current, spare);
         return spare;
 }
 
 /* ------------------------------------------------------------------ free */
+
+bool
+tcache_free_spare(struct tcache *t, const void *p)
+{
+        struct thread *th = &t->thread;
+        struct region *r = th->region;
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
+        uint32_t tag, current, spare;
+
+        if (block_off >= t->limit || !tcache_is_quick(t))
+                return false;
+        tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
+        if (tag == TAG_NONE || tag >= r->layout.n_tags || !size_class_is_small(tag_class(tag)))
+                return false;
+        current = magazine_in(th, magazine_current(th, tag));
+        spare = magazine_in(th, magazine_spare(th, tag));
+        if (current == MAGAZINE_IDX_NONE || !is_full(r, current) || spare == MAGAZINE_IDX_NONE || is_full(r, spare))
+                return false;
+        t->n_slow++;
+        tcache_swap_places(t, tag, current, spare);
+        return tcache_push(t, p);
+}
 
 void
 tcache_free_slow(struct tcache *t, uint64_t block_off)

@@ -16,23 +16,24 @@
 #include "region/intent.h"
 #include "tcache/tcache.h"
 
-enum {
-        TICK_EVERY = 64, /* slow calls per tick */
-        ASK_EVERY = 17   /* ticks per question to the kernel; prime, so that every slot has its turn */
-};
+enum { ASK_EVERY = 17 }; /* ticks per question to the kernel; prime, so that every slot has its turn */
+
+static void
+publish(struct tcache *t, uint32_t tag, uint32_t idx)
+{
+        int64_t distance = 0;
+
+        if (idx != MAGAZINE_IDX_NONE)
+                distance = (intptr_t)&t->thread.region->magazines[idx] - (intptr_t)t;
+        t->free_at[tag] = distance;
+        if (tag_node(tag) == t->thread.node)
+                t->malloc_at[tag_class(tag) + 1] = distance;
+}
 
 void
 tcache_publish(struct tcache *t, uint32_t tag)
 {
-        struct region *r = t->thread.region;
-        uint32_t idx = magazine_in(&t->thread, magazine_current(&t->thread, tag));
-        int64_t distance = 0;
-
-        if (idx != MAGAZINE_IDX_NONE)
-                distance = (intptr_t)&r->magazines[idx] - (intptr_t)t;
-        t->free_at[tag] = distance;
-        if (tag_node(tag) == t->thread.node)
-                t->malloc_at[tag_class(tag) + 1] = distance;
+        publish(t, tag, magazine_in(&t->thread, magazine_current(&t->thread, tag)));
 }
 
 /* One other slot: settled if the kernel has marked its thread; asked about, at the price of a system call, now and then. */
@@ -49,18 +50,17 @@ reap_one(struct tcache *t, uint32_t n_ticks)
 void
 tcache_tick(struct tcache *t)
 {
-        if (++t->n_slow % TICK_EVERY != 0)
+        if (++t->n_slow % TCACHE_TICK_EVERY != 0)
                 return;
         t->limit = tcache_limit(t);
         decay_tick(&t->thread);
         drain_clock_hand(&t->thread);
         tcache_trim(t);
-        reap_one(t, t->n_slow / TICK_EVERY);
+        reap_one(t, t->n_slow / TCACHE_TICK_EVERY);
 }
 
-/* Exchanges what is in the two places of a tag. */
-static void
-swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare)
+void
+tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare)
 {
         struct thread *th = &t->thread;
 
@@ -69,7 +69,7 @@ swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare)
         store_relaxed(magazine_current(th, tag), spare + 1);
         kill_order();
         magazine_place(th, magazine_spare(th, tag), current);
-        tcache_publish(t, tag);
+        publish(t, tag, spare);
 }
 
 /* Puts a magazine from the hand into the current place; the empty one that was there becomes the spare or goes. */
@@ -123,6 +123,27 @@ pop_current(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
         return region_block(r, region_entry_off(r, (uint64_t)(uintptr_t)entry));
 }
 
+void *
+tcache_malloc_spare(struct tcache *t, uint32_t class_idx1)
+{
+        struct thread *th = &t->thread;
+        struct region *r = th->region;
+        uint32_t tag, current, spare;
+        void *p;
+
+        if (class_idx1 == 0 || !tcache_is_quick(t))
+                return NULL;
+        tag = tag_make(th->node, class_idx1 - 1);
+        current = magazine_in(th, magazine_current(th, tag));
+        spare = magazine_in(th, magazine_spare(th, tag));
+        if (current == MAGAZINE_IDX_NONE || load_relaxed(&r->magazines[current].n) > 0 || spare == MAGAZINE_IDX_NONE ||
+            load_relaxed(&r->magazines[spare].n) == 0)
+                return NULL;
+        t->n_slow++;
+        tcache_swap_places(t, tag, current, spare);
+        return tcache_pop(t, class_idx1, &p) ? p : NULL;
+}
+
 /* An empty magazine in the current place, if one can be had. */
 static uint32_t
 ensure_current(struct tcache *t, uint32_t tag)
@@ -157,7 +178,7 @@ malloc_small(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
                 return pop_current(t, class_idx, dest_off); /* a caller that does not use the hit path */
         if (spare != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[spare].n) > 0) {
                 if (current != MAGAZINE_IDX_NONE)
-                        swap_places(t, tag, current, spare);
+                        tcache_swap_places(t, tag, current, spare);
                 else {
                         magazine_pick_up(th, magazine_spare(th, tag), spare);
                         magazine_place(th, magazine_current(th, tag), spare);

@@ -104,6 +104,11 @@ uint32_t tcache_generation(void);
 
 /* ------------------------------------------------------------------ refill.c, flush.c */
 
+/* The quick half of the slow paths, by a current tcache's current magazine that is empty, or full, and a spare that is not: the
+ * two change places.  NULL, false: not that easy, nothing was done. */
+void *tcache_malloc_spare(struct tcache *t, uint32_t class_idx1);
+bool tcache_free_spare(struct tcache *t, const void *p);
+
 /* Gets a block when the hit path found none.  dest_off as in struct request, 0 for large classes.  NULL: errno is set. */
 void *tcache_malloc_slow(struct tcache *t, size_t size, uint64_t dest_off);
 
@@ -133,8 +138,20 @@ void tcache_publish(struct tcache *t, uint32_t tag);
 /* What `limit` should be now. */
 uint64_t tcache_limit(const struct tcache *t);
 
+/* Exchanges what is in the two places of a tag; both magazines are the thread's. */
+void tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare);
+
 /* What is done now and then on slow paths: decay, reaping one other slot, clock hands, rebinding. */
 void tcache_tick(struct tcache *t);
+
+enum { TCACHE_TICK_EVERY = 64 }; /* slow calls */
+
+/* A slow call that can do without looking at anything but the thread's own magazines: no tick is due, nothing was closed. */
+static inline bool
+tcache_is_quick(const struct tcache *t)
+{
+        return (t->n_slow + 1) % TCACHE_TICK_EVERY != 0 && !load_relaxed(&t->heap->is_closed);
+}
 
 /* ------------------------------------------------------------------ rebind.c */
 

@@ -77,10 +77,12 @@ static void *
 take(size_t bytes, bool *ret_hit)
 {
         unsigned class_idx1 = bytes <= SIZE_CLASS_BY_SIZE_MAX ? t->by_size[bytes] : size_class_of(bytes) + 1;
-        void *p;
+        void *p = NULL;
 
         *ret_hit = class_idx1 <= TAG_CLASSES && tcache_pop(t, class_idx1, &p);
-        if (!*ret_hit)
+        if (!*ret_hit && class_idx1 <= TAG_CLASSES)
+                p = tcache_malloc_spare(t, class_idx1);
+        if (!*ret_hit && !p)
                 p = tcache_malloc_slow(t, bytes, 0);
         if (p)
                 live_add(&live, off_of(p));
@@ -101,9 +103,10 @@ alloc(size_t bytes)
 static bool
 give(uint64_t block_off)
 {
-        bool hit = tcache_push(t, region_block(r, block_off));
+        void *p = region_block(r, block_off);
+        bool hit = tcache_push(t, p);
 
-        if (!hit)
+        if (!hit && !tcache_free_spare(t, p))
                 tcache_free_slow(t, block_off);
         ck_assert_uint_eq(t->thread.fault.what, FAULT_NONE);
         live_drop(&live, block_off);
@@ -139,7 +142,7 @@ in_thread(void *(*fn)(void *), void *arg)
 START_TEST(zeroes_send_every_call_to_the_slow_path)
 {
         static struct tcache zeroes __attribute__((aligned(64))); /* like a page that fork wiped */
-        const struct tcache *dummies[] = {&tcache_dummy, &zeroes};
+        struct tcache *dummies[] = {(struct tcache *)(uintptr_t)&tcache_dummy, &zeroes};
         void *p;
 
         for (int i = 0; i < 2; i++) {
@@ -150,6 +153,8 @@ START_TEST(zeroes_send_every_call_to_the_slow_path)
                 for (uintptr_t bit = 1; bit != 0; bit *= 2)
                         ck_assert(!tcache_push(dummies[i], (void *)bit));
                 ck_assert(!tcache_push(dummies[i], NULL));
+                ck_assert_ptr_null(tcache_malloc_spare(dummies[i], dummies[i]->by_size[1]));
+                ck_assert(!tcache_free_spare(dummies[i], &zeroes));
         }
 }
 END_TEST
@@ -385,6 +390,55 @@ START_TEST(edge_of_a_magazine_is_no_cliff)
         }
         ck_assert_uint_le(n_slow, 2);
         heap_verify(r, &live);
+}
+END_TEST
+
+/* What it takes for the spare to serve without a look at anything else. */
+START_TEST(spare_serves_where_that_is_all_there_is_to_do)
+{
+        const uint32_t n_slow_due = TCACHE_TICK_EVERY - 1;
+        uint32_t cap = cap_of(0), class_idx1 = t->by_size[1];
+        void *p;
+
+        for (uint32_t i = 0; i < 2 * cap; i++)
+                alloc(1);
+        while (live.n > 0)
+                give(live.off[live.n - 1]);
+        for (uint32_t i = 0; i < cap; i++) {
+                ck_assert_ptr_null(tcache_malloc_spare(t, class_idx1));
+                alloc(1);
+        }
+        t->n_slow = n_slow_due;
+        ck_assert_ptr_null(tcache_malloc_spare(t, class_idx1));
+        t->n_slow = 0;
+        fx.process.is_closed = true;
+        ck_assert_ptr_null(tcache_malloc_spare(t, class_idx1));
+        fx.process.is_closed = false;
+
+        p = tcache_malloc_spare(t, class_idx1); /* empty, and a full one */
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq(t->n_slow, 1);
+        live_add(&live, off_of(p));
+        heap_verify(r, &live);
+        ck_assert_ptr_null(tcache_malloc_spare(t, class_idx1));
+        ck_assert(!tcache_free_spare(t, p));
+        give(off_of(p));
+
+        p = region_block(r, live.off[0]); /* full, and an empty one */
+        t->n_slow = n_slow_due;
+        ck_assert(!tcache_free_spare(t, p));
+        t->n_slow = 0;
+        fx.process.is_closed = true;
+        ck_assert(!tcache_free_spare(t, p));
+        fx.process.is_closed = false;
+        ck_assert(tcache_free_spare(t, p));
+        ck_assert_uint_eq(t->n_slow, 1);
+        live_drop(&live, off_of(p));
+        heap_verify(r, &live);
+
+        p = alloc(GEO_LARGE_MAX); /* of a class that has no spare */
+        ck_assert_ptr_null(tcache_malloc_spare(t, size_class_of(GEO_LARGE_MAX) + 1));
+        ck_assert(!tcache_free_spare(t, p));
 }
 END_TEST
 
@@ -850,6 +904,7 @@ main(void)
         tcase_add_test(tcase, all_sizes_are_served_by_their_class);
         tcase_add_test(tcase, slow_calls_are_one_per_magazine);
         tcase_add_test(tcase, edge_of_a_magazine_is_no_cliff);
+        tcase_add_test(tcase, spare_serves_where_that_is_all_there_is_to_do);
         tcase_add_test(tcase, blocks_are_reused_last_in_first_out);
 
         tcase = cases(suite, "home", setup);
