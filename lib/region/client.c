@@ -21,7 +21,7 @@
  * client that bears its own id but another image is nobody's.
  *
  * What this gave up: the slots of a pid namespace whose processes are all gone stay taken until somebody of the
- * same namespace comes.
+ * same namespace comes.  And the lowest slot that could be had: a newcomer does not ask about everybody who is there.
  */
 #include "region/client.h"
 
@@ -33,7 +33,10 @@
 #include "os/process.h"
 #include "region/liveness.h"
 
-enum { CLIENT_PID_BITS = 30 };
+enum {
+        CLIENT_PID_BITS = 30,
+        CLIENT_ASKED_MAX = 16 /* clients that a newcomer asks the kernel about before it takes a new slot */
+};
 
 _Static_assert(sizeof((struct client_slot *)0)->name == PROCESS_NAME_MAX + 1, "a command name fits");
 
@@ -99,12 +102,13 @@ client_is_named(const struct region *r, uint32_t idx, uint32_t incarnation)
         return false;
 }
 
+/* Whether a process lives costs a system call: only where `ask` is given. */
 static bool
-client_can_be_claimed(const struct region *r, uint32_t idx, uint64_t word, const struct liveness_self *self)
+client_can_be_claimed(const struct region *r, uint32_t idx, uint64_t word, const struct liveness_self *self, bool ask)
 {
         if (!word_is_live(word))
                 return true;
-        if (!liveness->process_is_gone(word_pid(word)) && !client_is_own_past(&r->clients[idx], word, self))
+        if (!client_is_own_past(&r->clients[idx], word, self) && !(ask && liveness->process_is_gone(word_pid(word))))
                 return false;
         return !client_is_named(r, idx, word_incarnation(word));
 }
@@ -129,7 +133,8 @@ client_fill(struct client_slot *slot, const struct liveness_self *self, uint32_t
 
 /* REGISTER.1 to .3 on one slot; false when it is somebody's. */
 static bool
-client_try_claim(struct region *r, uint32_t idx, const struct liveness_self *self, struct client_id *ret_client)
+client_try_claim(struct region *r, uint32_t idx, const struct liveness_self *self, bool ask,
+                 struct client_id *ret_client)
 {
         struct client_slot *slot = region_client(r, idx);
         uint64_t word;
@@ -137,7 +142,7 @@ client_try_claim(struct region *r, uint32_t idx, const struct liveness_self *sel
         if (slot == NULL || !client_join_ns(slot, self->pid_ns))
                 return false;
         word = load_relaxed(&slot->word); /* confirmed by the CAS */
-        if (!client_can_be_claimed(r, idx, word, self))
+        if (!client_can_be_claimed(r, idx, word, self, ask))
                 return false;
         *ret_client = (struct client_id){.idx = idx, .incarnation = word_incarnation(word) + 1};
         /* One try: who fails has been overtaken by another claimer and finds the next slot. */
@@ -147,31 +152,65 @@ client_try_claim(struct region *r, uint32_t idx, const struct liveness_self *sel
         return true;
 }
 
+/* One of the first `n_slots`: `n` of them are tried. */
+static bool
+client_claim_any(struct region *r, uint32_t n_slots, uint32_t n, const struct liveness_self *self, bool ask,
+                 struct client_id *ret_client)
+{
+        for (uint32_t i = 0; i < n; i++)
+                if (client_try_claim(r, (self->pid + i) % n_slots, self, ask, ret_client))
+                        return true;
+        return false;
+}
+
+/* A slot beyond the mark, as long as the table has some.  Others may take what this process raised it for. */
+static int
+client_claim_new(struct region *r, const struct liveness_self *self, struct client_id *ret_client)
+{
+        uint32_t n = (uint32_t)r->layout.n[TABLE_CLIENTS];
+
+        for (uint32_t idx = region_clients_hwm(r); idx < n; idx++) {
+                int err = region_raise_clients(r, idx);
+
+                if (err < 0)
+                        return error_set(err == -ENOSPC ? -ENOMEM : err,
+                                         "cannot register process %u: no memory for another client slot", self->pid);
+                if (client_try_claim(r, idx, self, false, ret_client))
+                        return 0;
+        }
+        return error_set(-EUSERS,
+                         "cannot register process %u: all %u clients of this heap are taken by live processes; close "
+                         "it in one of them, or create the heap with more max_clients",
+                         self->pid, n);
+}
+
+/*
+ * Empty slots first.  Then some of the others are asked about, from a start that differs from process to process: with
+ * every newcomer doing so the dead stay few, and nobody pays for a thousand living.  Then a new slot; and only when there is
+ * none, everybody is asked about.
+ */
 int
 client_register(struct region *r, struct client_id *ret_client)
 {
-        uint32_t n = (uint32_t)r->layout.n[TABLE_CLIENTS];
         struct liveness_self self;
         struct client_id client;
+        uint32_t hwm, n;
         int err;
 
         process_pid_ns_refresh();
         err = liveness->identify(&self);
         if (err < 0)
                 return err;
-        for (uint32_t idx = 0; idx < n; idx++) {
-                if (idx >= region_clients_hwm(r) && (err = region_raise_clients(r, idx)) < 0)
-                        return error_set(err == -ENOSPC ? -ENOMEM : err,
-                                         "cannot register process %u: no memory for another client slot", self.pid);
-                if (client_try_claim(r, idx, &self, &client)) {
-                        *ret_client = client;
-                        return 0;
-                }
+        hwm = region_clients_hwm(r);
+        if (!client_claim_any(r, hwm, hwm, &self, false, &client) &&
+            !client_claim_any(r, hwm, hwm < CLIENT_ASKED_MAX ? hwm : CLIENT_ASKED_MAX, &self, true, &client)) {
+                err = client_claim_new(r, &self, &client);
+                n = region_clients_hwm(r);
+                if (err < 0 && !client_claim_any(r, n, n, &self, true, &client))
+                        return err;
         }
-        return error_set(-EUSERS,
-                         "cannot register process %u: all %u clients of this heap are taken by live processes; close "
-                         "it in one of them, or create the heap with more max_clients",
-                         self.pid, n);
+        *ret_client = client;
+        return 0;
 }
 
 void

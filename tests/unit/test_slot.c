@@ -735,6 +735,41 @@ START_TEST(full_client_table_reuses_the_dead_and_refuses_otherwise)
 }
 END_TEST
 
+/* Asking the kernel about every client would make the thousandth newcomer slow. */
+START_TEST(newcomer_asks_about_few_as_long_as_there_is_room)
+{
+        enum { N = 64, N_HERE = 40 };
+        struct client_id ids[N], id;
+        uint32_t gone = (uint32_t)region_thread(r, dead_slot())->os_tid;
+        uint32_t far, near;
+
+        plain_region_drop(r);
+        plain_region_make(r, N, N_THREADS, 1, 2);
+        far = ((uint32_t)getpid() + N_HERE / 2) % N_HERE; /* not among the 16 that are asked about then */
+        for (int i = 0; i < N_HERE; i++)
+                ck_assert_int_eq(client_register(r, &ids[i]), 0);
+        client_pretend_pid(&ids[far], gone);
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_eq(id.idx, N_HERE); /* a new one */
+        client_unregister(r, &id);
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_eq(id.idx, N_HERE); /* an empty one */
+        near = ((uint32_t)getpid() + 1) % (N_HERE + 1);
+        near += near == far;
+        client_pretend_pid(&(struct client_id){.idx = near, .incarnation = 1}, gone);
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_eq(id.idx, near); /* a dead one that is come across */
+        client_pretend_pid(&ids[far], (uint32_t)getpid());
+        while (region_clients_hwm(r) < N)
+                ck_assert_int_eq(client_register(r, &id), 0);
+        far = ((uint32_t)getpid() + N / 2) % N;
+        client_pretend_pid(&(struct client_id){.idx = far, .incarnation = 1}, gone);
+        ck_assert_int_eq(client_register(r, &id), 0);
+        ck_assert_uint_eq(id.idx, far); /* a dead one, because there is nothing else */
+        ck_assert_int_eq(client_register(r, &id), -EUSERS);
+}
+END_TEST
+
 START_TEST(dead_client_is_reused_only_when_its_threads_are_settled)
 {
         struct settled settled = {0};
@@ -979,6 +1014,7 @@ main(void)
         tcase_add_test(tcase, clients_stand_apart_and_incarnations_never_come_again);
         tcase_add_test(tcase, client_slot_describes_its_process);
         tcase_add_test(tcase, full_client_table_reuses_the_dead_and_refuses_otherwise);
+        tcase_add_test(tcase, newcomer_asks_about_few_as_long_as_there_is_room);
         tcase_add_test(tcase, dead_client_is_reused_only_when_its_threads_are_settled);
         tcase_add_test(tcase, what_the_process_was_before_exec_is_reused_by_itself);
         tcase_add_test(tcase, client_of_another_pid_namespace_is_live_and_left_alone);
