@@ -203,7 +203,8 @@ client_serve(struct client *client, struct cache *c)
                 if (got == GOT_NOTHING)
                         break;
         }
-        if (client->out.has_failed || !send_out(client))
+        /* Once it has waited it goes on waiting: sent by now, nothing would say that commands are left. */
+        if (client->out.has_failed || (!client->wants_out && !send_out(client)))
                 return false;
         return !client->is_closing || client->wants_out;
 }
