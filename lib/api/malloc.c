@@ -10,15 +10,12 @@
 #include <string.h>
 
 #include "api/flags.h"
-#include "api/heap.h"
+#include "api/malloc.h"
 #include "base/bits.h"
 #include "base/error.h"
-#include "heap/alloc.h"
 #include "heap/arena.h"
 #include "heap/fault.h"
-#include "heap/huge.h"
 #include "heap/large.h"
-#include "heap/slab.h"
 
 enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a };
 
@@ -26,16 +23,8 @@ enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a };
 
 /* ------------------------------------------------------------------ into a heap and out of it */
 
-/* The calling thread inside a heap: by its own slot, or by the client's reserve for this one call. */
-struct entry {
-        struct shheap *heap;
-        struct tcache *t; /* NULL: borrowed */
-        struct thread *thread;
-        struct thread borrowed;
-};
-
-static bool
-enter(struct entry *e, struct shheap *h)
+bool
+heap_enter(struct entry *e, struct shheap *h)
 {
         int err;
 
@@ -59,8 +48,8 @@ enter(struct entry *e, struct shheap *h)
         return err == 0;
 }
 
-static void
-leave(struct entry *e, const char *operation, const void *p, size_t given_size)
+void
+heap_leave(struct entry *e, const char *operation, const void *p, size_t given_size)
 {
         struct thread noted;
 
@@ -76,31 +65,26 @@ leave(struct entry *e, const char *operation, const void *p, size_t given_size)
         fault_report(e->heap, &noted, operation, p, given_size);
 }
 
-static uint64_t
-block_off_of(const struct shheap *h, const void *p)
-{
-        return (uint64_t)((uintptr_t)p - (uintptr_t)h->process.region.chunks);
-}
-
-static bool
-is_in(const struct shheap *h, const void *p)
-{
-        return block_off_of(h, p) < h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
-}
-
 /* ------------------------------------------------------------------ allocate, in general */
 
-static uint64_t
-usable_for(const struct request *rq)
+bool
+heap_size_check(size_t size, const char *operation)
+{
+        if (size != 0)
+                return true;
+        errno = -error_set(-EINVAL, "%s: size 0", operation);
+        return false;
+}
+
+uint64_t
+request_usable(const struct request *rq)
 {
         return rq->class_idx == SIZE_CLASS_NONE ? bits_align_up(rq->size, GEO_PAGE_BYTES)
                                                 : size_class_bytes(rq->class_idx);
 }
 
-/* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for: when
- * the block is resized, the usable size is the border between old and new. */
-static void
-fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags)
+void
+heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags)
 {
         if (from >= to)
                 return;
@@ -135,8 +119,8 @@ take(struct entry *e, struct request *rq)
         return alloc_block(e->thread, rq, &block_off) < 0 ? NULL : region_block(r, block_off);
 }
 
-static void *
-allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off, const char *operation)
+void *
+heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off, const char *operation)
 {
         struct request rq = {.size = size ? size : 1, .align = align, .dest_off = dest_off};
         struct entry e;
@@ -147,7 +131,7 @@ allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t d
                 errno = -error_set(-ENOMEM, "%s: %zu bytes aligned to %zu can never be had", operation, size, align);
                 return NULL;
         }
-        if (!enter(&e, h))
+        if (!heap_enter(&e, h))
                 return NULL;
         if (e.t && e.thread->region->n_nodes > 1 && !(flags & SHA_NOGROW))
                 tcache_follow_node(e.t);
@@ -156,7 +140,7 @@ allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t d
         is_possible = flags_are_possible(&rq, e.thread->region, operation);
         if (is_possible)
                 p = take(&e, &rq);
-        leave(&e, operation, NULL, size);
+        heap_leave(&e, operation, NULL, size);
         if (!is_possible)
                 return NULL;
         if (!p) {
@@ -164,15 +148,14 @@ allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t d
                                    flags & SHA_NOGROW ? ", without growing" : "");
                 return NULL;
         }
-        fill_new(h, p, 0, usable_for(&rq), flags);
+        heap_fill_new(h, p, 0, request_usable(&rq), flags);
         return p;
 }
 
 /* ------------------------------------------------------------------ free, in general */
 
-/* Option check: what the hit path and the magazines cannot see. */
-static bool
-check_free(struct entry *e, uint64_t block_off)
+bool
+heap_check_free(struct entry *e, uint64_t block_off)
 {
         struct region *r = e->thread->region;
         uint32_t class_idx;
@@ -192,15 +175,15 @@ static NOINLINE void
 free_in(struct shheap *h, void *p, const char *operation)
 {
         int saved_errno = errno;
-        uint64_t block_off = block_off_of(h, p);
+        uint64_t block_off = heap_block_off(h, p);
         struct entry e;
 
-        if (!enter(&e, h)) {
+        if (!heap_enter(&e, h)) {
                 fault_report_pointer(h, SHHEAP_FAULT_NOT_A_CLIENT, operation, p, 0);
                 errno = saved_errno;
                 return;
         }
-        if (!h->process.is_checked || check_free(&e, block_off)) {
+        if (!h->process.is_checked || heap_check_free(&e, block_off)) {
                 uint32_t class_idx;
 
                 if (h->process.is_junked)
@@ -210,7 +193,7 @@ free_in(struct shheap *h, void *p, const char *operation)
                 else
                         (void)free_block_patiently(e.thread, block_off, 0); /* -EBUSY: see there */
         }
-        leave(&e, operation, p, 0);
+        heap_leave(&e, operation, p, 0);
         errno = saved_errno;
 }
 
@@ -247,30 +230,77 @@ malloc_spare(struct tcache *t, size_t size)
         return p;
 }
 
+/* An attached thread in an open heap whose options ask for nothing beyond a hit: what remains to do of a plain call can be
+ * done in the tcache. */
+static bool
+is_plain(const struct tcache *t)
+{
+        return t->limit != 0 && t->by_size[0] != 0 && !load_relaxed(&t->heap->is_closed) &&
+               load_relaxed(&t->thread.slot->intent.kind) == INTENT_NONE;
+}
+
+static void
+leave_plain(struct tcache *t, const char *operation, const void *p, size_t given_size)
+{
+        struct entry e;
+
+        if (LIKELY(t->thread.fault.what == FAULT_NONE))
+                return;
+        e.heap = (struct shheap *)(void *)t->heap; /* `process` is the first member */
+        e.t = t;
+        e.thread = &t->thread;
+        heap_leave(&e, operation, p, given_size);
+}
+
+/* NULL: heap_allocate() says why, or finds some after all. */
+static void *
+malloc_plain(struct tcache *t, size_t size, const char *operation)
+{
+        void *p = malloc_spare(t, size);
+
+        if (p || !is_plain(t))
+                return p;
+        if (t->thread.region->n_nodes > 1)
+                tcache_follow_node(t);
+        p = tcache_malloc_slow(t, size, 0);
+        leave_plain(t, operation, NULL, size);
+        return p;
+}
+
+/* False: nothing was done. */
+static bool
+free_plain(struct tcache *t, void *p, const char *operation)
+{
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
+        int saved_errno = errno;
+
+        if (tcache_free_spare(t, p))
+                return true;
+        if (block_off >= t->limit || !is_plain(t))
+                return false;
+        tcache_free_slow(t, block_off);
+        leave_plain(t, operation, p, 0);
+        errno = saved_errno;
+        return true;
+}
+
 static NOINLINE void *
 default_malloc_slow(size_t size)
 {
         struct tcache *t = tcache_default;
-        void *p = t->heap == tcache_default_heap() ? malloc_spare(t, size) : NULL;
+        void *p = t->heap == tcache_default_heap() ? malloc_plain(t, size, "shmalloc") : NULL;
         struct shheap *h;
 
         if (p)
                 return p;
         h = heap_default_open();
-        return h ? allocate(h, size, 1, 0, 0, "shmalloc") : NULL;
+        return h ? heap_allocate(h, size, 1, 0, 0, "shmalloc") : NULL;
 }
 
 static NOINLINE void
 default_free_slow(void *p)
 {
-        struct tcache *t = tcache_default;
-        struct shheap *h = (struct shheap *)(void *)t->heap; /* `process` is the first member; NULL in the dummy */
-
-        if (tcache_free_spare(t, p))
-                return;
-        if (h && is_in(h, p) && !load_relaxed(&h->process.is_closed))
-                free_in(h, p, "shfree");
-        else
+        if (!free_plain(tcache_default, p, "shfree"))
                 free_anywhere(p, "shfree");
 }
 
@@ -322,9 +352,9 @@ quick_tcache(const struct shheap *h)
 static NOINLINE void *
 malloc_slow(struct shheap *h, size_t size)
 {
-        void *p = malloc_spare(quick_tcache(h), size);
+        void *p = malloc_plain(quick_tcache(h), size, "shheap_malloc");
 
-        return p ? p : allocate(h, size, 1, 0, 0, "shheap_malloc");
+        return p ? p : heap_allocate(h, size, 1, 0, 0, "shheap_malloc");
 }
 
 void *
@@ -346,16 +376,16 @@ shheap_malloc(shheap *h, size_t size)
 static NOINLINE void
 free_slow(struct shheap *h, void *p, const char *operation)
 {
-        if (!p || tcache_free_spare(quick_tcache(h), p))
+        if (!p || free_plain(quick_tcache(h), p, operation))
                 return;
-        if (LIKELY(is_in(h, p)))
+        if (LIKELY(heap_has(h, p)))
                 free_in(h, p, operation);
         else
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, 0);
 }
 
-static inline void
-free_to(struct shheap *h, void *p, const char *operation)
+void
+heap_free(struct shheap *h, void *p, const char *operation)
 {
         if (UNLIKELY(!tcache_push(quick_tcache(h), p)))
                 free_slow(h, p, operation);
@@ -364,7 +394,7 @@ free_to(struct shheap *h, void *p, const char *operation)
 void
 shheap_free(shheap *h, void *p)
 {
-        free_to(h, p, "shheap_free");
+        heap_free(h, p, "shheap_free");
 }
 
 /* ------------------------------------------------------------------ calloc, aligned */
@@ -378,7 +408,7 @@ calloc_in(struct shheap *h, size_t n, size_t size, const char *operation)
                 errno = -error_set(-ENOMEM, "%s: %zu times %zu bytes overflow", operation, n, size);
                 return NULL;
         }
-        return allocate(h, bytes, 1, SHA_ZERO, 0, operation);
+        return heap_allocate(h, bytes, 1, SHA_ZERO, 0, operation);
 }
 
 void *
@@ -402,7 +432,7 @@ aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
                 errno = -error_set(-EINVAL, "%s: alignment %zu is not a power of two up to 1 GiB", operation, align);
                 return NULL;
         }
-        return allocate(h, size, align, 0, 0, operation);
+        return heap_allocate(h, size, align, 0, 0, operation);
 }
 
 void *
@@ -428,7 +458,7 @@ shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
         if (!bits_is_pow2(align) || align % sizeof(void *) != 0)
                 return -error_set(-EINVAL, "posix_memalign: alignment %zu is no power of two, or below %zu", align,
                                   sizeof(void *));
-        p = allocate(h, size, align, 0, 0, "posix_memalign");
+        p = heap_allocate(h, size, align, 0, 0, "posix_memalign");
         err = p ? 0 : errno;
         errno = saved_errno;
         if (p)
@@ -447,253 +477,13 @@ shposix_memalign(void **ret_p, size_t align, size_t size)
         return h ? shheap_posix_memalign(h, ret_p, align, size) : err;
 }
 
-/* ------------------------------------------------------------------ sizes */
-
-static size_t
-usable_in(const struct shheap *h, const void *p)
-{
-        uint32_t class_idx;
-
-        return is_in(h, p)
-                       ? block_usable((struct region *)(uintptr_t)&h->process.region, block_off_of(h, p), &class_idx)
-                       : 0;
-}
-
-size_t
-shheap_usable_size(const shheap *h, const void *p)
-{
-        return p ? usable_in(h, p) : 0;
-}
-
-size_t
-shmalloc_usable_size(const void *p)
-{
-        const struct shheap *h = p ? heap_of_address(p) : NULL;
-
-        return h ? usable_in(h, p) : 0;
-}
-
-size_t
-shheap_nallocx(const shheap *h, size_t size, unsigned flags)
-{
-        struct request rq = {.size = size, .align = flags_align(flags)};
-
-        if (size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) ||
-            usable_for(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
-                return 0;
-        return usable_for(&rq);
-}
-
-/* ------------------------------------------------------------------ free_sized */
-
-static void
-free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
-{
-        size_t usable;
-
-        if (!p)
-                return;
-        if (!h || !is_in(h, p)) {
-                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
-                return;
-        }
-        usable = usable_in(h, p);
-        if (size > usable) { /* more than any call can have given out here: C23 leaves it undefined, we tell */
-                fault_report_pointer(h, usable ? SHHEAP_FAULT_SIZE_MISMATCH : SHHEAP_FAULT_INVALID_FREE, operation, p,
-                                     size);
-                return;
-        }
-        free_to(h, p, operation);
-}
-
-void
-shheap_free_sized(shheap *h, void *p, size_t size)
-{
-        free_sized_in(h, p, size, "shheap_free_sized");
-}
-
-void
-shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
-{
-        if (p && (!bits_is_pow2(align) || (uintptr_t)p % align != 0))
-                fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, "shheap_free_aligned_sized", p, size);
-        else
-                free_sized_in(h, p, size, "shheap_free_aligned_sized");
-}
-
-void
-shfree_sized(void *p, size_t size)
-{
-        if (p)
-                free_sized_in(heap_of_address(p), p, size, "shfree_sized");
-}
-
-/* ------------------------------------------------------------------ realloc */
-
-/* Makes the block fit where it stands.  0, or -ENOMEM: it cannot; -EINVAL: no block (fault noted). */
-static int
-resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
-{
-        struct region *r = e->thread->region;
-        uint32_t class_idx;
-
-        if (block_usable(r, block_off, &class_idx) == 0)
-                return fault_note(e->thread, FAULT_INVALID_FREE, block_off);
-        if (e->heap->process.is_checked && !check_free(e, block_off))
-                return -EINVAL;
-        if (class_idx == rq->class_idx && class_idx != SIZE_CLASS_NONE)
-                return 0;
-        if (class_idx == SIZE_CLASS_NONE && rq->class_idx == SIZE_CLASS_NONE)
-                return huge_resize(e->thread, block_off, rq->size);
-        if (size_class_is_large(class_idx) && class_idx != SIZE_CLASS_NONE && size_class_is_large(rq->class_idx))
-                return large_resize(e->thread, block_off, rq->class_idx);
-        return -ENOMEM;
-}
-
-static int
-try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flags, const char *operation)
-{
-        struct request rq = {.size = size ? size : 1, .align = align};
-        struct entry e;
-        int err = -ENOMEM;
-
-        if (!request_classify(&rq) || (uintptr_t)p % rq.align != 0)
-                return -ENOMEM;
-        if (!enter(&e, h))
-                return -errno;
-        e.thread->no_grow = (flags & SHA_NOGROW) != 0;
-        err = resize_in_place(&e, block_off_of(h, p), &rq);
-        e.thread->no_grow = false;
-        leave(&e, operation, p, size);
-        return err;
-}
-
-static void *
-realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *operation)
-{
-        size_t align = flags_align(flags), old;
-        void *new_p;
-
-        if (!p)
-                return allocate(h, size, align, flags, 0, operation);
-        if (!is_in(h, p)) {
-                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
-                return NULL;
-        }
-        old = usable_in(h, p);
-        if (try_in_place(h, p, size, align, flags, operation) == 0) {
-                fill_new(h, p, old, usable_in(h, p), flags);
-                return p;
-        }
-        if (old == 0) {
-                errno = EINVAL;
-                return NULL;
-        }
-        new_p = allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
-        if (!new_p)
-                return NULL;
-        memcpy(new_p, p, old < size ? old : size);
-        if (flags & SHA_ZERO)
-                fill_new(h, new_p, old, usable_in(h, new_p), flags);
-        free_to(h, p, operation);
-        return new_p;
-}
-
-void *
-shheap_realloc(shheap *h, void *p, size_t size)
-{
-        return realloc_in(h, p, size, 0, "shheap_realloc");
-}
-
-void *
-shrealloc(void *p, size_t size)
-{
-        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
-
-        if (h)
-                return realloc_in(h, p, size, 0, "shrealloc");
-        if (p)
-                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shrealloc", p, size);
-        return NULL;
-}
-
-void *
-shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
-{
-        size_t bytes;
-
-        if (__builtin_mul_overflow(n, size, &bytes)) {
-                errno = -error_set(-ENOMEM, "reallocarray: %zu times %zu bytes overflow", n, size);
-                return NULL;
-        }
-        return realloc_in(h, p, bytes, 0, "shheap_reallocarray");
-}
-
-void *
-shreallocarray(void *p, size_t n, size_t size)
-{
-        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
-
-        if (!h && p)
-                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shreallocarray", p, size);
-        return h ? shheap_reallocarray(h, p, n, size) : NULL;
-}
-
-/* ------------------------------------------------------------------ *allocx */
-
-static bool
-size_is_given(size_t size, const char *operation)
-{
-        if (size != 0)
-                return true;
-        errno = -error_set(-EINVAL, "%s: size 0", operation);
-        return false;
-}
-
-void *
-shheap_mallocx(shheap *h, size_t size, unsigned flags)
-{
-        if (!size_is_given(size, "shheap_mallocx") || !flags_check(h, flags, "shheap_mallocx"))
-                return NULL;
-        return allocate(h, size, flags_align(flags), flags, 0, "shheap_mallocx");
-}
-
-void *
-shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags)
-{
-        if (!size_is_given(size, "shheap_rallocx") || !flags_check(h, flags, "shheap_rallocx"))
-                return NULL;
-        return realloc_in(h, p, size, flags, "shheap_rallocx");
-}
-
-size_t
-shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, unsigned flags)
-{
-        size_t old, want, now;
-
-        if (!p || !is_in(h, p)) {
-                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_xallocx", p, size);
-                return 0;
-        }
-        old = usable_in(h, p);
-        if (!size_is_given(size, "shheap_xallocx") || !flags_check(h, flags, "shheap_xallocx"))
-                return old;
-        if (__builtin_add_overflow(size, extra, &want))
-                want = SIZE_MAX;
-        if (try_in_place(h, p, want, flags_align(flags), flags, "shheap_xallocx") < 0 && extra > 0 && old < size)
-                (void)try_in_place(h, p, size, flags_align(flags), flags, "shheap_xallocx");
-        now = usable_in(h, p);
-        fill_new(h, p, old, now, flags);
-        return now;
-}
-
 /* ------------------------------------------------------------------ strings */
 
 static char *
 strndup_in(struct shheap *h, const char *s, size_t n, const char *operation)
 {
         size_t length = strnlen(s, n);
-        char *copy = h ? allocate(h, length + 1, 1, 0, 0, operation) : NULL;
+        char *copy = h ? heap_allocate(h, length + 1, 1, 0, 0, operation) : NULL;
 
         if (copy) {
                 memcpy(copy, s, length);
@@ -732,8 +522,8 @@ shstrndup(const char *s, size_t n)
 static uint64_t
 dest_off_of(const struct shheap *h, const shref *dest, const char *operation)
 {
-        if (dest && (uintptr_t)dest % sizeof *dest == 0 && is_in(h, dest))
-                return h->process.region.layout.chunks_off + block_off_of(h, dest);
+        if (dest && (uintptr_t)dest % sizeof *dest == 0 && heap_has(h, dest))
+                return h->process.region.layout.chunks_off + heap_block_off(h, dest);
         errno = -error_set(-EINVAL, "%s: dest must be an 8-aligned word in a block of the same heap", operation);
         return 0;
 }
@@ -743,9 +533,9 @@ shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
 {
         uint64_t dest_off = dest_off_of(h, dest, "shheap_malloc_to");
 
-        if (dest_off == 0 || !size_is_given(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
+        if (dest_off == 0 || !heap_size_check(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
                 return NULL;
-        return allocate(h, size, flags_align(flags), flags, dest_off, "shheap_malloc_to");
+        return heap_allocate(h, size, flags_align(flags), flags, dest_off, "shheap_malloc_to");
 }
 
 int
@@ -760,14 +550,14 @@ shheap_free_from(shheap *h, shref *dest)
         if (load_relaxed(dest) == SHREF_NULL)
                 return 0;
         block_off = load_relaxed(dest) - h->process.region.layout.chunks_off;
-        if (!enter(&e, h))
+        if (!heap_enter(&e, h))
                 return -errno;
-        if (h->process.is_checked && !check_free(&e, block_off))
+        if (h->process.is_checked && !heap_check_free(&e, block_off))
                 err = -EINVAL;
         if (err == -EBUSY && e.t && tcache_push_from(e.t, block_off, dest_off))
                 err = 0;
         if (err == -EBUSY)
                 err = free_block_patiently(e.thread, block_off, dest_off);
-        leave(&e, "shheap_free_from", region_block(e.thread->region, block_off), 0);
+        heap_leave(&e, "shheap_free_from", region_block(e.thread->region, block_off), 0);
         return err;
 }

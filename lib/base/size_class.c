@@ -27,11 +27,14 @@
 
 #define RECIPROCAL(idx) (((UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) + BYTES(idx) - 1) / BYTES(idx))
 
-/* A magazine holds at most so many bytes: what a thread may keep to itself per class. */
+/* A magazine holds at most so many bytes: what a thread may keep to itself per class.  Of blocks up to FULL_BYTES_MAX it
+ * holds as many as fit into it, for these are what threads take and free most. */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
+#define MAGAZINE_FULL_BYTES_MAX  UINT64_C(128)
 #define MAGAZINE_SMALL_BYTES_MAX UINT64_C(512)
 #define MAGAZINE_LARGE_BYTES_MAX GEO_LARGE_MAX
 #else
+#define MAGAZINE_FULL_BYTES_MAX  UINT64_C(1024)
 #define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(32) << 10)
 #define MAGAZINE_LARGE_BYTES_MAX (UINT64_C(1) << 20)
 #endif
@@ -39,8 +42,10 @@
 /* Two small blocks at least, whatever their size: with one, the second of two frees would go slow. */
 #define CLAMP(x, min, max) ((x) < (min) ? (min) : (x) > (max) ? (max) : (x))
 #define MAGAZINE_CAP(idx)                                                                                              \
-        (IS_SMALL(idx) ? CLAMP(MAGAZINE_SMALL_BYTES_MAX / BYTES(idx), 2, SIZE_CLASS_MAGAZINE_CAP_MAX)                  \
-                       : CLAMP(MAGAZINE_LARGE_BYTES_MAX / BYTES(idx), 0, SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX))
+        (!IS_SMALL(idx) ? CLAMP(MAGAZINE_LARGE_BYTES_MAX / BYTES(idx), 0, SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX)           \
+         : BYTES(idx) <= MAGAZINE_FULL_BYTES_MAX                                                                       \
+                 ? SIZE_CLASS_MAGAZINE_CAP_MAX                                                                         \
+                 : CLAMP(MAGAZINE_SMALL_BYTES_MAX / BYTES(idx), 2, SIZE_CLASS_MAGAZINE_CAP_MAX))
 
 #define CLASS(idx)                                                                                                     \
         [idx] = {                                                                                                      \

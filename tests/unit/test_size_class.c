@@ -252,7 +252,9 @@ START_TEST(magazine_cap_is_the_budget_over_the_size_within_its_bounds)
                 uint32_t expected;
 
                 if (size_class_is_small(idx))
-                        expected = is_tiny ? clamp(512 / bytes, 2, 4) : clamp(32768 / bytes, 2, 64);
+                        expected = is_tiny         ? clamp(512 / bytes, 2, 4)
+                                   : bytes <= 1024 ? 64
+                                                   : clamp(32768 / bytes, 2, 64);
                 else
                         expected = is_tiny ? 1 : clamp(1048576 / bytes, 0, 8);
                 FAIL_IF_CLASS(cap != expected, idx, "cap", cap);

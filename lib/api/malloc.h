@@ -1,0 +1,68 @@
+/*
+ * malloc.h - what all of the malloc family is made of: one call into a heap.
+ *
+ * `operation` is the name of the public function, for messages.
+ */
+#ifndef API_MALLOC_H
+#define API_MALLOC_H
+
+#include "api/heap.h"
+#include "heap/alloc.h"
+#include "heap/slab.h"
+
+/* The calling thread inside a heap: by its own slot, or by the client's reserve for this one call. */
+struct entry {
+        struct shheap *heap;
+        struct tcache *t; /* NULL: borrowed */
+        struct thread *thread;
+        struct thread borrowed;
+};
+
+/* False: errno and message are set. */
+bool heap_enter(struct entry *e, struct shheap *h);
+
+/* Reports what was noted on the way, now that nothing is owned. */
+void heap_leave(struct entry *e, const char *operation, const void *p, size_t given_size);
+
+/* NULL: errno and message are set.  dest_off: see struct request; flags: SHA_*. */
+void *heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off,
+                    const char *operation);
+void heap_free(struct shheap *h, void *p, const char *operation);
+
+/* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for: when
+ * the block is resized, the usable size is the border between old and new. */
+void heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags);
+
+/* Option check: what the hit path and the magazines cannot see.  False: a fault is noted. */
+bool heap_check_free(struct entry *e, uint64_t block_off);
+
+/* Where 0 bytes are an error.  False: errno and message are set. */
+bool heap_size_check(size_t size, const char *operation);
+
+/* Bytes of the block that such a request gives. */
+uint64_t request_usable(const struct request *rq);
+
+static inline uint64_t
+heap_block_off(const struct shheap *h, const void *p)
+{
+        return (uint64_t)((uintptr_t)p - (uintptr_t)h->process.region.chunks);
+}
+
+static inline bool
+heap_has(const struct shheap *h, const void *p)
+{
+        return heap_block_off(h, p) < h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+}
+
+/* Bytes of the block at p; 0: there is none. */
+static inline size_t
+heap_usable(const struct shheap *h, const void *p)
+{
+        uint32_t class_idx;
+
+        return heap_has(h, p)
+                       ? block_usable((struct region *)(uintptr_t)&h->process.region, heap_block_off(h, p), &class_idx)
+                       : 0;
+}
+
+#endif

@@ -1,0 +1,234 @@
+/*
+ * realloc.c - what is asked of a block that is there already: its size, another size, or to be freed by its size.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "api/flags.h"
+#include "api/malloc.h"
+#include "base/bits.h"
+#include "base/error.h"
+#include "heap/fault.h"
+#include "heap/huge.h"
+#include "heap/large.h"
+
+/* ------------------------------------------------------------------ sizes */
+
+size_t
+shheap_usable_size(const shheap *h, const void *p)
+{
+        return p ? heap_usable(h, p) : 0;
+}
+
+size_t
+shmalloc_usable_size(const void *p)
+{
+        const struct shheap *h = p ? heap_of_address(p) : NULL;
+
+        return h ? heap_usable(h, p) : 0;
+}
+
+size_t
+shheap_nallocx(const shheap *h, size_t size, unsigned flags)
+{
+        struct request rq = {.size = size, .align = flags_align(flags)};
+
+        if (size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) ||
+            request_usable(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
+                return 0;
+        return request_usable(&rq);
+}
+
+/* ------------------------------------------------------------------ free_sized */
+
+static void
+free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
+{
+        size_t usable;
+
+        if (!p)
+                return;
+        if (!h || !heap_has(h, p)) {
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
+                return;
+        }
+        usable = heap_usable(h, p);
+        if (size > usable) { /* more than any call can have given out here: C23 leaves it undefined, we tell */
+                fault_report_pointer(h, usable ? SHHEAP_FAULT_SIZE_MISMATCH : SHHEAP_FAULT_INVALID_FREE, operation, p,
+                                     size);
+                return;
+        }
+        heap_free(h, p, operation);
+}
+
+void
+shheap_free_sized(shheap *h, void *p, size_t size)
+{
+        free_sized_in(h, p, size, "shheap_free_sized");
+}
+
+void
+shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
+{
+        if (p && (!bits_is_pow2(align) || (uintptr_t)p % align != 0))
+                fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, "shheap_free_aligned_sized", p, size);
+        else
+                free_sized_in(h, p, size, "shheap_free_aligned_sized");
+}
+
+void
+shfree_sized(void *p, size_t size)
+{
+        if (p)
+                free_sized_in(heap_of_address(p), p, size, "shfree_sized");
+}
+
+/* ------------------------------------------------------------------ realloc */
+
+/* Makes the block fit where it stands.  0, or -ENOMEM: it cannot; -EINVAL: no block (fault noted). */
+static int
+resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
+{
+        struct region *r = e->thread->region;
+        uint32_t class_idx;
+
+        if (block_usable(r, block_off, &class_idx) == 0)
+                return fault_note(e->thread, FAULT_INVALID_FREE, block_off);
+        if (e->heap->process.is_checked && !heap_check_free(e, block_off))
+                return -EINVAL;
+        if (class_idx == rq->class_idx && class_idx != SIZE_CLASS_NONE)
+                return 0;
+        if (class_idx == SIZE_CLASS_NONE && rq->class_idx == SIZE_CLASS_NONE)
+                return huge_resize(e->thread, block_off, rq->size);
+        if (size_class_is_large(class_idx) && class_idx != SIZE_CLASS_NONE && size_class_is_large(rq->class_idx))
+                return large_resize(e->thread, block_off, rq->class_idx);
+        return -ENOMEM;
+}
+
+static int
+try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flags, const char *operation)
+{
+        struct request rq = {.size = size ? size : 1, .align = align};
+        struct entry e;
+        int err = -ENOMEM;
+
+        if (!request_classify(&rq) || (uintptr_t)p % rq.align != 0)
+                return -ENOMEM;
+        if (!heap_enter(&e, h))
+                return -errno;
+        e.thread->no_grow = (flags & SHA_NOGROW) != 0;
+        err = resize_in_place(&e, heap_block_off(h, p), &rq);
+        e.thread->no_grow = false;
+        heap_leave(&e, operation, p, size);
+        return err;
+}
+
+static void *
+realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *operation)
+{
+        size_t align = flags_align(flags), old;
+        void *new_p;
+
+        if (!p)
+                return heap_allocate(h, size, align, flags, 0, operation);
+        if (!heap_has(h, p)) {
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
+                return NULL;
+        }
+        old = heap_usable(h, p);
+        if (try_in_place(h, p, size, align, flags, operation) == 0) {
+                heap_fill_new(h, p, old, heap_usable(h, p), flags);
+                return p;
+        }
+        if (old == 0) {
+                errno = EINVAL;
+                return NULL;
+        }
+        new_p = heap_allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
+        if (!new_p)
+                return NULL;
+        memcpy(new_p, p, old < size ? old : size);
+        if (flags & SHA_ZERO)
+                heap_fill_new(h, new_p, old, heap_usable(h, new_p), flags);
+        heap_free(h, p, operation);
+        return new_p;
+}
+
+void *
+shheap_realloc(shheap *h, void *p, size_t size)
+{
+        return realloc_in(h, p, size, 0, "shheap_realloc");
+}
+
+void *
+shrealloc(void *p, size_t size)
+{
+        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
+
+        if (h)
+                return realloc_in(h, p, size, 0, "shrealloc");
+        if (p)
+                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shrealloc", p, size);
+        return NULL;
+}
+
+void *
+shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
+{
+        size_t bytes;
+
+        if (__builtin_mul_overflow(n, size, &bytes)) {
+                errno = -error_set(-ENOMEM, "reallocarray: %zu times %zu bytes overflow", n, size);
+                return NULL;
+        }
+        return realloc_in(h, p, bytes, 0, "shheap_reallocarray");
+}
+
+void *
+shreallocarray(void *p, size_t n, size_t size)
+{
+        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
+
+        if (!h && p)
+                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shreallocarray", p, size);
+        return h ? shheap_reallocarray(h, p, n, size) : NULL;
+}
+
+/* ------------------------------------------------------------------ *allocx */
+
+void *
+shheap_mallocx(shheap *h, size_t size, unsigned flags)
+{
+        if (!heap_size_check(size, "shheap_mallocx") || !flags_check(h, flags, "shheap_mallocx"))
+                return NULL;
+        return heap_allocate(h, size, flags_align(flags), flags, 0, "shheap_mallocx");
+}
+
+void *
+shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags)
+{
+        if (!heap_size_check(size, "shheap_rallocx") || !flags_check(h, flags, "shheap_rallocx"))
+                return NULL;
+        return realloc_in(h, p, size, flags, "shheap_rallocx");
+}
+
+size_t
+shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, unsigned flags)
+{
+        size_t old, want, now;
+
+        if (!p || !heap_has(h, p)) {
+                fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_xallocx", p, size);
+                return 0;
+        }
+        old = heap_usable(h, p);
+        if (!heap_size_check(size, "shheap_xallocx") || !flags_check(h, flags, "shheap_xallocx"))
+                return old;
+        if (__builtin_add_overflow(size, extra, &want))
+                want = SIZE_MAX;
+        if (try_in_place(h, p, want, flags_align(flags), flags, "shheap_xallocx") < 0 && extra > 0 && old < size)
+                (void)try_in_place(h, p, size, flags_align(flags), flags, "shheap_xallocx");
+        now = heap_usable(h, p);
+        heap_fill_new(h, p, old, now, flags);
+        return now;
+}
