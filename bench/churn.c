@@ -109,7 +109,7 @@ main(int argc, char **argv)
         static const struct bench_question question = {
                 "churn",     "What replacing one of 10,000 live blocks costs, with 1, 2, 4 and 16 workers.",
                 cases,       BENCH_PRIVATE | BENCH_SHARED,
-                .rounds = 5, .run = run};
+                .rounds = 9, .run = run};
 
         return bench_main(argc, argv, &question);
 }
