@@ -121,6 +121,8 @@ layout_compute(const struct layout_params *params, struct layout *ret_layout, co
         l.magazines_per_node = magazines_per_node(params);
         tables_size(params, &l);
         for (int table = 0; table < TABLE_TAGS; table++) {
+                if (table == TABLE_MAGAZINES)
+                        off += LAYOUT_MAGAZINES_SHIFT;
                 l.off[table] = off;
                 off = bits_align_up(off + l.n[table] * l.stride[table], TABLE_ALIGN);
         }
@@ -147,6 +149,7 @@ layout_hash(void)
                                   sizeof(struct client_slot),
                                   sizeof(struct thread_slot),
                                   sizeof(struct magazine),
+                                  LAYOUT_MAGAZINES_SHIFT,
                                   sizeof(struct arena),
                                   sizeof(struct root_record),
                                   LAYOUT_TAGS_DISTANCE,
