@@ -94,6 +94,15 @@ heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned 
                 memset((char *)p + from, JUNK_ALLOC, to - from);
 }
 
+/* The hit paths believe an entry of a magazine; here it costs nothing to ask whether it can be a block. */
+static bool
+is_within(const struct shheap *h, const void *p, uint64_t bytes)
+{
+        uint64_t end = h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+
+        return bytes <= end && heap_block_off(h, p) <= end - bytes;
+}
+
 /* Through the magazines where the request allows it. */
 static void *
 take(struct entry *e, struct request *rq)
@@ -148,6 +157,8 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
                                    flags & SHA_NOGROW ? ", without growing" : "");
                 return NULL;
         }
+        if (UNLIKELY(!is_within(h, p, request_usable(&rq)))) /* what comes next would write there */
+                fault_report_pointer(h, SHHEAP_FAULT_METADATA, operation, p, size);
         heap_fill_new(h, p, 0, request_usable(&rq), flags);
         return p;
 }

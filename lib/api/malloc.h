@@ -54,15 +54,17 @@ heap_has(const struct shheap *h, const void *p)
         return heap_block_off(h, p) < h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
 }
 
-/* Bytes of the block at p; 0: there is none. */
+/* Bytes of the block at p; 0: there is none, or what the tables say of it cannot be. */
 static inline size_t
 heap_usable(const struct shheap *h, const void *p)
 {
+        uint64_t off = heap_block_off(h, p), end = h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT, usable;
         uint32_t class_idx;
 
-        return heap_has(h, p)
-                       ? block_usable((struct region *)(uintptr_t)&h->process.region, heap_block_off(h, p), &class_idx)
-                       : 0;
+        if (off >= end)
+                return 0;
+        usable = block_usable((struct region *)(uintptr_t)&h->process.region, off, &class_idx);
+        return usable <= end - off ? usable : 0;
 }
 
 #endif
