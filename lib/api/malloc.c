@@ -94,13 +94,17 @@ heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned 
                 memset((char *)p + from, JUNK_ALLOC, to - from);
 }
 
-/* The hit paths believe an entry of a magazine; here it costs nothing to ask whether it can be a block. */
-static bool
-is_within(const struct shheap *h, const void *p, uint64_t bytes)
+static void *
+no_memory(size_t size, size_t align, unsigned flags, const char *operation)
 {
-        uint64_t end = h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+        struct request rq = {.size = size ? size : 1, .align = align};
 
-        return bytes <= end && heap_block_off(h, p) <= end - bytes;
+        if (request_classify(&rq))
+                errno = -error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s", operation, size, align,
+                                   flags & SHA_NOGROW ? ", without growing" : "");
+        else
+                errno = -error_set(-ENOMEM, "%s: %zu bytes aligned to %zu can never be had", operation, size, align);
+        return NULL;
 }
 
 /* Through the magazines where the request allows it. */
@@ -136,10 +140,8 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         bool is_possible;
         void *p = NULL;
 
-        if (!request_classify(&rq)) {
-                errno = -error_set(-ENOMEM, "%s: %zu bytes aligned to %zu can never be had", operation, size, align);
-                return NULL;
-        }
+        if (!request_classify(&rq))
+                return no_memory(size, align, flags, operation);
         if (!heap_enter(&e, h))
                 return NULL;
         if (e.t && e.thread->region->n_nodes > 1 && !(flags & SHA_NOGROW))
@@ -152,12 +154,10 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         heap_leave(&e, operation, NULL, size);
         if (!is_possible)
                 return NULL;
-        if (!p) {
-                errno = -error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s", operation, size, align,
-                                   flags & SHA_NOGROW ? ", without growing" : "");
-                return NULL;
-        }
-        if (UNLIKELY(!is_within(h, p, request_usable(&rq)))) /* what comes next would write there */
+        if (!p)
+                return no_memory(size, align, flags, operation);
+        /* The hit paths believe an entry of a magazine; here somebody is going to write to what it names. */
+        if (UNLIKELY(!heap_holds(h, p, request_usable(&rq))))
                 fault_report_pointer(h, SHHEAP_FAULT_METADATA, operation, p, size);
         heap_fill_new(h, p, 0, request_usable(&rq), flags);
         return p;
@@ -263,19 +263,22 @@ leave_plain(struct tcache *t, const char *operation, const void *p, size_t given
         heap_leave(&e, operation, p, given_size);
 }
 
-/* NULL: heap_allocate() says why, or finds some after all. */
-static void *
-malloc_plain(struct tcache *t, size_t size, const char *operation)
+/* False: nothing was done.  *ret_p is NULL where there is no memory: errno and message are set. */
+static bool
+malloc_plain(struct tcache *t, size_t size, const char *operation, void **ret_p)
 {
-        void *p = malloc_spare(t, size);
-
-        if (p || !is_plain(t))
-                return p;
+        *ret_p = malloc_spare(t, size);
+        if (*ret_p)
+                return true;
+        if (!is_plain(t))
+                return false;
         if (t->thread.region->n_nodes > 1)
                 tcache_follow_node(t);
-        p = tcache_malloc_slow(t, size, 0);
+        *ret_p = tcache_malloc_slow(t, size, 0);
         leave_plain(t, operation, NULL, size);
-        return p;
+        if (UNLIKELY(!*ret_p))
+                *ret_p = no_memory(size, 1, 0, operation);
+        return true;
 }
 
 /* False: nothing was done. */
@@ -299,10 +302,10 @@ static NOINLINE void *
 default_malloc_slow(size_t size)
 {
         struct tcache *t = tcache_default;
-        void *p = t->heap == tcache_default_heap() ? malloc_plain(t, size, "shmalloc") : NULL;
         struct shheap *h;
+        void *p;
 
-        if (p)
+        if (t->heap == tcache_default_heap() && malloc_plain(t, size, "shmalloc", &p))
                 return p;
         h = heap_default_open();
         return h ? heap_allocate(h, size, 1, 0, 0, "shmalloc") : NULL;
@@ -363,9 +366,11 @@ quick_tcache(const struct shheap *h)
 static NOINLINE void *
 malloc_slow(struct shheap *h, size_t size)
 {
-        void *p = malloc_plain(quick_tcache(h), size, "shheap_malloc");
+        void *p;
 
-        return p ? p : heap_allocate(h, size, 1, 0, 0, "shheap_malloc");
+        return malloc_plain(quick_tcache(h), size, "shheap_malloc", &p)
+                       ? p
+                       : heap_allocate(h, size, 1, 0, 0, "shheap_malloc");
 }
 
 void *

@@ -48,23 +48,32 @@ heap_block_off(const struct shheap *h, const void *p)
         return (uint64_t)((uintptr_t)p - (uintptr_t)h->process.region.chunks);
 }
 
+/* Whether so many bytes at p, at least one, lie in the heap's chunks. */
+static inline bool
+heap_holds(const struct shheap *h, const void *p, uint64_t bytes)
+{
+        uint64_t end = h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+
+        return bytes <= end && heap_block_off(h, p) <= end - bytes;
+}
+
 static inline bool
 heap_has(const struct shheap *h, const void *p)
 {
-        return heap_block_off(h, p) < h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+        return heap_holds(h, p, 1);
 }
 
 /* Bytes of the block at p; 0: there is none, or what the tables say of it cannot be. */
 static inline size_t
 heap_usable(const struct shheap *h, const void *p)
 {
-        uint64_t off = heap_block_off(h, p), end = h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT, usable;
+        uint64_t usable;
         uint32_t class_idx;
 
-        if (off >= end)
+        if (!heap_has(h, p))
                 return 0;
-        usable = block_usable((struct region *)(uintptr_t)&h->process.region, off, &class_idx);
-        return usable <= end - off ? usable : 0;
+        usable = block_usable((struct region *)(uintptr_t)&h->process.region, heap_block_off(h, p), &class_idx);
+        return heap_holds(h, p, usable) ? usable : 0;
 }
 
 #endif

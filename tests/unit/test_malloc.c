@@ -199,6 +199,7 @@ START_TEST(impossible_sizes_are_enomem)
 
                 errno = 0;
                 NEED(!shheap_malloc(h, size) && errno == ENOMEM);
+                NEED(strncmp(shheap_errormsg(), "shheap_malloc: ", 15) == 0);
                 errno = 0;
                 NEED(!shheap_calloc(h, 1, size) && errno == ENOMEM);
                 errno = 0;
@@ -599,7 +600,7 @@ START_TEST(realloc_that_cannot_leaves_all_as_it_was)
         fill(q, 1000, 2);
         for (n = 0; (rest[n] = shheap_malloc(h, 2 * MIB)) != NULL; n++)
                 NEED(n < 63);
-        NEED(errno == ENOMEM);
+        NEED(errno == ENOMEM && strstr(shheap_errormsg(), "shheap_malloc: no memory for 2097152 bytes"));
         errno = 0;
         NEED(!shheap_realloc(h, p, 33 * MIB) && errno == ENOMEM);
         errno = 0;
