@@ -185,8 +185,8 @@ struct magazine {
         uint64_t slot[MAGAZINE_CAP_MAX]; /* owner  valid below n; above it only what an intent names */
 } __attribute__((aligned(64)));
 
-/* The magazines begin so many bytes behind the start of a page: where `n` was the first word of one, which the first magazine
- * of all and one in 64 were, pairs that hit it took up to three times as long in one process of six (doc/performance.md). */
+/* The magazines begin so many bytes behind the start of a page: where `n` was the first word of one, as in the first magazine of
+ * all and in one of 64, pairs that hit it took two to three times as long in one process of nine (doc/performance.md). */
 #define LAYOUT_MAGAZINES_SHIFT sizeof(struct magazine)
 
 /* ------------------------------------------------------------------ arenas and hints */

@@ -1130,6 +1130,22 @@ START_TEST(a_populate_that_fails_leaves_nothing)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ layout */
+
+START_TEST(first_magazine_of_all_starts_no_page)
+{
+        const struct layout_params params = {4 * MIB, 4, 4, 2, 3, 4, 12, 0};
+        struct layout layout;
+        const char *what;
+
+        ck_assert_int_eq(layout_compute(&params, &layout, &what), 0);
+        ck_assert_uint_eq(layout.off[TABLE_MAGAZINES] % OS_PAGE_BYTES, sizeof(struct magazine));
+        ck_assert_uint_ge(layout.off[TABLE_MAGAZINES],
+                          layout.off[TABLE_MAGAZINE_WORDS] +
+                                  layout.n[TABLE_MAGAZINE_WORDS] * layout.stride[TABLE_MAGAZINE_WORDS]);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ plain memory */
 
 START_TEST(plain_memory_will_do)
@@ -1424,6 +1440,7 @@ add_backing(Suite *suite)
         tcase_add_test(tcase, populate_backs_all_of_the_capacity);
         tcase_add_test(tcase, a_full_file_system_is_an_error_and_never_a_fault);
         tcase_add_test(tcase, a_populate_that_fails_leaves_nothing);
+        tcase_add_test(tcase, first_magazine_of_all_starts_no_page);
         tcase_add_test(tcase, plain_memory_will_do);
 }
 
