@@ -135,21 +135,21 @@ granule_clock_hand(struct thread *t)
 {
         struct region *r = t->region;
         struct arena *a = region_arena(r, t->arena);
-        uint64_t n = region_granules_hwm(r), hand;
+        uint64_t n = region_granules_hwm(r), hand, first;
 
         if (!a || n == 0)
                 return;
         hand = load_relaxed(&a->granule_hand); /* a hint: two threads may look at the same line */
         store_relaxed(&a->granule_hand, hand + 8);
-        for (uint64_t i = 0; i < 8; i++) {
-                uint64_t granule = (hand + i) % n, word = owner_load(run_word(r, granule));
+        first = bits_align_down(hand % n, 8); /* a line is of one chunk */
+        for (uint64_t granule = first; granule < first + 8; granule++) {
+                uint64_t word = owner_load(run_word(r, granule));
 
                 if (granule_state(word) == GRANULE_SLAB && granule_count(word) > 0)
                         hint_set(r, granule_arena(word), granule_class(word) % HINT_N_KINDS,
                                  granule / GEO_GRANULES_PER_CHUNK);
-                else if (granule_state(word) == GRANULE_FREE)
-                        run_hint_lost(r, granule_arena(word), granule);
         }
+        run_hint_lost(r, first, 8);
 }
 
 static int

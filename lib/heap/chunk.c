@@ -178,11 +178,7 @@ claim_granules(struct thread *t, uint64_t first, uint32_t arena)
         struct region *r = t->region;
 
         for (uint32_t i = 0; i < GEO_GRANULES_PER_CHUNK; i++) {
-                uint64_t word = owner_load(run_word(r, first + i));
-                uint64_t taken = granule_word(GRANULE_NEW, t->no, arena) | (word & GRANULE_BACKING);
-
-                if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
-                    owner_acquire(run_word(r, first + i), &word, taken))
+                if (run_take(run_word(r, first + i), t->no, arena))
                         continue;
                 for (uint32_t stamp = run_stamp(r); i-- > 0;)
                         owner_release(run_word(r, first + i),

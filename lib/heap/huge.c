@@ -128,21 +128,33 @@ may_take(struct region *r, uint64_t chunk, uint32_t node)
                (node == NODE_NONE || chunk_node1(word) == 0 || chunk_node1(word) == node + 1);
 }
 
-/* The lowest `n` chunks side by side that may be taken, starting where the alignment wants; capacity if none. */
+/* What a gap has to be like. */
+struct gap {
+        uint64_t n; /* chunks */
+        uint64_t align;
+        uint32_t node;  /* NODE_NONE: any */
+        bool is_hinted; /* starts at a chunk that is hinted to be free, or beyond the mark */
+};
+
+/* The lowest gap from chunk `from` on; capacity if there is none. */
 static uint64_t
-find_gap(struct region *r, uint64_t from, uint64_t n, uint64_t align, uint32_t node)
+find_gap(struct region *r, uint64_t from, const struct gap *gap)
 {
         uint64_t hwm = region_chunks_hwm(r), capacity = region_capacity_chunks(r), start = from;
+        uint64_t n = gap->n, align = gap->align;
 
         for (;;) {
-                uint64_t end, addr = r->layout.chunks_off + (start << GEO_CHUNK_SHIFT);
+                int64_t hinted = gap->is_hinted && start < hwm ? chunk_find_free(r, start, hwm) : (int64_t)start;
+                uint64_t end, addr;
 
+                start = hinted < 0 ? hwm : (uint64_t)hinted;
+                addr = r->layout.chunks_off + (start << GEO_CHUNK_SHIFT);
                 if (align > GEO_CHUNK_BYTES)
                         start += (bits_align_up(addr, align) - addr) >> GEO_CHUNK_SHIFT;
                 if (start + n > capacity || start + n < n)
                         return capacity;
                 for (end = start; end < start + n && end < hwm; end++)
-                        if (!may_take(r, end, node))
+                        if (!may_take(r, end, gap->node))
                                 break;
                 if (end >= start + n || end >= hwm)
                         return start;
@@ -151,13 +163,13 @@ find_gap(struct region *r, uint64_t from, uint64_t n, uint64_t align, uint32_t n
 }
 
 static int
-claim_gap_of(struct thread *t, uint64_t n, uint64_t align, uint32_t node, uint64_t *ret_chunk)
+claim_gap_of(struct thread *t, const struct gap *gap, uint64_t *ret_chunk)
 {
         struct region *r = t->region;
-        uint64_t from = 0;
+        uint64_t from = 0, n = gap->n;
 
         for (;;) { /* each turn starts higher: bounded by the capacity */
-                uint64_t chunk = find_gap(r, from, n, align, node);
+                uint64_t chunk = find_gap(r, from, gap);
                 int err;
 
                 if (chunk + n > region_capacity_chunks(r))
@@ -177,15 +189,23 @@ claim_gap_of(struct thread *t, uint64_t n, uint64_t align, uint32_t node, uint64
         }
 }
 
-/* Chunks that other nodes used would have to give their pages back. */
+/* Chunks that other nodes used would have to give their pages back.  A free chunk whose hint was lost is found last. */
 static int
 claim_gap(struct thread *t, uint64_t n, uint64_t align, uint32_t node, uint64_t *ret_chunk)
 {
+        struct gap gap = {.n = n, .align = align};
         int err = -ENOMEM;
 
-        if (t->region->n_nodes > 1)
-                err = claim_gap_of(t, n, align, node, ret_chunk);
-        return err < 0 ? claim_gap_of(t, n, align, NODE_NONE, ret_chunk) : 0;
+        for (int hinted = 1; hinted >= 0 && err < 0; hinted--) {
+                gap.is_hinted = hinted != 0;
+                gap.node = node;
+                if (t->region->n_nodes > 1)
+                        err = claim_gap_of(t, &gap, ret_chunk);
+                gap.node = NODE_NONE;
+                if (err < 0)
+                        err = claim_gap_of(t, &gap, ret_chunk);
+        }
+        return err;
 }
 
 /* HUGE.3: backs the first `bytes` from `chunk` on, whose words this thread owns. */

@@ -59,12 +59,12 @@ tag_of(struct region *r, uint32_t arena, uint32_t class_idx)
 static void
 interior_store(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t arena)
 {
-        for (uint32_t i = from; i < to; i++) {
-                uint64_t *word = run_word(t->region, head + i);
-                uint64_t cont = granule_word(GRANULE_CONT, THREAD_NONE, arena) | (owner_load(word) & GRANULE_BACKING);
+        uint64_t *word = run_word(t->region, head), cont = granule_word(GRANULE_CONT, THREAD_NONE, arena);
+        uint16_t *tag = &t->region->tags[head];
 
-                store_relaxed(&t->region->tags[head + i], (uint16_t)TAG_NONE);
-                owner_store(word, granule_with_count(cont, i));
+        for (uint32_t i = from; i < to; i++) {
+                store_relaxed(&tag[i], (uint16_t)TAG_NONE);
+                owner_store(&word[i], granule_with_count(cont, i) | (owner_load(&word[i]) & GRANULE_BACKING));
         }
 }
 
@@ -254,11 +254,7 @@ claim_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t
         struct region *r = t->region;
 
         for (uint32_t i = from; i < to; i++) {
-                uint64_t word = owner_load(run_word(r, head + i));
-                uint64_t taken = granule_word(GRANULE_NEW, t->no, arena) | (word & GRANULE_BACKING);
-
-                if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
-                    owner_acquire(run_word(r, head + i), &word, taken))
+                if (run_take(run_word(r, head + i), t->no, arena))
                         continue;
                 for (uint32_t stamp = run_stamp(r); i-- > from;)
                         owner_release(run_word(r, head + i),

@@ -26,14 +26,6 @@
 
 enum { CLAIM_CHUNKS_MAX = 64 }; /* chunks tried per claim before other ways of getting memory are better */
 
-uint64_t
-run_free_word(uint64_t word, uint32_t stamp)
-{
-        uint64_t free_word = granule_word(GRANULE_FREE, THREAD_NONE, granule_arena(word)) | (word & GRANULE_BACKING);
-
-        return granule_with_stamp(free_word, stamp);
-}
-
 uint32_t
 run_stamp(const struct region *r)
 {
@@ -80,22 +72,29 @@ publish_hints(struct region *r, uint32_t arena, uint64_t chunk)
 static uint64_t
 warm_bits(struct region *r, uint64_t head, uint32_t granules)
 {
+        const uint64_t *word = run_word(r, head);
         uint64_t warm = 0;
 
         for (uint32_t i = 0; i < granules; i++)
-                if (granule_backed(owner_load(run_word(r, head + i))) != 0)
-                        warm |= UINT64_C(1) << ((head + i) % GEO_GRANULES_PER_CHUNK);
-        return warm;
+                warm |= (uint64_t)((owner_load(&word[i]) & GRANULE_BACKED) != 0) << i;
+        return warm << head % GEO_GRANULES_PER_CHUNK;
 }
 
-/* Hints about runs by what the map has now, where that is more than it had before. */
+/* Hints about runs by what the maps have now, where that is more than they had before. */
 static void
-hint_levels(struct region *r, uint32_t arena, uint64_t chunk, uint32_t kind, uint64_t before, uint64_t after)
+hint_levels(struct region *r, uint32_t arena, uint64_t chunk, const struct chunk_map *before,
+            const struct chunk_map *after)
 {
-        uint32_t had = bits_run_levels(before), has = bits_run_levels(after);
+        uint32_t had = bits_run_levels(before->free), has = bits_run_levels(after->free);
 
         if (has > had)
-                hint_set_several(r, arena, kind + had, has - had, chunk);
+                hint_set_several(r, arena, HINT_RUN_ANY + had, has - had, chunk);
+        if (before->warm != before->free || after->warm != after->free) { /* in the steady state they are the same */
+                had = bits_run_levels(before->warm);
+                has = bits_run_levels(after->warm);
+        }
+        if (has > had)
+                hint_set_several(r, arena, HINT_RUN_WARM + had, has - had, chunk);
 }
 
 /* Bits of the map become free, some of them warm.  Hints that followed from the map before are there already, or were
@@ -103,18 +102,20 @@ hint_levels(struct region *r, uint32_t arena, uint64_t chunk, uint32_t kind, uin
 static void
 hint_free(struct region *r, uint32_t arena, uint64_t chunk, uint64_t bits, uint64_t warm)
 {
-        struct chunk_map *map = &r->chunk_maps[chunk];
-        uint64_t free_before = fetch_or_relaxed(&map->free, bits), warm_before = load_relaxed(&map->warm);
+        struct chunk_map *map = &r->chunk_maps[chunk], before, after;
 
-        if ((warm_before & bits & ~warm) != 0)
-                warm_before = fetch_and_relaxed(&map->warm, ~(bits & ~warm)) & ~(bits & ~warm);
-        if ((warm_before & warm) != warm)
-                warm_before = fetch_or_relaxed(&map->warm, warm);
-        hint_levels(r, arena, chunk, HINT_RUN_ANY, free_before, free_before | bits);
-        hint_levels(r, arena, chunk, HINT_RUN_WARM, warm_before, warm_before | warm);
+        before.free = fetch_or_relaxed(&map->free, bits);
+        before.warm = load_relaxed(&map->warm);
+        if ((before.warm & bits & ~warm) != 0)
+                before.warm = fetch_and_relaxed(&map->warm, ~(bits & ~warm)) & ~(bits & ~warm);
+        if ((before.warm & warm) != warm)
+                before.warm = fetch_or_relaxed(&map->warm, warm);
+        after.free = before.free | bits;
+        after.warm = before.warm | warm;
+        hint_levels(r, arena, chunk, &before, &after);
         if (warm != 0)
                 hint_set(r, arena, HINT_DIRTY, chunk);
-        if ((free_before | bits) == bits_mask(0, GEO_GRANULES_PER_CHUNK))
+        if (after.free == bits_mask(0, GEO_GRANULES_PER_CHUNK))
                 hint_set(r, arena, HINT_EMPTY, chunk);
 }
 
@@ -126,13 +127,23 @@ run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules
 }
 
 void
-run_hint_lost(struct region *r, uint32_t arena, uint64_t granule)
+run_hint_lost(struct region *r, uint64_t first, uint32_t n)
 {
-        uint64_t chunk = granule / GEO_GRANULES_PER_CHUNK;
+        uint64_t chunk = first / GEO_GRANULES_PER_CHUNK, map = load_relaxed(&r->chunk_maps[chunk].free);
+        bool has_free = false;
+        uint32_t arena = 0;
 
-        if (!(load_relaxed(&r->chunk_maps[chunk].free) >> granule % GEO_GRANULES_PER_CHUNK & 1))
-                run_hint_free(r, arena, granule, 1);
-        else
+        for (uint64_t granule = first; granule < first + n; granule++) {
+                uint64_t word = owner_load(run_word(r, granule));
+
+                if (granule_state(word) != GRANULE_FREE)
+                        continue;
+                has_free = true;
+                arena = granule_arena(word);
+                if (!(map >> granule % GEO_GRANULES_PER_CHUNK & 1))
+                        run_hint_free(r, arena, granule, 1);
+        }
+        if (has_free)
                 publish_hints(r, arena, chunk);
 }
 
@@ -201,21 +212,18 @@ run_unclaim(struct thread *t, uint64_t head, uint32_t granules)
 static bool
 claim_at(struct thread *t, uint32_t arena, uint64_t head, uint32_t granules)
 {
-        struct region *r = t->region;
+        uint64_t *word = run_word(t->region, head);
+        uint32_t thread_no = t->no;
 
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, granules)); /* RUN.1 */
         for (uint32_t i = 0; i < granules; i++) {
-                uint64_t word = owner_load(run_word(r, head + i));
-                uint64_t taken = granule_word(GRANULE_NEW, t->no, arena) | (word & GRANULE_BACKING);
-
-                if (granule_state(word) == GRANULE_FREE && granule_arena(word) == arena &&
-                    owner_acquire(run_word(r, head + i), &word, taken)) /* RUN.2 */
+                if (run_take(&word[i], thread_no, arena)) /* RUN.2 */
                         continue;
                 unclaim(t, head, i); /* RUN.3 */
                 candidate_clear(t);  /* RUN.4 */
                 return false;
         }
-        hint_taken(r, head, granules);
+        hint_taken(t->region, head, granules);
         return true;
 }
 
@@ -365,7 +373,7 @@ count_backed(struct region *r, uint64_t head, uint32_t granules)
         const uint64_t *word = run_word(r, head);
         uint32_t n = 0;
 
-        while (n < granules && granule_backed(owner_load(&word[n])) == GRANULE_BACKED_ALL)
+        while (n < granules && granule_is_backed(owner_load(&word[n])))
                 n++;
         return n;
 }
@@ -400,18 +408,17 @@ void
 run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
 {
         struct region *r = t->region;
-        uint32_t stamp = run_stamp(r);
-        uint32_t arena = granule_arena(owner_load(run_word(r, head)));
+        uint64_t *word = run_word(r, head);
+        uint16_t *tag = &r->tags[head];
+        uint32_t stamp = run_stamp(r), arena = granule_arena(owner_load(word));
         uint64_t warm = warm_bits(r, head, granules);
 
-        store_relaxed(&r->tags[head], (uint16_t)TAG_NONE);
+        store_relaxed(tag, (uint16_t)TAG_NONE);
         for (uint32_t i = 1; i < granules; i++) {
-                uint64_t word = owner_load(run_word(r, head + i));
-
-                store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);            /* FREE.2 */
-                owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* FREE.3, E3.rel */
+                store_relaxed(&tag[i], (uint16_t)TAG_NONE);                          /* FREE.2 */
+                owner_release(&word[i], run_free_word(owner_load(&word[i]), stamp)); /* FREE.3, E3.rel */
         }
-        owner_release(run_word(r, head), run_free_word(owner_load(run_word(r, head)), stamp)); /* FREE.4, E3.rel */
+        owner_release(word, run_free_word(owner_load(word), stamp)); /* FREE.4, E3.rel */
         /* While the candidate still leads a reaper here, who renews the hints: a death leaves nothing unhinted. */
         hint_free(r, arena, head / GEO_GRANULES_PER_CHUNK, bits_mask(head % GEO_GRANULES_PER_CHUNK, granules), warm);
         candidate_clear(t); /* FREE.5 */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "region/owner.h"
 #include "region/thread.h"
 
 /* Claims the lowest free run of `granules` in `arena` whose start is a multiple of `align_granules` within its
@@ -38,11 +39,9 @@ void run_renew_hints(struct region *r, uint64_t chunk);
 /* Hints that granules [first, first + n) of a chunk are free (called after the release). */
 void run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules);
 
-/* Hints that a granule is free, if its chunk's map has lost it, and all that follow from the map. */
-void run_hint_lost(struct region *r, uint32_t arena, uint64_t granule);
-
-/* The owner's word for a free granule that used to be `word`. */
-uint64_t run_free_word(uint64_t word, uint32_t stamp);
+/* Hints which of granules [first, first + n) of a chunk are free, if its map has lost them, and all that follow from the
+ * map. */
+void run_hint_lost(struct region *r, uint64_t first, uint32_t n);
 
 /* The stamp of now: when a granule became free. */
 uint32_t run_stamp(const struct region *r);
@@ -54,6 +53,24 @@ static inline uint64_t *
 run_word(struct region *r, uint64_t granule)
 {
         return &r->granules[granule];
+}
+
+/* The owner's word for a free granule that used to be `word`. */
+static inline uint64_t
+run_free_word(uint64_t word, uint32_t stamp)
+{
+        return (word & (GRANULE_ARENA | GRANULE_BACKING)) |
+               granule_with_stamp(granule_word(GRANULE_FREE, THREAD_NONE, 0), stamp);
+}
+
+/* FREE(arena) -> NEW(thread) of one granule. */
+static inline bool
+run_take(uint64_t *word, uint32_t thread_no, uint32_t arena)
+{
+        uint64_t seen = owner_load(word);
+
+        return granule_is_free_of(seen, arena) &&
+               owner_acquire(word, &seen, granule_word(GRANULE_NEW, thread_no, arena) | (seen & GRANULE_BACKING));
 }
 
 #endif

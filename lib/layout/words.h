@@ -49,7 +49,10 @@ enum granule_state {
 #define GRANULE_DOOMED      (UINT64_C(1) << 31) /* freed while somebody resized it: who drops the owner frees it */
 #define GRANULE_BACKED_ALL  16u
 #define GRANULE_BACKED_UNIT (GEO_GRANULE_BYTES / GRANULE_BACKED_ALL)
-#define GRANULE_BACKING     (GRANULE_MAY_HAVE | WORD_PUT(31, 51)) /* mask of what every state carries along */
+#define GRANULE_BACKED      WORD_PUT(31, 51)                    /* mask */
+#define GRANULE_BACKING     (GRANULE_MAY_HAVE | GRANULE_BACKED) /* mask of what every state carries along */
+#define GRANULE_STATE       WORD_PUT(15, 0)                     /* mask */
+#define GRANULE_ARENA       WORD_PUT(1023, 20)                  /* mask */
 
 static inline uint64_t
 granule_word(enum granule_state state, uint32_t owner, uint32_t arena)
@@ -97,6 +100,18 @@ static inline uint32_t
 granule_backed(uint64_t word)
 {
         return (uint32_t)WORD_FIELD(word, 51, 5);
+}
+
+static inline bool
+granule_is_backed(uint64_t word) /* in whole */
+{
+        return (word & GRANULE_BACKED) == WORD_PUT(GRANULE_BACKED_ALL, 51);
+}
+
+static inline bool
+granule_is_free_of(uint64_t word, uint32_t arena)
+{
+        return (word & (GRANULE_STATE | GRANULE_ARENA)) == granule_word(GRANULE_FREE, THREAD_NONE, arena);
 }
 
 static inline uint64_t

@@ -122,6 +122,25 @@ START_TEST(blocks_take_the_lowest_gap)
 }
 END_TEST
 
+START_TEST(gaps_are_found_whatever_the_hints_say)
+{
+        bool set = _i != 0;
+        uint64_t a = alloc(2), b = alloc(3);
+
+        alloc(N_CHUNKS - 5);
+        free_it(t, b);
+        heap_scramble_hints(r, set);
+        ck_assert_uint_eq(alloc(3), b);
+        free_it(t, a);
+        free_it(t, b);
+        heap_scramble_hints(r, set);
+        ck_assert_uint_eq(alloc(1), 0);
+        heap_scramble_hints(r, set);
+        ck_assert_uint_eq(alloc(4), GEO_CHUNK_BYTES);
+        ck_assert_uint_eq(heap_verify(r, &live).n_free_chunks, 0);
+}
+END_TEST
+
 START_TEST(all_of_the_capacity_can_be_one_block)
 {
         uint64_t block_off;
@@ -573,6 +592,7 @@ main(void)
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, blocks_take_the_lowest_gap);
+        tcase_add_loop_test(tcase, gaps_are_found_whatever_the_hints_say, 0, 2);
         tcase_add_test(tcase, all_of_the_capacity_can_be_one_block);
         tcase_add_test(tcase, only_the_pages_that_are_needed_are_backed);
         tcase_add_test(tcase, capacity_bounds_it_not_the_table);

@@ -203,6 +203,36 @@ START_TEST(maps_that_know_nothing_hide_runs_from_all_but_the_scan)
 }
 END_TEST
 
+/* As the clock hands come by: what the map has lost, and what follows from a map that has lost nothing. */
+START_TEST(lost_hints_come_back_for_a_line_of_granules)
+{
+        uint64_t taken = keep(t, 2), other = keep(u, 1), map, head;
+
+        run_renew_hints(r, 0);
+        map = r->chunk_maps[0].free;
+        heap_scramble_hints(r, false);
+        run_hint_lost(r, 0, 8);
+        ck_assert_uint_eq(r->chunk_maps[0].free, map & bits_mask(0, 8));
+        ck_assert_int_eq(run_claim(t, 0, 6, 1, &head), -ENOMEM);
+        ck_assert_uint_eq(claim(t, 5, 1), 3);
+        give_back(t, 3, 5);
+        heap_scramble_hints(r, false);
+        r->chunk_maps[0].free = map;
+        ck_assert_int_eq(run_claim(t, 0, 1, 1, &head), -ENOMEM);
+        run_hint_lost(r, 0, 8);
+        ck_assert_uint_eq(r->chunk_maps[0].free, map);
+        ck_assert_uint_eq(claim(t, GRANULES - 3, 1), 3);
+        give_back(t, 3, GRANULES - 3);
+        t->slot->candidate = 0;
+        keep(t, GRANULES - 3);
+        heap_scramble_hints(r, false);
+        run_hint_lost(r, 0, 8); /* there is nothing free */
+        ck_assert_uint_eq(r->chunk_maps[0].free, 0);
+        ck_assert_uint_eq(granule_owner(word_of(taken)), t->no);
+        ck_assert_uint_eq(granule_owner(word_of(other)), u->no);
+}
+END_TEST
+
 /* A claim that meets a granule of somebody else in the middle gives its few back. */
 START_TEST(claim_that_fails_half_way_leaves_nothing)
 {
@@ -499,6 +529,7 @@ main(void)
         tcase_add_test(tcase, run_of_another_arena_is_not_taken);
         tcase_add_test(tcase, maps_that_promise_too_much_are_mended);
         tcase_add_test(tcase, maps_that_know_nothing_hide_runs_from_all_but_the_scan);
+        tcase_add_test(tcase, lost_hints_come_back_for_a_line_of_granules);
         tcase_add_test(tcase, claim_that_fails_half_way_leaves_nothing);
         tcase_add_test(tcase, hints_about_a_chunk_that_left_lead_nowhere);
         tcase_add_test(tcase, aligned_run_is_found_behind_many_that_disappoint);
