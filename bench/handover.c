@@ -6,12 +6,18 @@
 
 #include "common/bench.h"
 
-enum { RING = 1024, WORKERS_MAX = 8, SPINS_MAX = 256 };
+enum { RING = 1024, BATCH = 16, WORKERS_MAX = 8, SPINS_MAX = 256 };
 
-/* One writer, one reader. */
+/*
+ * One writer, one reader.  They tell each other how far they are once per BATCH blocks, and look how far the other is only
+ * when they cannot go on, so that little of what is measured is the ring.
+ */
 struct ring {
-        uint64_t n_put __attribute__((aligned(128)));
+        uint64_t n_put __attribute__((aligned(128))); /* as told */
         uint64_t n_got __attribute__((aligned(128)));
+        struct end {
+                uint64_t n, other; /* so far; what the other end told when this one last looked */
+        } writer __attribute__((aligned(128))), reader __attribute__((aligned(128)));
         void *block[RING] __attribute__((aligned(128)));
 };
 
@@ -26,25 +32,31 @@ struct shared {
 static bool
 put(struct ring *r, void *p)
 {
-        uint64_t n = r->n_put;
+        struct end *e = &r->writer;
 
-        if (n - __atomic_load_n(&r->n_got, __ATOMIC_ACQUIRE) == RING)
+        if (e->n - e->other == RING)
+                e->other = __atomic_load_n(&r->n_got, __ATOMIC_ACQUIRE);
+        if (e->n - e->other == RING)
                 return false;
-        r->block[n % RING] = p;
-        __atomic_store_n(&r->n_put, n + 1, __ATOMIC_RELEASE);
+        r->block[e->n++ % RING] = p;
+        if (e->n % BATCH == 0)
+                __atomic_store_n(&r->n_put, e->n, __ATOMIC_RELEASE);
         return true;
 }
 
 static void *
 get(struct ring *r)
 {
-        uint64_t n = r->n_got;
+        struct end *e = &r->reader;
         void *p;
 
-        if (__atomic_load_n(&r->n_put, __ATOMIC_ACQUIRE) == n)
+        if (e->n == e->other)
+                e->other = __atomic_load_n(&r->n_put, __ATOMIC_ACQUIRE);
+        if (e->n == e->other)
                 return NULL;
-        p = r->block[n % RING];
-        __atomic_store_n(&r->n_got, n + 1, __ATOMIC_RELEASE);
+        p = r->block[e->n++ % RING];
+        if (e->n % BATCH == 0)
+                __atomic_store_n(&r->n_got, e->n, __ATOMIC_RELEASE);
         return p;
 }
 
