@@ -16,12 +16,25 @@
 
 #define IS_SMALL(idx) ((idx) < SIZE_CLASS_N_SMALL)
 
-/* A slab is the shortest whose tail, too short for one more block, is less than an eighth of it. */
+/* A slab is the shortest whose tail, too short for one more block, is less than a 16th of it, or an eighth where there is
+ * none; always an eighth in the tiny geometry. */
+#if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
+#define SLAB_TAIL_PART 8
+#else
+#define SLAB_TAIL_PART 16
+#endif
 #define SLAB_TAIL_BYTES(idx, granules) (GEO_GRANULE_BYTES * (granules) % BYTES(idx))
-#define SLAB_FITS(idx, granules)       (SLAB_TAIL_BYTES(idx, granules) * 8 < GEO_GRANULE_BYTES * (granules))
+#define SLAB_FITS(idx, granules, part) (SLAB_TAIL_BYTES(idx, granules) * (part) < GEO_GRANULE_BYTES * (granules))
+#define SLAB_SHORTEST(idx, part)                                                                                       \
+        (SLAB_FITS(idx, 1, part)   ? 1                                                                                 \
+         : SLAB_FITS(idx, 2, part) ? 2                                                                                 \
+         : SLAB_FITS(idx, 3, part) ? 3                                                                                 \
+         : SLAB_FITS(idx, 4, part) ? 4                                                                                 \
+                                   : 0)
 
-#define SLAB_GRANULES(idx) (SLAB_FITS(idx, 1) ? 1 : SLAB_FITS(idx, 2) ? 2 : SLAB_FITS(idx, 3) ? 3 : 4)
-#define SLAB_BLOCKS(idx)   (SLAB_GRANULES(idx) * GEO_GRANULE_BYTES / BYTES(idx))
+#define SLAB_GRANULES(idx)                                                                                             \
+        (SLAB_SHORTEST(idx, SLAB_TAIL_PART) ? SLAB_SHORTEST(idx, SLAB_TAIL_PART) : SLAB_SHORTEST(idx, 8))
+#define SLAB_BLOCKS(idx) (SLAB_GRANULES(idx) * GEO_GRANULE_BYTES / BYTES(idx))
 
 #define RUN_GRANULES(idx) ((BYTES(idx) + GEO_GRANULE_BYTES - 1) / GEO_GRANULE_BYTES)
 
@@ -69,7 +82,7 @@
 #endif
 
 #define ASSERT_CLASS(idx)                                                                                              \
-        _Static_assert(!IS_SMALL(idx) || SLAB_FITS(idx, SLAB_GRANULES(idx)), "the tail is less than an eighth");       \
+        _Static_assert(!IS_SMALL(idx) || SLAB_GRANULES(idx) != 0, "the tail is less than an eighth");                  \
         _Static_assert(!IS_SMALL(idx) || SLAB_BLOCKS(idx) <= SIZE_CLASS_BLOCKS_MAX, "slab heads have room");
 
 _Static_assert(SIZE_CLASS_SLAB_GRANULES_MAX == 4, "SLAB_GRANULES() tries all lengths");

@@ -22,7 +22,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 3u
+#define LAYOUT_VERSION 4u
 
 #define LAYOUT_NAME_MAX      63u
 #define LAYOUT_ROOT_NAME_MAX 63u
