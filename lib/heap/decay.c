@@ -32,6 +32,7 @@ enum {
         DECAY_TICKS = 8,          /* per decay interval */
         DECAY_CHUNKS_MAX = 8,     /* chunks looked into per tick */
         DECAY_PUNCHES_MAX = 1024, /* system calls for pages of slabs per tick */
+        ARENAS_MAX = 16           /* of others that are looked at per tick */
 };
 
 static bool
@@ -158,16 +159,33 @@ retire_empty(struct thread *t, uint32_t arena)
         }
 }
 
-/* Arenas of nodes without CPUs have no thread of their own: everybody looks after one of all arenas by turns. */
-static void
-tick_for_nobody(struct thread *t)
+/* Whether the arena's time came `late_ms` ago or longer.  A time far in the future is read as now. */
+static bool
+is_due(const struct arena *a, uint64_t now_ms, uint64_t decay_ms, uint64_t late_ms)
 {
-        uint32_t arena = (t->seed + t->n_ticks++) % t->region->layout.n_arenas;
+        uint64_t next_ms = load_relaxed(&a->decay_next_ms); /* a hint */
 
-        if (t->region->n_nodes == 1 || region_arena_node(t->region, arena) == t->node)
+        return next_ms > now_ms ? next_ms - now_ms > decay_ms : now_ms - next_ms >= late_ms;
+}
+
+/* Arenas whose threads died, or sleep, or that are of nodes without CPUs: everybody looks by turns for one that has not
+ * been ticked for long. */
+static void
+tick_for_nobody(struct thread *t, uint64_t now_ms, uint64_t decay_ms)
+{
+        struct region *r = t->region;
+
+        for (uint32_t i = 0; i < ARENAS_MAX && i < r->layout.n_arenas; i++) {
+                uint32_t arena = (t->seed + t->n_ticks++) % r->layout.n_arenas;
+                struct arena *a = region_arena(r, arena);
+
+                if (!a || arena == t->arena || !is_due(a, now_ms, decay_ms, 2 * (decay_ms / DECAY_TICKS + 1)))
+                        continue;
+                store_relaxed(&a->decay_next_ms, now_ms + decay_ms / DECAY_TICKS + 1);
+                trim_depots(t, arena);
+                retire_empty(t, arena);
                 return;
-        trim_depots(t, arena);
-        retire_empty(t, arena);
+        }
 }
 
 void
@@ -176,15 +194,14 @@ decay_tick(struct thread *t)
         struct region *r = t->region;
         struct arena *a = region_arena(r, t->arena);
         int64_t decay_ms = load_relaxed(&r->header->decay_ms); /* a setting */
-        uint64_t now_ms, next_ms, bytes = 0, from, n_chunks;
+        uint64_t now_ms, bytes = 0, from, n_chunks;
         uint32_t n_left = DECAY_PUNCHES_MAX;
 
         if (!a || decay_ms < 0)
                 return;
         now_ms = clock_ms();
         t->stamp = decay_stamp(r, now_ms);
-        next_ms = load_relaxed(&a->decay_next_ms); /* a hint; one far in the future is read as now */
-        if (now_ms < next_ms && next_ms - now_ms <= (uint64_t)decay_ms)
+        if (!is_due(a, now_ms, (uint64_t)decay_ms, 0))
                 return;
         store_relaxed(&a->decay_next_ms, now_ms + (uint64_t)decay_ms / DECAY_TICKS + 1);
         trim_depots(t, t->arena);
@@ -204,7 +221,7 @@ decay_tick(struct thread *t)
                         break;
         }
         retire_empty(t, t->arena);
-        tick_for_nobody(t);
+        tick_for_nobody(t, now_ms, (uint64_t)decay_ms);
         owner_add(&t->slot->purged_bytes, bytes);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "heap/alloc.h"
+#include "heap/arena.h"
 #include "heap/chunk.h"
 #include "heap/decay.h"
 #include "heap/decay_stamp.h"
@@ -32,7 +33,7 @@ static struct live live;
 static void
 make(bool has_file)
 {
-        heap_make(&fx, (struct heap_params){.has_file = has_file});
+        heap_make(&fx, (struct heap_params){.has_file = has_file, .arenas_per_node = 2});
         t = heap_attach(&fx, 0);
         u = heap_attach(&fx, 0);
         ck_assert_int_eq(chunk_give(t, 0), 0);
@@ -241,6 +242,36 @@ START_TEST(depot_gives_back_what_it_did_not_need)
         tick();
         ck_assert_uint_eq(heap_verify(r, NULL).n_depot, 0);
         ck_assert_uint_eq(heap_verify(r, NULL).n_slabs, 0);
+}
+END_TEST
+
+/* What the dead leave in the depots of an arena without other threads. */
+START_TEST(depot_of_an_arena_that_nobody_ticks_gives_back_too)
+{
+        uint32_t tag = tag_make(0, SIZE_CLASS_N_SMALL), idx;
+        struct request rq = {
+                .size = size_class_bytes(SIZE_CLASS_N_SMALL), .align = 1, .class_idx = SIZE_CLASS_N_SMALL, .arena = 1};
+        uint64_t block_off;
+
+        ck_assert_int_eq(arena_init(r, 1), 0);
+        ck_assert_int_eq(alloc_block(u, &rq, &block_off), 0);
+        ck_assert_int_eq(magazine_take_empty(u, tag, &idx), 0);
+        r->magazines[idx].slot[0] = region_entry(r, block_off);
+        r->magazines[idx].n = 1;
+        ck_assert(magazine_put(u, idx, 1, true));
+        r->header->decay_ms = 8 * 60000;
+        region_arena(r, 1)->decay_next_ms = clock_ms() > 60000 ? clock_ms() - 60000 : 0; /* its threads may come yet */
+        tick();
+        tick();
+        r->header->decay_ms = 10;
+        for (int i = 0; i < 2; i++) { /* the first takes note */
+                ck_assert_uint_eq(heap_verify(r, NULL).n_depot, 1);
+                region_arena(r, 1)->decay_next_ms = 0;
+                tick();
+                ck_assert_uint_ne(region_arena(r, 1)->decay_next_ms, 0);
+        }
+        ck_assert_uint_eq(heap_verify(r, NULL).n_depot, 0);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_runs, 0);
 }
 END_TEST
 
@@ -545,6 +576,7 @@ main(void)
         tcase_add_test(tcase, decay_may_be_off_or_at_once);
         tcase_add_test(tcase, tick_without_an_arena_or_a_chunk_does_nothing);
         tcase_add_test(tcase, depot_gives_back_what_it_did_not_need);
+        tcase_add_test(tcase, depot_of_an_arena_that_nobody_ticks_gives_back_too);
         tcase_add_test(tcase, empty_chunks_go_back_but_for_one);
         tcase_add_test(tcase, live_blocks_keep_their_bytes);
         tcase_add_test(tcase, purge_takes_everything_that_is_free);
