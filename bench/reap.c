@@ -17,17 +17,21 @@
 
 static shheap *heap;
 
-/* Fills the magazines of so many size classes, two each, by freeing what was allocated for that. */
+enum { ALL_CLASSES = 64, LARGEST_SMALL = 32 << 10, LARGEST = 2 << 20 };
+
+/* Fills the magazines of so many size classes, of small blocks two each, by freeing what was allocated for that. */
 static void
 fill_caches(uint64_t n_classes)
 {
         static void *block[256];
         size_t size = 16;
 
-        for (uint64_t i = 0; i < n_classes && size <= 32768; i++) {
-                for (int k = 0; k < 256; k++)
+        for (uint64_t i = 0; i < n_classes && size <= LARGEST; i++) {
+                int n = size <= LARGEST_SMALL ? 256 : 16;
+
+                for (int k = 0; k < n; k++)
                         block[k] = shheap_malloc(heap, size);
-                for (int k = 0; k < 256; k++)
+                for (int k = 0; k < n; k++)
                         shheap_free(heap, block[k]);
                 size += size < 128 ? 16 : (size_t)1 << (61 - __builtin_clzll(size)); /* the next class */
         }
@@ -118,10 +122,14 @@ run(const struct bench_allocator *a, const struct bench_case *c)
 }
 
 /* classes whose magazines are full, MiB that are live besides, other clients */
-static const struct bench_case cases[] = {{"1-class", 1, 16, 0},          {"8-classes", 8, 16, 0},
-                                          {"40-classes", 40, 16, 0},      {"40-of-256MiB", 40, 256, 0},
-                                          {"40-of-1GiB", 40, 1024, 0},    {"100-clients", 40, 16, 100},
-                                          {"1000-clients", 40, 16, 1000}, {NULL, 0, 0, 0}};
+static const struct bench_case cases[] = {{"1-class", 1, 16, 0},
+                                          {"8-classes", 8, 16, 0},
+                                          {"all-classes", ALL_CLASSES, 16, 0},
+                                          {"all-of-256MiB", ALL_CLASSES, 256, 0},
+                                          {"all-of-1GiB", ALL_CLASSES, 1024, 0},
+                                          {"100-clients", ALL_CLASSES, 16, 100},
+                                          {"1000-clients", ALL_CLASSES, 16, 1000},
+                                          {NULL, 0, 0, 0}};
 
 int
 main(int argc, char **argv)

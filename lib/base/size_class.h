@@ -38,8 +38,8 @@
 #define SIZE_CLASS_SLAB_GRANULES_MAX 4
 
 /*
- * Capacities of magazines, at most. The normal ones: 64 blocks of up to 1 KiB, 32 KiB of larger small ones,
- * 1 MiB of runs, at most 8. The tiny ones make every slow path a few calls long.
+ * Capacities of magazines, at most. The normal ones: 64 blocks of up to 1 KiB, 32 KiB of larger small ones, 1 MiB of
+ * runs, at most 8 and at least one. The tiny ones make every slow path a few calls long.
  */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define SIZE_CLASS_MAGAZINE_CAP_MAX       4
@@ -60,7 +60,7 @@ struct size_class {
         uint32_t bytes;        /* of a block */
         uint32_t n_blocks;     /* blocks of a slab; 1 for a run */
         uint32_t n_granules;   /* length of a slab or of a run */
-        uint32_t magazine_cap; /* blocks that a magazine holds; 0: the class is not cached */
+        uint32_t magazine_cap; /* blocks that a magazine holds */
 };
 
 /* Hidden, so that position-independent code reads them without a detour through the GOT. */

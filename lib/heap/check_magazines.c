@@ -26,8 +26,7 @@ load_word(const struct check *c, uint64_t idx)
 static bool
 tag_is_valid(const struct check *c, uint32_t tag)
 {
-        return tag != TAG_NONE && tag < c->r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N &&
-               size_class_magazine_cap(tag_class(tag)) != 0;
+        return tag != TAG_NONE && tag < c->r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N;
 }
 
 /* How many of the owner's places name it: at rest one, while its owner moves it perhaps two, or the hand. */
@@ -69,8 +68,7 @@ check_numbers(struct check *c, uint64_t idx, uint64_t word)
 
         if (n > MAGAZINE_CAP_MAX || (n > cap && !is_fresh))
                 check_fault(c, "magazine %" PRIu64 ": %" PRIu64 " entries, and it has room for %" PRIu64, idx, n, cap);
-        if (!is_fresh &&
-            (cap == 0 || cap > most || (cap != most && size_class_is_small(tag_class(magazine_tag(word))))))
+        if (!is_fresh && cap != most)
                 check_fault(c, "magazine %" PRIu64 ": room for %" PRIu64 " blocks of %" PRIu64 " bytes, not %" PRIu64,
                             idx, cap, size_class_bytes(tag_class(magazine_tag(word))), most);
         if (n == 0 && magazine_state(word) == MAGAZINE_DEPOT)

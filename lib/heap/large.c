@@ -50,8 +50,7 @@ large_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint64_
 static uint16_t
 tag_of(struct region *r, uint32_t arena, uint32_t class_idx)
 {
-        return (uint16_t)(size_class_magazine_cap(class_idx) == 0 ? TAG_NONE
-                                                                  : tag_make(region_arena_node(r, arena), class_idx));
+        return (uint16_t)tag_make(region_arena_node(r, arena), class_idx);
 }
 
 /* ------------------------------------------------------------------ alloc */

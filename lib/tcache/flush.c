@@ -4,7 +4,7 @@
  *
  * A full magazine makes way for an empty one: the spare, or one from the pool, while the older of the two goes to the
  * depot of its home arena, or into its slabs where the depot is crowded.  Large runs have no spare and no depot: what
- * they cache per thread is bounded.
+ * all threads together may cache of them is a part of the heap (decision 10).
  */
 
 #include "heap/alloc.h"
@@ -16,9 +16,14 @@
 #include "region/owner.h"
 #include "tcache/tcache.h"
 
-#define RUN_BYTES_CACHED_MAX (UINT64_C(1) << 20) /* of runs, in the magazines of one thread */
+/* Of runs, in the magazines of one thread. */
+#define RUN_BYTES_CACHED_MIN (UINT64_C(1) << 20)
+#define RUN_BYTES_CACHED_MAX (UINT64_C(32) << 20)
 
-enum { TRIM_TAGS_MAX = 64 }; /* looked at per call */
+enum {
+        RUN_PART_CACHED = 16, /* of the heap, by all threads together, as long as each has its minimum */
+        TRIM_TAGS_MAX = 64    /* looked at per call */
+};
 
 static bool
 is_full(struct region *r, uint32_t idx)
@@ -28,14 +33,24 @@ is_full(struct region *r, uint32_t idx)
 
 /* ------------------------------------------------------------------ large */
 
-/* What the magazine of a large class may hold: a quarter of all that the thread may cache, but one block at least. */
+/* What the thread may cache of large runs: its share, by how many threads have ever been here at once. */
 static uint64_t
-large_cap(uint32_t class_idx)
+run_bytes_bound(const struct region *r)
 {
-        uint64_t cap = RUN_BYTES_CACHED_MAX / 4 / size_class_bytes(class_idx);
+        uint64_t heap_bytes = region_capacity_chunks(r) << GEO_CHUNK_SHIFT;
+        uint32_t hwm = region_threads_hwm(r), n_threads = hwm > 0 ? hwm : 1;
+        uint64_t share = heap_bytes / RUN_PART_CACHED / n_threads;
 
-        cap = cap < 1 ? 1 : cap;
-        return cap < size_class_magazine_cap(class_idx) ? cap : size_class_magazine_cap(class_idx);
+        return share < RUN_BYTES_CACHED_MIN   ? RUN_BYTES_CACHED_MIN
+               : share > RUN_BYTES_CACHED_MAX ? RUN_BYTES_CACHED_MAX
+                                              : share;
+}
+
+/* What a magazine of a large class may hold. */
+static uint64_t
+magazine_bytes(uint32_t class_idx)
+{
+        return (uint64_t)size_class_magazine_cap(class_idx) * size_class_bytes(class_idx);
 }
 
 /* Empties the magazine of a large class and gives it up, if there is one. */
@@ -51,7 +66,7 @@ give_up_one(struct tcache *t, uint32_t tag)
         magazine_pick_up(th, magazine_current(th, tag), idx);
         magazine_put(th, idx, magazine_home(th, tag), true);
         tcache_publish(t, tag);
-        t->run_bytes_max -= large_cap(tag_class(tag)) * size_class_bytes(tag_class(tag));
+        t->run_bytes_max -= magazine_bytes(tag_class(tag));
 }
 
 static void
@@ -60,6 +75,16 @@ give_up_large(struct tcache *t)
         for (uint32_t tag = 1; tag < t->thread.region->layout.n_tags; tag++)
                 if (size_class_is_large(tag_class(tag)))
                         give_up_one(t, tag);
+}
+
+/* The large tag whose turn it is, of all nodes. */
+static uint32_t
+next_large(struct tcache *t)
+{
+        do
+                t->large_hand = t->large_hand + 1 < t->thread.region->layout.n_tags ? t->large_hand + 1 : 1;
+        while (!size_class_is_large(tag_class(t->large_hand)));
+        return t->large_hand;
 }
 
 /*
@@ -71,14 +96,14 @@ static bool
 make_room(struct tcache *t, uint64_t bytes)
 {
         struct thread *th = &t->thread;
+        uint64_t bound = run_bytes_bound(th->region);
         uint32_t tag, idx, seen;
 
-        if (t->run_bytes_max + bytes <= RUN_BYTES_CACHED_MAX)
+        if (t->run_bytes_max + bytes <= bound)
                 return true;
-        do /* over the large classes of all nodes */
-                t->large_hand = t->large_hand + 1 < th->region->layout.n_tags ? t->large_hand + 1 : 1;
-        while (!size_class_is_large(tag_class(t->large_hand)));
-        tag = t->large_hand;
+        if (bytes > bound)
+                return false;
+        tag = next_large(t);
         idx = magazine_in(th, magazine_current(th, tag));
         if (idx == MAGAZINE_IDX_NONE)
                 return false;
@@ -86,7 +111,7 @@ make_room(struct tcache *t, uint64_t bytes)
         if (t->large_seen[tag_class(tag) - SIZE_CLASS_N_SMALL] == seen)
                 give_up_one(t, tag);
         t->large_seen[tag_class(tag) - SIZE_CLASS_N_SMALL] = (uint8_t)seen;
-        return t->run_bytes_max + bytes <= RUN_BYTES_CACHED_MAX;
+        return t->run_bytes_max + bytes <= bound;
 }
 
 /* A magazine for a large class, within the bound on what the thread may cache. */
@@ -94,14 +119,13 @@ static uint32_t
 ensure_large(struct tcache *t, uint32_t tag)
 {
         struct thread *th = &t->thread;
-        uint64_t cap = large_cap(tag_class(tag)), bytes = cap * size_class_bytes(tag_class(tag));
+        uint64_t bytes = magazine_bytes(tag_class(tag));
         uint32_t idx = magazine_in(th, magazine_current(th, tag));
 
         if (idx != MAGAZINE_IDX_NONE)
                 return idx;
-        if (cap == 0 || !make_room(t, bytes) || magazine_take_empty(th, tag, &idx) < 0)
+        if (!make_room(t, bytes) || magazine_take_empty(th, tag, &idx) < 0)
                 return MAGAZINE_IDX_NONE;
-        store_relaxed(&th->region->magazines[idx].cap, cap);
         t->run_bytes_max += bytes;
         magazine_place(th, magazine_current(th, tag), idx);
         tcache_publish(t, tag);
@@ -335,12 +359,23 @@ trim_tag(struct tcache *t, uint32_t tag)
         return true;
 }
 
+/* More threads have come, and the share is less than it was. */
+static void
+trim_large(struct tcache *t)
+{
+        uint64_t bound = run_bytes_bound(t->thread.region);
+
+        for (uint32_t i = 0; i < t->thread.region->layout.n_tags && t->run_bytes_max > bound; i++)
+                give_up_one(t, next_large(t));
+}
+
 void
 tcache_trim(struct tcache *t)
 {
         const struct region *r = t->thread.region;
         bool is_done = false;
 
+        trim_large(t);
         if (t->trim_tag == 0) {
                 if (load_relaxed(&r->header->decay_ms) < 0 || /* a setting */
                     decay_age(t->thread.stamp, t->trim_stamp) < DECAY_AGE)
