@@ -220,12 +220,13 @@ fill_and_free(shheap *h, uint64_t size)
 struct capacity
 judge_capacity(shheap *h)
 {
-        static const uint64_t sizes[FILL_SIZES] = {208, 9000, 65536, 3 * MIB, 5 * MIB, 150000, 2 * MIB};
+        static const uint64_t sizes[FILL_SIZES] = {208, 8000, 65536, 3 * MIB, 5 * MIB, 9000, 150000, 2 * MIB};
         struct capacity c;
 
         for (int i = 0; i < FILL_SIZES; i++) {
                 /* Blocks of one granule or chunk fit everywhere.  Those of two chunks come when the ones before have made
-                 * every chunk a free one.  Long runs go where pages are, if there are any, and leave gaps. */
+                 * every chunk a free one.  Runs of several granules, slabs of 9000 bytes among them, go where pages are, if
+                 * there are any, and leave gaps. */
                 if (i >= FILL_SIZES_SHORT && shheap_purge(h, -1) != 0)
                         WRONG("purge: %s", shheap_errormsg());
                 c.n[i] = fill_and_free(h, sizes[i]);

@@ -61,7 +61,7 @@ void ledger_fini(struct ledger *ledger);
 
 /* ------------------------------------------------------------------ the judge */
 
-enum { FILL_SIZES = 7 };
+enum { FILL_SIZES = 8 };
 
 /* How many blocks of each of a few sizes can be had from a heap in which nobody else is. */
 struct capacity {
