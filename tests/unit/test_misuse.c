@@ -1,0 +1,251 @@
+/*
+ * What is at stake: the memory of everybody else in the heap.  Whichever function of the malloc family is handed a
+ * pointer or a size that it must not be ends the process before it does harm, with a line that names the function and
+ * the mistake; and a checked heap notices every second free at once.
+ */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/child.h"
+#include "support/heap_dir.h"
+#include "support/malloc_fixture.h"
+#include "support/suite.h"
+
+static void
+ends_with(void (*fn)(void), const char *word, const char *other_word)
+{
+        char text[4096];
+        size_t length = 0;
+        int pipes[2], status;
+        ssize_t n;
+        pid_t pid;
+
+        ck_assert_int_eq(pipe(pipes), 0);
+        fflush(NULL);
+        pid = fork();
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0) {
+                dup2(pipes[1], STDERR_FILENO);
+                close(pipes[0]);
+                close(pipes[1]);
+                fn();
+                _exit(0);
+        }
+        close(pipes[1]);
+        while ((n = read(pipes[0], text + length, sizeof text - 1 - length)) > 0)
+                length += (size_t)n;
+        text[length] = '\0';
+        close(pipes[0]);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %#x, \"%s\"", status, text);
+        ck_assert_msg(strstr(text, word) && strstr(text, other_word), "no \"%s\" or \"%s\" in: %s", word, other_word,
+                      text);
+        shheap_reap(h);
+}
+
+#define TWICE(size)                                                                                                    \
+        void *p = hide(shheap_malloc(h, size)), *keep = shheap_malloc(h, size);                                        \
+                                                                                                                       \
+        MUST(p != NULL && keep != NULL);                                                                               \
+        shheap_free(h, p);                                                                                             \
+        shheap_free(h, hide(p))
+
+static void
+frees_small_twice(void)
+{
+        TWICE(500);
+}
+
+static void
+frees_large_twice(void)
+{
+        TWICE(50000);
+}
+
+static void
+frees_largest_twice(void)
+{
+        TWICE(2 * MIB);
+}
+
+static void
+frees_huge_twice(void)
+{
+        TWICE(3 * MIB);
+}
+
+static void
+frees_sized_twice(void)
+{
+        void *p = hide(shheap_malloc(h, 50000)), *keep = shheap_malloc(h, 50000);
+
+        MUST(keep);
+        shheap_free_sized(h, p, 50000);
+        shheap_free_sized(h, hide(p), 50000);
+}
+
+static void
+frees_from_what_is_free(void)
+{
+        shref *dest = shheap_calloc(h, 2, sizeof *dest);
+        void *p = shheap_malloc_to(h, 300000, 0, &dest[0]);
+
+        MUST(p);
+        dest[1] = dest[0];
+        MUST(shheap_free_from(h, &dest[0]) == 0);
+        (void)shheap_free_from(h, &dest[1]);
+}
+
+static void
+frees_from_what_is_cached(void)
+{
+        shref *dest = shheap_calloc(h, 2, sizeof *dest);
+        void *p = shheap_malloc_to(h, 500, 0, &dest[0]);
+
+        shheap_free(h, p);
+        (void)shheap_free_from(h, &dest[0]);
+}
+
+static void
+reallocates_twice(void)
+{
+        void *p = hide(shheap_malloc(h, 500));
+        void *q = shheap_realloc(h, p, 3 * MIB);
+
+        MUST(q && q != hide(p));
+        q = shheap_realloc(h, hide(p), 3 * MIB);
+        (void)q;
+}
+
+static void
+reallocates_from_inside(void)
+{
+        void *p = shheap_realloc(h, (char *)hide(shheap_malloc(h, 500)) + 16, 5000);
+
+        (void)p;
+}
+
+static void
+reallocates_from_stack(void)
+{
+        int x;
+        void *p = shheap_realloc(h, hide(&x), 5000);
+
+        (void)p;
+}
+
+static void
+reallocates_from_nowhere(void)
+{
+        int x;
+        void *p = shrealloc(hide(&x), 5000);
+
+        (void)p;
+}
+
+static void
+resizes_nothing(void)
+{
+        (void)shheap_xallocx(h, NULL, 100, 0, 0);
+}
+
+static void
+frees_with_wrong_size(void)
+{
+        shheap_free_sized(h, hide(shheap_malloc(h, 100)), 113);
+}
+
+static void
+frees_large_with_wrong_size(void)
+{
+        shheap_free_sized(h, hide(shheap_malloc(h, 3 * MIB)), 3 * MIB + 1);
+}
+
+static void
+frees_with_wrong_alignment(void)
+{
+        shheap_free_aligned_sized(h, hide(shheap_malloc(h, 100)), 24, 100);
+}
+
+static void
+frees_sized_from_inside(void)
+{
+        shheap_free_sized(h, (char *)hide(shheap_malloc(h, 100)) + 16, 10);
+}
+
+static void
+frees_sized_from_stack(void)
+{
+        int x;
+
+        shfree_sized(hide(&x), sizeof x);
+}
+
+static void
+frees_in_unused_memory(void)
+{
+        shheap_free(h, hide((char *)shheap_malloc(h, 100) + 50 * MIB));
+}
+
+static void
+frees_after_close(void)
+{
+        void *p = shheap_malloc(h, 100);
+
+        shheap_close(h);
+        shfree(hide(p));
+}
+
+START_TEST(misuse_ends_the_process_with_a_line)
+{
+        ends_with(frees_huge_twice, "shheap_free(", "free memory, no block");
+        ends_with(frees_from_what_is_free, "shheap_free_from(", "");
+        ends_with(reallocates_from_inside, "shheap_realloc(", "no block starts");
+        ends_with(reallocates_from_stack, "shheap_realloc(", "foreign pointer");
+        ends_with(reallocates_from_nowhere, "shrealloc(", "foreign pointer");
+        ends_with(resizes_nothing, "shheap_xallocx(", "");
+        ends_with(frees_with_wrong_size, "shheap_free_sized(", "wrong size");
+        ends_with(frees_large_with_wrong_size, "shheap_free_sized(", "wrong size");
+        ends_with(frees_with_wrong_alignment, "shheap_free_aligned_sized(", "wrong size or alignment");
+        ends_with(frees_sized_from_inside, "shheap_free_sized(", "no block starts");
+        ends_with(frees_sized_from_stack, "shfree_sized(", "foreign pointer");
+        ends_with(frees_in_unused_memory, "shheap_free(", "never used");
+        ends_with(frees_after_close, "shfree(", "foreign pointer");
+}
+END_TEST
+
+START_TEST(checked_heap_notices_every_second_free_at_once)
+{
+        reopen(0, "check:true");
+        ends_with(frees_small_twice, "shheap_free(", "double free");
+        ends_with(frees_large_twice, "shheap_free(", "double free");
+        ends_with(frees_largest_twice, "shheap_free(", "no block");
+        ends_with(frees_huge_twice, "shheap_free(", "no block");
+        ends_with(frees_sized_twice, "shheap_free_sized(", "double free");
+        ends_with(frees_from_what_is_free, "shheap_free_from(", "no block");
+        ends_with(frees_from_what_is_cached, "shheap_free_from(", "double free");
+        ends_with(reallocates_twice, "shheap_realloc(", "double free");
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("misuse");
+        TCase *tcase = tcase_create("misuse");
+        int status;
+
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_test(tcase, misuse_ends_the_process_with_a_line);
+        tcase_add_test(tcase, checked_heap_notices_every_second_free_at_once);
+        suite_add_tcase(suite, tcase);
+
+        heap_dir_create("misuse");
+        status = suite_run(suite);
+        heap_dir_remove();
+        return status;
+}
