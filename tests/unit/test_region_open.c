@@ -1,0 +1,505 @@
+/*
+ * What is at stake: a region that is mapped although it is damaged, planted or of another build corrupts the process
+ * that opens it, and one that is mapped over something else, or with more rights than its descriptor has, corrupts
+ * those who trust in addresses and descriptors.  So each refusal is tried with a file made for it, and each address with
+ * something that is in the way.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "os/maps.h"
+#include "region/open.h"
+#include "support/region_dir.h"
+#include "support/suite.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+/* ------------------------------------------------------------------ refusals: not a heap */
+
+START_TEST(what_is_no_regular_file_is_refused_by_name)
+{
+        struct sockaddr_un addr = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+        must_create("real");
+        ck_assert_int_eq(symlink("shmalloc.real", region_dir_path("link")), 0);
+        ck_assert_int_eq(mkdir(region_dir_path("dir"), 0700), 0);
+        ck_assert_int_eq(mkfifo(region_dir_path("fifo"), 0600), 0);
+        ck_assert_uint_lt(strlen(region_dir_path("sock")), sizeof addr.sun_path);
+        strcpy(addr.sun_path, region_dir_path("sock"));
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+        for (unsigned flags = 0; flags <= REGION_RDONLY; flags++) {
+                if ((flags & REGION_EXCL) || flags == (REGION_RDONLY | REGION_CREATE))
+                        continue;
+                must_refuse("link", flags, -ENODEV, "symbolic link");
+                must_refuse("dir", flags, -ENODEV, "directory");
+                must_refuse("fifo", flags, -ENODEV, "FIFO");
+                must_refuse("sock", flags, -ENODEV, "socket");
+        }
+        must_refuse("link", REGION_CREATE | REGION_EXCL, -EEXIST, "already");
+}
+END_TEST
+
+START_TEST(a_device_is_refused)
+{
+        if (mknod(region_dir_path("null"), S_IFCHR | 0600, 1 << 8 | 3) != 0) {
+                puts("skipped: making a device node takes root");
+                return;
+        }
+        must_refuse("null", 0, -ENODEV, "device");
+}
+END_TEST
+
+START_TEST(files_that_are_no_heap_are_refused)
+{
+        region_dir_plant("zero", "", 0, 0);
+        must_refuse("zero", REGION_CREATE, -ENODEV, "0 bytes");
+        region_dir_plant("short", "shmalloc", 8, 100);
+        must_refuse("short", REGION_CREATE, -ENODEV, "100 bytes");
+        region_dir_plant("hole", "", 0, 1 << 20);
+        must_refuse("hole", REGION_CREATE, -ENODEV, "does not begin");
+        region_dir_plant("text", "#!/bin/sh\n", 10, 1 << 20);
+        must_refuse("text", REGION_RDONLY, -ENODEV, "does not begin");
+}
+END_TEST
+
+/* ------------------------------------------------------------------ refusals: damaged */
+
+struct flip {
+        const char *what;
+        size_t off, bytes;
+        uint64_t value;
+        int expected;
+        const char *fragment;
+};
+
+#define FLIP(field, value, expected, fragment)                                                                         \
+        {                                                                                                              \
+#field, offsetof(struct region_header, field), sizeof(((struct region_header *)0)->field), value,      \
+                        expected, fragment                                                                             \
+        }
+
+static const struct flip flips[] = {
+        FLIP(magic, UINT64_C(0x636f6c6c616d6872), -ENODEV, "does not begin"),
+        FLIP(version, LAYOUT_VERSION + 1, -EPROTO, "layout version 5 "),
+        FLIP(hash, 0xdeadbeef, -EPROTO, "build deadbeef"),
+        FLIP(region_bytes, 4096, -EBADMSG, "size that does not follow"),
+        FLIP(region_bytes, UINT64_MAX, -EBADMSG, "size that does not follow"),
+        FLIP(base_addr, 0, -EBADMSG, "base address"),
+        FLIP(base_addr, UINT64_C(0x550000001000), -EBADMSG, "base address"),
+        FLIP(base_addr, UINT64_C(0xffffffffc0000000), -EBADMSG, "base address"),
+        FLIP(base_addr, UINT64_C(0x7fffc0000000), -EBADMSG, "base address"),
+        FLIP(params.max_capacity, 0, -EBADMSG, "capacity"),
+        FLIP(params.max_capacity, 16 * MIB + 1, -EBADMSG, "capacity"),
+        FLIP(params.max_capacity, 32 * MIB, -EBADMSG, "size that does not follow"),
+        FLIP(params.max_capacity, UINT64_C(1) << 63, -EBADMSG, "capacity"),
+        FLIP(params.max_clients, 0, -EBADMSG, "max_clients"),
+        FLIP(params.max_clients, 65536, -EBADMSG, "max_clients"),
+        FLIP(params.max_threads, 65535, -EBADMSG, "max_threads"),
+        FLIP(params.max_threads, UINT32_MAX, -EBADMSG, "max_threads"),
+        FLIP(params.n_nodes, 0, -EBADMSG, "nodes"),
+        FLIP(params.n_nodes, UINT32_MAX, -EBADMSG, "nodes"),
+        FLIP(params.arenas_per_node, 0, -EBADMSG, "arenas"),
+        FLIP(params.arenas_per_node, 65, -EBADMSG, "arenas"),
+        FLIP(params.max_roots, 0, -EBADMSG, "roots"),
+        FLIP(params.max_roots, 65537, -EBADMSG, "roots"),
+        FLIP(params.page_shift, 13, -EBADMSG, "page_shift"),
+        FLIP(capacity_chunks, 0, -EBADMSG, "mark"),
+        FLIP(capacity_chunks, 5, -EBADMSG, "mark"),
+        FLIP(chunks_hwm, 5, -EBADMSG, "mark"),
+        FLIP(threads_hwm, 16385, -EBADMSG, "mark"),
+        FLIP(clients_hwm, 4097, -EBADMSG, "mark"),
+        FLIP(roots_hwm, 1025, -EBADMSG, "mark"),
+        FLIP(magazines_hwm[0], UINT32_MAX, -EBADMSG, "mark"),
+        FLIP(magazines_hwm[NODE_MAX - 1], 1, -EBADMSG, "mark"),
+        FLIP(creator_uid, 4711, -EACCES, "uid 4711"),
+};
+
+START_TEST(a_damaged_header_field_is_refused)
+{
+        const struct flip *flip = &flips[_i];
+        struct region_header header;
+        struct region r;
+        int fd;
+
+        must_create("flip");
+        fd = open(region_dir_path("flip"), O_RDWR);
+        ck_assert_int_eq(pread(fd, &header, sizeof header, 0), sizeof header);
+        memcpy((char *)&header + flip->off, &flip->value, flip->bytes);
+        ck_assert_int_eq(pwrite(fd, &header, sizeof header, 0), sizeof header);
+        ck_assert_msg(try_open(&r, "flip", 0) == flip->expected, "%s = %#lx: %s", flip->what, flip->value,
+                      error_message());
+        ck_assert_msg(strstr(error_message(), flip->fragment) != NULL, "%s: \"%s\" lacks \"%s\"", flip->what,
+                      error_message(), flip->fragment);
+}
+END_TEST
+
+START_TEST(an_unterminated_name_is_refused)
+{
+        char name[LAYOUT_NAME_MAX + 1];
+        int fd;
+
+        must_create("name");
+        memset(name, 'x', sizeof name);
+        fd = open(region_dir_path("name"), O_RDWR);
+        ck_assert_int_eq(pwrite(fd, name, sizeof name, offsetof(struct region_header, name)), sizeof name);
+        must_refuse("name", 0, -EBADMSG, "name");
+}
+END_TEST
+
+START_TEST(a_file_of_another_size_is_refused)
+{
+        struct stat st;
+
+        must_create("size");
+        ck_assert_int_eq(stat(region_dir_path("size"), &st), 0);
+        ck_assert_int_eq(truncate(region_dir_path("size"), st.st_size - 1), 0);
+        must_refuse("size", 0, -EBADMSG, "truncated");
+        ck_assert_int_eq(truncate(region_dir_path("size"), 4096), 0);
+        must_refuse("size", 0, -EBADMSG, "truncated");
+        ck_assert_int_eq(truncate(region_dir_path("size"), st.st_size + 1), 0);
+        must_refuse("size", 0, -EBADMSG, "too long");
+        ck_assert_int_eq(truncate(region_dir_path("size"), st.st_size), 0);
+        must_open("size", 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ refusals: not ours */
+
+static int
+open_as_nobody(void *arg)
+{
+        const struct region_open_args *args = arg;
+        struct region r;
+        int err;
+
+        if (setgid(65534) != 0 || setuid(65534) != 0)
+                return 99;
+        err = region_open(&r, "theirs", args);
+        return err == -EACCES && strstr(error_message(), "uid 0 with mode 0600") == NULL ? 98 : -err;
+}
+
+START_TEST(permission_is_the_kernels_and_a_private_heap_is_ones_own)
+{
+        struct region_open_args args = args_of(0, 16 * MIB);
+
+        if (geteuid() != 0) {
+                puts("skipped: changing owners takes root");
+                return;
+        }
+        chmod(region_dir_name(), 01777);
+        must_create("theirs");
+        ck_assert_int_eq(status_of_child(open_as_nobody, &args), EACCES);
+        chmod(region_dir_path("theirs"), 0666);
+        ck_assert_int_eq(status_of_child(open_as_nobody, &args), 0);
+        args.flags = REGION_CREATE; /* root's is good enough */
+        ck_assert_int_eq(status_of_child(open_as_nobody, &args), 0);
+}
+END_TEST
+
+static int
+create_as_nobody(void *arg)
+{
+        struct region r;
+
+        (void)arg;
+        if (setgid(65534) != 0 || setuid(65534) != 0)
+                return 99;
+        r = must_open("planted", REGION_CREATE);
+        return fchmod(r.fd, 0666) == 0 ? 0 : 98;
+}
+
+START_TEST(a_heap_planted_by_another_user_is_refused)
+{
+        struct region_open_args args = args_of(REGION_CREATE, 16 * MIB);
+        struct region r;
+
+        if (geteuid() != 0) {
+                puts("skipped: changing owners takes root");
+                return;
+        }
+        chmod(region_dir_name(), 01777);
+        ck_assert_int_eq(status_of_child(create_as_nobody, NULL), 0);
+        must_refuse("planted", REGION_CREATE, -EACCES, "belongs to uid 65534");
+        args.options.mode = 0660;
+        ck_assert_int_eq(region_open(&r, "planted", &args), 0);
+        region_close(&r);
+        r = must_open("planted", 0);
+        region_close(&r);
+        ck_assert_int_eq(chown(region_dir_path("planted"), 4711, 0), 0);
+        must_refuse("planted", 0, -EACCES, "uid 65534 created it");
+}
+END_TEST
+
+/* ------------------------------------------------------------------ addresses */
+
+START_TEST(a_taken_address_is_an_error_that_names_what_is_there)
+{
+        struct region r = must_open("taken", REGION_CREATE), other;
+        char *base = r.base;
+
+        must_refuse("taken", 0, -EADDRINUSE, region_dir_path("taken"));
+        must_refuse("taken", 0, -EADDRINUSE, "SHHEAP_RELOCATABLE");
+        region_close(&r);
+        ck_assert_ptr_eq(mmap(base + 8 * MIB, 4096, PROT_NONE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+                         base + 8 * MIB);
+        must_refuse("taken", 0, -EADDRINUSE, "anonymous memory");
+        ck_assert_int_eq(munmap(base + 8 * MIB, 4096), 0);
+        other = must_open("taken", 0);
+        ck_assert_ptr_eq(other.base, base);
+}
+END_TEST
+
+START_TEST(relocatable_takes_any_aligned_address)
+{
+        struct region r = must_open("moved", REGION_CREATE | REGION_RELOCATABLE), other;
+
+        ck_assert(!r.is_relocated);
+        ck_assert_uint_eq((uintptr_t)r.base, r.header->base_addr);
+        other = must_open("moved", REGION_RELOCATABLE);
+        ck_assert(other.is_relocated);
+        ck_assert_ptr_ne(other.base, r.base);
+        ck_assert_uint_eq((uintptr_t)other.base % GIB, 0);
+        r.bindings[3] = 99;
+        ck_assert_uint_eq(other.bindings[3], 99);
+        ck_assert(r.dev == other.dev && r.ino == other.ino && r.id == other.id);
+        region_close(&r);
+        ck_assert_uint_eq(other.bindings[3], 99);
+        region_close(&other);
+}
+END_TEST
+
+START_TEST(heaps_of_a_directory_do_not_overlap)
+{
+        struct region r[24];
+        char name[8];
+
+        for (int i = 0; i < 24; i++) {
+                snprintf(name, sizeof name, "n%d", i);
+                r[i] = must_open(name, REGION_CREATE);
+                ck_assert_uint_ge((uintptr_t)r[i].base, UINT64_C(0x550000000000));
+                ck_assert_uint_le((uintptr_t)r[i].base + r[i].layout.region_bytes, UINT64_C(0x555000000000));
+                region_close(&r[i]); /* so that only the files tell the next one */
+        }
+        for (int i = 0; i < 24; i++) {
+                snprintf(name, sizeof name, "n%d", i);
+                r[i] = must_open(name, 0); /* all of them at once */
+        }
+}
+END_TEST
+
+START_TEST(one_name_gets_one_address)
+{
+        struct region r = must_open("same", REGION_CREATE);
+        char *base = r.base;
+
+        region_close(&r);
+        region_unlink("same");
+        r = must_open("same", REGION_CREATE);
+        ck_assert_ptr_eq(r.base, base);
+        region_close(&r);
+        region_unlink("same");
+        ck_assert_ptr_eq(mmap(base, 4096, PROT_NONE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), base);
+        r = must_open("same", REGION_CREATE); /* what is mapped here is avoided */
+        ck_assert_ptr_ne(r.base, base);
+        region_close(&r);
+        region_unlink("same");
+        r = must_open("other", REGION_CREATE); /* names are spread, so that they seldom collide */
+        ck_assert_uint_gt(llabs(r.base - base), (long long)(2 * GIB));
+}
+END_TEST
+
+/* Damaged neighbours move a heap, and no more than that. */
+START_TEST(a_neighbours_header_cannot_stop_a_creator)
+{
+        struct region_header header = {.magic = LAYOUT_MAGIC, .base_addr = 0, .region_bytes = UINT64_MAX};
+        struct region r;
+
+        region_dir_plant("evil", &header, sizeof header, 1 << 20);
+        r = must_open("good", REGION_CREATE);
+        region_close(&r);
+        region_unlink("good");
+        header.base_addr = UINT64_C(0x550000000000), header.region_bytes = 320 * GIB;
+        region_dir_plant("greedy", &header, sizeof header, 1 << 20);
+        r = must_open("good", REGION_CREATE);
+        region_close(&r);
+}
+END_TEST
+
+START_TEST(the_base_address_can_be_given)
+{
+        struct region_open_args args = args_of(REGION_CREATE, 16 * MIB);
+        struct region r;
+
+        args.options.base_addr = UINT64_C(0x552340000000);
+        ck_assert_int_eq(region_open(&r, "given", &args), 0);
+        ck_assert_uint_eq((uintptr_t)r.base, args.options.base_addr);
+        ck_assert_int_eq(region_open(&r, "other", &args), -EADDRINUSE);
+        ck_assert_int_eq(region_dir_count(), 1);
+}
+END_TEST
+
+static int
+poke(void *arg)
+{
+        signal(SIGSEGV, SIG_DFL);
+        *(volatile char *)arg = 1;
+        return 0;
+}
+
+START_TEST(guard_and_readonly_mapping_stop_stores)
+{
+        struct region r = must_open("guard", REGION_CREATE);
+
+        ck_assert_int_eq(status_of_child(poke, r.chunks - 1), 1000 + SIGSEGV);
+        ck_assert_int_eq(status_of_child(poke, r.chunks - LAYOUT_GUARD_BYTES), 1000 + SIGSEGV);
+        ck_assert_int_eq(status_of_child(poke, r.base + offsetof(struct region_header, n_released)), 0);
+        region_close(&r);
+        r = must_open("guard", REGION_RDONLY);
+        ck_assert_str_eq(r.header->name, "guard");
+        ck_assert(r.is_readonly);
+        ck_assert_int_eq(status_of_child(poke, r.base + 8), 1000 + SIGSEGV);
+        ck_assert_int_eq(fcntl(r.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ descriptors */
+
+START_TEST(a_descriptor_opens_the_same_heap)
+{
+        struct region_open_args args = args_of(REGION_RELOCATABLE, 16 * MIB);
+        struct region r = must_open("fd", REGION_CREATE), other;
+        int fd = region_dup_fd(&r, false);
+
+        ck_assert_int_eq(region_unlink("fd"), 0);
+        ck_assert_msg(region_open_fd(&other, fd, &args) == 0, "%s", error_message());
+        ck_assert_int_eq(close(fd), 0); /* it was duplicated */
+        ck_assert(r.dev == other.dev && r.ino == other.ino && r.id == other.id);
+        ck_assert_int_eq(region_raise_chunks(&other, 0), 0);
+        ck_assert_uint_eq(region_chunks_hwm(&r), 1);
+        args.flags = REGION_CREATE;
+        ck_assert_int_eq(region_open_fd(&other, r.fd, &args), -EINVAL);
+        args.flags = 0;
+        ck_assert_int_eq(region_open_fd(&other, -1, &args), -EBADF);
+}
+END_TEST
+
+static int
+count_all(const struct os_mapping *mapping, void *arg)
+{
+        (void)mapping;
+        ++*(int *)arg;
+        return 0;
+}
+
+START_TEST(a_readonly_descriptor_stays_readonly)
+{
+        int n_before = 0, n_after = 0;
+        struct region_open_args args = args_of(REGION_RELOCATABLE | REGION_RDONLY, 16 * MIB);
+        struct region r = must_open("ro", REGION_CREATE), other;
+        int fd = region_dup_fd(&r, true);
+
+        ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+        ck_assert_int_eq(region_open_fd(&other, fd, &args), 0);
+        ck_assert_int_eq(region_dup_fd(&other, false), -EACCES);
+        ck_assert_int_ge(region_dup_fd(&other, true), 0);
+        args.flags = REGION_RELOCATABLE;
+        os_maps_each(count_all, &n_before);
+        ck_assert_int_eq(region_open_fd(&other, fd, &args), -EACCES);
+        os_maps_each(count_all, &n_after);
+        ck_assert_int_eq(n_before, n_after);
+}
+END_TEST
+
+START_TEST(an_anonymous_heap_is_sealed)
+{
+        struct region_open_args args = args_of(0, 16 * MIB);
+        struct region r, other;
+        struct stat st;
+
+        ck_assert_msg(region_create_anonymous(&r, "anon", &args) == 0, "%s", error_message());
+        ck_assert_int_eq(fstat(r.fd, &st), 0);
+        ck_assert_uint_eq(st.st_mode & 07777, 0600);
+        ck_assert_int_eq(ftruncate(r.fd, 4096), -1);
+        ck_assert_int_eq(ftruncate(r.fd, st.st_size + 4096), -1);
+        ck_assert_int_eq(region_raise_chunks(&r, 0), 0);
+        ck_assert_int_eq(region_reserve(&r, r.layout.chunks_off, 4096), 0);
+        ck_assert_int_eq(region_punch(&r, r.layout.chunks_off, 4096), 0);
+        args.flags = REGION_RELOCATABLE;
+        ck_assert_int_eq(region_open_fd(&other, r.fd, &args), 0);
+        ck_assert_int_eq(region_dir_count(), 0);
+}
+END_TEST
+
+START_TEST(a_memfd_that_could_shrink_is_refused)
+{
+        struct region_open_args args = args_of(REGION_RELOCATABLE, 16 * MIB);
+        struct region r = must_open("copy", REGION_CREATE), other;
+        int fd = memfd_create("copy", MFD_ALLOW_SEALING);
+
+        ck_assert_int_eq(ftruncate(fd, (off_t)r.layout.region_bytes), 0);
+        ck_assert_int_eq(pwrite(fd, r.header, sizeof *r.header, 0), sizeof *r.header);
+        ck_assert_int_eq(region_open_fd(&other, fd, &args), -EBADMSG);
+        ck_assert_ptr_nonnull(strstr(error_message(), "sealed"));
+        ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+        ck_assert_int_eq(region_open_fd(&other, fd, &args), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ suite */
+
+static void
+add_refusals(Suite *suite)
+{
+        TCase *tcase = region_dir_case(suite, "refusals");
+
+        tcase_add_test(tcase, what_is_no_regular_file_is_refused_by_name);
+        tcase_add_test(tcase, a_device_is_refused);
+        tcase_add_test(tcase, files_that_are_no_heap_are_refused);
+        tcase_add_loop_test(tcase, a_damaged_header_field_is_refused, 0, sizeof flips / sizeof flips[0]);
+        tcase_add_test(tcase, an_unterminated_name_is_refused);
+        tcase_add_test(tcase, a_file_of_another_size_is_refused);
+        tcase_add_test(tcase, permission_is_the_kernels_and_a_private_heap_is_ones_own);
+        tcase_add_test(tcase, a_heap_planted_by_another_user_is_refused);
+}
+
+static void
+add_mapping(Suite *suite)
+{
+        TCase *tcase = region_dir_case(suite, "mapping");
+
+        tcase_add_test(tcase, a_taken_address_is_an_error_that_names_what_is_there);
+        tcase_add_test(tcase, relocatable_takes_any_aligned_address);
+        tcase_add_test(tcase, heaps_of_a_directory_do_not_overlap);
+        tcase_add_test(tcase, one_name_gets_one_address);
+        if (!UNDER_TSAN) /* its second half needs the second window */
+                tcase_add_test(tcase, a_neighbours_header_cannot_stop_a_creator);
+        tcase_add_test(tcase, the_base_address_can_be_given);
+        tcase_add_test(tcase, guard_and_readonly_mapping_stop_stores);
+        tcase_add_test(tcase, a_descriptor_opens_the_same_heap);
+        tcase_add_test(tcase, a_readonly_descriptor_stays_readonly);
+        tcase_add_test(tcase, an_anonymous_heap_is_sealed);
+        tcase_add_test(tcase, a_memfd_that_could_shrink_is_refused);
+}
+
+int
+main(void)
+{
+        Suite *suite = suite_create("region_open");
+
+        add_refusals(suite);
+        add_mapping(suite);
+        return suite_run(suite);
+}
