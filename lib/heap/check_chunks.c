@@ -257,7 +257,7 @@ check_large(const struct chunk_view *v, uint64_t head, uint64_t word)
         granules = check_interior(v, head, granules);
         for (uint32_t i = 1; i < granules; i++)
                 check_tag(c, head + i, word, TAG_NONE);
-        if (granule_owner(word) == THREAD_NONE) /* who resizes it changes the tag first */
+        if (granule_owner(word) == THREAD_NONE || load_tag(c, head) != TAG_NONE) /* while it is resized it has none */
                 check_tag(c, head, word, tag_make(region_arena_node(c->r, v->arena), class_idx));
         c->part.classes[class_idx].n_runs++;
         c->part.classes[class_idx].n_live++;

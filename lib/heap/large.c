@@ -3,7 +3,8 @@
  *
  * A large block is born by one store (the head becomes LARGE without an owner) and dies by one CAS (the head becomes
  * FREEING with an owner); the loser of two frees has found a double free.  While it is resized its head is LARGE with
- * an owner; a free that meets that sets DOOMED, and whoever drops the owner frees the run.
+ * an owner, and it has no tag, so that no free is a hit; a free that meets the owner sets DOOMED, and whoever drops the
+ * owner frees the run.
  *
  * Colour: where a run has a page to spare, the block starts at a cache line that depends on the run's place, so that
  * blocks of one class do not all begin in the same cache sets.
@@ -203,7 +204,7 @@ large_drain(struct thread *t, uint64_t magazine_idx)
         if (n == 0 || n > MAGAZINE_CAP_MAX)
                 return 0;
         block_off = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
-        if (!large_block_of(r, block_off, &head, &word) || granule_owner(word) != THREAD_NONE) {
+        if (!large_block_of(r, block_off, &head, &word)) {
                 uint64_t granule = block_off >> GEO_GRANULE_SHIFT; /* of a damaged entry: anything */
                 bool is_inside = granule >= region_granules_hwm(r) ||
                                  granule_state(owner_load(run_word(r, granule))) == GRANULE_LARGE;
@@ -211,6 +212,8 @@ large_drain(struct thread *t, uint64_t magazine_idx)
                 store_relaxed(&m->n, n - 1);
                 return fault_note(t, is_inside ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
         }
+        if (granule_owner(word) != THREAD_NONE)
+                return -EBUSY; /* a resizer that died before it took the tag away, or after it gave it back */
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word)));
         intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - 1}, INTENT_DRAIN_RUN);
         if (!seize(t, head, word)) {
@@ -236,8 +239,12 @@ drop_owner(struct thread *t, uint64_t head, uint64_t word)
         uint64_t *at = run_word(t->region, head);
         uint64_t seen = owner_load(at);
 
+        kill_order();
+        store_relaxed(&t->region->tags[head],
+                      tag_of(t->region, granule_arena(word), granule_class(word))); /* RESIZE.9 */
+        kill_order();
         while (!(seen & GRANULE_DOOMED)) /* once more at most: DOOMED is all that another may set */
-                if (owner_release_marked(at, &seen, granule_with_owner(word, THREAD_NONE))) {
+                if (owner_release_marked(at, &seen, granule_with_owner(word, THREAD_NONE))) { /* RESIZE.10 */
                         candidate_clear(t);
                         return;
                 }
@@ -246,7 +253,7 @@ drop_owner(struct thread *t, uint64_t head, uint64_t word)
         run_free_owned(t, head, granule_count(word));
 }
 
-/* RESIZE.3: claims granules [from, to) behind the run, or none. */
+/* RESIZE.4: claims granules [from, to) behind the run, or none. */
 static bool
 claim_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t arena)
 {
@@ -280,6 +287,19 @@ free_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t 
         thread_note_release(t);
 }
 
+/* RESIZE.7: the head says what the run is now, still owned.  Fails once at most, when DOOMED comes. */
+static uint64_t
+store_length(struct thread *t, uint64_t head, uint32_t class_idx)
+{
+        uint64_t *at = run_word(t->region, head);
+        uint64_t seen = owner_load(at), word;
+
+        do
+                word = granule_with_count(granule_with_class(seen, class_idx), size_class_run_granules(class_idx));
+        while (!owner_release_marked(at, &seen, word)); /* E3.rel */
+        return word & ~GRANULE_DOOMED;
+}
+
 int
 large_resize(struct thread *t, uint64_t block_off, uint32_t class_idx)
 {
@@ -299,29 +319,23 @@ large_resize(struct thread *t, uint64_t block_off, uint32_t class_idx)
                 candidate_clear(t);
                 return -ENOMEM;
         }
+        store_relaxed(&r->tags[head], (uint16_t)TAG_NONE); /* RESIZE.3 */
+        kill_order();
         word = granule_with_owner(word, t->no);
-        if (granules > old && !claim_tail(t, head, old, granules, arena)) { /* RESIZE.3 */
+        if (granules > old && !claim_tail(t, head, old, granules, arena)) { /* RESIZE.4 */
                 drop_owner(t, head, word);
                 return -ENOMEM;
         }
-        if (run_reserve(t, head, off + size_class_bytes(class_idx)) < 0) { /* RESIZE.4 */
+        if (run_reserve(t, head, off + size_class_bytes(class_idx)) < 0) { /* RESIZE.5 */
                 free_tail(t, head, old, granules, arena);
                 drop_owner(t, head, owner_load(run_word(r, head)));
                 return -ENOMEM;
         }
-        interior_store(t, head, old, granules, arena);              /* RESIZE.5 */
-        store_relaxed(&r->tags[head], tag_of(r, arena, class_idx)); /* RESIZE.6 */
+        interior_store(t, head, old, granules, arena); /* RESIZE.6 */
         kill_order();
-        word = owner_load(run_word(r, head)) & ~GRANULE_DOOMED;
-        word = granule_with_count(granule_with_class(word, class_idx), granules);
-        if (granules < old) {
-                uint64_t seen = owner_load(run_word(r, head));
-
-                while (!owner_release_marked(run_word(r, head), &seen, word | (seen & GRANULE_DOOMED)))
-                        continue; /* RESIZE.7: commit of a shrink; fails once at most, when DOOMED comes */
-                free_tail(t, head, granules, old, arena);
-        }
-        drop_owner(t, head, word); /* RESIZE.8: commit of a growth */
+        word = store_length(t, head, class_idx);  /* RESIZE.7: commit */
+        free_tail(t, head, granules, old, arena); /* RESIZE.8 */
+        drop_owner(t, head, word);
         return 0;
 }
 

@@ -20,7 +20,8 @@ int large_alloc_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint3
 /* Frees it.  0, or -EINVAL with the fault noted. */
 int large_free(struct thread *t, uint64_t block_off, uint64_t dest_off);
 
-/* Frees the topmost block of an owned magazine of a large class.  0, or -EINVAL (entry dropped, fault noted). */
+/* Frees the topmost block of an owned magazine of a large class.  0; -EBUSY: the dead owns it, who is not settled yet;
+ * -EINVAL: entry dropped, fault noted. */
 int large_drain(struct thread *t, uint64_t magazine_idx);
 
 /* Makes the block one of another large class where it stands.  0, -ENOMEM: it cannot; -EINVAL: fault noted. */

@@ -109,8 +109,7 @@ judge_run(uint64_t head, uint64_t word, uint32_t arena)
                 report_line("granule %lu is the head of nothing: %#lx", head, word);
                 return 1;
         }
-        tag = size_class_magazine_cap(class_idx) == 0 ? TAG_NONE
-                                                      : tag_make(region_arena_node(r, granule_arena(word)), class_idx);
+        tag = tag_make(region_arena_node(r, granule_arena(word)), class_idx);
         bytes = is_slab ? (uint64_t)length * GEO_GRANULE_BYTES
                         : granule_stamp(word) * UINT64_C(64) + size_class_bytes(class_idx);
         for (uint32_t i = 0; i < length; i++) {

@@ -19,6 +19,6 @@
  *
  * mutant: head_freed_first       FREE.4 before FREE.2
  * mutant: settled_without_head   REAP.4 frees what continues a head that is not the dead's
- * mutant: doomed_overlooked 2     RESIZE.8 does not see the mark of a free
+ * mutant: doomed_overlooked 2     RESIZE.10 does not see the mark of a free
  */
 #include "run_model.pml"

@@ -223,12 +223,24 @@ inline drop_owner(h, last)
 #else
                 :: 1 ->
 #endif
-                        CAS(word[h], a_word, WITH_OWNER(last, 0), is_ok); /* RESIZE.8 */
+                        CAS(word[h], a_word, WITH_OWNER(last, 0), is_ok); /* RESIZE.10 */
                         if
                         :: is_ok -> candidate_clear(); break
                         :: else
                         fi
                 fi
+        od
+}
+
+inline store_length(h, size)
+{
+        mine = WITH_COUNT(mine, size);
+        is_ok = 0;
+        do
+        :: !is_ok ->
+                STEP(a_word = word[h]);
+                CAS(word[h], a_word, mine | (a_word & DOOMED), is_ok) /* RESIZE.7: commit */
+        :: else -> break
         od
 }
 
@@ -244,24 +256,17 @@ inline large_resize(h, size)
                 mine = WITH_OWNER(a_word, t);
                 if
                 :: is_ok && size > old ->
-                        claim_granules(h + old, h + size); /* RESIZE.3 */
+                        claim_granules(h + old, h + size); /* RESIZE.4 */
                         if
                         :: is_ok ->
-                                interior_store(h, h + old, h + size); /* RESIZE.5 */
-                                mine = WITH_COUNT(mine, size)
+                                interior_store(h, h + old, h + size); /* RESIZE.6 */
+                                store_length(h, size)
                         :: else
                         fi;
                         drop_owner(h, mine)
                 :: is_ok && size < old ->
-                        mine = WITH_COUNT(mine, size);
-                        is_ok = 0;
-                        do
-                        :: !is_ok ->
-                                STEP(a_word = word[h]);
-                                CAS(word[h], a_word, mine | (a_word & DOOMED), is_ok) /* RESIZE.7: commit */
-                        :: else -> break
-                        od;
-                        i = h + size;
+                        store_length(h, size);
+                        i = h + size; /* RESIZE.8 */
                         do
                         :: i < h + old -> STEP(assert(word[i] == WORD(G_CONT, 0, i - (h))); word[i] = G_FREE); i++
                         :: else -> break

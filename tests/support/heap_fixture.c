@@ -229,8 +229,7 @@ judge_large(struct judge *j, uint64_t head, uint64_t word, uint32_t arena)
         MUST(length == size_class_table[class_idx].n_granules, "run %" PRIu64 " of class %u has length %u", head,
              class_idx, length);
         MUST(!(word & GRANULE_DOOMED), "run %" PRIu64 " is doomed and nobody frees it", head);
-        tag = size_class_table[class_idx].magazine_cap == 0 ? TAG_NONE
-                                                            : tag_make(region_arena_node(j->r, arena), class_idx);
+        tag = tag_make(region_arena_node(j->r, arena), class_idx);
         MUST(j->r->tags[head] == tag, "run %" PRIu64 " has tag %u instead of %u", head, j->r->tags[head], tag);
         judge_interior(j, head, length, arena, TAG_NONE);
         bytes = size_class_table[class_idx].bytes;

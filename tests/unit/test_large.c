@@ -422,6 +422,7 @@ free_the_victim(const char *call)
         (void)call;
         if (victim == 0)
                 return 0;
+        ck_assert_uint_eq(r->tags[victim >> GEO_GRANULE_SHIFT], TAG_NONE); /* no free is a hit now */
         ck_assert_int_eq(large_free(u, victim, 0), 0);
         victim = 0;
         return victim_err;
@@ -451,7 +452,7 @@ END_TEST
 
 /* ------------------------------------------------------------------ the dead */
 
-/* RESIZE.2 to .7 of a growth, with and without doom: afterwards it is as long as its head says, or freed. */
+/* RESIZE.2 to .6 of a growth, with and without doom: afterwards it is as long as its head says, or freed. */
 START_TEST(growth_cut_short_is_undone)
 {
         uint32_t from = length_of(shorter()), to = length_of(longer());
@@ -468,8 +469,8 @@ START_TEST(growth_cut_short_is_undone)
                                 for (uint32_t i = from; i < from + stored; i++)
                                         *run_word(r, head + i) =
                                                 granule_with_count(granule_word(GRANULE_CONT, 0, 0), i);
-                                if (stored == to - from) /* RESIZE.6 */
-                                        r->tags[head] = size_class_magazine_cap(longer()) ? tag_make(0, longer()) : 0;
+                                if (claimed > 0) /* RESIZE.3; else it may be there still */
+                                        r->tags[head] = TAG_NONE;
                                 if (doomed)
                                         ck_assert_int_eq(large_free(u, a, 0), 0);
                                 reap_settle(r, t->no, NULL);
@@ -481,6 +482,56 @@ START_TEST(growth_cut_short_is_undone)
                                 if (!doomed)
                                         free_it(u, a);
                         }
+}
+END_TEST
+
+/* RESIZE.7 of a growth and .9: the head says it is long. */
+START_TEST(growth_that_was_committed_stays)
+{
+        for (int i = 0; i < 4; i++) {
+                bool doomed = i & 1, has_tag = i & 2;
+                uint64_t a = alloc(shorter()), head = a >> GEO_GRANULE_SHIFT;
+
+                ck_assert_int_eq(large_resize(t, a, longer()), 0);
+                ck_assert_uint_eq(r->tags[head], tag_make(0, longer()));
+                t->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(longer()));
+                *run_word(r, head) = granule_with_owner(word_of(head), t->no);
+                r->tags[head] = has_tag ? tag_make(0, longer()) : TAG_NONE;
+                if (doomed)
+                        ck_assert_int_eq(large_free(u, a, 0), 0);
+                reap_settle(r, t->no, NULL);
+                if (doomed)
+                        live_drop(&live, a);
+                else
+                        ck_assert_uint_eq(class_of(a), longer());
+                heap_verify(r, &live);
+                if (!doomed)
+                        free_it(u, a);
+        }
+}
+END_TEST
+
+/* Who frees by a hit what the dead was resizing has it in a magazine: there it stays until the dead is settled. */
+START_TEST(block_of_a_dead_resizer_is_not_drained_before_it_is_settled)
+{
+        uint32_t tag = tag_make(0, shorter()), idx;
+        uint64_t a = alloc(shorter()), head = a >> GEO_GRANULE_SHIFT;
+
+        t->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(shorter()));
+        *run_word(r, head) = granule_with_owner(word_of(head), t->no); /* RESIZE.2 */
+        ck_assert_int_eq(magazine_take_empty(u, tag, &idx), 0);
+        magazine_place(u, magazine_current(u, tag), idx);
+        r->magazines[idx].slot[0] = region_entry(r, a);
+        r->magazines[idx].n = 1;
+        live_drop(&live, a);
+        ck_assert_int_eq(large_drain(u, idx), -EBUSY);
+        ck_assert(!drain_magazine(u, idx, 0));
+        ck_assert_uint_eq(u->fault.what, FAULT_NONE);
+        ck_assert_uint_eq(r->magazines[idx].n, 1);
+        reap_settle(r, t->no, NULL);
+        ck_assert(drain_magazine(u, idx, 0));
+        ck_assert_uint_eq(u->fault.what, FAULT_NONE);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_runs, 0);
 }
 END_TEST
 
@@ -496,7 +547,7 @@ START_TEST(shrink_cut_short_is_finished)
                         t->slot->candidate = candidate_make(CANDIDATE_RUN, head, from);
                         word = granule_with_count(granule_with_class(word, shorter()), to);
                         *run_word(r, head) = granule_with_owner(word, t->no);
-                        r->tags[head] = size_class_magazine_cap(shorter()) ? tag_make(0, shorter()) : 0;
+                        r->tags[head] = TAG_NONE;
                         for (uint32_t i = to; i < to + freed; i++)
                                 *run_word(r, head + i) = granule_word(GRANULE_NEW, u->no, 0); /* taken by u */
                         if (doomed)
@@ -538,7 +589,7 @@ START_TEST(allocation_to_a_destination_cut_short_is_undone)
                         while (length_of(class_idx) != 2)
                                 class_idx++;
                         ck_assert_int_eq(run_reserve(t, head, 2 * GEO_GRANULE_BYTES), 0);
-                        r->tags[head] = (uint16_t)(size_class_magazine_cap(class_idx) ? tag_make(0, class_idx) : 0);
+                        r->tags[head] = (uint16_t)tag_make(0, class_idx);
                         *run_word(r, head) =
                                 granule_with_count(granule_with_class(granule_word(GRANULE_LARGE, 0, 0), class_idx),
                                                    2) |
@@ -606,6 +657,8 @@ main(void)
         tcase_add_test(tcase, block_freed_during_its_growth_is_freed_by_the_grower);
 #endif
         tcase_add_test(tcase, growth_cut_short_is_undone);
+        tcase_add_test(tcase, growth_that_was_committed_stays);
+        tcase_add_test(tcase, block_of_a_dead_resizer_is_not_drained_before_it_is_settled);
         tcase_add_test(tcase, shrink_cut_short_is_finished);
         tcase_add_test(tcase, allocation_to_a_destination_cut_short_is_undone);
         tcase_add_test(tcase, free_from_a_destination_cut_short_is_undone_or_finished);
