@@ -150,6 +150,7 @@ granule_clock_hand(struct thread *t)
                                  granule / GEO_GRANULES_PER_CHUNK);
         }
         run_hint_lost(r, first, 8);
+        chunk_hint_lost(r, first / GEO_GRANULES_PER_CHUNK);
 }
 
 static int

@@ -31,6 +31,14 @@ chunk_hint_free(struct region *r, uint64_t chunk, bool is_free)
                 fetch_and_relaxed(&r->free_chunks[chunk / 64], ~bit);
 }
 
+void
+chunk_hint_lost(struct region *r, uint64_t chunk)
+{
+        if (chunk_state(owner_load(&r->chunk_words[chunk])) == CHUNK_FREE &&
+            !(load_relaxed(&r->free_chunks[chunk / 64]) >> chunk % 64 & 1))
+                chunk_hint_free(r, chunk, true);
+}
+
 int64_t
 chunk_find_free(struct region *r, uint64_t from, uint64_t end)
 {
@@ -112,8 +120,10 @@ claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
                         *ret_chunk = (uint64_t)chunk;
                         if ((other_nodes || node1 == 0 || node1 == node + 1) && claim(t, *ret_chunk))
                                 return 0;
-                        if (chunk_state(owner_load(&r->chunk_words[chunk])) != CHUNK_FREE)
+                        if (chunk_state(owner_load(&r->chunk_words[chunk])) != CHUNK_FREE) {
                                 chunk_hint_free(r, *ret_chunk, false);
+                                chunk_hint_lost(r, *ret_chunk); /* somebody may have released it before that */
+                        }
                 }
                 for (; !other_nodes && hwm < capacity; hwm = region_chunks_hwm(r)) {
                         int err = region_raise_chunks(r, hwm);
@@ -259,5 +269,6 @@ chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk)
                 chunk_hint_free(r, chunk, true);
                 owner_release(&r->chunk_words[chunk],
                               chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
+                chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
         }
 }

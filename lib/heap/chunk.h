@@ -24,6 +24,9 @@ void chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk);
 /* Hints that a chunk may be free, or is not. */
 void chunk_hint_free(struct region *r, uint64_t chunk, bool is_free);
 
+/* Hints that the chunk is free if it is and no hint says so. */
+void chunk_hint_lost(struct region *r, uint64_t chunk);
+
 /* Lowest chunk at or above `from`, below `end`, that may be free; -1 if none is hinted. */
 int64_t chunk_find_free(struct region *r, uint64_t from, uint64_t end);
 

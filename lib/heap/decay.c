@@ -122,6 +122,7 @@ purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min
         owner_release(&r->chunk_words[chunk],
                       chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(taken))); /* E3.rel */
         candidate_clear(t);
+        chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
         return bytes;
 }
 
@@ -159,13 +160,13 @@ retire_empty(struct thread *t, uint32_t arena)
         }
 }
 
-/* Whether the arena's time came `late_ms` ago or longer.  A time far in the future is read as now. */
+/* Whether the arena's time came `late_ms` ago or longer.  A time far in the future is damage: it has come. */
 static bool
 is_due(const struct arena *a, uint64_t now_ms, uint64_t decay_ms, uint64_t late_ms)
 {
         uint64_t next_ms = load_relaxed(&a->decay_next_ms); /* a hint */
 
-        return next_ms > now_ms ? next_ms - now_ms > decay_ms : now_ms - next_ms >= late_ms;
+        return next_ms > now_ms ? next_ms - now_ms > decay_ms + 1 : now_ms - next_ms >= late_ms;
 }
 
 /* Arenas whose threads died, or sleep, or that are of nodes without CPUs: everybody looks by turns for one that has not

@@ -76,6 +76,7 @@ release_chunk(struct region *r, uint64_t chunk)
         owner_store(run_word(r, granule), granule_with_stamp(word, decay_stamp(r, clock_ms())));
         chunk_hint_free(r, chunk, true);
         owner_release(&r->chunk_words[chunk], free_word_of(owner_load(&r->chunk_words[chunk]))); /* E3.rel */
+        chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
 }
 
 /* HUGE.2: chunks [from, to) in address order, or none. */
@@ -136,7 +137,7 @@ struct gap {
         bool is_hinted; /* starts at a chunk that is hinted to be free, or beyond the mark */
 };
 
-/* The lowest gap from chunk `from` on; capacity if there is none. */
+/* The lowest gap from chunk `from` on; UINT64_MAX if there is none. */
 static uint64_t
 find_gap(struct region *r, uint64_t from, const struct gap *gap)
 {
@@ -152,7 +153,7 @@ find_gap(struct region *r, uint64_t from, const struct gap *gap)
                 if (align > GEO_CHUNK_BYTES)
                         start += (bits_align_up(addr, align) - addr) >> GEO_CHUNK_SHIFT;
                 if (start + n > capacity || start + n < n)
-                        return capacity;
+                        return UINT64_MAX;
                 for (end = start; end < start + n && end < hwm; end++)
                         if (!may_take(r, end, gap->node))
                                 break;
@@ -172,7 +173,7 @@ claim_gap_of(struct thread *t, const struct gap *gap, uint64_t *ret_chunk)
                 uint64_t chunk = find_gap(r, from, gap);
                 int err;
 
-                if (chunk + n > region_capacity_chunks(r))
+                if (chunk == UINT64_MAX)
                         return -ENOMEM;
                 if (t->no_grow && chunk + n > region_chunks_hwm(r))
                         return -ENOMEM;

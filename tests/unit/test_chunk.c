@@ -224,6 +224,18 @@ START_TEST(chunk_that_was_raised_and_not_taken_is_found)
 }
 END_TEST
 
+START_TEST(lost_hint_of_a_free_chunk_comes_back)
+{
+        ck_assert_int_eq(chunk_give(t, 0), 0);
+        ck_assert_int_eq(region_raise_chunks(r, 1), 0); /* by somebody who died then: nobody has hinted it */
+        ck_assert_int_eq(chunk_find_free(r, 0, 8), -1);
+        chunk_hint_lost(r, 0);
+        ck_assert_int_eq(chunk_find_free(r, 0, 8), -1);
+        chunk_hint_lost(r, 1);
+        ck_assert_int_eq(chunk_find_free(r, 0, 8), 1);
+}
+END_TEST
+
 START_TEST(free_hints_are_searched_from_and_to)
 {
         ck_assert_int_eq(chunk_find_free(r, 0, N_CHUNKS), -1);
@@ -367,6 +379,7 @@ main(void)
         tcase_add_test(tcase, as_many_are_retired_as_wanted);
         tcase_add_test(tcase, free_chunks_are_found_whatever_the_hints_say);
         tcase_add_test(tcase, chunk_that_was_raised_and_not_taken_is_found);
+        tcase_add_test(tcase, lost_hint_of_a_free_chunk_comes_back);
         tcase_add_test(tcase, free_hints_are_searched_from_and_to);
 #if SHM_DEBUG
         tcase_add_test(tcase, chunk_whose_metadata_cannot_be_had_is_not_given);
