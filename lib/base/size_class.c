@@ -49,7 +49,7 @@
 #else
 #define MAGAZINE_FULL_BYTES_MAX  UINT64_C(1024)
 #define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(32) << 10)
-#define MAGAZINE_LARGE_BYTES_MAX (UINT64_C(1) << 20)
+#define MAGAZINE_LARGE_BYTES_MAX (UINT64_C(256) << 10)
 #endif
 
 /* Two small blocks at least, whatever their size: with one, the second of two frees would go slow. */

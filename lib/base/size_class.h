@@ -38,8 +38,8 @@
 #define SIZE_CLASS_SLAB_GRANULES_MAX 4
 
 /*
- * Capacities of magazines, at most. The normal ones: 64 blocks of up to 1 KiB, 32 KiB of larger small ones, 1 MiB of
- * runs, at most 8 and at least one. The tiny ones make every slow path a few calls long.
+ * Capacities of magazines, at most. The normal ones: 64 blocks of up to 1 KiB, 32 KiB of larger small ones, 256 KiB of
+ * runs, one at least. The tiny ones make every slow path a few calls long.
  */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define SIZE_CLASS_MAGAZINE_CAP_MAX       4

@@ -585,17 +585,6 @@ free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off)
         return err;
 }
 
-static bool
-magazine_holds(const struct magazine *m, uint64_t entry)
-{
-        uint64_t n = load_relaxed(&m->n); /* others may change it meanwhile: what is seen below n was freed */
-
-        for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++)
-                if (load_relaxed(&m->slot[i]) == entry)
-                        return true;
-        return false;
-}
-
 bool
 block_is_free_or_cached(struct region *r, uint64_t block_off)
 {

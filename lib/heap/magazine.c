@@ -193,6 +193,17 @@ is_sound(const struct magazine *m)
         return n > 0 && n <= cap && cap <= MAGAZINE_CAP_MAX;
 }
 
+bool
+magazine_holds(const struct magazine *m, uint64_t entry)
+{
+        uint64_t n = load_relaxed(&m->n); /* others may change it meanwhile: what is seen below n was freed */
+
+        for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++)
+                if (load_relaxed(&m->slot[i]) == entry)
+                        return true;
+        return false;
+}
+
 uint32_t
 magazine_depot_count(const struct arena *a, uint32_t class_idx)
 {

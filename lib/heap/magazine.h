@@ -31,6 +31,9 @@ bool magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_
 /* The same from another arena of the thread's node that has more than one: the one that had some last, or the next in turn. */
 bool magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx);
 
+/* Whether the block is in there.  Of a magazine that is not the caller's it is a hint. */
+bool magazine_holds(const struct magazine *m, uint64_t entry);
+
 /* How many magazines of a class its depot seems to have. */
 uint32_t magazine_depot_count(const struct arena *a, uint32_t class_idx);
 

@@ -43,6 +43,16 @@ binding_count(const struct region *r, uint32_t node, uint32_t self_idx, uint32_t
         }
 }
 
+uint32_t
+binding_count_all(const struct region *r)
+{
+        uint32_t hwm = region_threads_hwm(r), n = 0;
+
+        for (uint32_t idx = 0; idx < hwm; idx++)
+                n += (load_relaxed(&r->bindings[idx]) & (BINDING_USED | BINDING_RESERVE)) == BINDING_USED; /* a hint */
+        return n;
+}
+
 /* Zero load before uninitialised before least load. */
 static uint32_t
 binding_pick(const struct region *r, uint32_t node, const uint32_t load[BINDING_ARENAS_MAX])

@@ -18,6 +18,9 @@
  */
 int binding_choose(struct thread *t, uint32_t node);
 
+/* Threads that are bound to whatever arena, the dead that nobody has settled among them. */
+uint32_t binding_count_all(const struct region *r);
+
 /* Binds the thread to this arena, whoever else is bound to it. */
 void binding_set(struct thread *t, uint32_t arena);
 

@@ -10,18 +10,21 @@
 #include "heap/alloc.h"
 #include "heap/decay_stamp.h"
 #include "heap/drain.h"
+#include "heap/fault.h"
 #include "heap/magazine.h"
 #include "heap/slab.h"
+#include "region/binding.h"
 #include "region/intent.h"
 #include "region/owner.h"
 #include "tcache/tcache.h"
 
 /* Of runs, in the magazines of one thread. */
 #define RUN_BYTES_CACHED_MIN (UINT64_C(1) << 20)
-#define RUN_BYTES_CACHED_MAX (UINT64_C(32) << 20)
+#define RUN_BYTES_CACHED_MAX (UINT64_C(16) << 20)
 
 enum {
-        RUN_PART_CACHED = 16, /* of the heap, by all threads together, as long as each has its minimum */
+        RUN_PART_CACHED = 32, /* of the heap, by all threads together, where that is more than the least for each */
+        SHARE_EVERY = 16,     /* ticks per look at how many threads there are */
         TRIM_TAGS_MAX = 64    /* looked at per call */
 };
 
@@ -33,17 +36,18 @@ is_full(struct region *r, uint32_t idx)
 
 /* ------------------------------------------------------------------ large */
 
-/* What the thread may cache of large runs: its share, by how many threads have ever been here at once. */
-static uint64_t
-run_bytes_bound(const struct region *r)
+/* What the thread may cache of large runs: its share among the threads that are bound to arenas now. */
+static void
+renew_share(struct tcache *t)
 {
-        uint64_t heap_bytes = region_capacity_chunks(r) << GEO_CHUNK_SHIFT;
-        uint32_t hwm = region_threads_hwm(r), n_threads = hwm > 0 ? hwm : 1;
-        uint64_t share = heap_bytes / RUN_PART_CACHED / n_threads;
+        const struct region *r = t->thread.region;
+        uint32_t n_threads = binding_count_all(r);
+        uint64_t share =
+                (region_capacity_chunks(r) << GEO_CHUNK_SHIFT) / RUN_PART_CACHED / (n_threads > 0 ? n_threads : 1);
 
-        return share < RUN_BYTES_CACHED_MIN   ? RUN_BYTES_CACHED_MIN
-               : share > RUN_BYTES_CACHED_MAX ? RUN_BYTES_CACHED_MAX
-                                              : share;
+        t->run_bytes_share = share < RUN_BYTES_CACHED_MIN   ? RUN_BYTES_CACHED_MIN
+                             : share > RUN_BYTES_CACHED_MAX ? RUN_BYTES_CACHED_MAX
+                                                            : share;
 }
 
 /* What a magazine of a large class may hold. */
@@ -75,6 +79,7 @@ give_up_large(struct tcache *t)
         for (uint32_t tag = 1; tag < t->thread.region->layout.n_tags; tag++)
                 if (size_class_is_large(tag_class(tag)))
                         give_up_one(t, tag);
+        t->run_bytes_max = 0;
 }
 
 /* The large tag whose turn it is, of all nodes. */
@@ -96,12 +101,13 @@ static bool
 make_room(struct tcache *t, uint64_t bytes)
 {
         struct thread *th = &t->thread;
-        uint64_t bound = run_bytes_bound(th->region);
         uint32_t tag, idx, seen;
 
-        if (t->run_bytes_max + bytes <= bound)
+        if (t->run_bytes_share == 0)
+                renew_share(t);
+        if (t->run_bytes_max + bytes <= t->run_bytes_share)
                 return true;
-        if (bytes > bound)
+        if (bytes > t->run_bytes_share)
                 return false;
         tag = next_large(t);
         idx = magazine_in(th, magazine_current(th, tag));
@@ -111,7 +117,7 @@ make_room(struct tcache *t, uint64_t bytes)
         if (t->large_seen[tag_class(tag) - SIZE_CLASS_N_SMALL] == seen)
                 give_up_one(t, tag);
         t->large_seen[tag_class(tag) - SIZE_CLASS_N_SMALL] = (uint8_t)seen;
-        return t->run_bytes_max + bytes <= bound;
+        return t->run_bytes_max + bytes <= t->run_bytes_share;
 }
 
 /* A magazine for a large class, within the bound on what the thread may cache. */
@@ -242,9 +248,14 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
                 (void)free_block_patiently(th, block_off, 0); /* -EBUSY: see there */
                 return;
         }
-        if (is_full(r, idx)) /* large: make room for the newcomer, which is the warmest */
-                drain_magazine(th, idx, load_relaxed(&r->magazines[idx].cap) - 1);
         m = &r->magazines[idx];
+        if (is_full(r, idx)) { /* large: make room for the newcomer, which is the warmest */
+                if (magazine_holds(m, region_entry(r, block_off))) {
+                        fault_note(th, FAULT_DOUBLE_FREE, block_off);
+                        return;
+                }
+                drain_magazine(th, idx, load_relaxed(&m->cap) - 1);
+        }
         if (is_full(r, idx)) {
                 (void)free_block_patiently(th, block_off, 0); /* -EBUSY: see there */
                 return;
@@ -359,13 +370,12 @@ trim_tag(struct tcache *t, uint32_t tag)
         return true;
 }
 
-/* More threads have come, and the share is less than it was. */
-static void
-trim_large(struct tcache *t)
+void
+tcache_trim_large(struct tcache *t)
 {
-        uint64_t bound = run_bytes_bound(t->thread.region);
-
-        for (uint32_t i = 0; i < t->thread.region->layout.n_tags && t->run_bytes_max > bound; i++)
+        if (t->n_slow / TCACHE_TICK_EVERY % SHARE_EVERY == 0)
+                renew_share(t);
+        for (uint32_t i = 0; i < t->thread.region->layout.n_tags && t->run_bytes_max > t->run_bytes_share; i++)
                 give_up_one(t, next_large(t));
 }
 
@@ -375,7 +385,6 @@ tcache_trim(struct tcache *t)
         const struct region *r = t->thread.region;
         bool is_done = false;
 
-        trim_large(t);
         if (t->trim_tag == 0) {
                 if (load_relaxed(&r->header->decay_ms) < 0 || /* a setting */
                     decay_age(t->thread.stamp, t->trim_stamp) < DECAY_AGE)

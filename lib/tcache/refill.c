@@ -56,6 +56,7 @@ tcache_tick(struct tcache *t)
         decay_tick(&t->thread);
         drain_clock_hand(&t->thread);
         tcache_trim(t);
+        tcache_trim_large(t);
         reap_one(t, t->n_slow / TCACHE_TICK_EVERY);
 }
 

@@ -55,6 +55,7 @@ struct tcache {
         uint32_t n_elsewhere;                   /* slow calls in a row that found it on another node */
         bool is_away;                           /* bound to a node that is not its own, because its own was full */
         uint64_t run_bytes_max;                 /* sum of what the magazines of large classes may hold */
+        uint64_t run_bytes_share;               /* the most that this may be; 0 = not known yet */
         uint32_t large_hand;                    /* tag of the large magazine that was looked at last, to make room */
         uint8_t large_seen[SIZE_CLASS_N_LARGE]; /* blocks that it held then, plus 1; 0 = never seen */
         uint32_t trim_tag;                      /* looked at next, to see whether it is in use; 0 = none for now */
@@ -131,6 +132,9 @@ void tcache_flush_node(struct tcache *t, uint32_t node);
 
 /* On ticks: classes in whose magazines nothing has moved for decay_ms give them up, one per call. */
 void tcache_trim(struct tcache *t);
+
+/* On ticks: looks how large the thread's share of cached large blocks is now, and gives up what is beyond it. */
+void tcache_trim_large(struct tcache *t);
 
 /* Refreshes what the hit paths read of a tag after its magazines changed places. */
 void tcache_publish(struct tcache *t, uint32_t tag);

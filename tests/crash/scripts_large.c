@@ -7,7 +7,9 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-enum { GRANULE = 65536, RUN = 200000 };
+/* Of the class of RUN a magazine holds one.  Worlds are so small that what a thread may cache of runs is 1 MiB, hence
+ * nothing of the class of UNCACHED. */
+enum { GRANULE = 65536, RUN = 200000, UNCACHED = 1310720, UNCACHED_GRANULES = 20 };
 
 static void
 run_free(struct actor *a)
@@ -64,8 +66,6 @@ setup_give_up(struct actor *a)
                 a_free(a, a_malloc(a, 131072));
         actor_push(a, a_malloc(a, 131072));
 }
-
-enum { UNCACHED = 1310720, UNCACHED_GRANULES = 20 };
 
 static void
 run_malloc_uncached(struct actor *a)

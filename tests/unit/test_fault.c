@@ -150,7 +150,7 @@ double_free_of_small(void)
 static void
 double_free_at_close(void)
 {
-        void *p = hide(shheap_malloc(h, 300000));
+        void *p = hide(shheap_malloc(h, 70000));
 
         shheap_free(h, p);
         shheap_free(h, hide(p));

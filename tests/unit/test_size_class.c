@@ -265,7 +265,7 @@ START_TEST(magazine_cap_is_the_budget_over_the_size_within_its_bounds)
                                    : bytes <= 1024 ? 64
                                                    : clamp(32768 / bytes, 2, 64);
                 else
-                        expected = is_tiny ? 1 : clamp(1048576 / bytes, 1, 8);
+                        expected = is_tiny ? 1 : clamp(262144 / bytes, 1, 8);
                 FAIL_IF_CLASS(cap != expected, idx, "cap", cap);
                 FAIL_IF_CLASS(cap > SIZE_CLASS_MAGAZINE_CAP_MAX, idx, "cap", cap);
         }

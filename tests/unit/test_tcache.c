@@ -324,7 +324,7 @@ START_TEST(pairs_hit_after_the_first)
 {
         uint32_t class_idx = (uint32_t)_i;
         size_t bytes = size_class_bytes(class_idx);
-        bool hit;
+        bool hit, is_cached = bytes <= UINT64_C(1) << 20; /* what a thread may cache of large blocks in a small heap */
 
         take(bytes, &hit);
         ck_assert(!hit);
@@ -332,8 +332,8 @@ START_TEST(pairs_hit_after_the_first)
         give(live.off[0]);
         for (int i = 0; i < 10; i++) {
                 take(bytes, &hit);
-                ck_assert_int_eq(hit, cap_of(class_idx) > 0);
-                ck_assert_int_eq(give(live.off[0]), cap_of(class_idx) > 0);
+                ck_assert_int_eq(hit, is_cached);
+                ck_assert_int_eq(give(live.off[0]), is_cached);
         }
         heap_verify(r, NULL);
 }
@@ -618,19 +618,27 @@ cache_large(void)
         return most;
 }
 
-/* What a thread keeps of large runs is bounded, whatever it frees: its share of a 16th of the heap, or 1 MiB. */
+/* What a thread keeps of large runs is bounded, whatever it frees: its share of a 32nd of the heap, or 1 MiB. */
 START_TEST(cached_runs_are_bounded)
 {
-        const uint64_t alone = r->layout.n_chunks * GEO_CHUNK_BYTES / 16, least = UINT64_C(1) << 20;
+        const uint64_t least = UINT64_C(1) << 20, alone = 4 * least;
 
-        ck_assert_uint_gt(alone, least);
+        tcache_forget(&fx.process);
+        heap_drop(&fx);
+        heap_make(&fx, (struct heap_params){.n_chunks = 32, .max_threads = 4});
+        t = attach();
+        r->header->decay_ms = -1; /* nothing else is to be trimmed */
+        ck_assert_uint_eq(r->layout.n_chunks * GEO_CHUNK_BYTES, 32 * alone);
         ck_assert_uint_le(cache_large(), alone);
-        ck_assert_uint_gt(cached_large_bytes(), least);
-        while (region_threads_hwm(r) < 4)
+        ck_assert_uint_gt(cached_large_bytes(), alone / 2);
+        for (int i = 0; i < 3; i++)
                 heap_attach(&fx, 0);
         ck_assert_uint_gt(t->run_bytes_max, least);
-        r->header->decay_ms = -1; /* nothing else is to be trimmed */
-        tcache_trim(t);
+        t->n_slow = TCACHE_TICK_EVERY;
+        tcache_trim_large(t);
+        ck_assert_uint_gt(t->run_bytes_max, least); /* it looks now and then only */
+        t->n_slow = 0;
+        tcache_trim_large(t);
         ck_assert_uint_le(cached_large_bytes(), least);
         ck_assert_uint_le(t->run_bytes_max, least);
         ck_assert_uint_le(cache_large(), least);
@@ -638,6 +646,27 @@ START_TEST(cached_runs_are_bounded)
         tcache_flush(t);
         ck_assert_uint_eq(t->run_bytes_max, 0);
         ck_assert_uint_eq(heap_verify(r, NULL).n_runs, 0);
+}
+END_TEST
+
+/* A magazine of a large class that is full gives one up for another, but not for one that is in it already. */
+START_TEST(second_free_of_a_large_block_into_a_full_magazine_is_noticed)
+{
+        uint32_t class_idx = SIZE_CLASS_N_SMALL;
+        uint64_t a;
+
+        while (size_class_magazine_cap(class_idx) > 1)
+                class_idx++;
+        a = off_of(alloc(size_class_bytes(class_idx)));
+        give(a);
+        ck_assert_uint_eq(t->thread.fault.what, FAULT_NONE);
+        tcache_free_slow(t, a);
+        ck_assert_uint_eq(t->thread.fault.what, FAULT_DOUBLE_FREE);
+        ck_assert_uint_eq(t->thread.fault.block_off, a);
+        t->thread.fault.what = FAULT_NONE;
+        while (live.n > 0)
+                give(live.off[0]);
+        heap_verify(r, NULL);
 }
 END_TEST
 
@@ -943,6 +972,7 @@ main(void)
         tcase_add_test(tcase, crowded_depot_and_held_slabs_lose_nothing);
         if (GEO_LARGE_MAX > 4096) /* the tiny heap is less than what any thread may cache */
                 tcase_add_test(tcase, cached_runs_are_bounded);
+        tcase_add_test(tcase, second_free_of_a_large_block_into_a_full_magazine_is_noticed);
         tcase_add_test(tcase, classes_that_are_not_used_give_up_their_magazines);
         tcase = cases(suite, "home, two nodes", setup_two_nodes);
         tcase_add_test(tcase, blocks_of_another_node_go_home);
