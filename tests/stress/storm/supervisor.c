@@ -23,6 +23,7 @@
 #include "stress/storm/storm.h"
 #include "stress/storm/ways.h"
 #include "stress/storm/worker.h"
+#include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/small_fs.h"
 
@@ -616,6 +617,37 @@ capacity_of_new(const struct plan *plan)
 }
 
 static void
+use_once(struct child *self, void *arg)
+{
+        shheap *h = arg;
+
+        shheap_free(h, shheap_malloc(h, 16));
+        child_tell(self);
+        child_hear(self);
+}
+
+/* Workers that come by a fork need slots at their first call, and a free cannot say that there is no memory for one: so all
+ * that are needed at once are made before others fill the file system. */
+static void
+make_slots(struct storm *s)
+{
+        struct child child[PROCESSES_MAX];
+
+        for (uint32_t i = 0; i < s->plan->n_processes; i++)
+                child_start(&child[i], use_once, s->h);
+        for (uint32_t i = 0; i < s->plan->n_processes; i++)
+                if (!child_hear(&child[i]))
+                        FAIL(s, "process %d did not get a slot", (int)child[i].pid);
+        for (uint32_t i = 0; i < s->plan->n_processes; i++) {
+                child_tell(&child[i]);
+                if (child_end(&child[i]) != 0)
+                        FAIL(s, "process %d did not come to its end", (int)child[i].pid);
+        }
+        if (shheap_reap(s->h) < 0)
+                FAIL(s, "reap: %s", shheap_errormsg());
+}
+
+static void
 report(const struct storm *s)
 {
         uint64_t n_ops = 0, n_enomem = 0, n_busy = 0;
@@ -649,8 +681,10 @@ storm_run(const struct plan *plan)
                            SUPERVISOR_NICE); /* best effort: the sooner it wakes up, the more it kills */
         limit_fs(plan, false);
         expected = capacity_of_new(plan);
-        limit_fs(plan, true);
         s.h = open_heap(plan);
+        if (plan->fs_mib != 0)
+                make_slots(&s);
+        limit_fs(plan, true);
         s.stage = stage_find(s.h);
         s.stage->n_boxes = n_actors * 10 < 64 ? 64 : n_actors * 10 > BOXES_MAX ? BOXES_MAX : n_actors * 10;
         s.stage->is_exact = plan->is_exact;
