@@ -45,7 +45,7 @@
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define MAGAZINE_FULL_BYTES_MAX  UINT64_C(128)
 #define MAGAZINE_SMALL_BYTES_MAX UINT64_C(512)
-#define MAGAZINE_LARGE_BYTES_MAX GEO_LARGE_MAX
+#define MAGAZINE_LARGE_BYTES_MAX UINT64_C(0)
 #else
 #define MAGAZINE_FULL_BYTES_MAX  UINT64_C(1024)
 #define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(32) << 10)
@@ -55,7 +55,7 @@
 /* Two small blocks at least, whatever their size: with one, the second of two frees would go slow. */
 #define CLAMP(x, min, max) ((x) < (min) ? (min) : (x) > (max) ? (max) : (x))
 #define MAGAZINE_CAP(idx)                                                                                              \
-        (!IS_SMALL(idx) ? CLAMP(MAGAZINE_LARGE_BYTES_MAX / BYTES(idx), 1, SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX)           \
+        (!IS_SMALL(idx) ? CLAMP(MAGAZINE_LARGE_BYTES_MAX / BYTES(idx), 1, SIZE_CLASS_MAGAZINE_CAP_MAX)                 \
          : BYTES(idx) <= MAGAZINE_FULL_BYTES_MAX                                                                       \
                  ? SIZE_CLASS_MAGAZINE_CAP_MAX                                                                         \
                  : CLAMP(MAGAZINE_SMALL_BYTES_MAX / BYTES(idx), 2, SIZE_CLASS_MAGAZINE_CAP_MAX))

@@ -42,11 +42,9 @@
  * runs, one at least. The tiny ones make every slow path a few calls long.
  */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
-#define SIZE_CLASS_MAGAZINE_CAP_MAX       4
-#define SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX 1
+#define SIZE_CLASS_MAGAZINE_CAP_MAX 4
 #else
-#define SIZE_CLASS_MAGAZINE_CAP_MAX       64
-#define SIZE_CLASS_MAGAZINE_LARGE_CAP_MAX 8
+#define SIZE_CLASS_MAGAZINE_CAP_MAX 64
 #endif
 
 /* The sizes for which size_class_by_size[] answers. */
