@@ -114,3 +114,34 @@ child_kill(struct child *c)
         kill(c->pid, SIGKILL);
         child_end(c);
 }
+
+int
+child_says(void (*fn)(void), char *text, size_t text_bytes)
+{
+        size_t length = 0;
+        int pipes[2], status;
+        ssize_t n;
+        pid_t pid;
+
+        if (pipe(pipes) < 0)
+                die("pipe");
+        fflush(NULL);
+        pid = fork();
+        if (pid < 0)
+                die("fork");
+        if (pid == 0) {
+                dup2(pipes[1], STDERR_FILENO);
+                close(pipes[0]);
+                close(pipes[1]);
+                fn();
+                _exit(0);
+        }
+        close(pipes[1]);
+        while ((n = read(pipes[0], text + length, text_bytes - 1 - length)) > 0)
+                length += (size_t)n;
+        text[length] = '\0';
+        close(pipes[0]);
+        if (waitpid(pid, &status, 0) != pid)
+                die("waitpid");
+        return status;
+}

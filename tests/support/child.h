@@ -9,6 +9,7 @@
 #define SUPPORT_CHILD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 enum { CHILD_MUST_FAILED = 99 };
@@ -29,6 +30,10 @@ void child_fail(const char *file, int line, const char *claim) __attribute__((no
 
 /* Runs fn(arg) in a child of fork(), which ends with status 0 afterwards. */
 void child_start(struct child *c, void (*fn)(struct child *self, void *arg), void *arg);
+
+/* Runs fn() in a child of fork(), which ends with status 0 afterwards.  Its wait status; what it wrote to standard error is in
+ * `text`. */
+int child_says(void (*fn)(void), char *text, size_t text_bytes);
 
 /* The child's side of a child that was made in another way; between child_pipes() and child_is_parent(). */
 void child_pipes(struct child *c, int pipes[4]);

@@ -48,39 +48,11 @@ hide(void *p)
         return __atomic_load_n(&noinit_sink, __ATOMIC_RELAXED);
 }
 
-/* Runs fn in a child; its wait status, and what it wrote in `text`. */
-static int
-run(void (*fn)(void))
-{
-        size_t length = 0;
-        int pipes[2], status;
-        ssize_t n;
-        pid_t pid;
-
-        ck_assert_int_eq(pipe(pipes), 0);
-        pid = fork();
-        ck_assert_int_ge(pid, 0);
-        if (pid == 0) {
-                dup2(pipes[1], STDERR_FILENO);
-                close(pipes[0]);
-                close(pipes[1]);
-                fn();
-                _exit(0);
-        }
-        close(pipes[1]);
-        while ((n = read(pipes[0], text + length, sizeof text - 1 - length)) > 0)
-                length += (size_t)n;
-        text[length] = '\0';
-        close(pipes[0]);
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-        return status;
-}
-
 /* The child was aborted and said one line, in which these words are. */
 static void
 assert_aborts(void (*fn)(void), const char *const *words)
 {
-        int status = run(fn);
+        int status = child_says(fn, text, sizeof text);
 
         ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %#x: %s", status, text);
         ck_assert_msg(strchr(text, '\n') == text + strlen(text) - 1, "not one line: %s", text);
@@ -345,7 +317,7 @@ faults_with_handler_that_jumps(void)
 
 START_TEST(process_whose_handler_returns_is_aborted)
 {
-        int status = run(faults_with_handler_that_returns);
+        int status = child_says(faults_with_handler_that_returns, text, sizeof text);
 
         ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %#x: %s", status, text);
         ck_assert_msg(strstr(text, "foreign pointer") && strstr(text, "\nhandled\n"), "%s", text);
@@ -354,7 +326,7 @@ END_TEST
 
 START_TEST(handler_may_end_the_process)
 {
-        int status = run(faults_with_handler_that_exits);
+        int status = child_says(faults_with_handler_that_exits, text, sizeof text);
 
         ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == HANDLER_EXITED, "status %#x: %s", status, text);
 }
@@ -367,7 +339,7 @@ START_TEST(handler_may_jump_out_and_the_heap_is_as_good_as_before)
         shheap_close(h);
         ck_assert_int_eq(shheap_unlink("fault"), 0);
         h = heap_dir_open("fault", SHHEAP_CREATE, "capacity:1024M");
-        status = run(faults_with_handler_that_jumps);
+        status = child_says(faults_with_handler_that_jumps, text, sizeof text);
         ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x: %s", status,
                       text + (strlen(text) > 1000 ? strlen(text) - 1000 : 0));
 }

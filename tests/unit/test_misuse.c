@@ -5,10 +5,8 @@
  */
 #include <check.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "support/child.h"
 #include "support/heap_dir.h"
@@ -19,28 +17,8 @@ static void
 ends_with(void (*fn)(void), const char *word, const char *other_word)
 {
         char text[4096];
-        size_t length = 0;
-        int pipes[2], status;
-        ssize_t n;
-        pid_t pid;
+        int status = child_says(fn, text, sizeof text);
 
-        ck_assert_int_eq(pipe(pipes), 0);
-        fflush(NULL);
-        pid = fork();
-        ck_assert_int_ge(pid, 0);
-        if (pid == 0) {
-                dup2(pipes[1], STDERR_FILENO);
-                close(pipes[0]);
-                close(pipes[1]);
-                fn();
-                _exit(0);
-        }
-        close(pipes[1]);
-        while ((n = read(pipes[0], text + length, sizeof text - 1 - length)) > 0)
-                length += (size_t)n;
-        text[length] = '\0';
-        close(pipes[0]);
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %#x, \"%s\"", status, text);
         ck_assert_msg(strstr(text, word) && strstr(text, other_word), "no \"%s\" or \"%s\" in: %s", word, other_word,
                       text);
