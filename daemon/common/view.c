@@ -72,6 +72,17 @@ map_stretch(struct view *v, uint64_t start, uint64_t end, uint32_t n_before)
         return os_pread(v->region.fd, at, end - start, start);
 }
 
+/* Where a stretch of pages from `start` on may end: long bitmaps have pages here and there, too many to map each by itself,
+ * and none is read that its map does not tell of. */
+static uint64_t
+stretch_end(const struct layout *layout, uint64_t start, uint64_t hole)
+{
+        uint64_t rests = layout->off[TABLE_SLAB_RESTS],
+                 end = rests + layout->n[TABLE_SLAB_RESTS] * layout->stride[TABLE_SLAB_RESTS];
+
+        return start < end && hole > rests && hole < end ? end : hole;
+}
+
 /* Everything before the blocks that has pages. */
 static int
 map_tables(struct view *v)
@@ -87,6 +98,7 @@ map_tables(struct view *v)
 
                 if (hole < 0)
                         break; /* truncated just now */
+                hole = (off_t)stretch_end(&v->header.layout, start, (uint64_t)hole);
                 if (bits_align_up((uint64_t)hole, OS_PAGE_BYTES) < limit)
                         end = bits_align_up((uint64_t)hole, OS_PAGE_BYTES);
                 err = map_stretch(v, start, end, n++);

@@ -68,7 +68,7 @@ say_slab(struct line *line, struct region *r, uint64_t head, uint64_t word, uint
         uint64_t slab_off = head << GEO_GRANULE_SHIFT, in_slab = block_off - slab_off;
         uint32_t class_idx = granule_class(word), block_idx;
 
-        if (!size_class_is_small(class_idx)) {
+        if (!size_class_is_small(class_idx) || !region_has_bitmap(r, head, class_idx)) {
                 say(line, "in a damaged slab");
                 return;
         }
@@ -84,7 +84,7 @@ say_slab(struct line *line, struct region *r, uint64_t head, uint64_t word, uint
         say(line, "block %u of %u of the slab at %p, %u bytes each (class %u)", block_idx,
             size_class_slab_blocks(class_idx), region_block(r, slab_off), (unsigned)size_class_bytes(class_idx),
             class_idx);
-        if (load_relaxed(&r->slabs[head].word[block_idx / 64]) >> block_idx % 64 & 1) /* what it says now */
+        if (load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1) /* what it says now */
                 say(line, ", free");
 }
 

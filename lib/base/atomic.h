@@ -30,6 +30,7 @@
         __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
 #define fetch_or_relaxed(ptr, value)  __atomic_fetch_or((ptr), (value), __ATOMIC_RELAXED)
+#define fetch_or_release(ptr, value)  __atomic_fetch_or((ptr), (value), __ATOMIC_RELEASE)
 #define fetch_and_relaxed(ptr, value) __atomic_fetch_and((ptr), (value), __ATOMIC_RELAXED)
 #define fetch_add_relaxed(ptr, value) __atomic_fetch_add((ptr), (value), __ATOMIC_RELAXED)
 

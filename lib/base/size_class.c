@@ -16,12 +16,12 @@
 
 #define IS_SMALL(idx) ((idx) < SIZE_CLASS_N_SMALL)
 
-/* A slab is the shortest whose tail, too short for one more block, is less than a 16th of it, or an eighth where there is
- * none; always an eighth in the tiny geometry. */
+/* A slab is the shortest whose tail, too short for one more block, is less than a 64th of it, or an eighth where there is
+ * none; always an eighth in the tiny geometry.  A long slab costs no more than a short one: it gets its pages as it is filled. */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define SLAB_TAIL_PART 8
 #else
-#define SLAB_TAIL_PART 16
+#define SLAB_TAIL_PART 64
 #endif
 #define SLAB_TAIL_BYTES(idx, granules) (GEO_GRANULE_BYTES * (granules) % BYTES(idx))
 #define SLAB_FITS(idx, granules, part) (SLAB_TAIL_BYTES(idx, granules) * (part) < GEO_GRANULE_BYTES * (granules))

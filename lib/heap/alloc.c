@@ -161,6 +161,11 @@ try_arena(struct thread *t, struct goal *g, uint32_t arena, bool may_take_chunk)
         if (!region_arena(t->region, arena) || try_depot(t, g, arena))
                 return region_arena(t->region, arena) ? 0 : -ENOMEM;
         err = try_runs(t, g, arena);
+        if (err < 0 && t->lacks_pages && !t->no_grow) { /* what has pages serves all the same; chunks have none */
+                t->no_grow = true;
+                err = try_runs(t, g, arena);
+        }
+        may_take_chunk &= !t->no_grow || !t->lacks_pages;
         for (int tries = 0; err < 0 && may_take_chunk && tries < 4; tries++) { /* others may empty a new chunk first */
                 if (chunk_give(t, arena) < 0)
                         break;
@@ -351,9 +356,9 @@ static int
 purge_and_try(struct thread *t, struct goal *g)
 {
         bool is_kept = load_relaxed(&t->region->header->decay_ms) < 0;
-        bool is_purged = t->lacks_node && decay_purge(t, region_arena_node(t->region, g->request->arena)) > 0;
+        bool is_purged = t->lacks_node && decay_make_room(t, region_arena_node(t->region, g->request->arena));
 
-        is_purged |= t->lacks_pages && !is_kept && decay_purge(t, UINT32_MAX) > 0;
+        is_purged |= t->lacks_pages && !is_kept && decay_make_room(t, UINT32_MAX);
         if (!is_purged)
                 return -ENOMEM;
         t->lacks_pages = false;
@@ -593,7 +598,7 @@ block_is_free_or_cached(struct region *r, uint64_t block_off)
         uint32_t block_idx;
 
         if (slab_block_of(r, block_off, &head, &block_idx)) {
-                if (load_relaxed(&r->slabs[head].word[block_idx / 64]) >> block_idx % 64 & 1)
+                if (load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1)
                         return true;
         } else if (!large_block_of(r, block_off, &head, &word)) {
                 return false;

@@ -171,6 +171,8 @@ find_small(const struct check *c, uint64_t block_off, uint64_t word, struct chec
 
         if (!size_class_is_small(class_idx))
                 return "lies in a slab of no class";
+        if (!region_has_bitmap(c->r, f->head, class_idx))
+                return "lies in a slab without a bitmap";
         if (off >= (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT)
                 return "lies behind its slab";
         if (!size_class_is_block_start(class_idx, off))
@@ -179,7 +181,7 @@ find_small(const struct check *c, uint64_t block_off, uint64_t word, struct chec
         f->mark_off = block_off;
         f->bytes = size_class_bytes(class_idx);
         f->class_idx = class_idx;
-        f->is_free = load_relaxed(&c->r->slabs[f->head].word[f->block_idx / 64]) >> f->block_idx % 64 & 1;
+        f->is_free = load_relaxed(region_slab_word(c->r, f->head, f->block_idx / 64)) >> f->block_idx % 64 & 1;
         return NULL;
 }
 
@@ -350,6 +352,17 @@ check_arena(struct check *c, uint64_t arena)
 
 /* ------------------------------------------------------------------ all of it */
 
+/* Granules with pages for a long bitmap. */
+static uint64_t
+n_rests(const struct check *c)
+{
+        uint64_t n = 0;
+
+        for (uint64_t chunk = 0; chunk < c->chunks_hwm; chunk++)
+                n += bits_popcount(load_relaxed(&c->r->rest_maps[chunk])); /* a statistic */
+        return n;
+}
+
 static uint64_t
 metadata_bytes(const struct check *c)
 {
@@ -366,8 +379,8 @@ metadata_bytes(const struct check *c)
                 bytes += c->magazines_hwm[node] * (l->stride[TABLE_MAGAZINE_WORDS] + l->stride[TABLE_MAGAZINES]);
         for (int table = TABLE_CHUNK_WORDS; table <= TABLE_CHUNK_MAPS; table++)
                 bytes += c->chunks_hwm * l->stride[table];
-        for (int table = TABLE_GRANULES; table <= TABLE_TAGS; table++)
-                bytes += c->n_granules * l->stride[table];
+        bytes += c->n_granules * (l->stride[TABLE_GRANULES] + l->stride[TABLE_SLABS] + l->stride[TABLE_TAGS]);
+        bytes += c->chunks_hwm * l->stride[TABLE_REST_MAPS] + n_rests(c) * l->stride[TABLE_SLAB_RESTS];
         return bytes;
 }
 
@@ -502,7 +515,7 @@ walk_slab(const struct walk *w, uint64_t head, uint64_t word)
 
         for (uint32_t i = 0; i < size_class_slab_blocks(class_idx) && ret == 0; i++) {
                 uint64_t off = (head << GEO_GRANULE_SHIFT) + i * bytes;
-                bool is_free = load_relaxed(&w->c->r->slabs[head].word[i / 64]) >> i % 64 & 1;
+                bool is_free = load_relaxed(region_slab_word(w->c->r, head, i / 64)) >> i % 64 & 1;
 
                 ret = visit(w, (struct check_block){.block_off = off,
                                                     .bytes = bytes,
@@ -525,7 +538,8 @@ walk_granule(const struct walk *w, uint64_t first, uint32_t i, uint32_t *ret_n)
         if (arena >= w->c->r->layout.n_arenas)
                 return 0;
         if (granule_state(word) == GRANULE_SLAB && size_class_is_small(class_idx) &&
-            i + size_class_slab_granules(class_idx) <= GEO_GRANULES_PER_CHUNK) {
+            i + size_class_slab_granules(class_idx) <= GEO_GRANULES_PER_CHUNK &&
+            region_has_bitmap(w->c->r, head, class_idx)) {
                 *ret_n = size_class_slab_granules(class_idx);
                 return walk_slab(w, head, word);
         }

@@ -106,15 +106,26 @@ check_backed(struct check *c, uint64_t head, uint64_t bytes)
         }
 }
 
-/* A slab's granule has all its pages, or has been purged of those that no allocated block needs: then none is sure. */
+/* A slab gets its pages as it is filled, and loses those that no allocated block needs: where an allocated block lies there
+ * may be pages, but how many are sure says nothing. */
 static void
-check_slab_backed(struct check *c, uint64_t head, uint32_t granules)
+check_slab_backed(struct check *c, uint64_t head, uint32_t granules, uint32_t class_idx)
 {
-        for (uint32_t i = 0; i < granules && head + i < c->n_granules; i++) {
-                uint64_t word = load_granule(c, head + i);
+        uint64_t bytes = size_class_bytes(class_idx);
 
-                if (granule_backed(word) != 0 || !(word & GRANULE_MAY_HAVE))
-                        check_backed(c, head + i, GEO_GRANULE_BYTES);
+        for (uint32_t i = 0; i < granules && head + i < c->n_granules; i++) {
+                uint64_t word = load_granule(c, head + i), start = (uint64_t)i << GEO_GRANULE_SHIFT;
+
+                if (word & GRANULE_MAY_HAVE)
+                        continue;
+                for (uint64_t b = start / bytes;
+                     b < size_class_slab_blocks(class_idx) && b * bytes < start + GEO_GRANULE_BYTES; b++)
+                        if (!(load_relaxed(region_slab_word(c->r, head, (uint32_t)b / 64)) >> b % 64 & 1)) {
+                                check_fault(c,
+                                            WHERE_FMT "it has no pages, and block %" PRIu64 " of its slab is allocated",
+                                            WHERE(head + i, word), b);
+                                return;
+                        }
         }
 }
 
@@ -184,7 +195,7 @@ count_free(struct check *c, uint64_t head, uint64_t word, uint32_t n_blocks)
         uint32_t n_free = 0;
 
         for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
-                uint64_t bits = load_relaxed(&c->r->slabs[head].word[w]); /* read again if the count is wrong */
+                uint64_t bits = load_relaxed(region_slab_word(c->r, head, w)); /* read again if the count is wrong */
                 uint64_t blocks = bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64);
 
                 if (bits & ~blocks)
@@ -213,12 +224,16 @@ check_slab(const struct chunk_view *v, uint64_t head, uint64_t word)
                 check_fault(c, WHERE_FMT "its %u granules leave the chunk", WHERE(head, word), granules);
                 return 1;
         }
+        if (!region_has_bitmap(c->r, head, class_idx)) {
+                check_fault(c, WHERE_FMT "its bitmap of %u blocks has no pages", WHERE(head, word), n_blocks);
+                return 1;
+        }
         if (word & GRANULE_DOOMED) /* the stamp is when it was used last */
                 check_fault(c, WHERE_FMT "fields that a slab has not: %#" PRIx64, WHERE(head, word), word);
         granules = check_interior(v, head, granules);
         for (uint32_t i = 0; i < granules; i++)
                 check_tag(c, head + i, word, tag_make(region_arena_node(c->r, v->arena), class_idx));
-        check_slab_backed(c, head, granules);
+        check_slab_backed(c, head, granules, class_idx);
         n_free = count_free(c, head, word, n_blocks);
         if (granule_owner(word) == THREAD_NONE && granule_count(word) != n_free)
                 check_fault(c, WHERE_FMT "%u free blocks by its word, %u by its bitmap", WHERE(head, word),

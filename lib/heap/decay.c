@@ -226,12 +226,11 @@ decay_tick(struct thread *t)
         owner_add(&t->slot->purged_bytes, bytes);
 }
 
-uint64_t
-decay_purge(struct thread *t, uint32_t node)
+static uint64_t
+purge(struct thread *t, uint32_t node, uint32_t *n_left)
 {
         struct region *r = t->region;
         uint64_t bytes = 0;
-        uint32_t n_left = UINT32_MAX;
 
         t->stamp = decay_stamp(r, clock_ms());
         for (uint32_t arena = 0; arena < r->layout.n_arenas; arena++)
@@ -242,10 +241,26 @@ decay_purge(struct thread *t, uint32_t node)
 
                 if (chunk_state(word) == CHUNK_ARENA &&
                     (node == UINT32_MAX || region_arena_node(r, chunk_arena(word)) == node))
-                        bytes += purge_chunk_of_arena(t, chunk, clock_ms(), 0, &n_left);
+                        bytes += purge_chunk_of_arena(t, chunk, clock_ms(), 0, n_left);
                 else if (chunk_state(word) == CHUNK_FREE && (node == UINT32_MAX || chunk_node1(word) == node + 1))
                         bytes += purge_free_chunk(t, chunk, clock_ms(), 0);
         }
         owner_add(&t->slot->purged_bytes, bytes);
         return bytes;
+}
+
+uint64_t
+decay_purge(struct thread *t, uint32_t node)
+{
+        uint32_t n_left = UINT32_MAX;
+
+        return purge(t, node, &n_left);
+}
+
+bool
+decay_make_room(struct thread *t, uint32_t node)
+{
+        uint32_t n_left = UINT32_MAX;
+
+        return purge(t, node, &n_left) > 0 || n_left != UINT32_MAX;
 }

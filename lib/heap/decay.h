@@ -4,6 +4,7 @@
 #ifndef HEAP_DECAY_H
 #define HEAP_DECAY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "region/thread.h"
@@ -13,5 +14,8 @@ void decay_tick(struct thread *t);
 
 /* Gives back everything of the node (UINT32_MAX: of all) that no block lies in, at once.  Bytes given back. */
 uint64_t decay_purge(struct thread *t, uint32_t node);
+
+/* The same, for room elsewhere.  Whether something may have gone: of slabs that were purged before nobody knows. */
+bool decay_make_room(struct thread *t, uint32_t node);
 
 #endif

@@ -112,12 +112,24 @@ align_granules(uint64_t align)
         return align <= GEO_GRANULE_BYTES ? 1 : (uint32_t)(align >> GEO_GRANULE_SHIFT);
 }
 
+static struct run_need
+need_of(uint32_t class_idx, uint64_t align)
+{
+        return (struct run_need){.granules = size_class_run_granules(class_idx),
+                                 .align_granules = align_granules(align),
+                                 .class_idx = class_idx,
+                                 .bytes = size_class_bytes(class_idx),
+                                 .colour = align <= LARGE_COLOUR_ALIGN ? colour_of : NULL};
+}
+
 int
 large_alloc(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t align, uint64_t dest_off,
             uint64_t *ret_block_off)
 {
+        struct run_need need = need_of(class_idx, align);
         uint64_t head;
-        int err = run_claim(t, arena, size_class_run_granules(class_idx), align_granules(align), &head); /* LARGE.1 */
+        int err = t->no_grow ? run_claim_backed(t, arena, &need, &head)
+                             : run_claim(t, arena, need.granules, need.align_granules, &head); /* LARGE.1 */
 
         return err < 0 ? err : commit(t, head, arena, class_idx, align, dest_off, ret_block_off);
 }
@@ -126,8 +138,10 @@ int
 large_alloc_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t align,
                      uint64_t dest_off, uint64_t *ret_block_off)
 {
+        struct run_need need = need_of(class_idx, align);
         uint64_t head;
-        int err = run_claim_in_chunk(t, chunk, arena, size_class_run_granules(class_idx), align_granules(align), &head);
+        int err = t->no_grow ? run_claim_backed_in_chunk(t, chunk, arena, &need, &head)
+                             : run_claim_in_chunk(t, chunk, arena, need.granules, need.align_granules, &head);
 
         return err < 0 ? err : commit(t, head, arena, class_idx, align, dest_off, ret_block_off);
 }

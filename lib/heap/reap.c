@@ -34,7 +34,8 @@ names_slab(struct region *r, uint64_t head, uint32_t thread_no)
         if (!names_run(r, head, thread_no))
                 return false;
         word = owner_load(run_word(r, head));
-        return granule_state(word) == GRANULE_SLAB && size_class_is_small(granule_class(word));
+        return granule_state(word) == GRANULE_SLAB && size_class_is_small(granule_class(word)) &&
+               region_has_bitmap(r, head, granule_class(word));
 }
 
 static bool
@@ -202,8 +203,7 @@ settle_run(struct region *r, uint32_t thread_no, uint64_t head, uint64_t granule
             head % GEO_GRANULES_PER_CHUNK + granules > GEO_GRANULES_PER_CHUNK)
                 return;
         word = owner_load(run_word(r, head));
-        if (granule_owner(word) == thread_no && granule_state(word) == GRANULE_SLAB &&
-            size_class_is_small(granule_class(word)))
+        if (names_slab(r, head, thread_no))
                 slab_settle(r, head);
         else if (granule_owner(word) == thread_no && granule_state(word) == GRANULE_LARGE &&
                  size_class_is_large(granule_class(word)))

@@ -20,6 +20,21 @@ is_free_of(uint64_t word, uint32_t arena)
         return granule_state(word) == GRANULE_FREE && granule_arena(word) == arena;
 }
 
+/* Whether a granule can become anything without a system call: a slab of the smallest blocks needs a long bitmap. */
+static bool
+is_backed(const struct region *r, uint64_t granule, uint64_t word)
+{
+        return granule_backed(word) == GRANULE_BACKED_ALL && region_has_bitmap(r, granule, 0);
+}
+
+static int
+back_run(struct thread *t, uint64_t head, uint32_t n)
+{
+        int err = run_reserve(t, head, (uint64_t)n << GEO_GRANULE_SHIFT);
+
+        return err < 0 ? err : region_raise_bitmaps(t->region, head, n);
+}
+
 /* Backs a stretch of free granules from `head` on, `n_max` at most.  *ret_n: how many were claimed, and backed unless
  * the result is negative. */
 static int
@@ -34,7 +49,7 @@ back_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint32_t *ret_n)
                 uint64_t word = owner_load(run_word(r, head + n));
                 uint64_t taken = granule_word(GRANULE_NEW, t->no, t->arena) | (word & GRANULE_BACKING);
 
-                if (!is_free_of(word, t->arena) || granule_backed(word) == GRANULE_BACKED_ALL ||
+                if (!is_free_of(word, t->arena) || is_backed(r, head + n, word) ||
                     !owner_acquire(run_word(r, head + n), &word, taken)) /* RUN.2 */
                         break;
         }
@@ -43,7 +58,7 @@ back_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint32_t *ret_n)
                 candidate_clear(t);
                 return 0;
         }
-        err = run_reserve(t, head, (uint64_t)n << GEO_GRANULE_SHIFT);
+        err = back_run(t, head, n);
         run_free_owned(t, head, n);
         return err;
 }
@@ -60,7 +75,7 @@ back_chunk(struct thread *t, uint64_t chunk, uint64_t want, uint64_t *done)
                 int err;
 
                 n = 1;
-                if (is_free_of(word, t->arena) && granule_backed(word) == GRANULE_BACKED_ALL) {
+                if (is_free_of(word, t->arena) && is_backed(t->region, first + i, word)) {
                         *done += GEO_GRANULE_BYTES;
                 } else if (is_free_of(word, t->arena)) {
                         uint64_t lacking = (want - *done + GEO_GRANULE_BYTES - 1) >> GEO_GRANULE_SHIFT;

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "heap/decay.h"
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "region/intent.h"
@@ -149,6 +150,18 @@ claim_among(struct thread *t, uint32_t n, uint32_t *ret_idx)
         return err;
 }
 
+/* Backs another record; in a full file system by what the heap does not need, unless it is meant to keep that. */
+static int
+raise_records(struct thread *t, uint32_t idx)
+{
+        int err = region_raise_roots(t->region, idx);
+
+        if ((err == -ENOSPC || err == -ENOMEM) && load_relaxed(&t->region->header->decay_ms) >= 0 &&
+            decay_make_room(t, UINT32_MAX))
+                err = region_raise_roots(t->region, idx);
+        return err;
+}
+
 /* 0, -ENOSPC, CLAIM_LATER; -ENOMEM, -EUCLEAN with the message set. */
 static int
 claim(struct thread *t, uint32_t *ret_idx)
@@ -158,7 +171,7 @@ claim(struct thread *t, uint32_t *ret_idx)
         int err = claim_among(t, hwm, ret_idx);
 
         while (err != 0 && hwm < n) { /* the mark rises each time */
-                err = region_raise_roots(r, hwm);
+                err = raise_records(t, hwm);
                 if (err == -EUCLEAN)
                         return chain_is_damaged();
                 if (err < 0)

@@ -308,7 +308,7 @@ run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t gr
         return claim_by_map(t, chunk, false, arena, granules, align_granules, ret_head) ? 0 : -ENOMEM;
 }
 
-/* ------------------------------------------------------------------ back */
+/* ------------------------------------------------------------------ claim what has pages */
 
 /* Sixteenths of granule i that a run's first `bytes` reach into. */
 static uint32_t
@@ -322,6 +322,59 @@ backing_needed(uint64_t bytes, uint32_t i)
                 return GRANULE_BACKED_ALL;
         return (uint32_t)((bytes - start + GRANULE_BACKED_UNIT - 1) / GRANULE_BACKED_UNIT);
 }
+
+/* Whether a run from here on would have all that it needs without a system call. */
+static bool
+suffices(struct region *r, uint64_t head, const struct run_need *need)
+{
+        uint64_t bytes = need->bytes + (need->colour ? need->colour(head, need->class_idx) : 0);
+
+        for (uint32_t i = 0; i < need->granules; i++)
+                if (granule_backed(owner_load(run_word(r, head + i))) < backing_needed(bytes, i))
+                        return false;
+        return !size_class_is_small(need->class_idx) || region_has_bitmap(r, head, need->class_idx);
+}
+
+static bool
+claim_backed(struct thread *t, uint64_t chunk, uint32_t arena, const struct run_need *need, uint64_t *ret_head)
+{
+        uint64_t free = load_relaxed(&t->region->chunk_maps[chunk].free), first = chunk * GEO_GRANULES_PER_CHUNK;
+
+        for (uint32_t at = 0; at + need->granules <= GEO_GRANULES_PER_CHUNK; at += need->align_granules)
+                if ((~free & bits_mask(at, need->granules)) == 0 && suffices(t->region, first + at, need) &&
+                    claim_at(t, arena, first + at, need->granules)) {
+                        *ret_head = first + at;
+                        return true;
+                }
+        return false;
+}
+
+int
+run_claim_backed(struct thread *t, uint32_t arena, const struct run_need *need, uint64_t *ret_head)
+{
+        struct region *r = t->region;
+        uint32_t kind = HINT_RUN_ANY + bits_log2_floor(need->granules);
+        int64_t chunk = hint_find(r, arena, kind, 0);
+
+        for (; chunk >= 0; chunk = hint_find(r, arena, kind, (uint64_t)chunk + 1)) {
+                uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
+
+                if (chunk_state(word) == CHUNK_ARENA && chunk_arena(word) == arena &&
+                    claim_backed(t, (uint64_t)chunk, arena, need, ret_head))
+                        return 0;
+        }
+        return -ENOMEM;
+}
+
+int
+run_claim_backed_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, const struct run_need *need,
+                          uint64_t *ret_head)
+{
+        run_renew_hints(t->region, chunk);
+        return claim_backed(t, chunk, arena, need, ret_head) ? 0 : -ENOMEM;
+}
+
+/* ------------------------------------------------------------------ back */
 
 /* Notes that a granule may have pages, and how many surely.  By CAS: while the run is resized, others may set DOOMED in
  * its head.  Fails once at most, for nothing else changes an owned word. */
@@ -342,7 +395,8 @@ static int
 reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uint32_t n)
 {
         struct region *r = t->region;
-        uint64_t off = region_granule_off(r, head + i), chunk = (head + i) / GEO_GRANULES_PER_CHUNK;
+        uint64_t known = granule_backed(owner_load(run_word(r, head + i))) * GRANULE_BACKED_UNIT;
+        uint64_t off = region_granule_off(r, head + i) + known, chunk = (head + i) / GEO_GRANULES_PER_CHUNK;
         uint64_t end = region_granule_off(r, head) + bytes;
         int err;
 

@@ -21,6 +21,21 @@ int run_claim(struct thread *t, uint32_t arena, uint32_t granules, uint32_t alig
 int run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t granules, uint32_t align_granules,
                        uint64_t *ret_head);
 
+/* What a run is to have that may enter no system call, nor touch new pages. */
+struct run_need {
+        uint32_t granules, align_granules; /* its length, and what its start within the chunk is a multiple of */
+        uint32_t class_idx;                /* small: the bitmap of a slab of the class */
+        uint64_t bytes;                    /* and pages for so many, from its start on */
+        uint64_t (*colour)(uint64_t head, uint32_t class_idx); /* or from so many bytes behind it on; may be NULL */
+};
+
+/* Claims the lowest free run in `arena` that has all of that.  0, -ENOMEM: hints know of none. */
+int run_claim_backed(struct thread *t, uint32_t arena, const struct run_need *need, uint64_t *ret_head);
+
+/* The same in one chunk, trusting no hint. */
+int run_claim_backed_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, const struct run_need *need,
+                              uint64_t *ret_head);
+
 /* Backs the first `bytes` of a run of NEW(t) granules.  0, -ENOMEM, -ENOSPC. */
 int run_reserve(struct thread *t, uint64_t head, uint64_t bytes);
 

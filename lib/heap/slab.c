@@ -20,6 +20,7 @@
 #include "heap/fault.h"
 #include "heap/hint.h"
 #include "heap/run.h"
+#include "heap/slab_pages.h"
 #include "region/intent.h"
 #include "region/owner.h"
 
@@ -31,7 +32,7 @@ enum { STAMP_TIME = 0x7f, STAMP_PURGED = 0x80 };
 static void
 bit_set(struct region *r, uint64_t head, uint32_t block_idx)
 {
-        uint64_t *word = &r->slabs[head].word[block_idx / 64];
+        uint64_t *word = region_slab_word(r, head, block_idx / 64);
 
         store_relaxed(word, load_relaxed(word) | UINT64_C(1) << block_idx % 64);
 }
@@ -39,7 +40,7 @@ bit_set(struct region *r, uint64_t head, uint32_t block_idx)
 static bool
 bit_is_set(struct region *r, uint64_t head, uint32_t block_idx)
 {
-        return load_relaxed(&r->slabs[head].word[block_idx / 64]) >> block_idx % 64 & 1;
+        return load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1;
 }
 
 uint32_t
@@ -49,17 +50,19 @@ slab_count_free(struct region *r, uint64_t head, uint32_t class_idx)
         uint32_t n_free = 0;
 
         for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++)
-                n_free += bits_popcount(load_relaxed(&r->slabs[head].word[w]) &
+                n_free += bits_popcount(load_relaxed(region_slab_word(r, head, w)) &
                                         bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64));
         return n_free;
 }
 
-/* The slab that a granule's word belongs to, if it is one of a sane class that lies within its chunk. */
+/* Whether a granule's word is the head of a slab of a sane class that lies within its chunk and has a bitmap. */
 static bool
-word_is_slab(uint64_t head, uint64_t word)
+word_is_slab(struct region *r, uint64_t head, uint64_t word)
 {
         return granule_state(word) == GRANULE_SLAB && size_class_is_small(granule_class(word)) &&
-               head % GEO_GRANULES_PER_CHUNK + size_class_slab_granules(granule_class(word)) <= GEO_GRANULES_PER_CHUNK;
+               head % GEO_GRANULES_PER_CHUNK + size_class_slab_granules(granule_class(word)) <=
+                       GEO_GRANULES_PER_CHUNK &&
+               region_has_bitmap(r, head, granule_class(word));
 }
 
 bool
@@ -76,7 +79,7 @@ slab_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint32_t
                 return false;
         word = load_acquire(run_word(r, (uint64_t)head)); /* E3.acq */
         off = block_off - ((uint64_t)head << GEO_GRANULE_SHIFT);
-        if (!word_is_slab((uint64_t)head, word) ||
+        if (!word_is_slab(r, (uint64_t)head, word) ||
             off >= (uint64_t)size_class_slab_granules(granule_class(word)) << GEO_GRANULE_SHIFT ||
             !size_class_is_block_start(granule_class(word), off))
                 return false;
@@ -104,14 +107,15 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         uint32_t granules = size_class_slab_granules(class_idx);
         uint32_t n_blocks = size_class_slab_blocks(class_idx);
         uint64_t word;
-        int err = run_reserve(t, head, (uint64_t)granules << GEO_GRANULE_SHIFT); /* SLAB.2 */
+        int err = slab_reserve_new(t, head, class_idx);
 
         if (err < 0) {
                 run_unclaim(t, head, granules);
                 return err;
         }
         for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++)
-                store_relaxed(&r->slabs[head].word[w], bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64));
+                store_relaxed(region_slab_word(r, head, w),
+                              bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64));
         for (uint32_t i = 0; i < granules; i++) { /* SLAB.3: tags */
                 store_relaxed(&r->tags[head + i], (uint16_t)tag_make(region_arena_node(r, arena), class_idx));
                 if (i == 0)
@@ -130,7 +134,9 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
 int
 slab_create_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *ret_head)
 {
-        int err = run_claim(t, arena, size_class_slab_granules(class_idx), 1, ret_head); /* SLAB.1 */
+        struct run_need need = slab_need(class_idx);
+        int err = t->no_grow ? run_claim_backed(t, arena, &need, ret_head)
+                             : run_claim(t, arena, need.granules, 1, ret_head); /* SLAB.1 */
 
         return err < 0 ? err : make_slab(t, *ret_head, arena, class_idx);
 }
@@ -138,84 +144,11 @@ slab_create_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t
 int
 slab_create_in_chunk_owned(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t *ret_head)
 {
-        int err = run_claim_in_chunk(t, chunk, arena, size_class_slab_granules(class_idx), 1, ret_head);
+        struct run_need need = slab_need(class_idx);
+        int err = t->no_grow ? run_claim_backed_in_chunk(t, chunk, arena, &need, ret_head)
+                             : run_claim_in_chunk(t, chunk, arena, need.granules, 1, ret_head);
 
         return err < 0 ? err : make_slab(t, *ret_head, arena, class_idx);
-}
-
-/* Whether all of a slab's pages are there: purging takes those in which no block is allocated. */
-static bool
-has_pages(struct region *r, uint64_t head, uint32_t class_idx)
-{
-        for (uint32_t i = 0; i < size_class_slab_granules(class_idx); i++)
-                if (granule_backed(owner_load(run_word(r, head + i))) != GRANULE_BACKED_ALL)
-                        return false;
-        return true;
-}
-
-/* The pages of a slab in which no allocated block lies, one bit each. */
-static uint64_t
-unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
-{
-        uint64_t bytes = size_class_bytes(class_idx), used = 0;
-        uint32_t n_blocks = size_class_slab_blocks(class_idx);
-
-        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
-                uint64_t blocks = bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64);
-
-                for (uint64_t bits = ~load_relaxed(&r->slabs[head].word[w]) & blocks; bits != 0; bits &= bits - 1) {
-                        uint64_t start = (w * 64 + bits_ctz(bits)) * bytes;
-                        uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
-
-                        used |= bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
-                }
-        }
-        return ~used & bits_mask(0, size_class_slab_granules(class_idx) << (GEO_GRANULE_SHIFT - GEO_PAGE_SHIFT));
-}
-
-#define PAGES_ALL (~UINT64_C(0))
-
-/* The pages of an owned slab that blocks may be handed out on: all of them, or, where no more can be had, those that
- * allocated blocks lie in. */
-static uint64_t
-ensure_pages(struct thread *t, uint64_t head, uint32_t class_idx)
-{
-        uint64_t bytes = (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
-
-        if (has_pages(t->region, head, class_idx) || run_reserve(t, head, bytes) == 0)
-                return PAGES_ALL;
-        return ~unused_pages(t->region, head, class_idx);
-}
-
-/* The free blocks of a word of the bitmap that lie on these pages and no others. */
-static uint64_t
-free_blocks_on(struct region *r, uint64_t head, uint32_t class_idx, uint32_t w, uint64_t pages)
-{
-        uint64_t word = load_relaxed(&r->slabs[head].word[w]), bytes = size_class_bytes(class_idx), found = 0;
-        uint32_t n_blocks = size_class_slab_blocks(class_idx) - w * 64;
-
-        if (pages == PAGES_ALL)
-                return word;
-        for (uint64_t bits = word & bits_mask(0, n_blocks < 64 ? n_blocks : 64); bits != 0; bits &= bits - 1) {
-                uint64_t start = (w * 64 + bits_ctz(bits)) * bytes;
-                uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
-                uint64_t its = bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
-
-                if ((its & ~pages) == 0)
-                        found |= bits & -bits;
-        }
-        return found;
-}
-
-/* Whether an owned slab without all its pages has free blocks on those that are there; of another one, a guess. */
-static bool
-has_room_without_pages(struct region *r, uint64_t head, uint32_t class_idx)
-{
-        uint64_t pages = ~unused_pages(r, head, class_idx), found = 0;
-
-        for (uint32_t w = 0; w < (size_class_slab_blocks(class_idx) + 63) / 64; w++)
-                found |= free_blocks_on(r, head, class_idx, w, pages);
-        return found != 0;
 }
 
 static bool
@@ -224,7 +157,7 @@ acquire(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         struct region *r = t->region;
         uint64_t word = owner_load(run_word(r, head));
 
-        if (!word_is_slab(head, word) || granule_class(word) != class_idx || granule_arena(word) != arena ||
+        if (!word_is_slab(r, head, word) || granule_class(word) != class_idx || granule_arena(word) != arena ||
             granule_count(word) == 0 || granule_owner(word) != THREAD_NONE)
                 return false;
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(class_idx)));
@@ -248,8 +181,8 @@ find_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_i
 
                 if (granule_state(word) != GRANULE_SLAB || granule_class(word) != class_idx)
                         continue;
-                if (t->no_grow && word_is_slab(head, word) && !has_pages(r, head, class_idx) &&
-                    !has_room_without_pages(r, head, class_idx)) {
+                if (t->no_grow && granule_count(word) > 0 && word_is_slab(r, head, word) &&
+                    !slab_has_backed_room(r, head, class_idx)) {
                         is_held = true; /* by the file system, so to speak: its hint stays */
                         continue;
                 }
@@ -338,7 +271,8 @@ slab_tidy_chunk(struct thread *t, uint64_t chunk)
         for (uint64_t head = first; head < first + GEO_GRANULES_PER_CHUNK; head++) {
                 uint64_t word = owner_load(run_word(r, head));
 
-                if (!word_is_slab(head, word) || granule_count(word) != size_class_slab_blocks(granule_class(word)) ||
+                if (!word_is_slab(r, head, word) ||
+                    granule_count(word) != size_class_slab_blocks(granule_class(word)) ||
                     !acquire(t, head, granule_arena(word), granule_class(word)))
                         continue;
                 release(t, head, slab_count_free(r, head, granule_class(word)));
@@ -355,7 +289,7 @@ punch_unused(struct thread *t, uint64_t head, uint32_t class_idx, uint64_t pages
 {
         struct region *r = t->region;
         uint32_t per_granule = GEO_GRANULE_BYTES / GEO_PAGE_BYTES, n = 0;
-        bool was_whole = has_pages(r, head, class_idx);
+        uint64_t sure = bits_mask(0, (uint32_t)(slab_backed_bytes(r, head, class_idx) >> GEO_PAGE_SHIFT));
 
         for (uint32_t i = 0; i < size_class_slab_granules(class_idx); i++) /* PURGE_SLAB.3 */
                 if (pages & bits_mask(i * per_granule, per_granule))
@@ -365,8 +299,8 @@ punch_unused(struct thread *t, uint64_t head, uint32_t class_idx, uint64_t pages
                 uint32_t first = bits_ctz(pages), len = ~(pages >> first) == 0 ? 64 : bits_ctz(~(pages >> first));
                 uint64_t off = region_granule_off(r, head) + ((uint64_t)first << GEO_PAGE_SHIFT);
 
-                if (region_punch(r, off, (uint64_t)len << GEO_PAGE_SHIFT) == 0 && was_whole)
-                        *bytes += (uint64_t)len << GEO_PAGE_SHIFT;
+                if (region_punch(r, off, (uint64_t)len << GEO_PAGE_SHIFT) == 0)
+                        *bytes += (uint64_t)bits_popcount(bits_mask(first, len) & sure) << GEO_PAGE_SHIFT;
                 pages &= ~bits_mask(first, len);
                 n++;
         }
@@ -395,10 +329,10 @@ slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n
                 uint64_t word = owner_load(run_word(r, head)), pages;
                 uint32_t class_idx = granule_class(word), n;
 
-                if (!word_is_slab(head, word) || !is_idle(t, word, min_age) ||
+                if (!word_is_slab(r, head, word) || !is_idle(t, word, min_age) ||
                     !acquire(t, head, granule_arena(word), class_idx)) /* PURGE_SLAB.1, .2 */
                         continue;
-                pages = unused_pages(r, head, class_idx);
+                pages = slab_unused_pages(r, head, class_idx);
                 n = pages == 0 ? 0 : punch_unused(t, head, class_idx, pages, &bytes);
                 *n_left -= n < *n_left ? n : *n_left;
                 release_stamped(t, head, slab_count_free(r, head, class_idx),
@@ -409,16 +343,17 @@ slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n
 
 /* ------------------------------------------------------------------ fill */
 
-/* Writes the entries of up to `want` free blocks on these pages, lowest on top of the stack.  Returns how many. */
+/* Writes the entries of up to `want` free blocks, lowest on top of the stack.  Returns how many. */
 static uint32_t
-choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint64_t pages, uint32_t want, uint64_t *entries)
+choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, const struct slab_backing *backing, uint32_t want,
+              uint64_t *entries)
 {
         uint32_t n_words = (size_class_slab_blocks(class_idx) + 63) / 64;
         uint64_t base = region_entry(r, head << GEO_GRANULE_SHIFT), bytes = size_class_bytes(class_idx);
         uint32_t k = 0;
 
         for (uint32_t w = 0; w < n_words && k < want; w++)
-                for (uint64_t bits = free_blocks_on(r, head, class_idx, w, pages); bits != 0 && k < want;
+                for (uint64_t bits = slab_backed_blocks(r, head, class_idx, w, backing); bits != 0 && k < want;
                      bits &= bits - 1)
                         store_relaxed(&entries[k++], base + (w * 64 + bits_ctz(bits)) * bytes);
         for (uint32_t i = 0; i < k / 2; i++) {
@@ -430,14 +365,14 @@ choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint64_t page
         return k;
 }
 
-/* Clears the lowest k free bits on these pages: exactly those that choose_blocks() named. */
+/* Clears the lowest k free bits: exactly those that choose_blocks() named. */
 static void
-clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, uint64_t pages, uint32_t k)
+clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, const struct slab_backing *backing, uint32_t k)
 {
         uint32_t n_words = (size_class_slab_blocks(class_idx) + 63) / 64;
 
         for (uint32_t w = 0; w < n_words && k > 0; w++) {
-                uint64_t bits = free_blocks_on(r, head, class_idx, w, pages), kept = bits;
+                uint64_t bits = slab_backed_blocks(r, head, class_idx, w, backing), kept = bits;
 
                 if (bits_popcount(bits) <= k) {
                         k -= bits_popcount(bits);
@@ -446,7 +381,8 @@ clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, uint64_t pages
                         for (; k > 0; k--)
                                 kept &= kept - 1;
                 }
-                store_relaxed(&r->slabs[head].word[w], load_relaxed(&r->slabs[head].word[w]) & ~(bits & ~kept));
+                store_relaxed(region_slab_word(r, head, w),
+                              load_relaxed(region_slab_word(r, head, w)) & ~(bits & ~kept));
         }
 }
 
@@ -458,27 +394,27 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         uint64_t word = owner_load(run_word(r, head));
         uint32_t class_idx = granule_class(word);
         uint32_t n_free = granule_count(word);
-        uint64_t pages = ensure_pages(t, head, class_idx);
+        struct slab_backing backing;
         uint32_t k;
 
         ASSERT(load_relaxed(&m->n) == 0);
         want = want < MAGAZINE_CAP_MAX ? want : MAGAZINE_CAP_MAX;
-        k = choose_blocks(r, head, class_idx, pages, want, m->slot); /* FILL.3 */
+        backing = slab_ensure_pages(t, head, class_idx, want);
+        k = choose_blocks(r, head, class_idx, &backing, want, m->slot); /* FILL.3 */
         if (k > 0) {
                 kill_order();
                 intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = k},
-                             INTENT_FILL);                  /* FILL.4 */
-                clear_lowest(r, head, class_idx, pages, k); /* FILL.5 */
+                             INTENT_FILL);                     /* FILL.4 */
+                clear_lowest(r, head, class_idx, &backing, k); /* FILL.5 */
                 kill_order();
                 store_relaxed(&m->n, (uint64_t)k); /* FILL.6: commit */
                 intent_end(t);                     /* FILL.7 */
                 owner_add(&t->slot->counters[class_idx].n_filled, (uint64_t)k);
                 t->slab_last[class_idx] = (uint32_t)head + 1;
         }
-        if (pages != PAGES_ALL)
-                n_free = k + slab_count_free(r, head, class_idx);
-        else if (k < want) /* there were no more, whatever the count says */
-                n_free = k;
+        if (k < want) /* there were no more, whatever the count says; or none that have pages */
+                n_free = backing.n_first >= size_class_slab_blocks(class_idx) ? k
+                                                                              : k + slab_count_free(r, head, class_idx);
         if (k > n_free) /* the count was damaged: go by the bitmap */
                 n_free = k + slab_count_free(r, head, class_idx);
         release(t, head, n_free - k); /* FILL.8, FILL.9 */
@@ -495,15 +431,15 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         uint32_t class_idx = granule_class(word);
         uint32_t n_free = granule_count(word);
         uint64_t entry, block_off;
-        uint64_t pages = ensure_pages(t, head, class_idx);
-        uint32_t k = choose_blocks(r, head, class_idx, pages, 1, &entry);
+        struct slab_backing backing = slab_ensure_pages(t, head, class_idx, 1);
+        uint32_t k = choose_blocks(r, head, class_idx, &backing, 1, &entry);
 
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
                 intent_begin(t,
                              (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
                              INTENT_ALLOC_ONE);                            /* ONE.1 */
-                clear_lowest(r, head, class_idx, pages, 1);                /* ONE.2 */
+                clear_lowest(r, head, class_idx, &backing, 1);             /* ONE.2 */
                 dest_store(r, dest_off, r->layout.chunks_off + block_off); /* ONE.3 */
                 intent_end(t);                                             /* ONE.4: commit */
                 owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));
@@ -528,7 +464,7 @@ acquire_of(struct thread *t, uint64_t block_off, uint32_t class_expected, uint64
                 if (!slab_block_of(r, block_off, ret_head, ret_block_idx))
                         return fault_note(t, FAULT_INVALID_FREE, block_off);
                 word = owner_load(run_word(r, *ret_head));
-                if (!word_is_slab(*ret_head, word) ||
+                if (!word_is_slab(r, *ret_head, word) ||
                     (class_expected != SIZE_CLASS_NONE && granule_class(word) != class_expected))
                         return fault_note(t, FAULT_INVALID_FREE, block_off);
                 if (granule_owner(word) != THREAD_NONE)

@@ -91,6 +91,8 @@ tables_size(const struct layout_params *params, struct layout *l)
         table_set(l, TABLE_CHUNK_MAPS, l->n_chunks, sizeof(struct chunk_map));
         table_set(l, TABLE_GRANULES, n_granules, sizeof(uint64_t));
         table_set(l, TABLE_SLABS, n_granules, sizeof(struct slab_bitmap));
+        table_set(l, TABLE_REST_MAPS, l->n_chunks, sizeof(uint64_t));
+        table_set(l, TABLE_SLAB_RESTS, n_granules, sizeof(struct slab_bitmap_rest));
         table_set(l, TABLE_TAGS, n_granules, sizeof(uint16_t));
 }
 
@@ -152,6 +154,7 @@ layout_hash(void)
                                   LAYOUT_MAGAZINES_SHIFT,
                                   sizeof(struct arena),
                                   sizeof(struct root_record),
+                                  sizeof(struct slab_bitmap),
                                   LAYOUT_TAGS_DISTANCE,
                                   MAGAZINE_CAP_MAX,
                                   DEPOT_SLOTS};

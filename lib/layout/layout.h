@@ -22,7 +22,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 4u
+#define LAYOUT_VERSION 5u
 
 #define LAYOUT_NAME_MAX      63u
 #define LAYOUT_ROOT_NAME_MAX 63u
@@ -248,9 +248,18 @@ struct root_record {
 
 /* ------------------------------------------------------------------ slabs */
 
+/* Words of a slab's bitmap that every granule has, one line; the others are in a table of their own, which has pages only
+ * where there has been a slab of so many blocks, of less than 128 bytes. */
+enum { SLAB_WORDS = SIZE_CLASS_BLOCKS_MAX / 64 < 8 ? 1 : 8 };
+
 /* Free bitmap of the slab that starts at a granule: 1 = free.  Touched only by the owner of the slab. */
 struct slab_bitmap {
-        uint64_t word[(SIZE_CLASS_BLOCKS_MAX + 63) / 64];
+        uint64_t word[SLAB_WORDS];
+};
+
+/* Words SLAB_WORDS and up. */
+struct slab_bitmap_rest {
+        uint64_t word[SIZE_CLASS_BLOCKS_MAX / 64 > SLAB_WORDS ? SIZE_CLASS_BLOCKS_MAX / 64 - SLAB_WORDS : 1];
 };
 
 /* ------------------------------------------------------------------ tables */
@@ -272,6 +281,8 @@ enum layout_table {
         TABLE_CHUNK_MAPS,     /* struct chunk_map */
         TABLE_GRANULES,       /* uint64_t */
         TABLE_SLABS,          /* struct slab_bitmap per granule */
+        TABLE_REST_MAPS,      /* uint64_t  per chunk: which granules' slab_bitmap_rest is reserved */
+        TABLE_SLAB_RESTS,     /* struct slab_bitmap_rest per granule; once its bit in the map is set */
         TABLE_TAGS,           /* uint16_t per granule, at a constant distance before the chunks */
         TABLE_N
 };

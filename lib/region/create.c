@@ -255,6 +255,8 @@ create_populate(struct region *r, const char *what, bool is_new)
                 if (err == 0 && is_new && r->layout.spread_node != NODE_NONE)
                         place_chunk(r, k, n);
         }
+        for (uint64_t k = 0; err == 0 && k < n; k++)
+                err = region_raise_bitmaps(r, k * GEO_GRANULES_PER_CHUNK, GEO_GRANULES_PER_CHUNK);
         if (err == 0)
                 err = region_reserve(r, r->layout.chunks_off, n * GEO_CHUNK_BYTES);
         return err < 0 ? no_room(err, what, "the capacity") : 0;

@@ -56,6 +56,8 @@ region_bind(struct region *r, void *base, const struct layout *layout)
         r->chunk_maps = (void *)(p + layout->off[TABLE_CHUNK_MAPS]);
         r->granules = (void *)(p + layout->off[TABLE_GRANULES]);
         r->slabs = (void *)(p + layout->off[TABLE_SLABS]);
+        r->rest_maps = (void *)(p + layout->off[TABLE_REST_MAPS]);
+        r->slab_rests = (void *)(p + layout->off[TABLE_SLAB_RESTS]);
         r->tags = (void *)(p + layout->off[TABLE_TAGS]);
 }
 
@@ -213,6 +215,7 @@ region_raise_chunks(struct region *r, uint64_t k)
                 {TABLE_CHUNK_MAPS, 1},
                 {TABLE_GRANULES, GEO_GRANULES_PER_CHUNK},
                 {TABLE_SLABS, GEO_GRANULES_PER_CHUNK},
+                {TABLE_REST_MAPS, 1},
                 {TABLE_TAGS, GEO_GRANULES_PER_CHUNK},
         };
         uint64_t *mark = &r->header->chunks_hwm;
@@ -283,4 +286,15 @@ region_raise_magazines(struct region *r, uint32_t node, uint32_t k)
         if (err == 0 && k % 64 == 0)
                 err = reserve_next(r, TABLE_POOL_HINTS, idx / 64, 1, k > 0);
         return err < 0 ? err : raise_commit32(mark, k);
+}
+
+int
+region_raise_bitmaps(struct region *r, uint64_t first, uint32_t n)
+{
+        int err = region_reserve_table(r, TABLE_SLAB_RESTS, first, n);
+
+        if (err == 0)
+                fetch_or_release(&r->rest_maps[first / GEO_GRANULES_PER_CHUNK], /* E1.rel */
+                                 bits_mask(first % GEO_GRANULES_PER_CHUNK, n));
+        return err;
 }

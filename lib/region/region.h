@@ -39,6 +39,8 @@ struct region {
         struct chunk_map *chunk_maps;
         uint64_t *granules;
         struct slab_bitmap *slabs;
+        uint64_t *rest_maps;
+        struct slab_bitmap_rest *slab_rests;
         uint16_t *tags;
         struct layout layout;
         int fd;                   /* -1: anonymous memory of a test, always backed */
@@ -84,6 +86,10 @@ int region_raise_threads(struct region *r, uint32_t k);
 int region_raise_clients(struct region *r, uint32_t k);
 int region_raise_roots(struct region *r, uint32_t k);
 int region_raise_magazines(struct region *r, uint32_t node, uint32_t k);
+
+/* The same for the long bitmaps of slabs that may start at granules [first, first + n) of one chunk: pages, then the bits
+ * that tell of them. */
+int region_raise_bitmaps(struct region *r, uint64_t first, uint32_t n);
 
 /* E1.acq: metadata of chunks below the mark is backed. */
 static inline uint64_t
@@ -207,6 +213,21 @@ static inline uint64_t
 region_entry_off(const struct region *r, uint64_t entry)
 {
         return entry - r->canonical;
+}
+
+/* E1.acq: whether the slab of a class that starts at a granule has pages behind all words of its bitmap. */
+static inline bool
+region_has_bitmap(const struct region *r, uint64_t head, uint32_t class_idx)
+{
+        return size_class_slab_blocks(class_idx) <= SLAB_WORDS * 64 ||
+               (load_acquire(&r->rest_maps[head / GEO_GRANULES_PER_CHUNK]) >> head % GEO_GRANULES_PER_CHUNK & 1);
+}
+
+/* Word w of the bitmap of a slab that has one. */
+static inline uint64_t *
+region_slab_word(const struct region *r, uint64_t head, uint32_t w)
+{
+        return LIKELY(w < SLAB_WORDS) ? &r->slabs[head].word[w] : &r->slab_rests[head].word[w - SLAB_WORDS];
 }
 
 /* Block offsets count from the first chunk; shrefs from the base of the region.  In numbers, since the offset of a

@@ -80,7 +80,7 @@ judge_slab(uint64_t head, uint64_t word)
 
         places_used[head] = n;
         for (uint32_t b = 0; b < n; b++) {
-                bool is_free = r->slabs[head].word[b / 64] >> b % 64 & 1;
+                bool is_free = *region_slab_word(r, head, b / 64) >> b % 64 & 1;
 
                 n_free += is_free;
                 places[head][b] = is_free ? PLACE_FREE : PLACE_ALLOCATED;
@@ -88,7 +88,7 @@ judge_slab(uint64_t head, uint64_t word)
                         judge_block_pages(head, class_idx, b);
         }
         for (uint32_t b = n; b < (n + 63) / 64 * 64; b++)
-                if (r->slabs[head].word[b / 64] >> b % 64 & 1)
+                if (*region_slab_word(r, head, b / 64) >> b % 64 & 1)
                         report_line("slab %lu of class %u has a free block %u of %u", head, class_idx, b, n);
         if (n_free != granule_count(word))
                 report_line("slab %lu of class %u says %u free, its bitmap %u", head, class_idx, granule_count(word),
@@ -110,11 +110,11 @@ judge_run(uint64_t head, uint64_t word, uint32_t arena)
                 return 1;
         }
         tag = tag_make(region_arena_node(r, granule_arena(word)), class_idx);
-        bytes = is_slab ? (uint64_t)length * GEO_GRANULE_BYTES
+        bytes = is_slab ? 0 /* by block: judge_slab() */
                         : granule_stamp(word) * UINT64_C(64) + size_class_bytes(class_idx);
         for (uint32_t i = 0; i < length; i++) {
                 uint64_t w = r->granules[head + i];
-                uint64_t in_use = bytes - i * GEO_GRANULE_BYTES;
+                uint64_t start = i * GEO_GRANULE_BYTES, in_use = bytes > start ? bytes - start : 0;
 
                 if (i > 0 && (granule_state(w) != GRANULE_CONT || granule_count(w) != i || granule_owner(w) != 0 ||
                               granule_arena(w) != arena))
@@ -123,8 +123,7 @@ judge_run(uint64_t head, uint64_t word, uint32_t arena)
                         report_line("granule %lu of run %lu, class %u, has tag %u", head + i, head, class_idx,
                                     r->tags[head + i]);
                 in_use = in_use < GEO_GRANULE_BYTES ? in_use : GEO_GRANULE_BYTES;
-                if (granule_backed(w) * GRANULE_BACKED_UNIT < in_use &&
-                    !(is_slab && granule_backed(w) == 0 && (w & GRANULE_MAY_HAVE))) /* purged: judge_slab() */
+                if (granule_backed(w) * GRANULE_BACKED_UNIT < in_use)
                         report_line("granule %lu is in use and not backed: %#lx", head + i, w);
                 judge_backing(head + i, w);
         }
@@ -200,9 +199,25 @@ judge_huge(uint64_t chunk, uint64_t word, uint64_t hwm)
         return n;
 }
 
+/* A bitmap that is said to have pages has them all. */
+static void
+judge_rests(uint64_t chunk)
+{
+        uint64_t bytes = r->layout.stride[TABLE_SLAB_RESTS];
+
+        for (uint64_t bits = r->rest_maps[chunk]; bits != 0; bits &= bits - 1) {
+                uint64_t off = r->layout.off[TABLE_SLAB_RESTS] + (chunk * 64 + bits_ctz(bits)) * bytes;
+
+                if (world_backing(off) == BACKING_HOLE || world_backing(off + bytes - 1) == BACKING_HOLE)
+                        report_line("granule %lu has no pages for its bitmap", chunk * 64 + bits_ctz(bits));
+        }
+}
+
 static void
 judge_chunks(uint64_t hwm)
 {
+        for (uint64_t chunk = 0; chunk < hwm; chunk++)
+                judge_rests(chunk);
         for (uint64_t chunk = 0; chunk < hwm;) {
                 uint64_t word = r->chunk_words[chunk];
 

@@ -59,6 +59,16 @@ range_add_table(enum layout_table table, uint64_t n)
         range_add(world_region->base + l->off[table], n * l->stride[table]);
 }
 
+static void
+range_add_bitmap(uint64_t granule)
+{
+        const struct region *r = world_region;
+
+        range_add(&r->slabs[granule], sizeof r->slabs[granule]);
+        if (r->rest_maps[granule / 64] >> granule % 64 & 1)
+                range_add(&r->slab_rests[granule], sizeof r->slab_rests[granule]);
+}
+
 /* All metadata below the marks, but for statistics, which no state depends on. */
 static void
 ranges_make(void)
@@ -95,7 +105,8 @@ ranges_make(void)
         for (uint64_t g = 0; g < chunks * 64; g++) /* bitmaps of what is a slab, or may become one */
                 if (granule_state(r->granules[g]) == GRANULE_SLAB || granule_state(r->granules[g]) == GRANULE_NEW ||
                     granule_owner(r->granules[g]) != 0)
-                        range_add(&r->slabs[g], sizeof r->slabs[g]);
+                        range_add_bitmap(g);
+        range_add_table(TABLE_REST_MAPS, chunks);
         range_add_table(TABLE_TAGS, chunks * 64);
         for (int no = 0; no < N_ACTORS; no++)
                 if (actors[no].dest)

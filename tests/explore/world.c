@@ -183,9 +183,9 @@ static const struct {
 };
 
 static const char *const table_names[TABLE_N] = {
-        "arena word", "binding",   "free chunks",  "pool hints",    "client",   "thread slot",
-        "root",       "arena",     "hint group",   "magazine word", "magazine", "chunk word",
-        "huge bytes", "chunk map", "granule word", "slab bitmap",   "tag",
+        "arena word",   "binding",     "free chunks",   "pool hints",  "client",     "thread slot", "root",
+        "arena",        "hint group",  "magazine word", "magazine",    "chunk word", "huge bytes",  "chunk map",
+        "granule word", "slab bitmap", "rest map",      "slab bitmap", "tag",
 };
 
 void

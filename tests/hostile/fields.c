@@ -381,6 +381,8 @@ list_chunks(struct list *l)
                 BITS_OF(l, "count", 38, 24, layout->n_chunks, l->r->header->chunks_hwm - i);
                 element(l, layout->off[TABLE_HUGE_BYTES] + 8 * i, "huge %u", (unsigned)i);
                 add(l, "bytes", 0, 8, 0, 64, GEO_CHUNK_BYTES, 2 * GEO_CHUNK_BYTES, layout->n_chunks * GEO_CHUNK_BYTES);
+                element(l, layout->off[TABLE_REST_MAPS] + 8 * i, "rest map %u", (unsigned)i);
+                add(l, "word", 0, 8, 0, 64, UINT64_MAX, 0, 0);
                 element(l, layout->off[TABLE_CHUNK_MAPS] + sizeof(struct chunk_map) * i, "map %u", (unsigned)i);
                 WORD(l, struct chunk_map, free, 0);
                 WORD(l, struct chunk_map, warm, 0);
@@ -391,6 +393,7 @@ static void
 list_granule(struct list *l, uint64_t g, uint64_t word)
 {
         const struct layout *layout = &l->r->layout;
+        uint32_t n_words;
 
         element(l, layout->off[TABLE_GRANULES] + 8 * g, "granule %u", (unsigned)g);
         BITS_OF(l, "word", 0, 64, 0);
@@ -409,8 +412,14 @@ list_granule(struct list *l, uint64_t g, uint64_t word)
                 return;
         element(l, layout->off[TABLE_SLABS] + g * sizeof(struct slab_bitmap), "slab %u", (unsigned)g);
         add(l, "first bits", 0, 8, 0, 64, 0, 0, 0);
-        add(l, "last bits", 8 * ((size_class_slab_blocks(granule_class(word)) - 1) / 64), 8, 0, 64, 0, 0, 0);
-        add(l, "bits behind", sizeof(struct slab_bitmap) - 8, 8, 0, 64, 0, 0, 0);
+        n_words = (size_class_slab_blocks(granule_class(word)) + 63) / 64;
+        add(l, "last bits of the line", 8 * ((n_words < SLAB_WORDS ? n_words : SLAB_WORDS) - 1), 8, 0, 64, 0, 0, 0);
+        if (n_words <= SLAB_WORDS)
+                return;
+        element(l, layout->off[TABLE_SLAB_RESTS] + g * sizeof(struct slab_bitmap_rest), "slab %u", (unsigned)g);
+        add(l, "next bits", 0, 8, 0, 64, 0, 0, 0);
+        add(l, "last bits", 8 * (n_words - SLAB_WORDS - 1), 8, 0, 64, 0, 0, 0);
+        add(l, "bits behind", sizeof(struct slab_bitmap_rest) - 8, 8, 0, 64, 0, 0, 0);
 }
 
 /* One of each kind, and what the dead have. */

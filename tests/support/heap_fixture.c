@@ -197,20 +197,24 @@ judge_slab(struct judge *j, uint64_t head, uint64_t word, uint32_t arena)
              head, j->r->tags[head]);
         judge_interior(j, head, length, arena, j->r->tags[head]);
         for (uint32_t i = 0; i < length; i++)
-                MUST((granule_backed(j->r->granules[head + i]) == GRANULE_BACKED_ALL ||
-                      granule_backed(j->r->granules[head + i]) == 0) && /* purged */
-                             (j->r->granules[head + i] & GRANULE_MAY_HAVE),
-                     "granule %" PRIu64 " of a slab is not backed", head + i);
+                MUST(granule_backed(j->r->granules[head + i]) == 0 || (j->r->granules[head + i] & GRANULE_MAY_HAVE),
+                     "granule %" PRIu64 " of a slab has pages by halves", head + i);
         for (uint32_t i = 0; i < n_blocks; i++) {
-                bool is_free = j->r->slabs[head].word[i / 64] >> i % 64 & 1;
+                bool is_free = *region_slab_word(j->r, head, i / 64) >> i % 64 & 1;
+                uint64_t start = (uint64_t)i * size_class_table[class_idx].bytes;
+                uint64_t last = start + size_class_table[class_idx].bytes - 1;
+
+                for (uint64_t g = start >> GEO_GRANULE_SHIFT; g <= last >> GEO_GRANULE_SHIFT; g++)
+                        MUST(is_free || (j->r->granules[head + g] & GRANULE_MAY_HAVE),
+                             "block %u of slab %" PRIu64 " is allocated and its granule has no pages", i, head);
 
                 n_free += is_free;
                 judge_block(j, (head << GEO_GRANULE_SHIFT) + (uint64_t)i * size_class_table[class_idx].bytes,
                             is_free ? PLACE_FREE : PLACE_ALLOCATED, class_idx);
         }
         for (uint32_t i = n_blocks; i < (n_blocks + 63) / 64 * 64; i++)
-                MUST(!(j->r->slabs[head].word[i / 64] >> i % 64 & 1), "slab %" PRIu64 ": block %u of %u is free", head,
-                     i, n_blocks);
+                MUST(!(*region_slab_word(j->r, head, i / 64) >> i % 64 & 1), "slab %" PRIu64 ": block %u of %u is free",
+                     head, i, n_blocks);
         MUST(granule_count(word) == n_free, "slab %" PRIu64 " of class %u says %u free, its bitmap %u", head, class_idx,
              granule_count(word), n_free);
         j->tally.n_slabs++;

@@ -215,5 +215,5 @@ rich_heap_block_idx(const struct rich_heap *rich, uint64_t block_off)
 void
 rich_heap_flip_bit(struct rich_heap *rich, uint64_t head, uint32_t block_idx)
 {
-        rich->fx.region.slabs[head].word[block_idx / 64] ^= UINT64_C(1) << block_idx % 64;
+        *region_slab_word(&rich->fx.region, head, block_idx / 64) ^= UINT64_C(1) << block_idx % 64;
 }

@@ -16,6 +16,7 @@
 #include "heap/fault.h"
 #include "heap/magazine.h"
 #include "heap/reap.h"
+#include "heap/reserve.h"
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "os/inject.h"
@@ -234,7 +235,7 @@ enum { SOME_CLASSES = GEO_GRANULE_BYTES > 4096 ? 8 : SIZE_CLASS_N };
 static uint32_t
 some_class(int i)
 {
-        return GEO_GRANULE_BYTES > 4096 ? 24 + (uint32_t)i * 11 / 2 : (uint32_t)i;
+        return GEO_GRANULE_BYTES > 4096 ? 23 + (uint32_t)i * 11 / 2 : (uint32_t)i;
 }
 
 START_TEST(all_of_the_heap_serves_every_class)
@@ -388,6 +389,24 @@ START_TEST(slabs_that_died_at_birth_are_found)
                 fx.n_threads--;
         }
         ck_assert_uint_eq(exhaust(t, SIZE_CLASS_N - 1), most(SIZE_CLASS_N - 1, N_CHUNKS));
+}
+END_TEST
+
+/* The lowest granule that is free has all its pages, but none for the bitmap of so many blocks; those reserved have. */
+START_TEST(without_growth_memory_comes_from_where_all_that_it_needs_is)
+{
+        uint32_t class_idx = size_class_of(GEO_GRANULE_BYTES > 4096 ? 1024 : 128);
+        uint64_t block_off = 0, first;
+
+        ck_assert(alloc(t, class_idx));
+        first = live.off[0] >> GEO_GRANULE_SHIFT;
+        ck_assert_uint_eq(granule_backed(*run_word(r, first)), GRANULE_BACKED_ALL);
+        ck_assert_int_eq(reserve_bytes(t, 2 * GEO_GRANULE_BYTES), 0);
+        free_all();
+        ck_assert_uint_eq(granule_state(*run_word(r, first)), GRANULE_FREE);
+        ck_assert(alloc_flags(t, 0, ALLOC_NO_GROW, &block_off));
+        ck_assert(region_has_bitmap(r, first, 0) == (block_off >> GEO_GRANULE_SHIFT == first));
+        heap_verify(r, &live);
 }
 END_TEST
 
@@ -958,6 +977,7 @@ main(void)
         tcase = cases(suite, "two arenas", setup_two_arenas);
         tcase_add_test(tcase, magazine_of_another_arena_is_found_before_a_slab);
         tcase_add_test(tcase, other_arenas_of_the_node_serve);
+        tcase_add_test(tcase, without_growth_memory_comes_from_where_all_that_it_needs_is);
         tcase_add_test(tcase, chunks_move_between_arenas);
         tcase_add_loop_test(tcase, all_free_capacity_can_be_had_after_any_history, 0,
                             GEO_GRANULE_BYTES > 4096 ? 2 : 20);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "heap/alloc.h"
@@ -65,26 +66,6 @@ allow_table(enum layout_table table, uint64_t idx, uint64_t n)
         allow(r->layout.off[table] + idx * r->layout.stride[table], n * r->layout.stride[table]);
 }
 
-static void
-allow_chunk(uint64_t chunk)
-{
-        const enum layout_table per_chunk[] = {TABLE_CHUNK_WORDS, TABLE_HUGE_BYTES, TABLE_CHUNK_MAPS};
-        const enum layout_table per_granule[] = {TABLE_GRANULES, TABLE_SLABS, TABLE_TAGS};
-        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
-
-        for (int i = 0; i < 3; i++) {
-                allow_table(per_chunk[i], chunk, 1);
-                allow_table(per_granule[i], first, GEO_GRANULES_PER_CHUNK);
-        }
-        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) {
-                uint64_t word = r->granules[g];
-
-                ck_assert(granule_backed(word) == 0 || (word & GRANULE_MAY_HAVE));
-                if (word & GRANULE_MAY_HAVE) /* of what is backed no more is sure, but this much may exist */
-                        allow(region_granule_off(r, g), GEO_GRANULE_BYTES);
-        }
-}
-
 static bool was_given[N_ARENAS]; /* the arena has had a chunk, so it has had hints */
 
 static void
@@ -93,6 +74,28 @@ note_given(void)
         for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++)
                 if (chunk_state(r->chunk_words[chunk]) == CHUNK_ARENA)
                         was_given[chunk_arena(r->chunk_words[chunk])] = true;
+}
+
+static void
+allow_chunk(uint64_t chunk)
+{
+        const enum layout_table per_chunk[] = {TABLE_CHUNK_WORDS, TABLE_HUGE_BYTES, TABLE_CHUNK_MAPS, TABLE_REST_MAPS};
+        const enum layout_table per_granule[] = {TABLE_GRANULES, TABLE_SLABS, TABLE_TAGS};
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+
+        for (int i = 0; i < 4; i++)
+                allow_table(per_chunk[i], chunk, 1);
+        for (int i = 0; i < 3; i++)
+                allow_table(per_granule[i], first, GEO_GRANULES_PER_CHUNK);
+        for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) {
+                uint64_t word = r->granules[g];
+
+                ck_assert(granule_backed(word) == 0 || (word & GRANULE_MAY_HAVE));
+                if (word & GRANULE_MAY_HAVE) /* of what is backed no more is sure, but this much may exist */
+                        allow(region_granule_off(r, g), GEO_GRANULE_BYTES);
+                if (r->rest_maps[chunk] >> g % GEO_GRANULES_PER_CHUNK & 1)
+                        allow_table(TABLE_SLAB_RESTS, g, 1);
+        }
 }
 
 static void
@@ -173,6 +176,25 @@ random_below(uint64_t n)
         return (random_state >> 11) % n;
 }
 
+static uint64_t
+file_blocks(void)
+{
+        struct stat st;
+
+        ck_assert_int_eq(fstat(r->fd, &st), 0);
+        return (uint64_t)st.st_blocks;
+}
+
+/* Uses a block, all of which has pages: the file does not grow. */
+static void
+touch(char *p, int c, uint64_t bytes)
+{
+        uint64_t before = file_blocks();
+
+        memset(p, c, bytes);
+        ck_assert_uint_eq(file_blocks(), before);
+}
+
 static void
 allocate(struct thread *t)
 {
@@ -186,7 +208,7 @@ allocate(struct thread *t)
         ck_assert(request_classify(&rq));
         if (alloc_block(t, &rq, &block_off) < 0)
                 return;
-        memset(region_block(r, block_off), 1, block_usable(r, block_off, &class_idx));
+        touch(region_block(r, block_off), 1, block_usable(r, block_off, &class_idx));
         live_add(&live, block_off);
 }
 
@@ -201,7 +223,7 @@ resize(struct thread *t, uint64_t block_off)
         else if (size_class_is_large(class_idx))
                 large_resize(t, block_off,
                              SIZE_CLASS_N_SMALL + (uint32_t)random_below(SIZE_CLASS_N - SIZE_CLASS_N_SMALL));
-        memset(region_block(r, block_off), 2, block_usable(r, block_off, &class_idx));
+        touch(region_block(r, block_off), 2, block_usable(r, block_off, &class_idx));
 }
 
 /* Through the magazines, by whoever calls. */
@@ -219,7 +241,7 @@ use_cache(void)
 
                 if (!p)
                         continue;
-                memset(p, 3, bytes);
+                touch(p, 3, bytes);
                 if (!tcache_push(t, p))
                         tcache_free_slow(t, (uint64_t)(p - r->chunks));
         }

@@ -169,8 +169,10 @@ damage_granules(struct damage *d)
         DAMAGE(d, BOTH, "in a chunk of arena 0", granule_change(rich.slab, GRANULE(rich.slab) ^ WORD_PUT(1, 20)));
         DAMAGE(d, BOTH, "lies in a free granule",
                granule_change(rich.slab, granule_word(GRANULE_FREE, 0, 0) | (GRANULE(rich.slab) & GRANULE_BACKING)));
-        DAMAGE(d, BOTH, "backed for 15 sixteenths, and its block needs 16",
-               granule_change(rich.slab, granule_with_backed(GRANULE(rich.slab), 15)));
+        DAMAGE(d, BOTH, "its bitmap of 4096 blocks has no pages", r->rest_maps[0] = 0);
+        DAMAGE(d, BOTH, "lies in a slab without a bitmap", r->rest_maps[0] = 0);
+        DAMAGE(d, BOTH, "it has no pages, and block 0 of its slab is allocated",
+               granule_change(rich.slab, GRANULE(rich.slab) & ~GRANULE_BACKING));
         DAMAGE(d, BOTH, "may have no pages", granule_change(rich.slab, GRANULE(rich.slab) & ~GRANULE_MAY_HAVE));
         DAMAGE(d, BOTH, "17 sixteenths of it are backed",
                granule_change(rich.slab, granule_with_backed(GRANULE(rich.slab), 17)));
@@ -467,7 +469,7 @@ find_tables(void)
                         n = region_roots_hwm(r) + 1;
                 if (table == TABLE_MAGAZINE_WORDS || table == TABLE_MAGAZINES)
                         n = region_magazines_hwm(r, 0) + 2;
-                if (table == TABLE_GRANULES || table == TABLE_SLABS || table == TABLE_TAGS)
+                if (table == TABLE_GRANULES || table == TABLE_SLABS || table == TABLE_SLAB_RESTS || table == TABLE_TAGS)
                         n = chunks * GEO_GRANULES_PER_CHUNK;
                 tables[table].off = r->layout.off[table];
                 tables[table].bytes = n * r->layout.stride[table];

@@ -220,16 +220,26 @@ START_TEST(magazines_of_each_node_are_backed)
 }
 END_TEST
 
+/* Blocks, and the long bitmaps that slabs of the smallest ones take. */
+static void
+assert_all_is_backed(const struct region *r)
+{
+        ck_assert(is_backed(r, r->layout.chunks_off, 16 * MIB));
+        ck_assert(element_is_backed(r, TABLE_SLAB_RESTS, 0, 4 * GEO_GRANULES_PER_CHUNK));
+        for (uint64_t granule = 0; granule < 4 * GEO_GRANULES_PER_CHUNK; granule++)
+                ck_assert(region_has_bitmap(r, granule, 0));
+}
+
 START_TEST(populate_backs_all_of_the_capacity)
 {
         struct region r = must_open("full", REGION_CREATE | REGION_POPULATE);
 
         ck_assert_uint_eq(region_chunks_hwm(&r), 4);
-        ck_assert(is_backed(&r, r.layout.chunks_off, 16 * MIB));
+        assert_all_is_backed(&r);
         region_close(&r);
         must_create("later");
         r = must_open("later", REGION_POPULATE);
-        ck_assert(is_backed(&r, r.layout.chunks_off, 16 * MIB));
+        assert_all_is_backed(&r);
 }
 END_TEST
 

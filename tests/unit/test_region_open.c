@@ -93,7 +93,7 @@ struct flip {
 
 static const struct flip flips[] = {
         FLIP(magic, UINT64_C(0x636f6c6c616d6872), -ENODEV, "does not begin"),
-        FLIP(version, LAYOUT_VERSION + 1, -EPROTO, "layout version 5 "),
+        FLIP(version, LAYOUT_VERSION + 1, -EPROTO, "layout version 6 "),
         FLIP(hash, 0xdeadbeef, -EPROTO, "build deadbeef"),
         FLIP(region_bytes, 4096, -EBADMSG, "size that does not follow"),
         FLIP(region_bytes, UINT64_MAX, -EBADMSG, "size that does not follow"),

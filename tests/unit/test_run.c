@@ -158,6 +158,48 @@ START_TEST(run_with_pages_is_preferred)
 }
 END_TEST
 
+static uint64_t
+colour_of_one(uint64_t head, uint32_t class_idx)
+{
+        (void)class_idx;
+        return head == 3 ? GRANULE_BACKED_UNIT : 0;
+}
+
+/* Two granules, of which the second is needed in part; whatever lies before has a part of its pages, or another use. */
+START_TEST(run_that_has_all_it_needs_is_the_lowest_that_has)
+{
+        static const uint32_t backed[] = {4, 16, 16, 16, 5, 16, 16};
+        struct run_need need = {.granules = 2, .align_granules = 1, .class_idx = SIZE_CLASS_N_SMALL};
+        uint64_t head;
+
+        for (uint32_t g = 0; g < sizeof backed / sizeof backed[0]; g++)
+                *run_word(r, g) = granule_with_backed(word_of(g), backed[g]) | GRANULE_MAY_HAVE;
+        *run_word(r, 2) = granule_with_owner(granule_with_state(word_of(2), GRANULE_NEW), u->no);
+        need.bytes = GEO_GRANULE_BYTES + 5 * GRANULE_BACKED_UNIT;
+        for (int in_chunk = 0; in_chunk < 2; in_chunk++) {
+                ck_assert_int_eq(in_chunk ? run_claim_backed_in_chunk(t, 0, 0, &need, &head)
+                                          : run_claim_backed(t, 0, &need, &head),
+                                 0);
+                ck_assert_uint_eq(head, 3);
+                give_back(t, head, 2);
+        }
+        need.colour = colour_of_one; /* it would have to have more there */
+        ck_assert_int_eq(run_claim_backed(t, 0, &need, &head), 0);
+        ck_assert_uint_eq(head, 5);
+        give_back(t, head, 2);
+        need.bytes = 2 * GEO_GRANULE_BYTES;
+        need.align_granules = 2;
+        ck_assert_int_eq(run_claim_backed(t, 0, &need, &head), -ENOMEM); /* not 5 */
+        ck_assert_int_eq(run_claim_backed_in_chunk(t, 0, 0, &need, &head), -ENOMEM);
+        need = (struct run_need){.granules = 1, .align_granules = 1, .class_idx = 0, .bytes = 1};
+        r->rest_maps[0] = UINT64_C(1) << 5;
+        ck_assert_int_eq(run_claim_backed(t, 0, &need, &head), 0);
+        ck_assert_uint_eq(head, region_has_bitmap(r, 0, 0) ? 0 : 5);
+        give_back(t, head, 1);
+        ck_assert_uint_eq(t->slot->candidate, 0);
+}
+END_TEST
+
 START_TEST(run_of_another_arena_is_not_taken)
 {
         uint64_t head;
@@ -526,6 +568,7 @@ main(void)
         tcase_add_test(tcase, run_stays_within_a_chunk);
         tcase_add_test(tcase, run_starts_where_the_alignment_wants);
         tcase_add_test(tcase, run_with_pages_is_preferred);
+        tcase_add_test(tcase, run_that_has_all_it_needs_is_the_lowest_that_has);
         tcase_add_test(tcase, run_of_another_arena_is_not_taken);
         tcase_add_test(tcase, maps_that_promise_too_much_are_mended);
         tcase_add_test(tcase, maps_that_know_nothing_hide_runs_from_all_but_the_scan);

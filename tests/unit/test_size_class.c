@@ -207,11 +207,11 @@ tail_is_below(uint64_t part, uint64_t bytes, uint64_t n_granules)
         return (slab_bytes - slab_bytes / bytes * bytes) * part < slab_bytes;
 }
 
-/* The shortest that wastes less than a 16th, or an eighth where none does. */
+/* The shortest that wastes less than a 64th, or an eighth where none does. */
 static uint32_t
 expected_granules(uint64_t bytes)
 {
-        for (uint64_t part = GEO_GRANULE_BYTES == 512 ? 8 : 16; part >= 8; part /= 2)
+        for (uint64_t part = GEO_GRANULE_BYTES == 512 ? 8 : 64; part >= 8; part /= 8)
                 for (uint32_t n_granules = 1; n_granules <= SIZE_CLASS_SLAB_GRANULES_MAX; n_granules++)
                         if (tail_is_below(part, bytes, n_granules))
                                 return n_granules;

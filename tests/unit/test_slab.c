@@ -59,6 +59,37 @@ n_blocks_of(uint32_t class_idx)
         return size_class_slab_blocks(class_idx);
 }
 
+static uint64_t
+slab_bytes_of(uint32_t class_idx)
+{
+        return size_class_slab_granules(class_idx) * GEO_GRANULE_BYTES;
+}
+
+/* Bytes from the start of a slab that are known to have pages. */
+static uint64_t
+backed_bytes_of(uint64_t head, uint32_t class_idx)
+{
+        uint64_t bytes = 0;
+
+        for (uint32_t i = 0; i < size_class_slab_granules(class_idx); i++) {
+                ck_assert(granule_backed(word_of(head + i)) == 0 || bytes == i * GEO_GRANULE_BYTES); /* no gaps */
+                bytes += granule_backed(word_of(head + i)) * GRANULE_BACKED_UNIT;
+        }
+        return bytes;
+}
+
+/* The class with the most magazines to a slab. */
+static uint32_t
+class_with_most_fills(void)
+{
+        uint32_t best = 0;
+
+        for (uint32_t i = 1; i < SIZE_CLASS_N_SMALL; i++)
+                if (n_blocks_of(i) / cap_of(i) > n_blocks_of(best) / cap_of(best))
+                        best = i;
+        return best;
+}
+
 /* An owned, empty magazine in the current place of the class. */
 static uint32_t
 empty_magazine(struct thread *who, uint32_t class_idx)
@@ -254,6 +285,88 @@ START_TEST(fill_gives_no_more_than_is_wanted)
 }
 END_TEST
 
+/* A slab gets its pages with its fills: never fewer than its blocks need, never a quarter of a granule (or a page) more than
+ * the next fill does. */
+START_TEST(slab_gets_its_pages_as_it_is_filled)
+{
+        uint32_t class_idx = (uint32_t)_i, n = 0, k, idx;
+        uint64_t step = GEO_GRANULE_BYTES / 4 > GEO_PAGE_BYTES ? GEO_GRANULE_BYTES / 4 : GEO_PAGE_BYTES;
+        uint64_t bytes = size_class_bytes(class_idx), head = find_or_create(t, class_idx), backed;
+
+        do {
+                bool was_last = n + cap_of(class_idx) >= n_blocks_of(class_idx);
+
+                ck_assert_int_eq(magazine_take_empty(t, tag_make(t->node, class_idx), &idx), 0);
+                k = slab_fill(t, head, idx, cap_of(class_idx));
+                ck_assert_uint_eq(k, was_last ? n_blocks_of(class_idx) - n : cap_of(class_idx));
+                n += k;
+                backed = backed_bytes_of(head, class_idx);
+                ck_assert_uint_ge(backed, n * bytes);
+                ck_assert(backed < n * bytes + step || backed == bits_align_up(cap_of(class_idx) * bytes, step));
+                magazine_put(t, idx, 0, true);
+        } while (slab_find_owned(t, 0, class_idx, &head) && head == 0);
+        ck_assert_uint_eq(n, n_blocks_of(class_idx));
+        ck_assert_uint_ge(backed, n * bytes);
+        heap_verify(r, NULL);
+}
+END_TEST
+
+/* No pages for more: what has some is handed out, and the slab is whole again when there are. */
+START_TEST(slab_without_more_pages_gives_the_blocks_that_have_some)
+{
+        uint32_t class_idx = class_with_most_fills(), idx = empty_magazine(t, class_idx), n = 0, k;
+        uint64_t head = find_or_create(t, class_idx), found, sure = backed_bytes_of(head, class_idx);
+
+        ck_assert_uint_lt(sure, slab_bytes_of(class_idx));
+        t->no_grow = true;
+        do {
+                k = slab_fill(t, head, idx, cap_of(class_idx));
+                n += k;
+                magazine(idx)->n = 0; /* they stay allocated */
+        } while (k > 0 && slab_find_owned(t, 0, class_idx, &found));
+        ck_assert_uint_eq(n, sure / size_class_bytes(class_idx));
+        ck_assert_uint_eq(backed_bytes_of(head, class_idx), sure);
+        ck_assert_uint_eq(granule_count(word_of(head)), n_blocks_of(class_idx) - n);
+        ck_assert_int_lt(slab_create_owned(t, 0, class_idx, &found), 0);
+        t->no_grow = false;
+        ck_assert_uint_eq(find_or_create(t, class_idx), head);
+        ck_assert_uint_gt(slab_fill(t, head, idx, 1), 0);
+        ck_assert_uint_eq(entry(idx, 0), (head << GEO_GRANULE_SHIFT) + n * size_class_bytes(class_idx));
+        ck_assert_uint_gt(backed_bytes_of(head, class_idx), sure);
+}
+END_TEST
+
+/* A bitmap longer than a line gets its pages before there is a slab, and none without growth. */
+START_TEST(slab_of_many_blocks_has_a_bitmap_first)
+{
+        uint64_t head, words = (n_blocks_of(0) + 63) / 64;
+        bool is_long = words > SLAB_WORDS;
+
+        ck_assert_uint_eq(r->rest_maps[0], 0);
+        head = find_or_create(t, class_with_granules(2)); /* which has a chunk given to the arena */
+        ck_assert_uint_eq(r->rest_maps[0], 0);
+        ck_assert(region_has_bitmap(r, head + 2, 0) == !is_long);
+        slab_fill(t, head, empty_magazine(t, class_with_granules(2)), 1);
+        t->no_grow = true;
+        ck_assert_int_lt(slab_create_owned(t, 0, 0, &head), 0);
+        ck_assert_uint_eq(r->rest_maps[0], 0);
+        t->no_grow = false;
+        ck_assert_int_eq(slab_create_owned(t, 0, 0, &head), 0);
+        ck_assert_uint_eq(r->rest_maps[0], is_long ? bits_mask((uint32_t)head / 8 * 8, 8) : 0);
+        ck_assert_uint_eq(slab_count_free(r, head, 0), n_blocks_of(0));
+        slab_fill(t, head, empty_magazine(t, 0), 1);
+        if (is_long) { /* a word that says so without one is no slab */
+                uint64_t block_off = (head << GEO_GRANULE_SHIFT) + size_class_bytes(0), at;
+                uint32_t block_idx;
+
+                ck_assert(slab_block_of(r, block_off, &at, &block_idx));
+                r->rest_maps[0] = 0;
+                ck_assert(!slab_block_of(r, block_off, &at, &block_idx));
+                ck_assert(!slab_find_owned(t, 0, 0, &at));
+        }
+}
+END_TEST
+
 /* Where no more pages can be had, the blocks on those that are there still can. */
 START_TEST(slab_purged_in_part_gives_the_blocks_on_the_pages_it_has)
 {
@@ -261,6 +374,7 @@ START_TEST(slab_purged_in_part_gives_the_blocks_on_the_pages_it_has)
         uint32_t idx = empty_magazine(t, 0);
         uint64_t found, block_off, n;
 
+        ck_assert_int_eq(run_reserve(t, head, slab_bytes_of(0)), 0);
         ck_assert_uint_gt(slab_purge_chunk(t, head / GEO_GRANULES_PER_CHUNK, 0, &(uint32_t){100}), 0);
         t->no_grow = true;
         ck_assert(slab_find_owned(t, 0, 0, &found) && found == head);
@@ -287,7 +401,8 @@ START_TEST(damaged_count_is_put_right_by_the_bitmap)
         *run_word(r, head) = granule_with_count(word_of(head), 1); /* fewer than there are */
         ck_assert_uint_eq(slab_fill(t, head, idx, 3), 3);
         ck_assert_uint_eq(granule_count(word_of(head)), n_blocks - 3);
-        memset(r->slabs[head].word, 0, sizeof r->slabs[head].word); /* more than there are: none */
+        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++)
+                *region_slab_word(r, head, w) = 0; /* more than there are: none */
         magazine(idx)->n = 0;
         ck_assert_uint_eq(slab_fill(t, find_or_create(t, 0), idx, 3), 0);
         ck_assert_uint_eq(granule_count(word_of(head)), 0);
@@ -642,12 +757,13 @@ START_TEST(fill_cut_short_is_undone_and_fill_done_stays_done)
                 struct tally tally;
 
                 ck_assert_uint_eq(head_of(first), head);
+                ck_assert_int_eq(run_reserve(dead, head, slab_bytes_of(class_idx)), 0);
                 for (uint32_t i = 0; i < k; i++)
                         magazine(idx)->slot[k - 1 - i] =
                                 region_entry(r, (head << GEO_GRANULE_SHIFT) + (1 + i) * size_class_bytes(class_idx));
                 intent_begin(dead, (struct intent){.slab = head, .magazine = idx, .n = k}, INTENT_FILL);
                 for (uint32_t i = 0; i < (is_done ? k : cleared); i++)
-                        r->slabs[head].word[(1 + i) / 64] &= ~(UINT64_C(1) << (1 + i) % 64);
+                        *region_slab_word(r, head, (1 + i) / 64) &= ~(UINT64_C(1) << (1 + i) % 64);
                 if (is_done)
                         magazine(idx)->n = k;
                 heap_bury(&fx, dead);
@@ -688,7 +804,7 @@ START_TEST(drain_cut_short_is_finished)
                                 uint32_t block = (uint32_t)((entry(idx, k - 1 - i) - (head << GEO_GRANULE_SHIFT)) /
                                                             size_class_bytes(class_idx));
 
-                                r->slabs[head].word[block / 64] |= UINT64_C(1) << block % 64;
+                                *region_slab_word(r, head, block / 64) |= UINT64_C(1) << block % 64;
                         }
                         heap_bury(&fx, dead);
                         ck_assert_uint_eq(heap_verify(r, NULL).cached_blocks[class_idx], kept);
@@ -843,6 +959,9 @@ main(void)
         tcase_add_loop_test(tcase, block_of_tells_every_byte_of_a_slab, 0, SIZE_CLASS_N_SMALL);
         tcase_add_loop_test(tcase, slab_is_filled_from_until_it_is_empty, 0, SIZE_CLASS_N_SMALL);
         tcase_add_test(tcase, fill_gives_no_more_than_is_wanted);
+        tcase_add_loop_test(tcase, slab_gets_its_pages_as_it_is_filled, 0, SIZE_CLASS_N_SMALL);
+        tcase_add_test(tcase, slab_without_more_pages_gives_the_blocks_that_have_some);
+        tcase_add_test(tcase, slab_of_many_blocks_has_a_bitmap_first);
         tcase_add_test(tcase, slab_purged_in_part_gives_the_blocks_on_the_pages_it_has);
         tcase_add_test(tcase, damaged_count_is_put_right_by_the_bitmap);
         tcase_add_test(tcase, lowest_slab_with_room_wins);
