@@ -292,7 +292,8 @@ SHA_API int shheap_free_from(shheap *h, shref *dest);
  * Finds the object called `name` (1 to 63 bytes), or creates it: a zeroed block of `size` bytes is passed to init(),
  * which may be NULL, and then published in one step.  Nobody waits: init() may run in several processes at once, each
  * on a block of its own; one is published, the other blocks are freed, and all callers get the published one.  *ret_obj
- * is untouched on failure.
+ * is untouched on failure.  SHA_NOGROW is about the object's memory: a name that is new may take a page of its own, for
+ * which a full file system gets back what the heap does not use (never with a decay_ms of -1).
  *
  *   -ENOENT   there is none, and size is 0: found only, never created
  *   -EEXIST   there is one of another size; size 0 accepts any
