@@ -164,7 +164,7 @@ view_open_fd(struct view *v, int fd, const char *name, const char *what)
 
         memset(v, 0, sizeof *v);
         v->region.fd = fd;
-        err = header_read(fd, what, &v->header);
+        err = header_read(fd, what, true, &v->header);
         if (err == 0) {
                 set_name(v, name ? name : v->header.copy.name);
                 err = map_view(v);

@@ -330,6 +330,9 @@ check_header(struct check *c, uint64_t unit)
                 check_fault(c, "header: the magic number is gone");
         if (load_relaxed(&h->version) != LAYOUT_VERSION || load_relaxed(&h->hash) != layout_hash())
                 check_fault(c, "header: not the layout of this library");
+        if ((load_relaxed(&h->features_ro_compat) & ~LAYOUT_FEATURES_RO_COMPAT) != 0 ||
+            (load_relaxed(&h->features_incompat) & ~LAYOUT_FEATURES_INCOMPAT) != 0)
+                check_fault(c, "header: features that this library does not know");
         if (load_relaxed(&h->region_bytes) != r->layout.region_bytes)
                 check_fault(c, "header: region_bytes is %" PRIu64 ", not %" PRIu64, load_relaxed(&h->region_bytes),
                             r->layout.region_bytes);

@@ -11,6 +11,21 @@
 
 #include "base/bits.h"
 
+#define FROZEN_AT(member, off, bytes)                                                                                  \
+        _Static_assert(offsetof(struct region_header, member) == (off) &&                                              \
+                               sizeof(((struct region_header *)0)->member) == (bytes),                                 \
+                       "every version of the library reads it there")
+
+FROZEN_AT(magic, 0, 8);
+FROZEN_AT(version, 8, 4);
+FROZEN_AT(hash, 12, 4);
+FROZEN_AT(region_bytes, 16, 8);
+FROZEN_AT(base_addr, 24, 8);
+FROZEN_AT(id, 32, 8);
+FROZEN_AT(features_compat, 40, 8);
+FROZEN_AT(features_ro_compat, 48, 8);
+FROZEN_AT(features_incompat, 56, 8);
+_Static_assert(offsetof(struct region_header, params) == LAYOUT_FROZEN_BYTES, "nothing else is in the frozen line");
 _Static_assert(sizeof(struct region_header) <= 4096, "the header is one page");
 _Static_assert(sizeof(pthread_mutex_t) <= 64, "a mutex has a cache line of its own");
 _Static_assert(SIZE_CLASS_N <= TAG_CLASSES, "class indices fit the stride of the tags");

@@ -8,7 +8,8 @@
  *
  * Who may write a field stands beside it: const (since creation), owner (the thread or client that the slot is
  * held by), atomic (anybody, by the operation named), reaper (who holds the slot's `reap`).
- * Changing anything here bumps LAYOUT_VERSION.
+ * Changing anything here bumps LAYOUT_VERSION, but for what a feature word can say (doc/compatibility.md); the first line
+ * of the header never changes.
  */
 #ifndef LAYOUT_LAYOUT_H
 #define LAYOUT_LAYOUT_H
@@ -22,7 +23,12 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 5u
+#define LAYOUT_VERSION 6u
+
+/* The first line of the header, and the bits of its feature words that this version knows. */
+#define LAYOUT_FROZEN_BYTES       64u
+#define LAYOUT_FEATURES_RO_COMPAT UINT64_C(0)
+#define LAYOUT_FEATURES_INCOMPAT  UINT64_C(0)
 
 #define LAYOUT_NAME_MAX      63u
 #define LAYOUT_ROOT_NAME_MAX 63u
@@ -42,16 +48,20 @@ struct layout_params {
 };
 
 struct region_header {
-        /* const line: what the region is */
-        uint64_t magic;                 /* const */
-        uint32_t version;               /* const  LAYOUT_VERSION */
-        uint32_t hash;                  /* const  layout_hash(): geometry, struct sizes */
-        uint64_t region_bytes;          /* const  size of the file */
-        uint64_t base_addr;             /* const  where every process maps it */
+        /* The frozen line: any version of the library, past or future, can read these 64 bytes of any other's heap. */
+        uint64_t magic;              /* const */
+        uint32_t version;            /* const  LAYOUT_VERSION */
+        uint32_t hash;               /* const  layout_hash(): geometry, struct sizes */
+        uint64_t region_bytes;       /* const  size of the file */
+        uint64_t base_addr;          /* const  where every process maps it */
+        uint64_t id;                 /* const  random, tells heaps of one name apart */
+        uint64_t features_compat;    /* const  who does not know a bit ignores it */
+        uint64_t features_ro_compat; /* const  who does not know a bit may only read */
+        uint64_t features_incompat;  /* const  who does not know a bit keeps out */
+
         struct layout_params params;    /* const */
         char name[LAYOUT_NAME_MAX + 1]; /* const  as given at creation, NUL padded */
         uint64_t created_realtime_ns;   /* const */
-        uint64_t id;                    /* const  random, tells heaps of one name apart */
         int64_t decay_ms;               /* atomic store  hint; -1 never, 0 at once */
         uint32_t numa_policy;           /* const  SHHEAP_NUMA_* */
         uint32_t creator_uid;           /* const */

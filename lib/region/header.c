@@ -3,7 +3,8 @@
  *
  * The header is read once, with pread, into private memory, and everything is decided by that copy: the file may be
  * changed by its writers at any time, and a mapping of it may fault.  The checks go from "is it a region at all" to
- * "are its numbers possible", and each number is checked before anything is computed from it.  Offsets are not in
+ * "are its numbers possible", and each number is checked before anything is computed from it.  What is of another
+ * version is known by the frozen line alone, and nothing behind that is looked at.  Offsets are not in
  * the header: they are computed from its parameters, and must give the size that it and the file have.
  */
 #include "region/header.h"
@@ -46,14 +47,33 @@ check_file(const struct header *h, const char *what)
 {
         if (!S_ISREG(h->st.st_mode))
                 return error_set(-ENODEV, "%s is no heap: it is %s", what, header_file_type(&h->st));
-        if (h->st.st_size < (off_t)sizeof h->copy)
+        if (h->st.st_size < (off_t)LAYOUT_FROZEN_BYTES)
                 return error_set(-ENODEV, "%s is no heap: it has %jd bytes, fewer than the header of a heap", what,
                                  (intmax_t)h->st.st_size);
         return 0;
 }
 
 static int
-check_build(const struct header *h, const char *what)
+check_features(const struct header *h, const char *what, bool is_readonly)
+{
+        uint64_t incompat = h->copy.features_incompat & ~LAYOUT_FEATURES_INCOMPAT;
+        uint64_t ro_compat = h->copy.features_ro_compat & ~LAYOUT_FEATURES_RO_COMPAT;
+
+        if (incompat != 0)
+                return error_set(-EPROTO,
+                                 "%s uses features %#" PRIx64 " that this library does not know: use the library that "
+                                 "created it, or unlink it",
+                                 what, incompat);
+        if (ro_compat != 0 && !is_readonly)
+                return error_set(-EPROTO,
+                                 "%s uses features %#" PRIx64 " that this library can only read: open it with "
+                                 "SHHEAP_RDONLY, or use the library that created it",
+                                 what, ro_compat);
+        return 0;
+}
+
+static int
+check_build(const struct header *h, const char *what, bool is_readonly)
 {
         if (h->copy.magic != LAYOUT_MAGIC)
                 return error_set(-ENODEV, "%s is no heap: it does not begin like one", what);
@@ -62,7 +82,7 @@ check_build(const struct header *h, const char *what)
                                  "%s has layout version %" PRIu32 " (build %08" PRIx32 "), this library has version %u "
                                  "(build %08" PRIx32 "): use the library that created it, or unlink it",
                                  what, h->copy.version, h->copy.hash, LAYOUT_VERSION, layout_hash());
-        return 0;
+        return check_features(h, what, is_readonly);
 }
 
 static int
@@ -120,8 +140,19 @@ check_values(const struct header *h, const char *what)
         return 0;
 }
 
+static int
+read_copy(int fd, const char *what, struct header *h, size_t bytes)
+{
+        int err = os_pread(fd, &h->copy, bytes, 0);
+
+        if (err == 0)
+                return 0;
+        return error_set(err == -ENODATA ? -EBADMSG : err, "cannot read the header of %s: %s", what,
+                         err == -ENODATA ? "it ends before" : error_name(err));
+}
+
 int
-header_read(int fd, const char *what, struct header *ret_header)
+header_read(int fd, const char *what, bool is_readonly, struct header *ret_header)
 {
         struct header *h = ret_header;
         int err = os_fstat(fd, &h->st);
@@ -129,13 +160,14 @@ header_read(int fd, const char *what, struct header *ret_header)
         if (err < 0)
                 return error_set(err, "cannot look at %s: %s", what, error_name(err));
         err = check_file(h, what);
-        if (err < 0)
-                return err;
-        err = os_pread(fd, &h->copy, sizeof h->copy, 0);
-        if (err < 0)
-                return error_set(err == -ENODATA ? -EBADMSG : err, "cannot read the header of %s: %s", what,
-                                 err == -ENODATA ? "it has just been truncated" : error_name(err));
-        err = check_build(h, what);
+        if (err == 0)
+                err = read_copy(fd, what, h, LAYOUT_FROZEN_BYTES);
+        if (err == 0)
+                err = check_build(h, what, is_readonly);
+        if (err == 0)
+                err = read_copy(fd, what, h, sizeof h->copy);
+        if (err == 0)
+                err = check_build(h, what, is_readonly);
         if (err == 0)
                 err = check_sizes(h, what);
         return err < 0 ? err : check_values(h, what);
@@ -146,6 +178,6 @@ header_peek(int fd, struct region_header *ret_copy)
 {
         struct stat st;
 
-        return os_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)sizeof *ret_copy &&
-               os_pread(fd, ret_copy, sizeof *ret_copy, 0) == 0 && ret_copy->magic == LAYOUT_MAGIC;
+        return os_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && os_pread(fd, ret_copy, LAYOUT_FROZEN_BYTES, 0) == 0 &&
+               ret_copy->magic == LAYOUT_MAGIC;
 }

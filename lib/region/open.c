@@ -115,7 +115,7 @@ open_existing(struct region *ret, const struct target *t)
 
         if (fd < 0)
                 return complain_open(t, fd);
-        err = header_read(fd, t->what, &header);
+        err = header_read(fd, t->what, wants(t->args, REGION_RDONLY), &header);
         if (err == 0)
                 err = check_owner(t, &header);
         if (err == 0)
@@ -212,7 +212,7 @@ region_open_fd(struct region *ret, int fd, const struct region_open_args *args)
         own = os_dup(fd);
         if (own < 0)
                 return error_set(own, "cannot duplicate descriptor %d: %s", fd, error_name(own));
-        err = header_read(own, what, &header);
+        err = header_read(own, what, wants(args, REGION_RDONLY), &header);
         if (err == 0)
                 err = check_seals(own, what);
         if (err == 0)

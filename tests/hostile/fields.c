@@ -83,6 +83,9 @@ list_header(struct list *l)
         WORD(l, struct region_header, hash, 0), refused(l);
         WORD(l, struct region_header, region_bytes, layout->chunks_off), refused(l);
         WORD(l, struct region_header, base_addr, UINT64_C(0x7ffffffff000), UINT64_C(0x550000000000), UINT64_C(1) << 22);
+        WORD(l, struct region_header, features_compat, 0);
+        WORD(l, struct region_header, features_ro_compat, 0), refused(l);
+        WORD(l, struct region_header, features_incompat, 0), refused(l);
         WORD(l, struct region_header, params.max_capacity, LAYOUT_CAPACITY_MAX, GEO_CHUNK_BYTES), refused(l);
         WORD(l, struct region_header, params.max_clients, 65535, 65536);
         WORD(l, struct region_header, params.max_threads, THREAD_NO_MAX, 65536);

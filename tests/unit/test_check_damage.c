@@ -347,6 +347,8 @@ damage_header(struct damage *d)
         DAMAGE(d, BOTH, "the magic number is gone", r->header->magic++);
         DAMAGE(d, BOTH, "not the layout of this library", r->header->version++);
         DAMAGE(d, BOTH, "not the layout of this library", r->header->hash++);
+        DAMAGE(d, BOTH, "features that this library does not know", r->header->features_ro_compat = 1);
+        DAMAGE(d, BOTH, "features that this library does not know", r->header->features_incompat = 1);
         DAMAGE(d, BOTH, "region_bytes is", r->header->region_bytes++);
         DAMAGE(d, BOTH, "the base address has changed", r->header->base_addr += 4096);
         DAMAGE(d, BOTH, "the parameters have changed", r->header->params.n_nodes = 1);

@@ -66,8 +66,8 @@ START_TEST(files_that_are_no_heap_are_refused)
 {
         region_dir_plant("zero", "", 0, 0);
         must_refuse("zero", REGION_CREATE, -ENODEV, "0 bytes");
-        region_dir_plant("short", "shmalloc", 8, 100);
-        must_refuse("short", REGION_CREATE, -ENODEV, "100 bytes");
+        region_dir_plant("short", "shmalloc", 8, 63);
+        must_refuse("short", REGION_CREATE, -ENODEV, "63 bytes");
         region_dir_plant("hole", "", 0, 1 << 20);
         must_refuse("hole", REGION_CREATE, -ENODEV, "does not begin");
         region_dir_plant("text", "#!/bin/sh\n", 10, 1 << 20);
@@ -93,8 +93,11 @@ struct flip {
 
 static const struct flip flips[] = {
         FLIP(magic, UINT64_C(0x636f6c6c616d6872), -ENODEV, "does not begin"),
-        FLIP(version, LAYOUT_VERSION + 1, -EPROTO, "layout version 6 "),
+        FLIP(version, LAYOUT_VERSION + 1, -EPROTO, "layout version 7 "),
         FLIP(hash, 0xdeadbeef, -EPROTO, "build deadbeef"),
+        FLIP(features_incompat, 1, -EPROTO, "features 0x1 that this library does not know"),
+        FLIP(features_incompat, UINT64_C(1) << 63, -EPROTO, "features 0x8000000000000000 that this library does not"),
+        FLIP(features_ro_compat, 6, -EPROTO, "features 0x6 that this library can only read"),
         FLIP(region_bytes, 4096, -EBADMSG, "size that does not follow"),
         FLIP(region_bytes, UINT64_MAX, -EBADMSG, "size that does not follow"),
         FLIP(base_addr, 0, -EBADMSG, "base address"),
@@ -146,15 +149,85 @@ START_TEST(a_damaged_header_field_is_refused)
 }
 END_TEST
 
+static void
+overwrite(const char *name, off_t off, const void *bytes, size_t n)
+{
+        int fd = open(region_dir_path(name), O_RDWR);
+
+        ck_assert_int_eq(pwrite(fd, bytes, n, off), (ssize_t)n);
+        close(fd);
+}
+
+START_TEST(a_feature_word_says_who_may_take_part)
+{
+        const uint64_t all = UINT64_MAX, none = 0;
+        struct region r;
+
+        must_create("feature");
+        overwrite("feature", offsetof(struct region_header, features_compat), &all, sizeof all);
+        r = must_open("feature", 0);
+        region_close(&r);
+        overwrite("feature", offsetof(struct region_header, features_ro_compat), &all, sizeof all);
+        must_refuse("feature", 0, -EPROTO, "open it with SHHEAP_RDONLY");
+        must_refuse("feature", REGION_CREATE, -EPROTO, "open it with SHHEAP_RDONLY");
+        r = must_open("feature", REGION_RDONLY);
+        region_close(&r);
+        overwrite("feature", offsetof(struct region_header, features_incompat), &all, sizeof all);
+        must_refuse("feature", 0, -EPROTO, "does not know");
+        must_refuse("feature", REGION_RDONLY, -EPROTO, "does not know");
+        overwrite("feature", offsetof(struct region_header, features_incompat), &none, sizeof none);
+        overwrite("feature", offsetof(struct region_header, features_ro_compat), &none, sizeof none);
+        must_open("feature", 0);
+}
+END_TEST
+
+/* In numbers: they are what libraries of other versions were built with. */
+START_TEST(the_first_line_is_where_every_version_looks)
+{
+        struct region r = must_open("frozen", REGION_CREATE);
+        struct {
+                char magic[8];
+                uint32_t version, hash;
+                uint64_t file_bytes, base, id, compat, ro_compat, incompat;
+        } line;
+        struct stat st;
+
+        ck_assert_uint_eq(sizeof line, 64);
+        ck_assert_int_eq(pread(r.fd, &line, sizeof line, 0), sizeof line);
+        ck_assert_mem_eq(line.magic, "shmalloc", 8);
+        ck_assert_uint_eq(line.version, LAYOUT_VERSION);
+        ck_assert_uint_eq(line.hash, layout_hash());
+        ck_assert_int_eq(fstat(r.fd, &st), 0);
+        ck_assert_uint_eq(line.file_bytes, (uint64_t)st.st_size);
+        ck_assert_ptr_eq((void *)(uintptr_t)line.base, r.base);
+        ck_assert_uint_eq(line.id, r.id);
+        ck_assert_uint_eq(line.compat | line.ro_compat | line.incompat, 0);
+}
+END_TEST
+
+/* Its header may be shorter than ours, and whatever follows is its own affair. */
+START_TEST(a_heap_of_another_version_is_known_by_its_first_line)
+{
+        struct {
+                char magic[8];
+                uint32_t version;
+                char rest[52];
+        } line = {"shmalloc", 4711, ""};
+
+        memset(line.rest, 0xff, sizeof line.rest);
+        region_dir_plant("later", &line, sizeof line, sizeof line);
+        must_refuse("later", REGION_CREATE, -EPROTO, "layout version 4711 ");
+        must_refuse("later", REGION_RDONLY, -EPROTO, "layout version 4711 ");
+}
+END_TEST
+
 START_TEST(an_unterminated_name_is_refused)
 {
         char name[LAYOUT_NAME_MAX + 1];
-        int fd;
 
         must_create("name");
         memset(name, 'x', sizeof name);
-        fd = open(region_dir_path("name"), O_RDWR);
-        ck_assert_int_eq(pwrite(fd, name, sizeof name, offsetof(struct region_header, name)), sizeof name);
+        overwrite("name", offsetof(struct region_header, name), name, sizeof name);
         must_refuse("name", 0, -EBADMSG, "name");
 }
 END_TEST
@@ -469,6 +542,9 @@ add_refusals(Suite *suite)
         tcase_add_test(tcase, a_device_is_refused);
         tcase_add_test(tcase, files_that_are_no_heap_are_refused);
         tcase_add_loop_test(tcase, a_damaged_header_field_is_refused, 0, sizeof flips / sizeof flips[0]);
+        tcase_add_test(tcase, a_feature_word_says_who_may_take_part);
+        tcase_add_test(tcase, the_first_line_is_where_every_version_looks);
+        tcase_add_test(tcase, a_heap_of_another_version_is_known_by_its_first_line);
         tcase_add_test(tcase, an_unterminated_name_is_refused);
         tcase_add_test(tcase, a_file_of_another_size_is_refused);
         tcase_add_test(tcase, permission_is_the_kernels_and_a_private_heap_is_ones_own);
