@@ -110,7 +110,7 @@ struct shheap_attr {
         mode_t mode;           /* of the file; 0 = 0600.  It is set exactly: the umask plays no part */
         uint64_t numa_nodes;   /* bit mask of the nodes that its memory is meant to come from; 0 = all */
         uint32_t numa_policy;  /* enum shheap_numa_policy */
-        uint64_t base_addr;    /* where every process maps it; 0 = chosen by the name */
+        uint64_t base_addr;    /* where every process maps it; 0 = chosen by the library */
         const char *conf;      /* "key:value,..." as in SHMALLOC_CONF */
 };
 #define SHHEAP_ATTR_INIT                                                                                               \
@@ -370,6 +370,9 @@ SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
  *   heap.name          text  as created
  *   heap.id            random, tells two heaps of the same name apart
  *   heap.base          address where this process maps the heap
+ *   heap.is_linked     1: others find it by its name; 0: its file has been removed, or another one put in its place.
+ *                      This process keeps it, and so does everybody who has it open; who comes later makes, or finds,
+ *                      another heap, at another address.  -ENOENT, -EACCES: that cannot be seen from here (chroot)
  *   heap.capacity      bytes; may be raised, up to heap.max_capacity, while everybody goes on
  *   heap.max_capacity  bytes
  *   heap.decay_ms      int64_t  unused memory is given back after so long: -1 never, 0 at once; may be changed

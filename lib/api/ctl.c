@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "heap/check.h"
 #include "os/shm.h"
+#include "region/open.h"
 
 #define DECAY_MS_MAX INT64_C(1000000000000) /* as in options.c */
 
@@ -33,6 +34,15 @@ get_base(struct shheap *h, uint64_t *ret)
 {
         *ret = (uintptr_t)h->process.region.base;
         return 0;
+}
+
+static int
+get_is_linked(struct shheap *h, uint64_t *ret)
+{
+        int is_linked = region_is_linked(&h->process.region);
+
+        *ret = is_linked > 0;
+        return is_linked < 0 ? is_linked : 0;
 }
 
 static int
@@ -229,6 +239,7 @@ static const struct setting {
 } settings[] = {
         {"heap.id", get_id, NULL},
         {"heap.base", get_base, NULL},
+        {"heap.is_linked", get_is_linked, NULL},
         {"heap.capacity", get_capacity, set_capacity},
         {"heap.max_capacity", get_max_capacity, NULL},
         {"heap.decay_ms", get_decay_ms, set_decay_ms},

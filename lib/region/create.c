@@ -136,7 +136,7 @@ fill_file(struct region *r, const struct plan *p)
 }
 
 static int
-fill_map(struct region *r, const struct plan *p, uint64_t *ret_base)
+fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_base)
 {
         bool relocatable = p->args->flags & REGION_RELOCATABLE;
         uint64_t base = p->args->options.base_addr;
@@ -145,7 +145,7 @@ fill_map(struct region *r, const struct plan *p, uint64_t *ret_base)
 
         while (err == -EADDRINUSE && tries-- > 0) {
                 if (p->args->options.base_addr == 0)
-                        base = map_choose_base(p->dirfd, p->name, p->layout.region_bytes);
+                        base = map_choose_base(p->dirfd, p->name, ino, p->layout.region_bytes);
                 if (base == 0)
                         return error_set(-EADDRINUSE, "no free address range of %" PRIu64 " bytes for %s",
                                          p->layout.region_bytes, p->what);
@@ -191,7 +191,7 @@ fill(struct region *r, const struct plan *p)
                 err = os_fchmod(r->fd, p->args->options.mode); /* whatever the umask */
         if (err < 0)
                 return error_set(err, "cannot set the mode of %s: %s", p->what, error_name(err));
-        err = fill_map(r, p, &base);
+        err = fill_map(r, p, st.st_ino, &base);
         if (err < 0)
                 return err;
         fill_header(r, p, base, &st);
@@ -315,6 +315,7 @@ create_region(struct region *ret, int dirfd, const char *name, const struct regi
                 os_close(r.fd);
                 return error_set(err, "cannot map %s again: %s", plan.what, error_name(err));
         }
+        snprintf(r.name, sizeof r.name, "%s", name);
         *ret = r;
         return 0;
 err_unmap:

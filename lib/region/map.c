@@ -8,6 +8,13 @@
  *
  * The name's hash spreads heaps over the slots, so that two creators that choose at the same moment and do not
  * see each other's file seldom collide; if they do, a process can still open either heap, only not both at once.
+ *
+ * A file may lose its name while clients live on in it, and the next heap of the name must not lie where it does: else
+ * their pointers would pass for blocks of the new heap, and they could not open it.  Nobody can look for a file without
+ * a name; but no two files that exist have the same inode number, and file systems of memory count them up.  So the place
+ * is the sum of hash and inode number, in steps of whole regions: files of one name and size share an address only if
+ * the difference of their numbers is a multiple of the number of places, of which there are 40 at least for all but the
+ * largest: heaps that leave fewer of them in the first window have the second one for their first.
  */
 #include "region/map.h"
 
@@ -26,6 +33,7 @@
 #define SLOT_BYTES       (UINT64_C(1) << SLOT_SHIFT)
 #define WINDOW_SLOTS_MAX 32768u
 #define NEIGHBOURS_MAX   4096u /* heaps looked at in a directory */
+#define PLACES_MIN       40u   /* in a window, for a region to try it first */
 
 _Static_assert(SLOT_BYTES % HEADER_BASE_ALIGN == 0, "slots are good base addresses");
 
@@ -134,33 +142,35 @@ hash_name(const char *name)
 }
 
 static uint64_t
-choose_in(unsigned window_idx, int dirfd, const char *name, uint64_t region_bytes)
+choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots)
 {
+        uint64_t n_places = windows[window_idx].n_slots / n_slots;
         struct window w = {
                 .start = windows[window_idx].start,
                 .n_slots = windows[window_idx].n_slots,
                 .dirfd = dirfd,
         };
 
-        if (is_under_tsan() && !windows[window_idx].is_good_for_tsan)
+        if (n_places == 0 || (is_under_tsan() && !windows[window_idx].is_good_for_tsan))
                 return 0;
         os_maps_each(mark_mapping, &w); /* without /proc we find out when we map */
         if (dirfd >= 0)
                 os_list_dir(dirfd, mark_neighbour, &w);
-        return window_find(&w, hash_name(name) % w.n_slots, (region_bytes + SLOT_BYTES - 1) >> SLOT_SHIFT);
+        return window_find(&w, (uint32_t)(key % n_places * n_slots), n_slots);
 }
 
 uint64_t
-map_choose_base(int dirfd, const char *name, uint64_t region_bytes)
+map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes)
 {
-        const unsigned n_windows = sizeof windows / sizeof windows[0];
-        uint64_t base = 0;
+        uint64_t n_slots = (region_bytes + SLOT_BYTES - 1) >> SLOT_SHIFT, key = hash_name(name) + ino;
+        unsigned first = windows[0].n_slots / n_slots < PLACES_MIN;
+        uint64_t base = choose_in(first, dirfd, key, n_slots);
 
-        for (unsigned i = 0; i < n_windows && base == 0; i++)
-                base = choose_in(i, dirfd, name, region_bytes);
-        for (unsigned i = 0; i < n_windows && base == 0; i++)
-                base = choose_in(i, -1, name, region_bytes);
-        return base;
+        if (base == 0)
+                base = choose_in(!first, dirfd, key, n_slots);
+        if (base == 0)
+                base = choose_in(first, -1, key, n_slots);
+        return base != 0 ? base : choose_in(!first, -1, key, n_slots);
 }
 
 /* ------------------------------------------------------------------ mapping */

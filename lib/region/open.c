@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -120,6 +121,8 @@ open_existing(struct region *ret, const struct target *t)
                 err = check_owner(t, &header);
         if (err == 0)
                 err = open_checked(ret, fd, t->what, &header, t->args);
+        if (err == 0)
+                snprintf(ret->name, sizeof ret->name, "%s", t->name);
         if (err < 0)
                 os_close(fd);
         return err;
@@ -264,6 +267,28 @@ region_unlink(const char *name)
         if (err < 0)
                 return error_set(err, "cannot unlink heap \"%s\" in %s: %s", name, name_dir(), error_name(err));
         return 0;
+}
+
+int
+region_is_linked(const struct region *r)
+{
+        char name[LAYOUT_NAME_MAX + 1], file[NAME_FILE_BYTES];
+        struct stat st;
+        int dirfd, err;
+
+        memcpy(name, r->name[0] != '\0' ? r->name : r->header->name, sizeof name);
+        name[LAYOUT_NAME_MAX] = '\0';
+        if (!name_is_valid(name))
+                return 0;
+        err = name_to_file(name, file);
+        dirfd = err < 0 ? err : name_open_dir();
+        if (dirfd < 0)
+                return dirfd;
+        err = os_stat_at(dirfd, file, &st);
+        os_close(dirfd);
+        if (err < 0 && err != -ENOENT)
+                return error_set(err, "cannot look for heap \"%s\" in %s: %s", name, name_dir(), error_name(err));
+        return err == 0 && st.st_dev == r->dev && st.st_ino == r->ino;
 }
 
 struct list {

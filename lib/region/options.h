@@ -33,7 +33,7 @@ struct options {
         uint32_t mode;        /* of the file, at creation */
         uint32_t numa_policy; /* enum options_numa */
         uint64_t numa_nodes;  /* bit mask; 0 = all */
-        uint64_t base_addr;   /* where a new heap goes; 0 = chosen by its name */
+        uint64_t base_addr;   /* where a new heap goes; 0 = chosen by map.c */
         int64_t decay_ms;     /* -1 never, 0 at once */
         bool check;           /* every free is checked at once */
         bool junk;            /* blocks are filled with garbage when allocated and when freed */

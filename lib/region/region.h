@@ -52,7 +52,8 @@ struct region {
         uint64_t numa_nodes;      /* bit mask of the nodes that its memory is meant to come from; 0 = all */
         bool has_numa;            /* several nodes, and a file whose pages can be placed; else nodes are only noted */
         bool is_readonly;
-        bool is_relocated; /* mapped elsewhere than at header.base_addr */
+        bool is_relocated;              /* mapped elsewhere than at header.base_addr */
+        char name[LAYOUT_NAME_MAX + 1]; /* that it was opened or created by; empty: by a descriptor */
 };
 
 /* Points the tables of `r` into a mapping at `base`; layout must have been computed.  Touches no memory of it. */

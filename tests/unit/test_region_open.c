@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "os/maps.h"
+#include "region/map.h"
 #include "region/open.h"
 #include "support/region_dir.h"
 #include "support/suite.h"
@@ -373,24 +374,47 @@ START_TEST(heaps_of_a_directory_do_not_overlap)
 }
 END_TEST
 
-START_TEST(one_name_gets_one_address)
+/* A file without a name cannot be looked for, and clients may live in it: only its number tells it from the next one. */
+START_TEST(files_of_one_name_have_different_addresses)
 {
         struct region r = must_open("same", REGION_CREATE);
-        char *base = r.base;
+        uint64_t base = (uintptr_t)r.base, bytes = r.layout.region_bytes, ino = r.ino;
+        uint64_t n_slots = (bytes + GIB - 1) / GIB, chosen[40];
 
         region_close(&r);
         region_unlink("same");
-        r = must_open("same", REGION_CREATE);
-        ck_assert_ptr_eq(r.base, base);
+        ck_assert_uint_eq(map_choose_base(-1, "same", ino, bytes), base);
+        for (unsigned i = 0; i < 40; i++) {
+                chosen[i] = map_choose_base(-1, "same", ino + i, bytes);
+                ck_assert_uint_ne(chosen[i], 0);
+                for (unsigned j = 0; j < i; j++)
+                        ck_assert_uint_ge(chosen[i] > chosen[j] ? chosen[i] - chosen[j] : chosen[j] - chosen[i],
+                                          n_slots * GIB);
+        }
+}
+END_TEST
+
+START_TEST(large_heaps_have_as_many_places)
+{
+        const uint64_t bytes = 65 * GIB;
+
+        for (uint64_t ino = 1; ino < 40; ino++)
+                ck_assert_uint_ne(map_choose_base(-1, "large", ino, bytes), map_choose_base(-1, "large", 0, bytes));
+}
+END_TEST
+
+START_TEST(what_is_mapped_is_avoided)
+{
+        struct region r = must_open("mine", REGION_CREATE);
+        uint64_t bytes = r.layout.region_bytes, ino = r.ino;
+        char *base = r.base;
+
         region_close(&r);
-        region_unlink("same");
+        region_unlink("mine");
         ck_assert_ptr_eq(mmap(base, 4096, PROT_NONE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), base);
-        r = must_open("same", REGION_CREATE); /* what is mapped here is avoided */
-        ck_assert_ptr_ne(r.base, base);
-        region_close(&r);
-        region_unlink("same");
-        r = must_open("other", REGION_CREATE); /* names are spread, so that they seldom collide */
-        ck_assert_uint_gt(llabs(r.base - base), (long long)(2 * GIB));
+        ck_assert_uint_ne(map_choose_base(-1, "mine", ino, bytes), (uintptr_t)base);
+        /* names are spread, so that they seldom collide */
+        ck_assert_uint_gt(llabs((long long)(map_choose_base(-1, "other", ino, bytes) - (uintptr_t)base)), 2 * GIB);
 }
 END_TEST
 
@@ -559,8 +583,11 @@ add_mapping(Suite *suite)
         tcase_add_test(tcase, a_taken_address_is_an_error_that_names_what_is_there);
         tcase_add_test(tcase, relocatable_takes_any_aligned_address);
         tcase_add_test(tcase, heaps_of_a_directory_do_not_overlap);
-        tcase_add_test(tcase, one_name_gets_one_address);
-        if (!UNDER_TSAN) /* its second half needs the second window */
+        tcase_add_test(tcase, files_of_one_name_have_different_addresses);
+        tcase_add_test(tcase, what_is_mapped_is_avoided);
+        if (!UNDER_TSAN) /* they need the second window */
+                tcase_add_test(tcase, large_heaps_have_as_many_places);
+        if (!UNDER_TSAN)
                 tcase_add_test(tcase, a_neighbours_header_cannot_stop_a_creator);
         tcase_add_test(tcase, the_base_address_can_be_given);
         tcase_add_test(tcase, guard_and_readonly_mapping_stop_stores);
