@@ -64,7 +64,8 @@ struct region_header {
         uint64_t created_realtime_ns;   /* const */
         int64_t decay_ms;               /* atomic store  hint; -1 never, 0 at once */
         uint32_t numa_policy;           /* const  SHHEAP_NUMA_* */
-        uint32_t creator_uid;           /* const */
+        uint32_t creator_uid;           /* const  in its own user namespace */
+        uint64_t creator_user_ns;       /* const  inode of that, 0 = unknown */
         uint64_t numa_nodes;            /* const  bit mask of allowed nodes; 0 = all */
 
         /* high-water marks: from k to k + 1 only, by CAS, after reserving k's metadata; each never shrinks */

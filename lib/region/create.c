@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "os/newfile.h"
 #include "os/numa.h"
+#include "os/owner.h"
 #include "os/shm.h"
 #include "region/header.h"
 #include "region/map.h"
@@ -166,6 +167,7 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         r->header->created_realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
         r->header->id = os_random();
         r->header->creator_uid = st->st_uid;
+        r->header->creator_user_ns = owner_user_ns();
         r->header->capacity_chunks = o->capacity / GEO_CHUNK_BYTES;
         r->header->decay_ms = o->decay_ms;
         r->header->numa_policy = o->numa_policy;

@@ -3,11 +3,16 @@
  *
  * Whose heap is it?  The kernel's permission bits say who may open a file, but in a directory that everybody may
  * write to, such as /dev/shm, they do not say who put it there.  So:
- *   - a heap must belong to the user who created it, as its header tells: else it was copied, or given away;
+ *   - a file that is one's own is good, whatever its header says: nobody but root can make a file of ours, and what we
+ *     copied or were given by root is our own or root's doing;
  *   - whoever asks for a private heap of his own (CREATE, with a mode for nobody but himself) is not given one that
  *     belongs to another user, root excepted: it may have been planted under that name.  Users who share a heap either
- *     open it without CREATE, or with a mode that says so.
- * A descriptor that was passed on is trusted as far as the one who passed it is: it has no name to squat on.
+ *     open it without CREATE, or with a mode that says so.  A hard link to somebody's heap is that one's heap;
+ *   - another user's heap must belong to who created it, as its header tells: else it was copied, or given away.  This
+ *     is against mistakes, since who writes the file may write any number.  It is a number of the creator's user
+ *     namespace, so it is compared in that one only: elsewhere the owner of the same file has another.
+ * Whose file it is the kernel is asked (os/owner.h).  A descriptor that was passed on is trusted as far as the one who
+ * passed it is: it has no name to squat on.
  *
  * With CREATE, opening and creating are tried in turn, since either may be overtaken by others who create and unlink;
  * the number of tries is bounded, so a storm of these is an error and not a livelock.
@@ -21,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "os/owner.h"
 #include "os/shm.h"
 #include "region/create.h"
 #include "region/header.h"
@@ -65,14 +71,16 @@ complain_open(const struct target *t, int err)
 }
 
 static int
-check_owner(const struct target *t, const struct header *h)
+check_owner(const struct target *t, int fd, const struct header *h)
 {
         uid_t uid = h->st.st_uid;
 
-        if (uid != h->copy.creator_uid)
+        if (owner_is_self(fd, &h->st))
+                return 0;
+        if (uid != h->copy.creator_uid && h->copy.creator_user_ns != 0 && h->copy.creator_user_ns == owner_user_ns())
                 return error_set(-EACCES, "%s belongs to uid %u, but uid %u created it: a copy or a forgery", t->what,
                                  uid, h->copy.creator_uid);
-        if (uid == geteuid() || uid == 0 || !wants(t->args, REGION_CREATE) || (t->args->options.mode & 0077) != 0)
+        if (uid == 0 || !wants(t->args, REGION_CREATE) || (t->args->options.mode & 0077) != 0)
                 return 0;
         return error_set(-EACCES,
                          "%s belongs to uid %u, and uid %u asked for one of its own: open it without SHHEAP_CREATE, or "
@@ -118,7 +126,7 @@ open_existing(struct region *ret, const struct target *t)
                 return complain_open(t, fd);
         err = header_read(fd, t->what, wants(t->args, REGION_RDONLY), &header);
         if (err == 0)
-                err = check_owner(t, &header);
+                err = check_owner(t, fd, &header);
         if (err == 0)
                 err = open_checked(ret, fd, t->what, &header, t->args);
         if (err == 0)

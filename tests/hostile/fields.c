@@ -100,6 +100,7 @@ list_header(struct list *l)
         WORD(l, struct region_header, decay_ms, 32, 33);
         WORD(l, struct region_header, numa_policy, 3, 4);
         WORD(l, struct region_header, creator_uid, 65534);
+        WORD(l, struct region_header, creator_user_ns, 0);
         WORD(l, struct region_header, numa_nodes, 0);
         WORD(l, struct region_header, capacity_chunks, layout->n_chunks, h->chunks_hwm);
         WORD(l, struct region_header, chunks_hwm, layout->n_chunks, h->capacity_chunks);

@@ -7,11 +7,13 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -128,7 +130,6 @@ static const struct flip flips[] = {
         FLIP(roots_hwm, 1025, -EBADMSG, "mark"),
         FLIP(magazines_hwm[0], UINT32_MAX, -EBADMSG, "mark"),
         FLIP(magazines_hwm[NODE_MAX - 1], 1, -EBADMSG, "mark"),
-        FLIP(creator_uid, 4711, -EACCES, "uid 4711"),
 };
 
 START_TEST(a_damaged_header_field_is_refused)
@@ -314,6 +315,122 @@ START_TEST(a_heap_planted_by_another_user_is_refused)
         region_close(&r);
         ck_assert_int_eq(chown(region_dir_path("planted"), 4711, 0), 0);
         must_refuse("planted", 0, -EACCES, "uid 65534 created it");
+        ck_assert_int_eq(chown(region_dir_path("planted"), 0, 0), 0); /* root's own doing */
+        r = must_open("planted", 0);
+        region_close(&r);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ user namespaces */
+
+enum { SOMEBODY = 1000, SKIPPED = 77 };
+
+/* What a user does, perhaps as root of a user namespace of its own (map: the line of its uid_map; NULL: none). */
+struct act {
+        uid_t uid;
+        const char *map;
+        unsigned flags;
+        mode_t mode;
+        char message[256]; /* shared: what it ran into */
+};
+
+static int
+open_as(void *arg)
+{
+        struct act *act = arg;
+        struct region_open_args args = args_of(act->flags, 16 * MIB);
+        struct region r;
+        int err;
+
+        if (setresgid(act->uid, act->uid, act->uid) != 0 || setresuid(act->uid, act->uid, act->uid) != 0)
+                return SKIPPED;
+        prctl(PR_SET_DUMPABLE, 1); /* its own /proc is its own */
+        if (act->map && unshare(CLONE_NEWUSER) != 0)
+                return SKIPPED;
+        if (act->map && act->map[0]) {
+                int fd = open("/proc/self/uid_map", O_WRONLY);
+
+                if (write(fd, act->map, strlen(act->map)) < 0)
+                        return SKIPPED;
+                close(fd);
+        }
+        args.options.mode = act->mode;
+        err = region_open(&r, "shared", &args);
+        snprintf(act->message, sizeof act->message, "%s", err < 0 ? error_message() : "");
+        return -err;
+}
+
+/* The status of open_as(); false: it cannot be tried here. */
+static bool
+acts(struct act *act, uid_t uid, const char *map, unsigned flags, mode_t mode, int expected)
+{
+        int status;
+
+        *act = (struct act){.uid = uid, .map = map, .flags = flags, .mode = mode};
+        status = status_of_child(open_as, act);
+        if (status == SKIPPED) {
+                puts("skipped: no user namespaces for this user");
+                return false;
+        }
+        ck_assert_msg(status == expected, "uid %u, map %s, flags %u, mode %o: %d instead of %d: %s", uid,
+                      map ? map : "-", flags, mode, status, expected, act->message);
+        return true;
+}
+
+static struct act *
+acts_begin(void)
+{
+        void *p = mmap(NULL, sizeof(struct act), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        ck_assert_ptr_ne(p, MAP_FAILED);
+        chmod(region_dir_name(), 01777);
+        return p;
+}
+
+START_TEST(one_user_shares_his_heap_across_a_user_namespace)
+{
+        static const char *const maps[] = {NULL, "0 1000 1", "1000 1000 1", "7 1000 1"};
+        enum { N = sizeof maps / sizeof maps[0] };
+        struct act *act = acts_begin();
+
+        for (int creator = 0; creator < N; creator++)
+                for (int opener = 0; opener < N; opener++) {
+                        if (!acts(act, SOMEBODY, maps[creator], REGION_CREATE | REGION_EXCL, 0600, 0))
+                                return;
+                        acts(act, SOMEBODY, maps[opener], 0, 0600, 0);
+                        acts(act, SOMEBODY, maps[opener], REGION_CREATE, 0600, 0);
+                        acts(act, SOMEBODY, maps[opener], REGION_RDONLY, 0600, 0);
+                        region_unlink("shared");
+                }
+}
+END_TEST
+
+/* Inside, all users without a number there have the same one: also who has none himself. */
+START_TEST(a_planted_heap_is_refused_in_a_user_namespace)
+{
+        struct act *act = acts_begin();
+
+        if (!acts(act, 1001, NULL, REGION_CREATE, 0666, 0))
+                return;
+        if (!acts(act, SOMEBODY, "0 1000 1", REGION_CREATE, 0600, EACCES))
+                return;
+        acts(act, SOMEBODY, "", REGION_CREATE, 0600, EACCES);
+        acts(act, SOMEBODY, "65534 1000 1", REGION_CREATE, 0600, EACCES);
+        acts(act, SOMEBODY, "0 1000 1", 0, 0600, 0); /* it knows that it is another's */
+        acts(act, SOMEBODY, "0 1000 1", REGION_CREATE, 0660, 0);
+}
+END_TEST
+
+/* Made by another user inside, it is his outside, too. */
+START_TEST(a_heap_made_in_a_user_namespace_is_its_owners_outside)
+{
+        struct act *act = acts_begin();
+
+        if (!acts(act, 1001, "0 1001 1", REGION_CREATE, 0666, 0))
+                return;
+        acts(act, SOMEBODY, NULL, REGION_CREATE, 0600, EACCES);
+        acts(act, SOMEBODY, NULL, 0, 0600, 0);
+        acts(act, 1001, NULL, REGION_CREATE, 0600, 0);
 }
 END_TEST
 
@@ -573,6 +690,9 @@ add_refusals(Suite *suite)
         tcase_add_test(tcase, a_file_of_another_size_is_refused);
         tcase_add_test(tcase, permission_is_the_kernels_and_a_private_heap_is_ones_own);
         tcase_add_test(tcase, a_heap_planted_by_another_user_is_refused);
+        tcase_add_test(tcase, one_user_shares_his_heap_across_a_user_namespace);
+        tcase_add_test(tcase, a_planted_heap_is_refused_in_a_user_namespace);
+        tcase_add_test(tcase, a_heap_made_in_a_user_namespace_is_its_owners_outside);
 }
 
 static void
