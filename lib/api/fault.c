@@ -25,6 +25,7 @@
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "os/process.h"
+#include "os/syscall.h"
 #include "region/owner.h"
 
 _Static_assert((int)FAULT_DOUBLE_FREE == (int)SHHEAP_FAULT_DOUBLE_FREE &&
@@ -203,11 +204,8 @@ name_of(uint32_t what)
 static void
 write_line(struct line *line)
 {
-        ssize_t ignored;
-
         line->text[line->length] = '\n';
-        ignored = write(STDERR_FILENO, line->text, line->length + 1);
-        (void)ignored;
+        sys_write(STDERR_FILENO, line->text, line->length + 1);
         line->text[line->length] = '\0';
 }
 

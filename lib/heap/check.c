@@ -26,6 +26,7 @@
 
 #include "base/bits.h"
 #include "heap/check_parts.h"
+#include "os/print.h"
 #include "region/owner.h"
 
 #define MARK_UNIT SIZE_CLASS_QUANTUM_BYTES
@@ -44,11 +45,11 @@ check_fault(struct check *c, const char *fmt, ...)
         if (!c->report || c->n_lines >= CHECK_LINES_MAX)
                 return;
         c->n_lines++;
-        fputs("fault: ", c->report);
+        print(c->report, "fault: ");
         va_start(args, fmt);
-        vfprintf(c->report, fmt, args);
+        print_list(c->report, fmt, args);
         va_end(args);
-        fputc('\n', c->report);
+        print(c->report, "\n");
 }
 
 static void
@@ -421,12 +422,11 @@ summarise(const struct check *c)
                 n_cached += t->classes[class_idx].n_cached;
         }
         if (t->n_faults > c->n_lines)
-                fprintf(c->report, "and %" PRIu64 " more faults\n", t->n_faults - c->n_lines);
-        fprintf(c->report,
-                "%s: %" PRIu64 " faults; %" PRIu64 " blocks of %" PRIu64 " bytes allocated, %" PRIu64
-                " blocks cached, %" PRIu64 " chunks\n",
-                t->n_faults == 0 ? "good" : "damaged", t->n_faults, n_live, check_live_bytes(t), n_cached,
-                c->chunks_hwm);
+                print(c->report, "and %" PRIu64 " more faults\n", t->n_faults - c->n_lines);
+        print(c->report,
+              "%s: %" PRIu64 " faults; %" PRIu64 " blocks of %" PRIu64 " bytes allocated, %" PRIu64
+              " blocks cached, %" PRIu64 " chunks\n",
+              t->n_faults == 0 ? "good" : "damaged", t->n_faults, n_live, check_live_bytes(t), n_cached, c->chunks_hwm);
 }
 
 uint64_t

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "heap/stats_parts.h"
+#include "os/print.h"
 #include "region/owner.h"
 
 #define COUNTER true
@@ -496,5 +497,5 @@ stats_print(const struct region *r, FILE *out, unsigned flags)
         munmap(s.by_arena, bytes);
         if (n < 0)
                 return n;
-        return fflush(out) == 0 && !ferror(out) ? 0 : -EIO;
+        return print_end(out);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "heap/stats_parts.h"
+#include "os/print.h"
 
 /* The name that the heap was created with, whatever is in the header now. */
 static void
@@ -36,13 +37,10 @@ load_row(const struct stats *s, const struct stats_group *group, uint32_t idx, s
 static void
 put_quoted(FILE *out, const char *text)
 {
-        fputc('"', out);
-        for (; *text; text++) {
-                if (*text == '"' || *text == '\\')
-                        fputc('\\', out);
-                fputc(*text, out);
-        }
-        fputc('"', out);
+        print(out, "\"");
+        for (; *text; text++)
+                print(out, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+        print(out, "\"");
 }
 
 /* ------------------------------------------------------------------ JSON */
@@ -52,17 +50,17 @@ json_row(const struct stats_group *group, const struct stats_row *row, FILE *out
 {
         const char *comma = "";
 
-        fputc('{', out);
+        print(out, "{");
         for (uint32_t i = 0; i < row->n_labels; i++, comma = ", ") {
-                fprintf(out, "%s\"%s\": ", comma, row->labels[i].name);
+                print(out, "%s\"%s\": ", comma, row->labels[i].name);
                 if (row->labels[i].is_number)
-                        fputs(row->labels[i].value, out);
+                        print(out, "%s", row->labels[i].value);
                 else
                         put_quoted(out, row->labels[i].value);
         }
         for (uint32_t i = 0; i < group->n_metrics; i++, comma = ", ")
-                fprintf(out, "%s\"%s\": %" PRIu64, comma, group->metrics[i].name, row->values[i]);
-        fputc('}', out);
+                print(out, "%s\"%s\": %" PRIu64, comma, group->metrics[i].name, row->values[i]);
+        print(out, "}");
 }
 
 static void
@@ -71,15 +69,15 @@ json_group(const struct stats *s, const struct stats_group *group, FILE *out)
         const char *comma = "";
         struct stats_row row;
 
-        fprintf(out, ",\n  \"%s\": [", group->plural);
+        print(out, ",\n  \"%s\": [", group->plural);
         for (uint32_t idx = 0; idx < group->n_rows(s); idx++) {
                 if (!load_row(s, group, idx, &row))
                         continue;
-                fprintf(out, "%s\n    ", comma);
+                print(out, "%s\n    ", comma);
                 json_row(group, &row, out);
                 comma = ",";
         }
-        fputs("\n  ]", out);
+        print(out, "\n  ]");
 }
 
 static void
@@ -87,19 +85,19 @@ json_descriptions(FILE *out, uint32_t n_groups)
 {
         const char *comma = "";
 
-        fputs(",\n  \"metrics\": [", out);
+        print(out, ",\n  \"metrics\": [");
         for (uint32_t g = 0; g < n_groups; g++)
                 for (uint32_t i = 0; i < stats_groups[g].n_metrics; i++, comma = ",") {
                         const struct stats_metric *m = &stats_groups[g].metrics[i];
 
-                        fprintf(out,
-                                "%s\n    {\"of\": \"%s\", \"name\": \"%s\", \"unit\": \"%s\", \"type\": \"%s\", "
-                                "\"help\": ",
-                                comma, stats_groups[g].plural, m->name, m->unit, m->is_counter ? "counter" : "gauge");
+                        print(out,
+                              "%s\n    {\"of\": \"%s\", \"name\": \"%s\", \"unit\": \"%s\", \"type\": \"%s\", "
+                              "\"help\": ",
+                              comma, stats_groups[g].plural, m->name, m->unit, m->is_counter ? "counter" : "gauge");
                         put_quoted(out, m->help);
-                        fputc('}', out);
+                        print(out, "}");
                 }
-        fputs("\n  ]", out);
+        print(out, "\n  ]");
 }
 
 void
@@ -109,15 +107,15 @@ stats_write_json(const struct stats *s, FILE *out, uint32_t n_groups)
         struct stats_row row;
 
         heap_name(s, name);
-        fputs("{\n  \"name\": ", out);
+        print(out, "{\n  \"name\": ");
         put_quoted(out, name);
-        fputs(",\n  \"heap\": ", out);
+        print(out, ",\n  \"heap\": ");
         load_row(s, &stats_groups[0], 0, &row);
         json_row(&stats_groups[0], &row, out);
         for (uint32_t g = 1; g < n_groups; g++)
                 json_group(s, &stats_groups[g], out);
         json_descriptions(out, n_groups);
-        fputs("\n}\n", out);
+        print(out, "\n}\n");
 }
 
 /* ------------------------------------------------------------------ OpenMetrics */
@@ -129,14 +127,14 @@ openmetrics_sample(const struct stats *s, const struct stats_group *group, uint3
         char name[LAYOUT_NAME_MAX + 1];
 
         heap_name(s, name);
-        fprintf(out, "shmalloc_%s_%s%s{heap=", group->name, group->metrics[metric].name,
-                group->metrics[metric].is_counter ? "_total" : "");
+        print(out, "shmalloc_%s_%s%s{heap=", group->name, group->metrics[metric].name,
+              group->metrics[metric].is_counter ? "_total" : "");
         put_quoted(out, name);
         for (uint32_t i = 0; i < row->n_labels; i++) {
-                fprintf(out, ",%s=", row->labels[i].name);
+                print(out, ",%s=", row->labels[i].name);
                 put_quoted(out, row->labels[i].value);
         }
-        fprintf(out, "} %" PRIu64 "\n", row->values[metric]);
+        print(out, "} %" PRIu64 "\n", row->values[metric]);
 }
 
 static void
@@ -145,9 +143,9 @@ openmetrics_metric(const struct stats *s, const struct stats_group *group, uint3
         const struct stats_metric *m = &group->metrics[metric];
         struct stats_row row;
 
-        fprintf(out, "# TYPE shmalloc_%s_%s %s\n", group->name, m->name, m->is_counter ? "counter" : "gauge");
-        fprintf(out, "# UNIT shmalloc_%s_%s %s\n", group->name, m->name, m->unit);
-        fprintf(out, "# HELP shmalloc_%s_%s %s: %s\n", group->name, m->name, m->unit, m->help);
+        print(out, "# TYPE shmalloc_%s_%s %s\n", group->name, m->name, m->is_counter ? "counter" : "gauge");
+        print(out, "# UNIT shmalloc_%s_%s %s\n", group->name, m->name, m->unit);
+        print(out, "# HELP shmalloc_%s_%s %s: %s\n", group->name, m->name, m->unit, m->help);
         for (uint32_t idx = 0; idx < group->n_rows(s); idx++)
                 if (load_row(s, group, idx, &row))
                         openmetrics_sample(s, group, metric, &row, out);
@@ -159,7 +157,7 @@ stats_write_openmetrics(const struct stats *s, FILE *out, uint32_t n_groups)
         for (uint32_t g = 0; g < n_groups; g++)
                 for (uint32_t i = 0; i < stats_groups[g].n_metrics; i++)
                         openmetrics_metric(s, &stats_groups[g], i, out);
-        fputs("# EOF\n", out);
+        print(out, "# EOF\n");
 }
 
 /* ------------------------------------------------------------------ text */
@@ -172,11 +170,11 @@ text_heap(const struct stats *s, FILE *out)
         struct stats_row row;
 
         heap_name(s, name);
-        fprintf(out, "heap %s\n", name);
+        print(out, "heap %s\n", name);
         load_row(s, group, 0, &row);
         for (uint32_t i = 0; i < group->n_metrics; i++)
-                fprintf(out, "  %-20s %16" PRIu64 "  %s %s\n", group->metrics[i].name, row.values[i],
-                        group->metrics[i].unit, group->metrics[i].help);
+                print(out, "  %-20s %16" PRIu64 "  %s %s\n", group->metrics[i].name, row.values[i],
+                      group->metrics[i].unit, group->metrics[i].help);
 }
 
 static bool
@@ -191,30 +189,29 @@ is_all_zero(const struct stats_group *group, const struct stats_row *row)
 static void
 text_legend(const struct stats_group *group, FILE *out)
 {
-        fprintf(out, "\n%s\n", group->plural);
+        print(out, "\n%s\n", group->plural);
         for (uint32_t i = 0; i < group->n_metrics; i++)
-                fprintf(out, "  %-20s  %s %s\n", group->metrics[i].name, group->metrics[i].unit,
-                        group->metrics[i].help);
+                print(out, "  %-20s  %s %s\n", group->metrics[i].name, group->metrics[i].unit, group->metrics[i].help);
 }
 
 static void
 text_head(const struct stats_group *group, const struct stats_row *row, FILE *out)
 {
         for (uint32_t i = 0; i < row->n_labels; i++)
-                fprintf(out, " %15s", row->labels[i].name);
+                print(out, " %15s", row->labels[i].name);
         for (uint32_t i = 0; i < group->n_metrics; i++)
-                fprintf(out, " %20s", group->metrics[i].name);
-        fputc('\n', out);
+                print(out, " %20s", group->metrics[i].name);
+        print(out, "\n");
 }
 
 static void
 text_row(const struct stats_group *group, const struct stats_row *row, FILE *out)
 {
         for (uint32_t i = 0; i < row->n_labels; i++)
-                fprintf(out, " %15s", row->labels[i].value);
+                print(out, " %15s", row->labels[i].value);
         for (uint32_t i = 0; i < group->n_metrics; i++)
-                fprintf(out, " %20" PRIu64, row->values[i]);
-        fputc('\n', out);
+                print(out, " %20" PRIu64, row->values[i]);
+        print(out, "\n");
 }
 
 /* A table of the rows that have anything to tell. */

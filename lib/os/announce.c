@@ -11,9 +11,10 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "os/syscall.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -32,10 +33,10 @@ announce_connect(const char *socket_path)
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
-        if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+        err = sys_connect(fd, &address, sizeof address);
+        if (err == 0)
                 return fd;
-        err = -errno;
-        close(fd);
+        sys_close(fd);
         return err;
 }
 
@@ -47,7 +48,7 @@ pidfd_needed(int fd)
         int peer = -1;
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &peer, &size) == 0) {
-                close(peer);
+                sys_close(peer);
                 return 0;
         }
         return errno == ENOPROTOOPT;
@@ -65,6 +66,7 @@ send_with(int fd, const struct announce_message *message, int pidfd)
         } control = {{0}};
         struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
         struct cmsghdr *c;
+        long err;
 
         if (pidfd >= 0) {
                 m.msg_control = control.bytes;
@@ -78,7 +80,8 @@ send_with(int fd, const struct announce_message *message, int pidfd)
                         .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_CREDENTIALS, .cmsg_len = CMSG_LEN(sizeof me)};
                 memcpy(CMSG_DATA(c), &me, sizeof me);
         }
-        return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+        err = sys_sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        return err < 0 ? (int)err : 0;
 }
 
 int
@@ -93,8 +96,8 @@ announce_send(const char *socket_path, const struct announce_message *message)
                         pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
                 err = send_with(fd, message, pidfd);
                 if (pidfd >= 0)
-                        close(pidfd);
-                close(fd);
+                        sys_close(pidfd);
+                sys_close(fd);
         }
         errno = saved;
         return err;

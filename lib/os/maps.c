@@ -1,70 +1,16 @@
 /*
  * maps.c - see maps.h.
  *
- * The file is read through a small buffer on the stack, line by line; a line longer than the buffer loses its tail,
- * which is the tail of a path.
+ * A line that is too long for the reader loses its tail, which is the tail of a path.
  */
 #include "os/maps.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "os/inject.h"
-#include "os/shm.h"
-
-struct lines {
-        int fd;
-        size_t n;    /* bytes in buf */
-        size_t used; /* of them, given out */
-        bool is_eof;
-        char buf[2048];
-};
-
-static bool
-lines_refill(struct lines *lines)
-{
-        ssize_t n;
-
-        memmove(lines->buf, lines->buf + lines->used, lines->n - lines->used);
-        lines->n -= lines->used;
-        lines->used = 0;
-        if (lines->n == sizeof lines->buf)
-                return false;
-        do
-                n = read(lines->fd, lines->buf + lines->n, sizeof lines->buf - lines->n);
-        while (n < 0 && errno == EINTR);
-        lines->is_eof = n <= 0;
-        lines->n += n > 0 ? (size_t)n : 0;
-        return n > 0;
-}
-
-/* The next line, NUL-terminated in the buffer; NULL at the end. */
-static char *
-lines_next(struct lines *lines)
-{
-        for (;;) {
-                char *start = lines->buf + lines->used;
-                char *end = memchr(start, '\n', lines->n - lines->used);
-
-                if (end != NULL) {
-                        *end = '\0';
-                        lines->used = (size_t)(end - lines->buf) + 1;
-                        return start;
-                }
-                if (lines->used == 0 && lines->n == sizeof lines->buf) {
-                        lines->buf[sizeof lines->buf - 1] = '\0';
-                        lines->n = sizeof lines->buf;
-                        lines->used = lines->n; /* its tail comes as a line of its own, which does not parse */
-                        return lines->buf;
-                }
-                if (lines->is_eof || !lines_refill(lines))
-                        return NULL;
-        }
-}
+#include "os/lines.h"
 
 /* start-end perms offset dev inode   what */
 static bool
@@ -83,20 +29,20 @@ parse(const char *line, struct os_mapping *ret_mapping)
 int
 os_maps_each(int (*fn)(const struct os_mapping *mapping, void *arg), void *arg)
 {
-        struct lines lines = {.fd = os_injected("maps")};
         struct os_mapping mapping;
-        int result = 0;
-        char *line;
+        struct lines lines;
+        int result = 0, err = os_injected("maps");
+        const char *line;
 
-        if (lines.fd < 0)
-                return lines.fd;
-        lines.fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-        if (lines.fd < 0)
-                return -errno;
+        if (err < 0)
+                return err;
+        err = lines_open(&lines, "/proc/self/maps");
+        if (err < 0)
+                return err;
         while (result == 0 && (line = lines_next(&lines)) != NULL)
                 if (parse(line, &mapping))
                         result = fn(&mapping, arg);
-        os_close(lines.fd);
+        lines_close(&lines);
         return result;
 }
 

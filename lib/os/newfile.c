@@ -19,6 +19,7 @@
 
 #include "os/inject.h"
 #include "os/shm.h"
+#include "os/syscall.h"
 
 #define TEMP_PREFIX ".shmalloc-"
 #define TEMP_SUFFIX ".tmp"
@@ -37,12 +38,13 @@ open_unnamed(int dirfd)
 {
         char path[32];
         int err = os_injected("tmpfile");
-        int fd = err < 0 ? err : openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        int fd = err < 0 ? err : sys_openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        struct stat st;
 
         if (fd < 0)
-                return err < 0 ? err : -errno;
+                return fd;
         proc_path(path, fd);
-        if (os_injected("proc") < 0 || access(path, F_OK) < 0) {
+        if (os_injected("proc") < 0 || sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
                 os_close(fd);
                 return -EOPNOTSUPP;
         }
@@ -64,7 +66,7 @@ sweep_one(const char *file, void *arg)
         if (fd < 0)
                 return 0;
         if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-                unlinkat(dirfd, file, 0);
+                sys_unlinkat(dirfd, file);
         os_close(fd);
         return 0;
 }
@@ -75,7 +77,7 @@ lock_named(int fd)
 {
         struct stat st;
 
-        return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
+        return flock(fd, LOCK_EX | LOCK_NB) == 0 && sys_fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
 static int
@@ -86,11 +88,11 @@ open_temp(int dirfd, char temp[32])
                 int fd, err = os_injected("create");
 
                 snprintf(temp, 32, TEMP_PREFIX "%016" PRIx64 TEMP_SUFFIX, os_random());
-                fd = err < 0 ? err : openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+                fd = err < 0 ? err : sys_openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
                 if (fd >= 0 && lock_named(fd))
                         return fd;
-                if (fd < 0 && (err < 0 || (errno != EEXIST && errno != EINTR)))
-                        return err < 0 ? err : -errno;
+                if (fd < 0 && (err < 0 || fd != -EEXIST))
+                        return fd;
                 os_close(fd);
         }
         return -EBUSY;
@@ -114,14 +116,12 @@ os_newfile_open(struct os_newfile *ret_file, int dirfd)
 static int
 publish_temp(struct os_newfile *file, const char *name)
 {
-        int err = 0;
+        int err = sys_linkat(file->dirfd, file->temp, file->dirfd, name, 0);
 
-        if (linkat(file->dirfd, file->temp, file->dirfd, name, 0) == 0)
-                unlinkat(file->dirfd, file->temp, 0);
-        else if (errno == EEXIST)
-                return -EEXIST;
-        else if (renameat2(file->dirfd, file->temp, file->dirfd, name, RENAME_NOREPLACE) < 0) /* no hard links here */
-                err = -errno;
+        if (err == 0)
+                sys_unlinkat(file->dirfd, file->temp);
+        else if (err != -EEXIST) /* no hard links here */
+                err = (int)SYS_RETRY(renameat2(file->dirfd, file->temp, file->dirfd, name, RENAME_NOREPLACE));
         return err;
 }
 
@@ -140,13 +140,13 @@ os_newfile_publish(struct os_newfile *file, const char *name)
                 return err;
         }
         proc_path(path, file->fd);
-        return linkat(AT_FDCWD, path, file->dirfd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+        return sys_linkat(AT_FDCWD, path, file->dirfd, name, AT_SYMLINK_FOLLOW);
 }
 
 void
 os_newfile_discard(struct os_newfile *file)
 {
         if (file->temp[0] != '\0')
-                unlinkat(file->dirfd, file->temp, 0);
+                sys_unlinkat(file->dirfd, file->temp);
         os_close(file->fd);
 }

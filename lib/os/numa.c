@@ -6,6 +6,7 @@
  * have 65530 of them.
  *
  * Free memory is read from sysfs with read(2): stdio would allocate, on a path that may have been entered by malloc.
+ * libnuma uses stdio for what it knows of the machine, which it is asked once, with cancellation off (os/shield.h).
  */
 #include "os/numa.h"
 
@@ -14,7 +15,6 @@
 #include <inttypes.h>
 #include <numa.h>
 #include <numaif.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,10 @@
 
 #include "base/atomic.h"
 #include "os/inject.h"
+#include "os/lines.h"
+#include "os/shield.h"
 #include "os/shm.h"
+#include "os/syscall.h"
 
 enum {
         DISTANCE_SELF = 10,
@@ -42,7 +45,7 @@ const struct os_numa_fake *os_numa_fake;
 /* ------------------------------------------------------------------ the machine */
 
 static struct os_numa machine;
-static pthread_once_t machine_once = PTHREAD_ONCE_INIT;
+static struct once machine_once = ONCE_INIT;
 
 static uint64_t
 mask_of(const struct bitmask *nodes)
@@ -91,16 +94,17 @@ read_zone_line(struct os_numa *m, const char *line, uint32_t *node)
 static void
 read_zones(struct os_numa *m)
 {
-        FILE *file = fopen("/proc/zoneinfo", "re");
+        struct lines lines;
         uint32_t node = OS_NODES_MAX;
-        char line[1024];
+        const char *line;
 
         for (uint32_t i = 0; i < OS_NODES_MAX; i++)
                 m->kept_bytes[i] = KEPT_BYTES;
-        while (file && fgets(line, sizeof line, file))
+        if (lines_open(&lines, "/proc/zoneinfo") < 0)
+                return;
+        while ((line = lines_next(&lines)) != NULL)
                 read_zone_line(m, line, &node);
-        if (file)
-                fclose(file);
+        lines_close(&lines);
 }
 
 static void
@@ -149,7 +153,7 @@ os_numa(void)
         if (os_numa_fake)
                 return &os_numa_fake->machine;
 #endif
-        pthread_once(&machine_once, machine_read);
+        once_do(&machine_once, machine_read);
         return &machine;
 }
 
@@ -195,7 +199,7 @@ os_numa_free_bytes(uint32_t node)
 {
         uint64_t kept = os_numa()->kept_bytes[node], free_bytes;
         char path[64], text[512];
-        ssize_t n;
+        long n;
         int fd;
 
 #if SHM_DEBUG
@@ -203,10 +207,10 @@ os_numa_free_bytes(uint32_t node)
                 return os_numa_fake->free_bytes(node);
 #endif
         snprintf(path, sizeof path, "/sys/devices/system/node/node%u/meminfo", node);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
+        fd = sys_open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-                return errno == ENOENT ? 0 : UINT64_MAX; /* offline; or no descriptor left: then we do not know */
-        n = read(fd, text, sizeof text - 1);
+                return fd == -ENOENT ? 0 : UINT64_MAX; /* offline; or no descriptor left: then we do not know */
+        n = sys_read(fd, text, sizeof text - 1);
         os_close(fd);
         if (n <= 0)
                 return UINT64_MAX;

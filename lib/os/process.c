@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "os/syscall.h"
 
 static uint64_t pid_ns_known;    /* this process's pid namespace, 0 = not asked yet */
 static uint32_t pid_ns_known_by; /* the process that asked */
@@ -72,7 +73,7 @@ process_pid_ns_refresh(void)
 {
         struct stat st;
         int saved = errno;
-        bool is_known = stat("/proc/self/ns/pid", &st) == 0;
+        bool is_known = sys_fstatat(AT_FDCWD, "/proc/self/ns/pid", &st, 0) == 0;
 
         errno = saved;
         /* Relaxed: all threads store the same, and each relies on its own store only. */
@@ -103,15 +104,15 @@ uint64_t
 process_start_ticks(uint32_t pid)
 {
         char path[32], line[1024];
-        ssize_t n;
+        long n;
         int fd;
 
         snprintf(path, sizeof path, "/proc/%u/stat", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
+        fd = sys_open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return 0;
-        n = read(fd, line, sizeof line - 1);
-        close(fd);
+        n = sys_read(fd, line, sizeof line - 1);
+        sys_close(fd);
         if (n <= 0)
                 return 0;
         line[n] = '\0';

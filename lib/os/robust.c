@@ -23,6 +23,7 @@
 
 #include "base/verify.h"
 #include "os/process.h"
+#include "os/shield.h"
 
 _Static_assert(ROBUST_TID_MASK == FUTEX_TID_MASK, "as the kernel has it");
 _Static_assert(ROBUST_OWNER_DIED == FUTEX_OWNER_DIED, "as the kernel has it");
@@ -32,7 +33,7 @@ _Static_assert(sizeof(pthread_mutex_t) % sizeof(uint32_t) == 0, "an image is who
 enum { ROBUST_WORDS = sizeof(pthread_mutex_t) / sizeof(uint32_t) };
 
 static uint32_t image[ROBUST_WORDS]; /* of an initialised mutex; the futex word in it is 0 */
-static pthread_once_t image_once = PTHREAD_ONCE_INIT;
+static struct once image_once = ONCE_INIT;
 
 /* None of these calls can fail on the C libraries that have them: they only fill in memory. */
 static void
@@ -55,7 +56,7 @@ robust_init(pthread_mutex_t *m)
 {
         uint32_t *words = (uint32_t *)(void *)m;
 
-        pthread_once(&image_once, image_make);
+        once_do(&image_once, image_make);
         /* Relaxed: every initialiser stores the same, and each stores before its own trylock. */
         for (unsigned w = 1; w < ROBUST_WORDS; w++)
                 if (image[w] != 0 && load_relaxed(&words[w]) != image[w])

@@ -1,8 +1,8 @@
 /*
  * shm.c - see shm.h.
  *
- * fallocate(2) is called directly: where a file system has none, glibc's posix_fallocate() falls back on reading and
- * writing a byte of each page, which races with other processes' stores.
+ * fallocate(2) is called, not posix_fallocate(): where a file system has none, glibc's falls back on reading and writing
+ * a byte of each page, which races with other processes' stores.
  */
 #include "os/shm.h"
 
@@ -18,20 +18,11 @@
 #include <unistd.h>
 
 #include "os/inject.h"
+#include "os/syscall.h"
 
 #if SHM_DEBUG
 int (*os_inject)(const char *call);
 #endif
-
-/* The wrappers' common end: retry a call that a signal interrupted; what remains is a result or -errno. */
-#define RETRY(call)                                                                                                    \
-        ({                                                                                                             \
-                long retry_result;                                                                                     \
-                do                                                                                                     \
-                        retry_result = (long)(call);                                                                   \
-                while (retry_result < 0 && errno == EINTR);                                                            \
-                retry_result < 0 ? -(long)errno : retry_result;                                                        \
-        })
 
 #define INJECT(call)                                                                                                   \
         do {                                                                                                           \
@@ -44,7 +35,7 @@ int
 os_open_dir(const char *path)
 {
         INJECT("open_dir");
-        return (int)RETRY(open(path, O_DIRECTORY | O_CLOEXEC | O_PATH));
+        return sys_open(path, O_DIRECTORY | O_CLOEXEC | O_PATH);
 }
 
 int
@@ -53,7 +44,7 @@ os_open_file(int dirfd, const char *file, bool is_readonly)
         const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 
         INJECT("open_file");
-        return (int)RETRY(openat(dirfd, file, flags | (is_readonly ? O_RDONLY : O_RDWR)));
+        return sys_openat(dirfd, file, flags | (is_readonly ? O_RDONLY : O_RDWR), 0);
 }
 
 int
@@ -63,49 +54,49 @@ os_reopen(int fd, bool is_readonly)
 
         INJECT("reopen");
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        return (int)RETRY(open(path, O_CLOEXEC | (is_readonly ? O_RDONLY : O_RDWR)));
+        return sys_open(path, O_CLOEXEC | (is_readonly ? O_RDONLY : O_RDWR));
 }
 
 int
 os_dup(int fd)
 {
         INJECT("dup");
-        return (int)RETRY(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+        return sys_fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
 void
 os_close(int fd)
 {
         if (fd >= 0)
-                close(fd); /* never retried: the descriptor is gone even when EINTR is reported */
+                sys_close(fd);
 }
 
 int
 os_fstat(int fd, struct stat *ret_st)
 {
         INJECT("fstat");
-        return (int)RETRY(fstat(fd, ret_st));
+        return sys_fstat(fd, ret_st);
 }
 
 int
 os_stat_at(int dirfd, const char *file, struct stat *ret_st)
 {
         INJECT("stat_at");
-        return (int)RETRY(fstatat(dirfd, file, ret_st, AT_SYMLINK_NOFOLLOW));
+        return sys_fstatat(dirfd, file, ret_st, AT_SYMLINK_NOFOLLOW);
 }
 
 int
 os_fchmod(int fd, uint32_t mode)
 {
         INJECT("fchmod");
-        return (int)RETRY(fchmod(fd, (mode_t)mode));
+        return sys_fchmod(fd, mode);
 }
 
 int
 os_unlink(int dirfd, const char *file)
 {
         INJECT("unlink");
-        return (int)RETRY(unlinkat(dirfd, file, 0));
+        return sys_unlinkat(dirfd, file);
 }
 
 int
@@ -116,7 +107,7 @@ os_truncate(int fd, uint64_t bytes)
         INJECT("truncate");
         if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
                 return -EFBIG;
-        return (int)RETRY(ftruncate(fd, (off_t)bytes));
+        return (int)SYS_RETRY(ftruncate(fd, (off_t)bytes));
 }
 
 int
@@ -124,7 +115,7 @@ os_pread(int fd, void *buf, size_t bytes, uint64_t off)
 {
         for (size_t done = 0; done < bytes;) {
                 INJECT("pread");
-                long n = RETRY(pread(fd, (char *)buf + done, bytes - done, (off_t)(off + done)));
+                long n = sys_pread(fd, (char *)buf + done, bytes - done, off + done);
 
                 if (n < 0)
                         return (int)n;
@@ -139,14 +130,14 @@ int
 os_allocate(int fd, uint64_t off, uint64_t bytes)
 {
         INJECT("allocate");
-        return (int)RETRY(fallocate(fd, 0, (off_t)off, (off_t)bytes));
+        return sys_fallocate(fd, 0, off, bytes);
 }
 
 int
 os_punch(int fd, uint64_t off, uint64_t bytes)
 {
         INJECT("punch");
-        return (int)RETRY(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)bytes));
+        return sys_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, bytes);
 }
 
 /* ------------------------------------------------------------------ mapping */
@@ -221,14 +212,14 @@ os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void *
 int
 os_unmap(void *addr, uint64_t bytes)
 {
-        return (int)RETRY(munmap(addr, bytes));
+        return (int)SYS_RETRY(munmap(addr, bytes));
 }
 
 int
 os_protect_none(void *addr, uint64_t bytes)
 {
         INJECT("protect");
-        return (int)RETRY(mprotect(addr, bytes, PROT_NONE));
+        return (int)SYS_RETRY(mprotect(addr, bytes, PROT_NONE));
 }
 
 int
@@ -256,20 +247,20 @@ int
 os_memfd(const char *label)
 {
         INJECT("memfd");
-        return (int)RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+        return (int)SYS_RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
 }
 
 int
 os_seal_size(int fd)
 {
         INJECT("seal");
-        return (int)RETRY(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+        return sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
 int
 os_seals(int fd)
 {
-        return (int)RETRY(fcntl(fd, F_GET_SEALS));
+        return sys_fcntl(fd, F_GET_SEALS, 0);
 }
 
 /* ------------------------------------------------------------------ directories, randomness */
@@ -281,7 +272,7 @@ list_open_dir(int fd, int (*fn)(const char *file, void *arg), void *arg)
         _Alignas(struct dirent64) char buf[4096];
         long n;
 
-        while ((n = RETRY(getdents64(fd, buf, sizeof buf))) > 0) {
+        while ((n = SYS_RETRY(getdents64(fd, buf, sizeof buf))) > 0) {
                 for (long off = 0; off < n;) {
                         const struct dirent64 *entry = (const void *)(buf + off);
                         int result = fn(entry->d_name, arg);
@@ -300,7 +291,7 @@ os_list_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg)
         int fd, result;
 
         INJECT("list_dir");
-        fd = (int)RETRY(openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        fd = sys_openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         if (fd < 0)
                 return fd;
         result = list_open_dir(fd, fn, arg);
@@ -314,7 +305,7 @@ os_random(void)
         uint64_t value = 0;
         struct timespec now = {0};
 
-        if (RETRY(getrandom(&value, sizeof value, GRND_NONBLOCK)) == (long)sizeof value && value != 0)
+        if (sys_getrandom(&value, sizeof value, GRND_NONBLOCK) == (long)sizeof value && value != 0)
                 return value;
         clock_gettime(CLOCK_MONOTONIC, &now); /* early in boot */
         value = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;

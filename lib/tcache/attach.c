@@ -20,6 +20,7 @@
 #include "heap/placement.h"
 #include "heap/reap.h"
 #include "heap/root.h"
+#include "os/shield.h"
 #include "os/shm.h"
 #include "region/announce.h"
 
@@ -31,7 +32,7 @@ __thread struct tcache *tcache_list;
 static struct process_heap *default_heap; /* process-private; written by tcache_set_default */
 static uint32_t generation;               /* bumped in each child of fork() */
 
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static struct once key_once = ONCE_INIT;
 static pthread_key_t key;
 static bool has_key;
 
@@ -244,7 +245,7 @@ tcache_get(struct process_heap *heap, int *ret_err)
                 *ret_err = error_set(-EBADF, "the heap has been closed by this process");
                 return NULL;
         }
-        pthread_once(&key_once, make_key);
+        once_do(&key_once, make_key);
         is_new = !tcache_list || tcache_list->heap != heap; /* tcache_find() moved a detached one to the front */
         t = is_new ? tcache_map() : tcache_list;
         if (!t || !has_key || !notice_fork()) {

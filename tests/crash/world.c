@@ -1,7 +1,7 @@
 /*
  * world.c - the region, the actors, and everything that the library asks the system about.
  *
- * The test is linked to the library's objects, so its own fallocate(), madvise() and clock_gettime() are the ones that
+ * The test is linked to the library's objects, so its own syscall(), madvise() and clock_gettime() are the ones that
  * they call: pages are taken from a table of this process, caches survive the forks that the test makes for itself, and
  * time stands still.  Forks are made with _Fork(), which runs none of the library's handlers.
  */
@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,10 +126,29 @@ static const struct os_numa_fake fake_numa = {
         .count_elsewhere = fake_count_elsewhere,
 };
 
-int
-fallocate(int fd, int mode, off_t off, off_t bytes)
+/* What the C library's does. */
+static long
+real_syscall(long number, const long arg[6])
 {
-        uint64_t first = (uint64_t)off >> 12, n = (uint64_t)bytes >> 12;
+        register long arg3 __asm__("r10") = arg[3];
+        register long arg4 __asm__("r8") = arg[4];
+        register long arg5 __asm__("r9") = arg[5];
+        long result;
+
+        __asm__ volatile("syscall"
+                         : "=a"(result)
+                         : "0"(number), "D"(arg[0]), "S"(arg[1]), "d"(arg[2]), "r"(arg3), "r"(arg4), "r"(arg5)
+                         : "rcx", "r11", "memory");
+        if (result >= 0 || result < -4095)
+                return result;
+        errno = (int)-result;
+        return -1;
+}
+
+static long
+fake_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
+{
+        uint64_t first = off >> 12, n = bytes >> 12;
 
         if (fd != WORLD_FD || first + n > WORLD_PAGES) {
                 errno = EBADF;
@@ -139,9 +159,24 @@ fallocate(int fd, int mode, off_t off, off_t bytes)
                         backed[page] = 0;
                 else if (backed[page] == 0)
                         backed[page] = (uint8_t)(1 + policy_of(page << 12));
-        if (mode != 0 && syscall(SYS_madvise, WORLD_BASE + (uint64_t)off, (size_t)bytes, MADV_DONTNEED) < 0)
+        if (mode != 0 && syscall(SYS_madvise, WORLD_BASE + off, bytes, MADV_DONTNEED) < 0)
                 return -1;
         return 0;
+}
+
+long
+syscall(long number, ...)
+{
+        long arg[6];
+        va_list args;
+
+        va_start(args, number);
+        for (unsigned i = 0; i < 6; i++)
+                arg[i] = va_arg(args, long);
+        va_end(args);
+        if (number == SYS_fallocate)
+                return fake_fallocate((int)arg[0], (int)arg[1], (uint64_t)arg[2], (uint64_t)arg[3]);
+        return real_syscall(number, arg);
 }
 
 int

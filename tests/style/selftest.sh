@@ -70,6 +70,7 @@ END
         printf 'int main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
         (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.h)
         : >"$tmp/allowed"
+        : >"$tmp/points"
         link_libraries "$tree/lib/shmalloc.map"
 }
 
@@ -83,7 +84,7 @@ link_libraries() {
 
 check() {
         SHMALLOC_SO=$tmp/libx.so SHMALLOC_A=$tmp/libx.a ALLOWED_CALLS=$tmp/allowed \
-                sh "$style_dir/check_$1.sh" "$tree" >"$tmp/out" 2>&1
+                ALLOWED_POINTS=$tmp/points sh "$style_dir/check_$1.sh" "$tree" >"$tmp/out" 2>&1
 }
 
 # fails RULE PLACE WHAT   the check of RULE fails and names PLACE
@@ -184,6 +185,23 @@ append lib/api/malloc.c 'void f(void) { abort(); }'
 echo "lib/api/malloc.c abort reason" >"$tmp/allowed"
 if ! check calls; then
         echo "calls: an exception is not honoured"
+        cat "$tmp/out"
+        failed=$((failed + 1))
+fi
+plant_good
+
+append lib/api/malloc.c 'void f(void) { open("x", 0); }'
+fails cancel lib/api/malloc.c:16 "a cancellation point"
+append lib/heap/slab.h 'static inline void f(void) { fallocate(3, 0, 0, 1); }'
+fails cancel lib/heap/slab.h:9 "one of the C library's own"
+append lib/api/malloc.c 'void f(void *out) { fputs("x", out); }'
+fails cancel lib/api/malloc.c:16 "a stream"
+echo "lib/api/malloc.c close reason" >"$tmp/points"
+fails cancel "not needed" "an exception that is not needed"
+append lib/api/malloc.c 'void f(void) { close(3); }'
+echo "lib/api/malloc.c close reason" >"$tmp/points"
+if ! check cancel; then
+        echo "cancel: an exception is not honoured"
         cat "$tmp/out"
         failed=$((failed + 1))
 fi

@@ -1,0 +1,38 @@
+/*
+ * print.c - see print.h.
+ */
+#include "os/print.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+void
+print_list(FILE *out, const char *fmt, va_list args)
+{
+        int state;
+
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+        vfprintf(out, fmt, args);
+        pthread_setcancelstate(state, NULL);
+}
+
+void
+print(FILE *out, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        print_list(out, fmt, args);
+        va_end(args);
+}
+
+int
+print_end(FILE *out)
+{
+        int state, err;
+
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+        err = fflush(out) == 0 && !ferror(out) ? 0 : -EIO;
+        pthread_setcancelstate(state, NULL);
+        return err;
+}

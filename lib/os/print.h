@@ -1,0 +1,19 @@
+/*
+ * print.h - text to a stream of the program.
+ *
+ * Streams are written with calls at which a cancelled thread ends.  No call of the library is such a point, so the
+ * thread cannot be cancelled while one of these runs; it is cancelled later, elsewhere.
+ */
+#ifndef OS_PRINT_H
+#define OS_PRINT_H
+
+#include <stdarg.h>
+#include <stdio.h>
+
+__attribute__((format(printf, 2, 3))) void print(FILE *out, const char *fmt, ...);
+__attribute__((format(printf, 2, 0))) void print_list(FILE *out, const char *fmt, va_list args);
+
+/* 0; -EIO: some of what was printed is lost. */
+int print_end(FILE *out);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * shield.c - see shield.h.
+ */
+#include "os/shield.h"
+
+#include <errno.h>
+
+void
+shield_raise(struct shield *ret_shield)
+{
+        static const int own[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+        sigset_t others;
+
+        sigfillset(&others);
+        for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++)
+                sigdelset(&others, own[i]);
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret_shield->cancel_state);
+        pthread_sigmask(SIG_BLOCK, &others, &ret_shield->signals);
+}
+
+/* A handler runs in here, a cancelled thread may end in here: nothing is held any more. */
+void
+shield_lower(const struct shield *shield)
+{
+        struct shield was = *shield; /* may lie in what another thread uses next */
+        int saved = errno;
+
+        pthread_sigmask(SIG_SETMASK, &was.signals, NULL);
+        errno = saved;
+        pthread_setcancelstate(was.cancel_state, NULL);
+}
+
+void
+once_do_slow(struct once *once, void (*fn)(void))
+{
+        struct shield shield;
+
+        shield_raise(&shield);
+        pthread_once(&once->control, fn);
+        store_release(&once->is_done, 1u); /* E13.rel: what fn did */
+        shield_lower(&shield);
+}
