@@ -9,7 +9,8 @@ function(shmalloc_library_settings target)
   target_include_directories(${target}
     PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
     PRIVATE "${PROJECT_SOURCE_DIR}/lib")
-  target_link_libraries(${target} PRIVATE PkgConfig::URCU PkgConfig::NUMA Threads::Threads)
+  target_include_directories(${target} SYSTEM PRIVATE "${SHMALLOC_URCU_INCLUDE}")
+  target_link_libraries(${target} PRIVATE PkgConfig::NUMA Threads::Threads)
 endfunction()
 
 # A static library with everything in it and nothing hidden, for tests and benchmarks that call internals; either
@@ -28,7 +29,8 @@ function(shmalloc_internal_library name)
     shmalloc_library_settings(${name} SANITIZE "${arg_SANITIZE}" DEFINITIONS ${arg_DEFINITIONS})
   endif()
   target_include_directories(${name} INTERFACE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/lib")
-  target_link_libraries(${name} INTERFACE PkgConfig::URCU PkgConfig::NUMA Threads::Threads)
+  target_include_directories(${name} SYSTEM INTERFACE "${SHMALLOC_URCU_INCLUDE}")
+  target_link_libraries(${name} INTERFACE PkgConfig::NUMA Threads::Threads)
 endfunction()
 
 function(shmalloc_shared_library)
@@ -45,7 +47,7 @@ function(shmalloc_shared_library)
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
     "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
   target_link_options(shmalloc PRIVATE "-Wl,--version-script,${map}")
-  target_link_libraries(shmalloc PRIVATE PkgConfig::URCU PkgConfig::NUMA Threads::Threads)
+  target_link_libraries(shmalloc PRIVATE PkgConfig::NUMA Threads::Threads)
 endfunction()
 
 # One object in which everything hidden is local: a program that links to it statically may have a slab_acquire()
@@ -64,5 +66,5 @@ function(shmalloc_static_library)
   target_include_directories(shmalloc_static INTERFACE
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
     "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
-  target_link_libraries(shmalloc_static PRIVATE PkgConfig::URCU PkgConfig::NUMA Threads::Threads)
+  target_link_libraries(shmalloc_static PRIVATE PkgConfig::NUMA Threads::Threads)
 endfunction()

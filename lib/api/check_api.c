@@ -15,6 +15,8 @@ shheap_check(shheap *h, unsigned flags, FILE *report)
 {
         int n;
 
+        if (!heap_is_open(h, "shheap_check"))
+                return -EBADF;
         if (flags & ~(unsigned)SHHEAP_CHECK_QUIESCENT)
                 return error_set(-EINVAL, "shheap_check: flags %#x: only SHHEAP_CHECK_QUIESCENT is known", flags);
         n = check_region(&h->process.region, flags, report, NULL);
@@ -47,6 +49,8 @@ shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
         unsigned where = 0;
         int ret;
 
+        if (!heap_is_open(h, "shheap_walk"))
+                return -EBADF;
         if (what & ~(unsigned)(SHHEAP_WALK_LIVE | SHHEAP_WALK_FREE))
                 return error_set(-EINVAL, "shheap_walk: %#x: LIVE and FREE are what can be walked", what);
         if (what & SHHEAP_WALK_LIVE)

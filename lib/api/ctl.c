@@ -305,6 +305,8 @@ shheap_ctl(shheap *h, const char *name, void *oldp, size_t *oldlenp, const void 
                 return ctl_text(name, version, sizeof version - 1, oldp, oldlenp, newp);
         if (!h)
                 return error_set(-EINVAL, "shheap_ctl: \"%.63s\" wants a heap", name);
+        if (!heap_is_open(h, "shheap_ctl"))
+                return -EBADF;
         if (strcmp(name, "heap.name") == 0) {
                 const char *heap_name = h->process.region.header->name;
 

@@ -221,13 +221,14 @@ end_process(struct line *line, uint32_t what, const void *p, size_t given_size)
                 .text = line->text,
         };
         shheap_fault_fn *fn;
+        struct shield shield;
         void *arg;
 
         write_line(line);
-        registry_lock();
+        registry_lock(&shield);
         fn = handler;
         arg = handler_arg;
-        registry_unlock();
+        registry_unlock(&shield);
         if (fn)
                 fn(&fault, arg);
         abort();
@@ -270,8 +271,10 @@ fault_report_pointer(struct shheap *h, uint32_t what, const char *operation, con
 void
 shheap_set_fault_handler(shheap_fault_fn *fn, void *arg)
 {
-        registry_lock();
+        struct shield shield;
+
+        registry_lock(&shield);
         handler = fn;
         handler_arg = arg;
-        registry_unlock();
+        registry_unlock(&shield);
 }

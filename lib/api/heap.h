@@ -7,19 +7,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <urcu/rculist.h>
+#include <urcu/list.h>
 
 #include "tcache/tcache.h"
 #include <shmalloc/shmalloc.h>
 
+/* Handles are zeroed when their heap is gone, and stay readable for ever. */
 struct shheap {
         struct process_heap process; /* first: what the layers below know of it */
-        struct cds_list_head node;   /* in the registry, read under RCU */
+        struct cds_list_head node;   /* in the registry, under its lock */
         uint32_t n_opens;            /* handles given out by open, under the registry's lock */
+        bool is_taken;               /* the handle is in use, likewise */
+        bool is_open;
         bool is_readonly;
 };
 
-/* The open heap whose chunks contain the address, or NULL.  Never waits. */
+/* What every public function asks first, but for hits: whether the handle may be used.  False: errno and message. */
+bool heap_refuse(const char *operation);
+
+static inline bool
+heap_is_open(const struct shheap *h, const char *operation)
+{
+        if (LIKELY(h && load_relaxed(&h->is_open)))
+                return true;
+        return heap_refuse(operation);
+}
+
+/* The open heap whose chunks contain the address, or NULL.  Never waits, and leaves nothing behind if it is left. */
 struct shheap *heap_of_address(const void *p);
 
 /* The default heap, opened from the environment at first use; NULL: errno and message are set. */

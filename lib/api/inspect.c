@@ -28,8 +28,11 @@ shref
 shheap_ref(const shheap *h, const void *p)
 {
         const struct region *r = &h->process.region;
-        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks);
+        uint64_t block_off;
 
+        if (!heap_is_open(h, "shheap_ref"))
+                return SHREF_NULL;
+        block_off = (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks);
         return block_off < chunk_bytes(r) ? r->layout.chunks_off + block_off : SHREF_NULL;
 }
 
@@ -37,8 +40,11 @@ void *
 shheap_ptr(const shheap *h, shref ref)
 {
         const struct region *r = &h->process.region;
-        uint64_t block_off = ref - r->layout.chunks_off;
+        uint64_t block_off;
 
+        if (!heap_is_open(h, "shheap_ptr"))
+                return NULL;
+        block_off = ref - r->layout.chunks_off;
         return block_off < chunk_bytes(r) ? region_block(r, block_off) : NULL;
 }
 
@@ -78,8 +84,11 @@ int
 shheap_node_of(const shheap *h, const void *p)
 {
         const struct region *r = &h->process.region;
-        int node = node_of_block((struct region *)(uintptr_t)r, (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks));
+        int node;
 
+        if (!heap_is_open(h, "shheap_node_of"))
+                return -EBADF;
+        node = node_of_block((struct region *)(uintptr_t)r, (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks));
         if (node >= 0 && (uint32_t)node == r->layout.spread_node)
                 node = os_numa_node_of(p);
         return node >= 0 ? node : error_set(-EINVAL, "shheap_node_of(%p): no block of this heap", p);
@@ -135,7 +144,7 @@ shheap_root(shheap *h, const char *name, size_t size, unsigned flags, int (*init
             void *arg, void **ret_obj)
 {
         uint64_t block_off = 0;
-        int err = find_root(&h->process.region, name, size, &block_off);
+        int err = heap_is_open(h, "shheap_root") ? find_root(&h->process.region, name, size, &block_off) : -EBADF;
 
         if (err == -ENOENT && size != 0)
                 err = create_root(h, name, size, flags, init, arg, &block_off);
@@ -177,6 +186,8 @@ shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t siz
 {
         struct iteration iteration = {&h->process.region, fn, arg};
 
+        if (!heap_is_open(h, "shheap_root_iterate"))
+                return -EBADF;
         return root_iterate(&h->process.region, visit_root, &iteration);
 }
 
@@ -203,6 +214,8 @@ shheap_purge(shheap *h, int node)
         struct visit v;
         int err;
 
+        if (!heap_is_open(h, "shheap_purge"))
+                return -EBADF;
         if (node < -1 || node >= (int)region_system_nodes(&h->process.region))
                 return error_set(-EINVAL, "shheap_purge: the heap has no node %d", node);
         err = visit_begin(&v, h, "shheap_purge");

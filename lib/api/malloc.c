@@ -140,6 +140,8 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         bool is_possible;
         void *p = NULL;
 
+        if (!heap_is_open(h, operation))
+                return NULL;
         if (!request_classify(&rq))
                 return no_memory(size, align, flags, operation);
         if (!heap_enter(&e, h))
@@ -164,6 +166,18 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
 }
 
 /* ------------------------------------------------------------------ free, in general */
+
+bool
+heap_can_free(const struct shheap *h, const void *p, const char *operation, size_t given_size)
+{
+        int saved_errno = errno;
+
+        if (heap_is_open(h, operation))
+                return true;
+        fault_report_pointer(NULL, SHHEAP_FAULT_NOT_A_CLIENT, operation, p, given_size);
+        errno = saved_errno;
+        return false;
+}
 
 bool
 heap_check_free(struct entry *e, uint64_t block_off)
@@ -394,6 +408,8 @@ free_slow(struct shheap *h, void *p, const char *operation)
 {
         if (!p || free_plain(quick_tcache(h), p, operation))
                 return;
+        if (!heap_can_free(h, p, operation, 0))
+                return;
         if (LIKELY(heap_has(h, p)))
                 free_in(h, p, operation);
         else
@@ -420,6 +436,8 @@ calloc_in(struct shheap *h, size_t n, size_t size, const char *operation)
 {
         size_t bytes;
 
+        if (!heap_is_open(h, operation))
+                return NULL;
         if (__builtin_mul_overflow(n, size, &bytes)) {
                 errno = -error_set(-ENOMEM, "%s: %zu times %zu bytes overflow", operation, n, size);
                 return NULL;
@@ -444,6 +462,8 @@ shcalloc(size_t n, size_t size)
 static void *
 aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
 {
+        if (!heap_is_open(h, operation))
+                return NULL;
         if (!bits_is_pow2(align) || align > (size_t)1 << FLAGS_LG_ALIGN_MAX) {
                 errno = -error_set(-EINVAL, "%s: alignment %zu is not a power of two up to 1 GiB", operation, align);
                 return NULL;
@@ -471,6 +491,10 @@ shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
         int saved_errno = errno, err;
         void *p;
 
+        if (!heap_is_open(h, "posix_memalign")) {
+                errno = saved_errno;
+                return EBADF;
+        }
         if (!bits_is_pow2(align) || align % sizeof(void *) != 0)
                 return -error_set(-EINVAL, "posix_memalign: alignment %zu is no power of two, or below %zu", align,
                                   sizeof(void *));
@@ -547,7 +571,7 @@ dest_off_of(const struct shheap *h, const shref *dest, const char *operation)
 void *
 shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
 {
-        uint64_t dest_off = dest_off_of(h, dest, "shheap_malloc_to");
+        uint64_t dest_off = heap_is_open(h, "shheap_malloc_to") ? dest_off_of(h, dest, "shheap_malloc_to") : 0;
 
         if (dest_off == 0 || !heap_size_check(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
                 return NULL;
@@ -557,10 +581,13 @@ shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
 int
 shheap_free_from(shheap *h, shref *dest)
 {
-        uint64_t dest_off = dest_off_of(h, dest, "shheap_free_from"), block_off;
+        uint64_t dest_off, block_off;
         struct entry e;
         int err = -EBUSY;
 
+        if (!heap_is_open(h, "shheap_free_from"))
+                return -EBADF;
+        dest_off = dest_off_of(h, dest, "shheap_free_from");
         if (dest_off == 0)
                 return -EINVAL;
         if (load_relaxed(dest) == SHREF_NULL)

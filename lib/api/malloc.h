@@ -29,6 +29,9 @@ void *heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags,
                     const char *operation);
 void heap_free(struct shheap *h, void *p, const char *operation);
 
+/* Whether the handle may be used to free p.  False: that was reported as a fault. */
+bool heap_can_free(const struct shheap *h, const void *p, const char *operation, size_t given_size);
+
 /* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for: when
  * the block is resized, the usable size is the border between old and new. */
 void heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags);

@@ -128,7 +128,8 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
 
         if (!h) {
                 region_close(region);
-                return error_set(-ENOMEM, "shheap_open: no memory for the handle");
+                return error_set(-ENOMEM, "shheap_open: no handle: no memory, or this process has %d heaps open",
+                                 REGISTRY_HANDLES);
         }
         h->process.region = *region;
         h->process.is_checked = args->options.check;
@@ -213,14 +214,15 @@ int
 shheap_open(shheap **ret_heap, const char *name, unsigned flags, const struct shheap_attr *attr)
 {
         struct region_open_args args;
+        struct shield shield;
         int err = args_make(&args, flags, attr);
 
         if (err < 0)
                 return err;
-        registry_lock();
+        registry_lock(&shield);
         registry_sweep();
         err = open_by_name(ret_heap, name, &args);
-        registry_unlock();
+        registry_unlock(&shield);
         return err;
 }
 
@@ -228,20 +230,23 @@ int
 shheap_open_fd(shheap **ret_heap, int fd, unsigned flags)
 {
         struct region_open_args args;
+        struct shield shield;
         int err = args_make(&args, flags, NULL);
 
         if (err < 0)
                 return err;
-        registry_lock();
+        registry_lock(&shield);
         registry_sweep();
         err = open_by_fd(ret_heap, fd, &args);
-        registry_unlock();
+        registry_unlock(&shield);
         return err;
 }
 
 int
 shheap_dup_fd(const shheap *h, unsigned flags)
 {
+        if (!heap_is_open(h, "shheap_dup_fd"))
+                return -EBADF;
         if (flags & ~(unsigned)SHHEAP_RDONLY)
                 return error_set(-EINVAL, "shheap_dup_fd: flags %#x: only SHHEAP_RDONLY is possible", flags);
         return region_dup_fd(&h->process.region, (flags & SHHEAP_RDONLY) != 0);
@@ -277,20 +282,21 @@ close_heap(struct shheap *h)
 int
 shheap_close(shheap *h)
 {
+        struct shield shield;
         bool is_open, is_last;
 
-        registry_lock();
+        registry_lock(&shield);
         is_open = registry_has(h);
         is_last = is_open && h->n_opens == 1;
-        registry_unlock();
+        registry_unlock(&shield);
         if (!is_open)
                 return error_set(-EBADF, "shheap_close: not an open heap");
         if (is_last)
                 flush_caller(h);
-        registry_lock();
+        registry_lock(&shield);
         if (registry_has(h) && --h->n_opens == 0)
                 close_heap(h);
-        registry_unlock();
+        registry_unlock(&shield);
         return 0;
 }
 
@@ -319,6 +325,7 @@ heap_default_open(void)
 {
         struct shheap *h = default_heap();
         struct region_open_args args;
+        struct shield shield;
         const char *name;
         int err;
 
@@ -332,12 +339,12 @@ heap_default_open(void)
                 errno = -err;
                 return NULL;
         }
-        registry_lock();
+        registry_lock(&shield);
         registry_sweep();
         h = default_heap(); /* another thread was faster */
         if (!h && (err = open_by_name(&h, name, &args)) == 0)
                 tcache_set_default(&h->process);
-        registry_unlock();
+        registry_unlock(&shield);
         if (err < 0)
                 errno = -err;
         return h;
@@ -352,15 +359,16 @@ shheap_default(void)
 int
 shheap_set_default(shheap *h)
 {
+        struct shield shield;
         int err = 0;
 
-        registry_lock();
+        registry_lock(&shield);
         if (h && !registry_has(h))
                 err = error_set(-EBADF, "shheap_set_default: not an open heap");
         else if (h && h->is_readonly)
                 err = error_set(-EACCES, "shheap_set_default: the heap is open read-only");
         else
                 tcache_set_default(h ? &h->process : NULL);
-        registry_unlock();
+        registry_unlock(&shield);
         return err;
 }

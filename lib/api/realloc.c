@@ -17,7 +17,7 @@
 size_t
 shheap_usable_size(const shheap *h, const void *p)
 {
-        return p ? heap_usable(h, p) : 0;
+        return heap_is_open(h, "shheap_usable_size") && p ? heap_usable(h, p) : 0;
 }
 
 size_t
@@ -33,7 +33,7 @@ shheap_nallocx(const shheap *h, size_t size, unsigned flags)
 {
         struct request rq = {.size = size, .align = flags_align(flags)};
 
-        if (size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) ||
+        if (!heap_is_open(h, "shheap_nallocx") || size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) ||
             request_usable(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
                 return 0;
         return request_usable(&rq);
@@ -64,13 +64,16 @@ free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
 void
 shheap_free_sized(shheap *h, void *p, size_t size)
 {
-        free_sized_in(h, p, size, "shheap_free_sized");
+        if (p && heap_can_free(h, p, "shheap_free_sized", size))
+                free_sized_in(h, p, size, "shheap_free_sized");
 }
 
 void
 shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
 {
-        if (p && (!bits_is_pow2(align) || (uintptr_t)p % align != 0))
+        if (!p || !heap_can_free(h, p, "shheap_free_aligned_sized", size))
+                return;
+        if (!bits_is_pow2(align) || (uintptr_t)p % align != 0)
                 fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, "shheap_free_aligned_sized", p, size);
         else
                 free_sized_in(h, p, size, "shheap_free_aligned_sized");
@@ -129,6 +132,8 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         size_t align = flags_align(flags), old;
         void *new_p;
 
+        if (!heap_is_open(h, operation))
+                return NULL;
         if (!p)
                 return heap_allocate(h, size, align, flags, 0, operation);
         if (!heap_has(h, p)) {
@@ -177,6 +182,8 @@ shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
 {
         size_t bytes;
 
+        if (!heap_is_open(h, "shheap_reallocarray"))
+                return NULL;
         if (__builtin_mul_overflow(n, size, &bytes)) {
                 errno = -error_set(-ENOMEM, "reallocarray: %zu times %zu bytes overflow", n, size);
                 return NULL;
@@ -199,7 +206,8 @@ shreallocarray(void *p, size_t n, size_t size)
 void *
 shheap_mallocx(shheap *h, size_t size, unsigned flags)
 {
-        if (!heap_size_check(size, "shheap_mallocx") || !flags_check(h, flags, "shheap_mallocx"))
+        if (!heap_is_open(h, "shheap_mallocx") || !heap_size_check(size, "shheap_mallocx") ||
+            !flags_check(h, flags, "shheap_mallocx"))
                 return NULL;
         return heap_allocate(h, size, flags_align(flags), flags, 0, "shheap_mallocx");
 }
@@ -207,7 +215,8 @@ shheap_mallocx(shheap *h, size_t size, unsigned flags)
 void *
 shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags)
 {
-        if (!heap_size_check(size, "shheap_rallocx") || !flags_check(h, flags, "shheap_rallocx"))
+        if (!heap_is_open(h, "shheap_rallocx") || !heap_size_check(size, "shheap_rallocx") ||
+            !flags_check(h, flags, "shheap_rallocx"))
                 return NULL;
         return realloc_in(h, p, size, flags, "shheap_rallocx");
 }
@@ -217,6 +226,8 @@ shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, unsigned flags)
 {
         size_t old, want, now;
 
+        if (!heap_is_open(h, "shheap_xallocx"))
+                return 0;
         if (!p || !heap_has(h, p)) {
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_xallocx", p, size);
                 return 0;

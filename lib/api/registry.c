@@ -2,8 +2,14 @@
  * registry.c - see registry.h.
  *
  * Every free of a block that is not the default heap's asks which heap its address belongs to, while heaps come and go.
- * So the list of open heaps is read under RCU, which costs a reader no more than stores of its own, and changed under a
- * lock; closing waits for the readers.  All of it is private to the process.
+ * It reads an array of the open heaps' handles, without a lock and without a mark of its own: a signal handler may jump
+ * out of it, and a cancelled thread may end in it.  That is safe because a handle is one for ever.  Handles lie in a
+ * range of their own that is never unmapped; one whose heap is gone is zeroed, so that it has no chunks and is not open,
+ * which is how every function tells a stale one; and it is given out again when all others have been.
+ *
+ * All else is behind a lock, and the lock behind a shield (os/shield.h), so that neither a handler nor a cancellation
+ * finds the thread that has it.  Should it be left all the same (by a jump out of the handler of a fault), the thread
+ * finds it still its own, and others get it when that thread ends.
  *
  * A closed heap stays mapped, and its handle stays what it was, as long as a thread of this process holds the `life` of
  * a slot in it: the C library has linked that mutex into the thread's list of robust mutexes, and would write through
@@ -11,32 +17,57 @@
  * are gone.  Opening the same heap meanwhile takes it from there.
  *
  * In the child of fork() the handles are the same and none of the other threads is there: a client that is not this
- * process's is neither waited for nor given back.  The lock and liburcu are held across fork() by handlers that are
- * installed before those of most libraries, so that these may use heaps in theirs; a child handler that was installed
- * even before, or a child of _Fork(), which runs none, finds at its first call that the process is another one.
+ * process's is neither waited for nor given back.  The lock is held across fork(), and the shield with it, by handlers
+ * that are installed before those of most libraries, so that these may use heaps in theirs; a child handler that was
+ * installed even before, or a child of _Fork(), which runs none, finds at its first call that the process is another one.
  *
- * What it gave up: a child of _Fork() waits for ever if it was made while another thread was inside heap_of_address(),
- * a few instructions, and it closes a heap; or while one was registering the process, and it uses that heap.
+ * What it gave up: a free that stands still between two loads of heap_of_address() while its process opens as many heaps
+ * as there are handles may take its block for another heap's.  A child of _Fork() waits for ever if it was made while
+ * another thread was registering the process, and it uses that heap.
  */
 #include "api/registry.h"
 
-#include <urcu/urcu-bp.h>
+#include <errno.h>
 
 #include "base/bits.h"
+#include "base/error.h"
 #include "os/process.h"
 #include "os/shm.h"
 #include "region/open.h"
 
-static CDS_LIST_HEAD(heaps);  /* open: read under RCU, written under the lock */
-static CDS_LIST_HEAD(closed); /* only under the lock */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+#define HANDLE_BYTES bits_align_up(sizeof(struct shheap), OS_PAGE_BYTES)
+
+static CDS_LIST_HEAD(heaps);  /* open */
+static CDS_LIST_HEAD(closed); /* all of this only under the lock, but where it says otherwise */
+static pthread_mutex_t lock;
 static uint32_t lock_pid; /* of the process that the lock belongs to; 0 = nobody has used it yet */
+
+static char *handles;      /* REGISTRY_HANDLES of them; NULL = not needed yet */
+static uint32_t n_handles; /* that may be read and written */
+static uint32_t n_given;   /* how many times one was given out */
+
+static struct shheap *places[REGISTRY_HANDLES]; /* of open heaps, NULL between them; read without the lock */
+static uint32_t n_places;                       /* that were ever in use, likewise */
 
 /* Of a thread that is inside fork(), with the lock held. */
 static __thread bool is_forking __attribute__((tls_model("initial-exec")));
-static __thread uint32_t generation_before_fork __attribute__((tls_model("initial-exec")));
+static uint32_t generation_before_fork;
+static struct shield fork_shield;
 
-/* ------------------------------------------------------------------ fork */
+/* ------------------------------------------------------------------ the lock */
+
+/* Recursive, robust: see above. */
+static void
+init_lock(void)
+{
+        pthread_mutexattr_t attr;
+
+        pthread_mutexattr_init(&attr);
+        pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        pthread_mutex_init(&lock, &attr);
+        pthread_mutexattr_destroy(&attr);
+}
 
 /* In a child, which has one thread: takes the lock from those that are not here. */
 static void
@@ -45,93 +76,141 @@ take_over(void)
         struct shheap *h;
 
         store_relaxed(&lock_pid, process_id());
-        pthread_mutex_init(&lock, NULL);
+        init_lock();
         if (!is_forking)
                 return; /* _Fork() */
         is_forking = false;
         cds_list_for_each_entry(h, &heaps, node) pthread_mutex_init(&h->process.lock, NULL);
         if (tcache_generation() == generation_before_fork) /* else a call in somebody's handler has noticed */
                 tcache_after_fork();
-        urcu_bp_after_fork_child();
 }
+
+void
+registry_lock(struct shield *ret_shield)
+{
+        uint32_t pid = load_relaxed(&lock_pid); /* changes in new processes only, which have one thread */
+
+        shield_raise(ret_shield);
+        if (pid == 0)
+                store_relaxed(&lock_pid, process_id());
+        else if (pid != process_id())
+                take_over();
+        if (pthread_mutex_lock(&lock) == EOWNERDEAD)
+                pthread_mutex_consistent(&lock);
+}
+
+void
+registry_unlock(const struct shield *shield)
+{
+        pthread_mutex_unlock(&lock);
+        shield_lower(shield);
+}
+
+/* ------------------------------------------------------------------ fork */
 
 static void
 before_fork(void)
 {
-        if (load_relaxed(&lock_pid) == 0)
-                return;      /* there has never been a heap */
-        urcu_bp_read_lock(); /* makes this thread known to liburcu, which cannot learn of it while it is held */
-        urcu_bp_read_unlock();
-        registry_lock();
+        struct shield shield;
+
+        registry_lock(&shield);
+        fork_shield = shield;
         is_forking = true;
         generation_before_fork = tcache_generation();
-        urcu_bp_before_fork();
 }
 
 static void
 after_fork_parent(void)
 {
-        if (!is_forking)
-                return;
-        urcu_bp_after_fork_parent();
+        struct shield shield = fork_shield; /* the next one to fork stores its own */
+
         is_forking = false;
-        registry_unlock();
+        registry_unlock(&shield);
 }
 
 static void
 after_fork_child(void)
 {
-        if (is_forking)
+        if (is_forking) /* else a call in somebody's handler has taken over */
                 take_over();
+        shield_lower(&fork_shield);
 }
 
 /* As early as a library may: the handlers for parent and child run in the order in which they were installed. */
 __attribute__((constructor(101))) static void
 install_fork_handlers(void)
 {
+        init_lock();
         pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-/* ------------------------------------------------------------------ the lock */
+/* ------------------------------------------------------------------ handles */
 
-void
-registry_lock(void)
+static struct shheap *
+handle_at(uint32_t idx)
 {
-        uint32_t pid = load_relaxed(&lock_pid); /* changes in new processes only, which have one thread */
-
-        if (pid == 0)
-                store_relaxed(&lock_pid, process_id());
-        else if (pid != process_id())
-                take_over();
-        pthread_mutex_lock(&lock);
+        return (struct shheap *)(void *)(handles + idx * HANDLE_BYTES);
 }
 
-void
-registry_unlock(void)
+struct shheap *
+registry_new(void)
 {
-        pthread_mutex_unlock(&lock);
-}
+        void *reserved;
 
-/* ------------------------------------------------------------------ the lists */
+        if (!handles) {
+                if (os_reserve_private(REGISTRY_HANDLES * HANDLE_BYTES, &reserved) < 0)
+                        return NULL;
+                handles = reserved;
+        }
+        for (uint32_t tries = 0; tries < REGISTRY_HANDLES; tries++) {
+                uint32_t idx = n_given++ % REGISTRY_HANDLES;
+                struct shheap *h = handle_at(idx);
 
-/* ThreadSanitizer takes liburcu's volatile accesses for races. */
-__attribute__((no_sanitize("thread"))) struct shheap *
-heap_of_address(const void *p)
-{
-        struct shheap *h, *found = NULL;
-
-        urcu_bp_read_lock();
-        cds_list_for_each_entry_rcu(h, &heaps, node)
-        {
-                const struct region *r = &h->process.region;
-
-                if ((uintptr_t)p - (uintptr_t)r->chunks < r->layout.n_chunks << GEO_CHUNK_SHIFT) {
-                        found = h;
-                        break;
+                if (idx == n_handles) {
+                        if (os_unprotect(h, HANDLE_BYTES) < 0) {
+                                n_given--;
+                                return NULL;
+                        }
+                        n_handles++;
+                }
+                if (!h->is_taken) {
+                        h->is_taken = true;
+                        return h;
                 }
         }
-        urcu_bp_read_unlock();
-        return found;
+        return NULL;
+}
+
+bool
+heap_refuse(const char *operation)
+{
+        errno = -error_set(-EBADF, "%s: not an open heap", operation);
+        return false;
+}
+
+/* ------------------------------------------------------------------ the open heaps */
+
+static bool
+has_address(const struct shheap *h, const void *p)
+{
+        const struct region *r = &h->process.region;
+
+        return (uintptr_t)p - (uintptr_t)load_relaxed(&r->chunks) < load_relaxed(&r->layout.n_chunks)
+                                                                            << GEO_CHUNK_SHIFT;
+}
+
+struct shheap *
+heap_of_address(const void *p)
+{
+        uint32_t n = load_relaxed(&n_places); /* who was handed a block saw its heap opened, or is misusing one */
+
+        for (uint32_t i = 0; i < n; i++) {
+                struct shheap *h = load_acquire(&places[i]); /* E14.acq: where the chunks are */
+
+                if (h && has_address(h, p))
+                        return h;
+        }
+        return NULL;
 }
 
 static struct shheap *
@@ -161,29 +240,39 @@ registry_has(const struct shheap *handle)
         return false;
 }
 
-struct shheap *
-registry_new(void)
+/* The first place that has this; there is one, since there are as many places as handles. */
+static uint32_t
+place_of(const struct shheap *h)
 {
-        void *h;
+        uint32_t i = 0;
 
-        return os_map_private(bits_align_up(sizeof(struct shheap), OS_PAGE_BYTES), false, &h) < 0 ? NULL : h;
+        while (i + 1 < REGISTRY_HANDLES && load_relaxed(&places[i]) != h)
+                i++;
+        return i;
 }
 
 void
 registry_add(struct shheap *h)
 {
+        uint32_t place = place_of(NULL);
+
         if (h->node.next)
                 cds_list_del(&h->node); /* a closed one */
+        cds_list_add(&h->node, &heaps);
         store_relaxed(&h->process.is_closed, false);
-        cds_list_add_rcu(&h->node, &heaps);
+        store_relaxed(&h->is_open, true);
+        store_release(&places[place], h); /* E14.rel: where the chunks are */
+        if (place >= n_places)
+                store_relaxed(&n_places, place + 1);
 }
 
 void
 registry_remove(struct shheap *h)
 {
-        cds_list_del_rcu(&h->node);
-        urcu_bp_synchronize_rcu();
+        store_relaxed(&places[place_of(h)], NULL);
+        store_relaxed(&h->is_open, false);
         store_relaxed(&h->process.is_closed, true);
+        cds_list_del(&h->node);
         cds_list_add(&h->node, &closed);
 }
 
@@ -211,7 +300,7 @@ registry_destroy(struct shheap *h)
                 client_unregister(&h->process.region, &h->process.client);
         }
         region_close(&h->process.region);
-        os_unmap(h, bits_align_up(sizeof *h, OS_PAGE_BYTES));
+        os_wipe_private(h, HANDLE_BYTES);
 }
 
 void

@@ -8,10 +8,11 @@
 #include <stdint.h>
 
 #include "api/heap.h"
+#include "os/shield.h"
 
-/* Held while heaps are opened and closed, and across fork().  Notices a fork that ran no handlers. */
-void registry_lock(void);
-void registry_unlock(void);
+/* Held while heaps are opened and closed, and across fork(), behind a shield.  Notices a fork that ran no handlers. */
+void registry_lock(struct shield *ret_shield);
+void registry_unlock(const struct shield *shield);
 
 /* All of the rest: under the lock. */
 
@@ -21,13 +22,15 @@ struct shheap *registry_find(uint64_t dev, uint64_t ino);
 /* Whether the handle is one of an open heap.  Does not look into it. */
 bool registry_has(const struct shheap *h);
 
-/* Private memory for a handle: zeroed.  NULL: none. */
+/* A handle: zeroed, and not the one of a heap that was closed lately.  NULL: no memory, or REGISTRY_HANDLES are in use. */
 struct shheap *registry_new(void);
+
+enum { REGISTRY_HANDLES = 4096 };
 
 /* Makes a new or closed heap one that is open: from now on heap_of_address() finds it. */
 void registry_add(struct shheap *h);
 
-/* The reverse, at the last close: when this returns, no reader sees it any more. */
+/* The reverse, at the last close. */
 void registry_remove(struct shheap *h);
 
 /* Lets go of a heap that is not in the registry: its client, its mapping, and the handle. */

@@ -15,6 +15,8 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
 
         v->heap = h;
         v->tcache = NULL;
+        if (!heap_is_open(h, operation))
+                return -EBADF;
         if (h->is_readonly)
                 return error_set(-EACCES, "%s: the heap is open read-only", operation);
         v->tcache = tcache_get(&h->process, &err);

@@ -241,6 +241,34 @@ os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr)
         return 0;
 }
 
+int
+os_reserve_private(uint64_t bytes, void **ret_addr)
+{
+        void *p;
+
+        INJECT("map_private");
+        p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        munlock(p, bytes); /* else all pages come with the right to write */
+        *ret_addr = p;
+        return 0;
+}
+
+int
+os_unprotect(void *addr, uint64_t bytes)
+{
+        INJECT("protect");
+        return (int)SYS_RETRY(mprotect(addr, bytes, PROT_READ | PROT_WRITE));
+}
+
+void
+os_wipe_private(void *addr, uint64_t bytes)
+{
+        if (madvise(addr, bytes, MADV_DONTNEED) < 0) /* locked */
+                memset(addr, 0, bytes);
+}
+
 /* ------------------------------------------------------------------ anonymous files */
 
 int

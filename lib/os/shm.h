@@ -54,6 +54,13 @@ int os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, vo
 int os_unmap(void *addr, uint64_t bytes);
 int os_protect_none(void *addr, uint64_t bytes);
 
+/* Address space of this process alone, which takes no memory, also where all of it is to be locked (mlockall). */
+int os_reserve_private(uint64_t bytes, void **ret_addr);
+
+/* Makes part of it zeroed memory; and zeroed memory again. */
+int os_unprotect(void *addr, uint64_t bytes);
+void os_wipe_private(void *addr, uint64_t bytes);
+
 /* Zeroed memory of this process alone.  If it is wiped by fork, a child finds zeroes there, however it was made. */
 int os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr);
 

@@ -339,6 +339,7 @@ actor_make(struct actor *a, int no, const struct layout *layout)
         a->no = no;
         a->os_pid = TID_OF(no);
         a->heap = &handles[no];
+        a->heap->is_open = true;
         a->tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
         a->heap->process.region.fd = WORLD_FD;
         region_bind(&a->heap->process.region, (void *)WORLD_BASE, layout);

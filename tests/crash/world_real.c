@@ -123,6 +123,7 @@ world_make(const struct script *script)
                 actors[no].no = no;
                 actors[no].os_pid = UINT32_MAX;
                 actors[no].heap = &handles[no];
+                handles[no].is_open = true;
                 heap->region = region;
                 heap->generation = tcache_generation() - 1;
                 pthread_mutex_init(&heap->lock, NULL);

@@ -25,7 +25,7 @@ tests=$source/tests
         -I"$source/lib" -I"$tests" -I"$source/include" \
         "$source"/lib/*/*.c "$tests"/hostile/fuzz.c "$tests"/hostile/image.c "$tests"/hostile/fields.c \
         "$tests"/hostile/exercise.c "$tests"/hostile/random.c "$tests"/support/heap_dir.c \
-        -o "$work/fuzz" -lurcu-bp -lnuma -lpthread
+        -o "$work/fuzz" -lnuma -lpthread
 cd "$work"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 # The regions' misuse is reported on standard error, many times: only the end matters.

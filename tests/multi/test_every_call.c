@@ -246,14 +246,13 @@ error_of(long call)
         }
 }
 
-/* What cannot fail, as it is called here; and membarrier, which liburcu finds out about when the program starts, and
- * ends it if it is gone later. */
+/* What cannot fail, as it is called here. */
 static bool
 is_infallible(long call)
 {
         return call == SYS_getpid || call == SYS_gettid || call == SYS_geteuid || call == SYS_getuid ||
                call == SYS_sched_yield || call == SYS_exit_group || call == SYS_rt_sigreturn ||
-               call == SYS_rt_sigprocmask || call == SYS_membarrier;
+               call == SYS_rt_sigprocmask;
 }
 
 /* To the next stop; false: it has ended, *ret_status says how. */

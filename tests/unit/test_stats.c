@@ -339,7 +339,7 @@ END_TEST
 static int
 print_public(const char *opts)
 {
-        struct shheap h = {.process = fx.process};
+        struct shheap h = {.process = fx.process, .is_open = true};
         FILE *f = fmemopen(text, sizeof text, "w");
         int err = shheap_stats_print(&h, f, opts);
 
