@@ -46,7 +46,8 @@ function(shmalloc_shared_library)
   target_include_directories(shmalloc INTERFACE
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
     "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
-  target_link_options(shmalloc PRIVATE "-Wl,--version-script,${map}")
+  # It stays when a plugin that uses it goes: os/pin.h.
+  target_link_options(shmalloc PRIVATE "-Wl,--version-script,${map}" -Wl,-z,nodelete)
   target_link_libraries(shmalloc PRIVATE PkgConfig::NUMA Threads::Threads)
 endfunction()
 

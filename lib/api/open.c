@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "heap/fault.h"
 #include "heap/reap.h"
+#include "os/pin.h"
 #include "os/shm.h"
 #include "region/create.h"
 #include "region/name.h"
@@ -210,6 +211,14 @@ open_by_fd(struct shheap **ret_heap, int fd, const struct region_open_args *args
 
 /* ------------------------------------------------------------------ the public side */
 
+static void
+enter(struct shield *ret_shield)
+{
+        os_pin();
+        registry_lock(ret_shield);
+        registry_sweep();
+}
+
 int
 shheap_open(shheap **ret_heap, const char *name, unsigned flags, const struct shheap_attr *attr)
 {
@@ -219,8 +228,7 @@ shheap_open(shheap **ret_heap, const char *name, unsigned flags, const struct sh
 
         if (err < 0)
                 return err;
-        registry_lock(&shield);
-        registry_sweep();
+        enter(&shield);
         err = open_by_name(ret_heap, name, &args);
         registry_unlock(&shield);
         return err;
@@ -235,8 +243,7 @@ shheap_open_fd(shheap **ret_heap, int fd, unsigned flags)
 
         if (err < 0)
                 return err;
-        registry_lock(&shield);
-        registry_sweep();
+        enter(&shield);
         err = open_by_fd(ret_heap, fd, &args);
         registry_unlock(&shield);
         return err;
@@ -339,8 +346,7 @@ heap_default_open(void)
                 errno = -err;
                 return NULL;
         }
-        registry_lock(&shield);
-        registry_sweep();
+        enter(&shield);
         h = default_heap(); /* another thread was faster */
         if (!h && (err = open_by_name(&h, name, &args)) == 0)
                 tcache_set_default(&h->process);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "os/inject.h"
 #include "os/lines.h"
@@ -17,10 +18,14 @@ static bool
 parse(const char *line, struct os_mapping *ret_mapping)
 {
         struct os_mapping m = {0};
+        unsigned major_no, minor_no;
         int what_idx = 0;
 
-        if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %n", &m.start, &m.end, &what_idx) != 2 || what_idx == 0)
+        if (sscanf(line, "%lx-%lx %*s %*s %x:%x %lu %n", &m.start, &m.end, &major_no, &minor_no, &m.ino, &what_idx) !=
+                    5 ||
+            what_idx == 0)
                 return false;
+        m.dev = makedev(major_no, minor_no);
         snprintf(m.what, sizeof m.what, "%s", line[what_idx] != '\0' ? line + what_idx : "anonymous memory");
         *ret_mapping = m;
         return true;

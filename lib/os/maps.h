@@ -8,7 +8,8 @@
 
 struct os_mapping {
         uint64_t start, end;
-        char what[128]; /* path or "[heap]"; "anonymous memory" if it has no name; cut off if longer */
+        uint64_t dev, ino; /* of the file, as in struct stat; ino 0: none */
+        char what[128];    /* path or "[heap]"; "anonymous memory" if it has no name; cut off if longer */
 };
 
 /* By address, until fn returns non-zero, which is returned.  A picture of a moment: other threads map and unmap. */

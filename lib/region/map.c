@@ -184,7 +184,7 @@ is_mappable(uint64_t base_addr, uint64_t bytes)
 }
 
 static int
-complain_taken(const char *what, uint64_t base_addr, uint64_t bytes)
+complain_taken(const struct region *r, const char *what, uint64_t base_addr, uint64_t bytes)
 {
         struct os_mapping in_the_way;
         uint64_t end = base_addr + bytes;
@@ -193,11 +193,16 @@ complain_taken(const char *what, uint64_t base_addr, uint64_t bytes)
                   end);
         if (!is_mappable(base_addr, bytes))
                 error_append(0, "the thread sanitizer keeps that range to itself");
-        else if (os_maps_find(base_addr, end, &in_the_way) == 1)
+        else if (os_maps_find(base_addr, end, &in_the_way) != 1)
+                error_append(0, "something is in the way");
+        else if (in_the_way.ino != 0 && in_the_way.ino == r->ino && in_the_way.dev == r->dev)
+                error_append(0,
+                             "another copy of this library in the process has it open, or the program has mapped the "
+                             "file itself: %s at %#" PRIx64 "-%#" PRIx64,
+                             in_the_way.what, in_the_way.start, in_the_way.end);
+        else
                 error_append(0, "%s is in the way at %#" PRIx64 "-%#" PRIx64, in_the_way.what, in_the_way.start,
                              in_the_way.end);
-        else
-                error_append(0, "something is in the way");
         return error_append(-EADDRINUSE, "; SHHEAP_RELOCATABLE maps it elsewhere, for data with offsets only");
 }
 
@@ -232,7 +237,7 @@ map_region(struct region *r, const struct layout *layout, const char *what, uint
         int err = map_somewhere(r, bytes, base_addr, relocatable, &addr);
 
         if (err == -EEXIST)
-                return complain_taken(what, base_addr, bytes);
+                return complain_taken(r, what, base_addr, bytes);
         if (err < 0)
                 return error_set(err, "cannot map the %" PRIu64 " bytes of %s: %s%s", bytes, what, error_name(err),
                                  err == -ENOMEM ? " (is the address space limited? ulimit -v)" : "");

@@ -442,6 +442,7 @@ START_TEST(a_taken_address_is_an_error_that_names_what_is_there)
         char *base = r.base;
 
         must_refuse("taken", 0, -EADDRINUSE, region_dir_path("taken"));
+        must_refuse("taken", 0, -EADDRINUSE, "another copy of this library");
         must_refuse("taken", 0, -EADDRINUSE, "SHHEAP_RELOCATABLE");
         region_close(&r);
         ck_assert_ptr_eq(mmap(base + 8 * MIB, 4096, PROT_NONE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
