@@ -523,7 +523,7 @@ static char *
 strndup_in(struct shheap *h, const char *s, size_t n, const char *operation)
 {
         size_t length = strnlen(s, n);
-        char *copy = h ? heap_allocate(h, length + 1, 1, 0, 0, operation) : NULL;
+        char *copy = heap_allocate(h, length + 1, 1, 0, 0, operation);
 
         if (copy) {
                 memcpy(copy, s, length);
@@ -547,13 +547,17 @@ shheap_strndup(shheap *h, const char *s, size_t n)
 char *
 shstrdup(const char *s)
 {
-        return strndup_in(heap_default_open(), s, strlen(s), "shstrdup");
+        struct shheap *h = heap_default_open();
+
+        return h ? strndup_in(h, s, strlen(s), "shstrdup") : NULL;
 }
 
 char *
 shstrndup(const char *s, size_t n)
 {
-        return strndup_in(heap_default_open(), s, n, "shstrndup");
+        struct shheap *h = heap_default_open();
+
+        return h ? strndup_in(h, s, n, "shstrndup") : NULL;
 }
 
 /* ------------------------------------------------------------------ crash-atomic hand-over */
