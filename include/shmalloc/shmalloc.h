@@ -190,7 +190,7 @@ SHA_API int shheap_set_default(shheap *h);
 /* Flags of the functions whose names end in x, of shheap_root() and shheap_malloc_to(); combined by |. */
 #define SHA_LG_ALIGN(la) ((unsigned)(la) & 0x3fu)                             /* aligned to 2^la bytes, la <= 30 */
 #define SHA_ALIGN(a)     ((unsigned)__builtin_ctzll((unsigned long long)(a))) /* aligned to a bytes, a power of two */
-#define SHA_ZERO         0x040u /* zeroed; rallocx and xallocx: what is added */
+#define SHA_ZERO         0x040u /* zeroed, all that is usable; rallocx and xallocx: what that has more than before */
 #define SHA_TCACHE_NONE  0x100u /* past the thread's caches */
 #define SHA_NOGROW       0x200u /* no system call for memory, no new pages: rather ENOMEM */
 #define SHA_NODE(n)      ((((unsigned)(n) + 1u) & 0xffu) << 12)  /* memory of NUMA node n or none; n < 63 */
@@ -202,7 +202,9 @@ SHA_API int shheap_set_default(shheap *h);
 /*
  * Free.  NULL is ignored, errno is kept.  Whichever process, and whichever thread, allocated the block.  What is not a
  * block of this heap, or has been freed already, is a fault: see shheap_set_fault_handler().  The sized forms must be
- * given what was asked for (C23), or anything up to what shheap_usable_size() says; the aligned one also the alignment.
+ * given what was asked for (C23), or anything from there up to what shheap_usable_size() says; the aligned one also the
+ * alignment; after shheap_xallocx(), what that returned.  A size for which nobody would be given such a block, whatever
+ * the alignment, is a fault, be it too large or too small.
  */
 SHA_API void shheap_free(shheap *h, void *p);
 #ifndef SHMALLOC_NO_SHORT_NAMES
@@ -218,7 +220,7 @@ void *shheap_malloc(shheap *h, size_t size);
 SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2, 3))
 void *shheap_calloc(shheap *h, size_t n, size_t size);
 
-/* The block with its contents, in place or moved.  p == NULL allocates.  Size 0 gives a block of its own and never just
+/* The block with its contents, in place or moved: all that was usable, as far as it still is.  p == NULL allocates.  Size 0 gives a block of its own and never just
  * frees.  On failure p is as it was. */
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3))
 void *shheap_realloc(shheap *h, void *p, size_t size);
@@ -253,7 +255,9 @@ SHA_API size_t shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, uns
 /* The usable size that shheap_mallocx() with the same arguments would give, without allocating; 0: never possible. */
 SHA_API size_t shheap_nallocx(const shheap *h, size_t size, unsigned flags);
 
-/* The bytes of the block, all of which may be used; 0 for NULL, and where no block starts. */
+/* The bytes of the block, all of which may be used; 0 for NULL, and where no block starts.  The pointer of a block that has
+ * been freed is not to be asked about: while a cache holds the block, the answer is what it had, later 0, and what is
+ * there instead if others have the memory by then. */
 SHA_API size_t shheap_usable_size(const shheap *h, const void *p);
 
 /* Backs memory with pages, so that about `bytes` more in blocks can be had on this node without asking the system: for
@@ -322,11 +326,11 @@ SHA_API int shheap_reap(shheap *h);
 
 enum shheap_fault_what {
         SHHEAP_FAULT_DOUBLE_FREE = 1,     /* the block is free already */
-        SHHEAP_FAULT_INVALID_FREE = 2,    /* inside of this heap, but no block starts there */
+        SHHEAP_FAULT_INVALID_FREE = 2,    /* inside of this heap, its tables included, but no block starts there */
         SHHEAP_FAULT_FOREIGN_POINTER = 3, /* not in this heap, or in no heap at all */
-        SHHEAP_FAULT_SIZE_MISMATCH = 4,   /* size or alignment given to a sized free do not fit the block */
-        SHHEAP_FAULT_METADATA = 7,        /* the heap's own tables contradict each other */
-        SHHEAP_FAULT_NOT_A_CLIENT = 8     /* a free through a handle that is closed or read-only, or that this process
+        SHHEAP_FAULT_SIZE_MISMATCH = 4, /* size or alignment given to a sized free do not fit: too large or too small */
+        SHHEAP_FAULT_METADATA = 7,      /* the heap's own tables contradict each other */
+        SHHEAP_FAULT_NOT_A_CLIENT = 8   /* a free through a handle that is closed or read-only, or that this process
                                              cannot attach to */
 };
 
@@ -348,9 +352,10 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
  * One handler per process, for all heaps.
  *
  * What is noticed when:
- *   at once      pointers into no open heap, or another one; into memory of the heap that is free; into huge blocks
- *                (above 2 MiB) but not at their start, and into large ones (above 32 KiB) beyond their first 64 KiB;
- *                sizes and alignments that do not fit; a second free of a huge block
+ *   at once      pointers into no open heap, or another one; into a heap's tables, or its memory that is free; into
+ *                huge blocks (above 2 MiB) but not at their start, and into large ones (above 32 KiB) beyond their first
+ *                64 KiB; sizes and alignments that do not fit; a second free of a huge block; of what has been freed and
+ *                is in no cache any more, a realloc, and a free by its size
  *   later        when caches are emptied, perhaps in another thread or process: a second free of a small or large
  *                block, and other pointers that are not the start of one.  Until then it may be handed out again
  *   never        a free of a block that has been allocated again since
@@ -418,7 +423,8 @@ enum shheap_check_flags { SHHEAP_CHECK_QUIESCENT = 1 };
 
 /*
  * Proves that every block is in exactly one place (allocated, cached, free) and that everything else adds up.  Writes a
- * line for each fault to `report`, unless that is NULL.  Reads only, never waits, and never crashes, whatever the heap
+ * line for each of the first 50 faults to `report`, unless that is NULL, and a last line that begins with "good:" or
+ * "damaged:" and says how much is allocated and cached.  Reads only, never waits, and never crashes, whatever the heap
  * looks like.  While others use the heap, states in between are no faults; SHHEAP_CHECK_QUIESCENT promises that nobody
  * does, and makes it exact.  The number of faults, or -errno.
  */

@@ -162,7 +162,7 @@ say_place(struct line *line, struct region *r, uint64_t block_off)
 static void
 say_pointer(struct line *line, struct shheap *h, const void *p)
 {
-        struct shheap *at = heap_of_address(p);
+        struct shheap *in_chunks = heap_of_address(p), *at = in_chunks ? in_chunks : heap_of_table(p);
 
         if (!at)
                 say(line, " is in no heap that this process has open");
@@ -174,7 +174,10 @@ say_pointer(struct line *line, struct shheap *h, const void *p)
         if (!at)
                 return;
         say(line, ": ");
-        say_place(line, &at->process.region, (uint64_t)((uintptr_t)p - (uintptr_t)at->process.region.chunks));
+        if (!in_chunks)
+                say(line, "the heap's own tables, no block");
+        else
+                say_place(line, &at->process.region, (uint64_t)((uintptr_t)p - (uintptr_t)at->process.region.chunks));
 }
 
 /* ------------------------------------------------------------------ reporting */
@@ -262,9 +265,14 @@ fault_report(struct shheap *h, const struct thread *t, const char *operation, co
         report(h, t->fault.what, operation, p, given_size, region_block(&h->process.region, t->fault.block_off));
 }
 
+/* A pointer into the tables of the heap in question is inside of the heap. */
 void
 fault_report_pointer(struct shheap *h, uint32_t what, const char *operation, const void *p, size_t given_size)
 {
+        struct shheap *at = what == SHHEAP_FAULT_FOREIGN_POINTER && p ? heap_of_table(p) : NULL;
+
+        if (at && (!h || h == at))
+                what = SHHEAP_FAULT_INVALID_FREE;
         report(h, what, operation, p, given_size, p);
 }
 

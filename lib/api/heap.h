@@ -36,6 +36,9 @@ heap_is_open(const struct shheap *h, const char *operation)
 /* The open heap whose chunks contain the address, or NULL.  Never waits, and leaves nothing behind if it is left. */
 struct shheap *heap_of_address(const void *p);
 
+/* The one in whose tables, before its chunks, the address is. */
+struct shheap *heap_of_table(const void *p);
+
 /* The default heap, opened from the environment at first use; NULL: errno and message are set. */
 struct shheap *heap_default_open(void);
 

@@ -66,17 +66,27 @@ heap_has(const struct shheap *h, const void *p)
         return heap_holds(h, p, 1);
 }
 
-/* Bytes of the block at p; 0: there is none, or what the tables say of it cannot be. */
+/* Bytes of the block at p; 0: there is none, it is free and in no cache, or what the tables say of it cannot be. */
 static inline size_t
 heap_usable(const struct shheap *h, const void *p)
 {
+        struct region *r = (struct region *)(uintptr_t)&h->process.region;
         uint64_t usable;
         uint32_t class_idx;
 
         if (!heap_has(h, p))
                 return 0;
-        usable = block_usable((struct region *)(uintptr_t)&h->process.region, heap_block_off(h, p), &class_idx);
-        return heap_holds(h, p, usable) ? usable : 0;
+        usable = block_usable(r, heap_block_off(h, p), &class_idx);
+        return heap_holds(h, p, usable) && !block_is_home(r, heap_block_off(h, p)) ? usable : 0;
+}
+
+/* Which fault it is to free what heap_usable() gives 0 for. */
+static inline uint32_t
+heap_no_block(const struct shheap *h, const void *p)
+{
+        return block_is_home((struct region *)(uintptr_t)&h->process.region, heap_block_off(h, p))
+                       ? SHHEAP_FAULT_DOUBLE_FREE
+                       : SHHEAP_FAULT_INVALID_FREE;
 }
 
 #endif

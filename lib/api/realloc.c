@@ -41,8 +41,22 @@ shheap_nallocx(const shheap *h, size_t size, unsigned flags)
 
 /* ------------------------------------------------------------------ free_sized */
 
+/* Whether a request of this size would be given a block like the one at p, by this alignment or a stricter one that p has:
+ * true of what was asked for, and of all from there to what is usable. */
+static bool
+size_fits(const void *p, size_t size, size_t align, size_t usable)
+{
+        for (; align <= (size_t)1 << FLAGS_LG_ALIGN_MAX && (uintptr_t)p % align == 0; align *= 2) {
+                struct request rq = {.size = size ? size : 1, .align = align};
+
+                if (request_classify(&rq) && request_usable(&rq) == usable)
+                        return true;
+        }
+        return false;
+}
+
 static void
-free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
+free_sized_in(struct shheap *h, void *p, size_t size, size_t align, const char *operation)
 {
         size_t usable;
 
@@ -53,19 +67,19 @@ free_sized_in(struct shheap *h, void *p, size_t size, const char *operation)
                 return;
         }
         usable = heap_usable(h, p);
-        if (size > usable) { /* more than any call can have given out here: C23 leaves it undefined, we tell */
-                fault_report_pointer(h, usable ? SHHEAP_FAULT_SIZE_MISMATCH : SHHEAP_FAULT_INVALID_FREE, operation, p,
-                                     size);
-                return;
-        }
-        heap_free(h, p, operation);
+        if (usable == 0)
+                fault_report_pointer(h, heap_no_block(h, p), operation, p, size);
+        else if (!size_fits(p, size, align, usable)) /* C23 leaves it undefined, we tell */
+                fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, operation, p, size);
+        else
+                heap_free(h, p, operation);
 }
 
 void
 shheap_free_sized(shheap *h, void *p, size_t size)
 {
         if (p && heap_can_free(h, p, "shheap_free_sized", size))
-                free_sized_in(h, p, size, "shheap_free_sized");
+                free_sized_in(h, p, size, 1, "shheap_free_sized");
 }
 
 void
@@ -76,19 +90,19 @@ shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
         if (!bits_is_pow2(align) || (uintptr_t)p % align != 0)
                 fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, "shheap_free_aligned_sized", p, size);
         else
-                free_sized_in(h, p, size, "shheap_free_aligned_sized");
+                free_sized_in(h, p, size, align, "shheap_free_aligned_sized");
 }
 
 void
 shfree_sized(void *p, size_t size)
 {
         if (p)
-                free_sized_in(heap_of_address(p), p, size, "shfree_sized");
+                free_sized_in(heap_of_address(p), p, size, 1, "shfree_sized");
 }
 
 /* ------------------------------------------------------------------ realloc */
 
-/* Makes the block fit where it stands.  0, or -ENOMEM: it cannot; -EINVAL: no block (fault noted). */
+/* Makes the block fit where it stands.  0, or -ENOMEM: it cannot; -EINVAL: no block, or a free one (fault noted). */
 static int
 resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
 {
@@ -97,8 +111,12 @@ resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
 
         if (block_usable(r, block_off, &class_idx) == 0)
                 return fault_note(e->thread, FAULT_INVALID_FREE, block_off);
+        if (block_is_home(r, block_off))
+                return fault_note(e->thread, FAULT_DOUBLE_FREE, block_off);
         if (e->heap->process.is_checked && !heap_check_free(e, block_off))
                 return -EINVAL;
+        if (!rq)
+                return -ENOMEM;
         if (class_idx == rq->class_idx && class_idx != SIZE_CLASS_NONE)
                 return 0;
         if (class_idx == SIZE_CLASS_NONE && rq->class_idx == SIZE_CLASS_NONE)
@@ -108,19 +126,19 @@ resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
         return -ENOMEM;
 }
 
+/* A block that cannot fit, whatever is done, is looked at all the same. */
 static int
 try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flags, const char *operation)
 {
         struct request rq = {.size = size ? size : 1, .align = align};
+        bool may_fit = request_classify(&rq) && (uintptr_t)p % rq.align == 0;
         struct entry e;
-        int err = -ENOMEM;
+        int err;
 
-        if (!request_classify(&rq) || (uintptr_t)p % rq.align != 0)
-                return -ENOMEM;
         if (!heap_enter(&e, h))
                 return -errno;
         e.thread->no_grow = (flags & SHA_NOGROW) != 0;
-        err = resize_in_place(&e, heap_block_off(h, p), &rq);
+        err = resize_in_place(&e, heap_block_off(h, p), may_fit ? &rq : NULL);
         e.thread->no_grow = false;
         heap_leave(&e, operation, p, size);
         return err;
@@ -129,8 +147,9 @@ try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flag
 static void *
 realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *operation)
 {
-        size_t align = flags_align(flags), old;
+        size_t align = flags_align(flags), old, now;
         void *new_p;
+        int err;
 
         if (!heap_is_open(h, operation))
                 return NULL;
@@ -141,20 +160,23 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
                 return NULL;
         }
         old = heap_usable(h, p);
-        if (try_in_place(h, p, size, align, flags, operation) == 0) {
+        err = try_in_place(h, p, size, align, flags, operation);
+        if (err == 0) {
                 heap_fill_new(h, p, old, heap_usable(h, p), flags);
                 return p;
         }
-        if (old == 0) {
-                errno = EINVAL;
+        if (old == 0) { /* this process cannot use the heap, or others free and allocate it meanwhile */
+                errno = -err;
                 return NULL;
         }
         new_p = heap_allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
         if (!new_p)
                 return NULL;
-        memcpy(new_p, p, old < size ? old : size);
+        /* All that was usable and still fits: what lies behind it is new.  Less would leave what others had there. */
+        now = heap_usable(h, new_p);
+        memcpy(new_p, p, old < now ? old : now);
         if (flags & SHA_ZERO)
-                heap_fill_new(h, new_p, old, heap_usable(h, new_p), flags);
+                heap_fill_new(h, new_p, old, now, flags);
         heap_free(h, p, operation);
         return new_p;
 }

@@ -199,18 +199,38 @@ has_address(const struct shheap *h, const void *p)
                                                                             << GEO_CHUNK_SHIFT;
 }
 
-struct shheap *
-heap_of_address(const void *p)
+static bool
+has_table(const struct shheap *h, const void *p)
+{
+        const struct region *r = &h->process.region;
+
+        return (uintptr_t)p - (uintptr_t)load_relaxed(&r->base) < load_relaxed(&r->layout.chunks_off);
+}
+
+static struct shheap *
+find_place(bool (*has)(const struct shheap *h, const void *p), const void *p)
 {
         uint32_t n = load_relaxed(&n_places); /* who was handed a block saw its heap opened, or is misusing one */
 
         for (uint32_t i = 0; i < n; i++) {
                 struct shheap *h = load_acquire(&places[i]); /* E14.acq: where the chunks are */
 
-                if (h && has_address(h, p))
+                if (h && has(h, p))
                         return h;
         }
         return NULL;
+}
+
+struct shheap *
+heap_of_address(const void *p)
+{
+        return find_place(has_address, p);
+}
+
+struct shheap *
+heap_of_table(const void *p)
+{
+        return find_place(has_table, p);
 }
 
 static struct shheap *

@@ -591,18 +591,27 @@ free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off)
 }
 
 bool
+block_is_home(struct region *r, uint64_t block_off)
+{
+        uint64_t head;
+        uint32_t block_idx;
+
+        /* Of a block that is allocated the bit is 0, whatever the slab's owner does to others of its word. */
+        return slab_block_of(r, block_off, &head, &block_idx) &&
+               (load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1);
+}
+
+bool
 block_is_free_or_cached(struct region *r, uint64_t block_off)
 {
         uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* below the mark: the caller looked */
         uint64_t head, word;
         uint32_t block_idx;
 
-        if (slab_block_of(r, block_off, &head, &block_idx)) {
-                if (load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1)
-                        return true;
-        } else if (!large_block_of(r, block_off, &head, &word)) {
+        if (block_is_home(r, block_off))
+                return true;
+        if (!slab_block_of(r, block_off, &head, &block_idx) && !large_block_of(r, block_off, &head, &word))
                 return false;
-        }
         for (uint64_t idx = 0; idx < r->layout.n[TABLE_MAGAZINES]; idx++) {
                 uint64_t node_idx = idx / r->layout.magazines_per_node * r->layout.magazines_per_node;
 

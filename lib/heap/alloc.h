@@ -60,6 +60,9 @@ int free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off
 /* Usable bytes of the block that starts here; 0: none does.  *ret_class: its class, SIZE_CLASS_NONE for huge. */
 uint64_t block_usable(struct region *r, uint64_t block_off, uint32_t *ret_class);
 
+/* Whether a small block that block_usable() knows is free, and in no magazine. */
+bool block_is_home(struct region *r, uint64_t block_off);
+
 /* Whether a block that block_usable() knows is free by its slab's bitmap or lies in a magazine.  Looks into every
  * magazine of its tag: for the option that checks each free. */
 bool block_is_free_or_cached(struct region *r, uint64_t block_off);

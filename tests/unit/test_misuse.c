@@ -143,6 +143,136 @@ frees_large_with_wrong_size(void)
         shheap_free_sized(h, hide(shheap_malloc(h, 3 * MIB)), 3 * MIB + 1);
 }
 
+/* Less than what any request for such a block can have been, whatever its alignment. */
+static void
+frees_with_too_small_a_size(void)
+{
+        shheap_free_sized(h, hide(shheap_malloc(h, 100)), 95);
+}
+
+static void
+frees_large_with_too_small_a_size(void)
+{
+        shheap_free_sized(h, hide(shheap_malloc(h, 100000)), 80000);
+}
+
+static void
+frees_huge_with_too_small_a_size(void)
+{
+        shheap_free_sized(h, hide(shheap_malloc(h, 3 * MIB)), 3 * MIB - 4096);
+}
+
+static void
+frees_huge_with_the_size_of_a_small_one(void)
+{
+        shfree_sized(hide(shheap_malloc(h, 3 * MIB)), 100);
+}
+
+static void
+frees_aligned_with_too_small_a_size(void)
+{
+        shheap_free_aligned_sized(h, hide(shheap_aligned_alloc(h, 32, 150)), 32, 50);
+}
+
+/* Puts the block where it came from, past all caches. */
+static void *
+allocate_and_send_home(size_t size)
+{
+        void *p = hide(shheap_malloc(h, size)), *keep = shheap_malloc(h, size);
+
+        MUST(p && keep);
+        shheap_free(h, p);
+        shheap_purge(h, -1);
+        return hide(p);
+}
+
+static void
+reallocates_what_is_free(void)
+{
+        void *p = shheap_realloc(h, allocate_and_send_home(500), 5000);
+
+        (void)p;
+}
+
+static void
+reallocates_what_is_free_to_the_same_size(void)
+{
+        void *p = shheap_realloc(h, allocate_and_send_home(500), 500);
+
+        (void)p;
+}
+
+static void
+reallocates_from_inside_with_alignment(void)
+{
+        void *p = shheap_rallocx(h, (char *)hide(shheap_malloc(h, 500)) + 16, 500, SHA_LG_ALIGN(20));
+
+        (void)p;
+}
+
+static void
+resizes_what_is_free(void)
+{
+        (void)shheap_xallocx(h, allocate_and_send_home(500), 5000, 0, 0);
+}
+
+static void
+frees_sized_what_is_free(void)
+{
+        shheap_free_sized(h, allocate_and_send_home(500), 500);
+}
+
+/* The heap's tables end before its chunks. */
+static void *
+in_tables(void)
+{
+        return (void *)(uintptr_t)(heap_ctl(h, "heap.base") + 4096);
+}
+
+static void
+frees_in_tables(void)
+{
+        shheap_free(h, hide(in_tables()));
+}
+
+static void
+frees_in_tables_of_any_heap(void)
+{
+        shfree(hide(in_tables()));
+}
+
+static void
+frees_sized_in_tables(void)
+{
+        shheap_free_sized(h, hide(in_tables()), 16);
+}
+
+static void
+reallocates_from_tables(void)
+{
+        void *p = shrealloc(hide(in_tables()), 16);
+
+        (void)p;
+}
+
+static void
+frees_from_tables(void)
+{
+        shref *dest = shheap_calloc(h, 1, sizeof *dest);
+
+        *dest = 4096;
+        (void)shheap_free_from(h, dest);
+}
+
+static void
+frees_in_tables_of_another_heap(void)
+{
+        shheap *other = heap_dir_open("other", SHHEAP_CREATE, NULL);
+
+        MUST(shheap_unlink("other") == 0);
+        shheap_free(other, hide(in_tables()));
+}
+
 static void
 frees_with_wrong_alignment(void)
 {
@@ -188,11 +318,72 @@ START_TEST(misuse_ends_the_process_with_a_line)
         ends_with(resizes_nothing, "shheap_xallocx(", "");
         ends_with(frees_with_wrong_size, "shheap_free_sized(", "wrong size");
         ends_with(frees_large_with_wrong_size, "shheap_free_sized(", "wrong size");
+        ends_with(frees_with_too_small_a_size, "shheap_free_sized(", "wrong size");
+        ends_with(frees_large_with_too_small_a_size, "shheap_free_sized(", "wrong size");
+        ends_with(frees_huge_with_too_small_a_size, "shheap_free_sized(", "wrong size");
+        ends_with(frees_huge_with_the_size_of_a_small_one, "shfree_sized(", "wrong size");
+        ends_with(frees_aligned_with_too_small_a_size, "shheap_free_aligned_sized(", "wrong size or alignment");
         ends_with(frees_with_wrong_alignment, "shheap_free_aligned_sized(", "wrong size or alignment");
         ends_with(frees_sized_from_inside, "shheap_free_sized(", "no block starts");
         ends_with(frees_sized_from_stack, "shfree_sized(", "foreign pointer");
         ends_with(frees_in_unused_memory, "shheap_free(", "never used");
         ends_with(frees_after_close, "shfree(", "foreign pointer");
+}
+END_TEST
+
+START_TEST(what_is_free_and_in_no_cache_is_noticed_by_all_but_a_plain_free)
+{
+        ends_with(reallocates_what_is_free, "shheap_realloc(", "double free");
+        ends_with(reallocates_what_is_free_to_the_same_size, "shheap_realloc(", "double free");
+        ends_with(reallocates_from_inside_with_alignment, "shheap_rallocx(", "no block starts");
+        ends_with(resizes_what_is_free, "shheap_xallocx(", "double free");
+        ends_with(frees_sized_what_is_free, "shheap_free_sized(", "double free");
+}
+END_TEST
+
+START_TEST(pointer_into_the_tables_is_inside_of_the_heap)
+{
+        ends_with(frees_in_tables, "shheap_free(", "no block starts at this pointer");
+        ends_with(frees_in_tables_of_any_heap, "shfree(", "in heap \"m\": the heap's own tables, no block");
+        ends_with(frees_sized_in_tables, "shheap_free_sized(", "no block starts");
+        ends_with(reallocates_from_tables, "shrealloc(", "no block starts");
+        ends_with(frees_from_tables, "shheap_free_from(", "own tables, no block");
+        ends_with(frees_in_tables_of_another_heap, "foreign pointer", "is in heap \"m\", not in \"other\"");
+}
+END_TEST
+
+START_TEST(usable_size_of_what_is_free_and_in_no_cache_is_zero)
+{
+        for (unsigned i = 0; i < N_SOME_SIZES; i++) {
+                void *keep = shheap_malloc(h, some_sizes[i]), *p = hide(shheap_malloc(h, some_sizes[i]));
+
+                NEED(keep && p && usable(p) >= some_sizes[i]);
+                shheap_free(h, p);
+                NEED(shheap_purge(h, -1) == 0);
+                NEED(usable(hide(p)) == 0 && shmalloc_usable_size(hide(p)) == 0);
+                shheap_free(h, keep);
+        }
+}
+END_TEST
+
+/* What was asked for, what is usable, and what lies between, by each way to ask and each alignment. */
+START_TEST(sized_frees_take_every_size_from_what_was_asked_for_to_what_is_usable)
+{
+        for (unsigned i = 0; i < N_SOME_SIZES; i++)
+                for (unsigned la = 0; la < 16; la++)
+                        for (unsigned way = 0; way < 6; way++) {
+                                size_t size = some_sizes[i], all, given;
+                                void *p = hide(shheap_mallocx(h, size, SHA_LG_ALIGN(la)));
+
+                                NEED(p);
+                                all = usable(p);
+                                given = way % 3 == 0 ? size : way % 3 == 1 ? all : size + (all - size) / 2;
+                                if (way < 3)
+                                        shheap_free_sized(h, p, given);
+                                else
+                                        shheap_free_aligned_sized(h, p, (size_t)1 << la, given);
+                        }
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
 }
 END_TEST
 
@@ -219,6 +410,10 @@ main(void)
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, misuse_ends_the_process_with_a_line);
+        tcase_add_test(tcase, what_is_free_and_in_no_cache_is_noticed_by_all_but_a_plain_free);
+        tcase_add_test(tcase, pointer_into_the_tables_is_inside_of_the_heap);
+        tcase_add_test(tcase, usable_size_of_what_is_free_and_in_no_cache_is_zero);
+        tcase_add_test(tcase, sized_frees_take_every_size_from_what_was_asked_for_to_what_is_usable);
         tcase_add_test(tcase, checked_heap_notices_every_second_free_at_once);
         suite_add_tcase(suite, tcase);
 
