@@ -1,7 +1,8 @@
 /*
  * What is at stake: what a program has in a block when it wants another size of it.  The contents survive between every
  * two size classes, in place and moving; where there is room behind it a large block grows without a copy, and what it
- * gives back others can have; and where there is none, all is as it was.
+ * gives back others can have; and where there is none, all is as it was.  And what others had in their blocks: nothing of
+ * it is in the new part of a block that was to be zeroed.
  */
 #include <check.h>
 #include <errno.h>
@@ -181,6 +182,186 @@ START_TEST(xallocx_takes_what_it_can_get_and_never_less_than_it_has)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ what is new */
+
+enum { DIRT = 0xee, GROWN_MOST = 3 << 20 };
+
+/* The smallest size that gets a block of this size: then the most of it is beyond what was asked for. */
+static size_t
+least_at(unsigned i)
+{
+        return i == 0 ? 1 : i < SIZE_CLASS_N ? size_class_bytes(i - 1) + 1 : size_at(i) - 4000;
+}
+
+/* Leaves the heap's memory as others do: full of what they had there. */
+static void
+soil(void)
+{
+        char *p[40];
+
+        for (unsigned i = 0; i < N_SIZES_AT; i++) {
+                unsigned n = size_at(i) < MIB ? 40 : 2;
+
+                for (unsigned k = 0; k < n; k++) {
+                        NEED((p[k] = shheap_mallocx(h, size_at(i), k % 2 ? SHA_TCACHE_NONE : 0)) != NULL);
+                        memset(p[k], DIRT, usable(p[k]));
+                }
+                while (n > 0)
+                        shheap_free(h, p[--n]);
+        }
+}
+
+/* Ways to another size.  A block that cannot be resized in place stays as it is. */
+static char *
+resize(unsigned way, char *p, size_t size, unsigned flags)
+{
+        switch (way) {
+        case 0:
+                return shheap_rallocx(h, p, size, flags);
+        case 1:
+                return shheap_rallocx(h, p, size, flags | SHA_LG_ALIGN(7));
+        case 2:
+                return shheap_rallocx(h, p, size, flags | SHA_TCACHE_NONE);
+        case 3:
+                return shheap_rallocx(h, p, size, flags | SHA_NODE(0));
+        default:
+                (void)shheap_xallocx(h, p, size, size / 2, flags);
+                return p;
+        }
+}
+enum { N_WAYS_WITH_FLAGS = 5 };
+
+static char *
+resize_plainly(unsigned way, char *p, size_t size)
+{
+        switch (way) {
+        case 0:
+                return shheap_realloc(h, p, size);
+        case 1:
+                return shrealloc(p, size);
+        case 2:
+                return shheap_reallocarray(h, p, size, 1);
+        default:
+                return resize(way - 3, p, size, 0);
+        }
+}
+enum { N_WAYS = N_WAYS_WITH_FLAGS + 3 };
+
+/* The block had `had` usable bytes, all of them `mine`.  What it has now is those, as far as they fit, and then `fresh`. */
+static void
+assert_border(const char *p, size_t had, unsigned char mine, unsigned char fresh, size_t from, size_t to, unsigned way)
+{
+        size_t now = usable(p), kept = had < now ? had : now;
+
+        if (!is_all(p, 0, kept, mine) || !is_all(p, kept, now, fresh))
+                ck_abort_msg("from %zu to %zu bytes by way %u: of %zu usable bytes, %zu were usable before", from, to,
+                             way, now, had);
+}
+
+static void
+resize_between(unsigned from, unsigned to, unsigned way, bool by_flag, unsigned char fresh)
+{
+        char *p = hide(shheap_malloc(h, size_at(from)));
+        size_t had = usable(p), size = least_at(to);
+
+        memset(p, 0x77, had);
+        p = hide(by_flag ? resize(way, p, size, SHA_ZERO) : resize_plainly(way, p, size));
+        NEED(p);
+        assert_border(p, had, 0x77, fresh, size_at(from), size, way);
+        memset(p, DIRT, usable(p));
+        shheap_free(h, p);
+}
+
+/* Of all pairs of sizes a fifth, those near to each other among them; each with another way than its neighbour. */
+static void
+resize_between_many(bool by_flag, unsigned char fresh)
+{
+        unsigned way = 0;
+
+        for (unsigned from = 0; from < N_SIZES_AT; from += CLASS_STEP) {
+                if (from % 16 == 0)
+                        soil();
+                for (unsigned to = from % 5; to < N_SIZES_AT; to += 5)
+                        resize_between(from, to, way++ % (by_flag ? N_WAYS_WITH_FLAGS : N_WAYS), by_flag, fresh);
+                for (unsigned to = from < 3 ? 0 : from - 3; to < from + 3 && to < N_SIZES_AT; to++)
+                        for (unsigned i = 0; i < (by_flag ? N_WAYS_WITH_FLAGS : N_WAYS); i++)
+                                resize_between(from, to, i, by_flag, fresh);
+        }
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+}
+
+START_TEST(usable_size_is_the_border_between_old_and_new_with_sha_zero)
+{
+        resize_between_many(true, 0);
+}
+END_TEST
+
+START_TEST(usable_size_is_the_border_between_old_and_new_with_option_zero)
+{
+        reopen(0, "zero:true");
+        resize_between_many(false, 0);
+}
+END_TEST
+
+START_TEST(usable_size_is_the_border_between_old_and_new_with_option_junk)
+{
+        reopen(0, "junk:true");
+        resize_between_many(false, 0xa5);
+}
+END_TEST
+
+/* Grown by small steps, shrunk, and grown again, a block shows nothing of what was there before. */
+START_TEST(block_that_shrinks_and_grows_is_zero_all_over)
+{
+        size_t size = 100;
+        char *p;
+
+        soil();
+        p = hide(shheap_mallocx(h, size, SHA_ZERO));
+        for (unsigned i = 0; i < 200; i++) {
+                size_t had = usable(p), now;
+
+                size = i % 3 == 2 ? size - size / 3 : size + size / 4 + i;
+                size = size < GROWN_MOST ? size : 100 + i;
+                p = hide(shheap_rallocx(h, p, size, SHA_ZERO));
+                NEED(p);
+                now = usable(p);
+                NEED(is_all(p, had < now ? had : now, now, 0));
+                NEED(is_all(p, 0, now, 0));
+        }
+        shheap_free(h, p);
+}
+END_TEST
+
+/* Whatever gives a whole block gives a whole new one, and as much of it as nallocx says. */
+START_TEST(new_block_is_zero_to_the_last_usable_byte)
+{
+        static const unsigned flags[] = {
+                0, SHA_TCACHE_NONE, SHA_LG_ALIGN(5), SHA_LG_ALIGN(9), SHA_LG_ALIGN(17), SHA_NODE(0)};
+        enum { N_FLAGS = sizeof flags / sizeof flags[0] };
+
+        for (unsigned i = 0; i < N_SIZES_AT; i++) {
+                size_t size = least_at(i);
+                unsigned k = 0;
+                char *p;
+
+                if (i % 16 == 0)
+                        soil();
+                if (i % 16 == 8)
+                        NEED(shheap_purge(h, -1) == 0);
+                for (; k < N_FLAGS + 2; k++) {
+                        p = hide(k < N_FLAGS    ? shheap_mallocx(h, size, flags[k] | SHA_ZERO)
+                                 : k == N_FLAGS ? shheap_calloc(h, 1, size)
+                                                : shheap_rallocx(h, NULL, size, SHA_ZERO));
+                        NEED(p && usable(p) == shheap_nallocx(h, size, k < N_FLAGS ? flags[k] : 0));
+                        NEED(is_all(p, 0, usable(p), 0));
+                        memset(p, DIRT, usable(p));
+                        shheap_free(h, p);
+                }
+        }
+}
+END_TEST
+
 int
 main(void)
 {
@@ -196,6 +377,16 @@ main(void)
         tcase_add_test(tcase, realloc_that_cannot_leaves_all_as_it_was);
         tcase_add_test(tcase, reallocx_keeps_alignment);
         tcase_add_test(tcase, xallocx_takes_what_it_can_get_and_never_less_than_it_has);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("new");
+        tcase_set_timeout(tcase, 240);
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_test(tcase, usable_size_is_the_border_between_old_and_new_with_sha_zero);
+        tcase_add_test(tcase, usable_size_is_the_border_between_old_and_new_with_option_zero);
+        tcase_add_test(tcase, usable_size_is_the_border_between_old_and_new_with_option_junk);
+        tcase_add_test(tcase, block_that_shrinks_and_grows_is_zero_all_over);
+        tcase_add_test(tcase, new_block_is_zero_to_the_last_usable_byte);
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("realloc");
