@@ -34,9 +34,11 @@
  *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
  *               its first call on; blocks are shared with it like with anybody, its parent's caches stay the parent's.
  *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.
- *   Link.       pkg-config shmalloc, or find_package(shmalloc).  Exported symbols are versioned, because the headers
- *               of Open MPI also declare shmalloc(), shrealloc() and shfree(): SHMALLOC_NO_SHORT_NAMES hides the short
- *               names from a source file.
+ *   Link.       pkg-config shmalloc, or find_package(shmalloc).  OpenSHMEM (Open MPI's shmem.h) declares shmalloc(),
+ *               shrealloc() and shfree() too.  So the short names are names in the source only: the symbol of shNAME()
+ *               is shheap_shNAME, and a source file that includes both headers, in any order, calls this library (or
+ *               does not compile).  SHMALLOC_NO_SHORT_NAMES hides the short names from a source file, which then calls
+ *               the others.  dlsym() finds the functions that are called shheap_... .
  *
  * Sizes are in bytes unless a name says otherwise.
  */
@@ -66,6 +68,11 @@
 #endif
 #define SHA_NODISCARD SHA_ATTR(warn_unused_result)
 #define SHA_API       SHA_ATTR(visibility("default"), nothrow)
+/* The symbol of a short name: another library may have functions of the same names in the same program. */
+#define SHA_SHORT(name) __asm__("shheap_" #name)
+#if !defined(SHMALLOC_NO_SHORT_NAMES) && (defined(shmalloc) || defined(shrealloc) || defined(shfree))
+#error "shmalloc, shrealloc or shfree is a macro here: #undef it, or define SHMALLOC_NO_SHORT_NAMES"
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -208,7 +215,7 @@ SHA_API int shheap_set_default(shheap *h);
  */
 SHA_API void shheap_free(shheap *h, void *p);
 #ifndef SHMALLOC_NO_SHORT_NAMES
-SHA_API void shfree(void *p); /* of any heap that this process has open */
+SHA_API void shfree(void *p) SHA_SHORT(shfree); /* of any heap that this process has open */
 #endif
 SHA_API void shheap_free_sized(shheap *h, void *p, size_t size);
 SHA_API void shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size);
@@ -441,30 +448,30 @@ SHA_API int shheap_purge(shheap *h, int node);
  */
 #ifndef SHMALLOC_NO_SHORT_NAMES
 /* clang-format off */
-SHA_API void shfree_sized(void *p, size_t size);
+SHA_API void shfree_sized(void *p, size_t size) SHA_SHORT(shfree_sized);
 
 SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(1))
-void *shmalloc(size_t size);
+void *shmalloc(size_t size) SHA_SHORT(shmalloc);
 SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(1, 2))
-void *shcalloc(size_t n, size_t size);
+void *shcalloc(size_t n, size_t size) SHA_SHORT(shcalloc);
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(2))
-void *shrealloc(void *p, size_t size);
+void *shrealloc(void *p, size_t size) SHA_SHORT(shrealloc);
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(2, 3))
-void *shreallocarray(void *p, size_t n, size_t size);
+void *shreallocarray(void *p, size_t n, size_t size) SHA_SHORT(shreallocarray);
 SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2), alloc_align(1))
-void *shaligned_alloc(size_t align, size_t size);
-SHA_API SHA_NODISCARD int shposix_memalign(void **ret_p, size_t align, size_t size);
+void *shaligned_alloc(size_t align, size_t size) SHA_SHORT(shaligned_alloc);
+SHA_API SHA_NODISCARD int shposix_memalign(void **ret_p, size_t align, size_t size) SHA_SHORT(shposix_memalign);
 SHA_API SHA_NODISCARD SHA_BLOCK
-char *shstrdup(const char *s);
+char *shstrdup(const char *s) SHA_SHORT(shstrdup);
 SHA_API SHA_NODISCARD SHA_BLOCK
-char *shstrndup(const char *s, size_t n);
+char *shstrndup(const char *s, size_t n) SHA_SHORT(shstrndup);
 /* clang-format on */
 
-SHA_API size_t shmalloc_usable_size(const void *p);
+SHA_API size_t shmalloc_usable_size(const void *p) SHA_SHORT(shmalloc_usable_size);
 
 /* References tell no heap from another: shptr_of() is for references into the default heap. */
-SHA_API shref shref_of(const void *p);
-SHA_API void *shptr_of(shref ref);
+SHA_API shref shref_of(const void *p) SHA_SHORT(shref_of);
+SHA_API void *shptr_of(shref ref) SHA_SHORT(shptr_of);
 #endif
 
 #ifdef __cplusplus

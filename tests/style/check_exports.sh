@@ -1,6 +1,7 @@
 #!/bin/sh
 # The functions declared with SHA_API in the public header, the names in lib/shmalloc.map, the symbols that the shared
-# library exports and those that the static one leaves visible are one list.
+# library exports and those that the static one leaves visible are one list.  All begin with shheap_, so that no other
+# library's are taken for them: a function of another name has its symbol from SHA_SHORT.
 . "$(dirname "$0")/common.sh"
 
 header=include/shmalloc/shmalloc.h
@@ -12,14 +13,18 @@ nm=${NM:-nm}
 # Declarations, one a line, without attributes: SHA_X(...) with one more level of parentheses inside, SHA_X.
 code "$header" | sed 's/^[^:]*:[^:]*://; /^[ \t]*#/d' | tr '\n' ' ' | tr ';{}' '\n\n\n' | awk '
 /SHA_API/ {
+        short = ""
+        if (match($0, /SHA_SHORT\([A-Za-z0-9_]*\)/))
+                short = substr($0, RSTART + 10, RLENGTH - 11)
         gsub(/SHA_[A-Z_]+[ \t]*\(([^()]|\([^()]*\))*\)/, "")
         gsub(/SHA_[A-Z_]+/, "")
         if (match($0, /[A-Za-z_][A-Za-z0-9_]*[ \t]*\(/)) {
                 name = substr($0, RSTART, RLENGTH)
                 sub(/[ \t]*\(/, "", name)
-                print name
+                print (short == name ? "shheap_" : "") name
         }
 }' | LC_ALL=C sort -u >"$tmp/header"
+grep -v '^shheap_' "$tmp/header" | sed "s,.*,$header: & has no SHA_SHORT(&): another library may have its symbol," | violation
 
 sed 's,/\*.*\*/,,; s/#.*//' "$map" | awk '
 /global:/ { on = 1; next }

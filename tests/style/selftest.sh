@@ -22,11 +22,12 @@ plant_good() {
 #define SHA_ATTR(...) __attribute__((__VA_ARGS__))
 #define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc)
 #define SHA_API SHA_ATTR(visibility("default"))
+#define SHA_SHORT(name) __asm__("shheap_" #name)
 #ifdef __cplusplus
 extern "C" {
 #endif
-SHA_API void shfree(void *p); /* SHA_API void not_this(void); */
-SHA_API SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1)) void *shmalloc(size_t size);
+SHA_API void shfree(void *p) SHA_SHORT(shfree); /* SHA_API void not_this(void); */
+SHA_API SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1)) void *shmalloc(size_t size) SHA_SHORT(shmalloc);
 #ifdef __cplusplus
 }
 #endif
@@ -66,7 +67,7 @@ void *shmalloc(size_t size)
 }
 END
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
-        printf 'SHMALLOC_0.1 {\nglobal:\n        shfree;\n        shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
+        printf 'SHMALLOC_0.1 {\nglobal:\n        shheap_shfree;\n        shheap_shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
         printf 'int main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
         (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.h)
         : >"$tmp/allowed"
@@ -140,8 +141,12 @@ fails headers c++ "a public header that is not C++"
 append include/shmalloc/shmalloc.h 'struct e {};'
 fails headers pedantic "a public header that is not strict C"
 
-append include/shmalloc/shmalloc.h 'SHA_API int shnew(void);'
-fails exports shnew "a function declared, not exported"
+append include/shmalloc/shmalloc.h 'SHA_API int shheap_new(void);'
+fails exports shheap_new "a function declared, not exported"
+sed -i 's/ SHA_SHORT(shfree)//' "$tree/include/shmalloc/shmalloc.h"
+sed -i 's/shheap_shfree;/shfree;/' "$tree/lib/shmalloc.map"
+link_libraries "$tree/lib/shmalloc.map"
+fails exports 'SHA_SHORT(shfree)' "a symbol that another library may have"
 sed -i 's/shfree;/&shmore;/; s/;shmore/;\n shmore/' "$tree/lib/shmalloc.map"
 fails exports shmore "a name in the map that is not declared"
 append lib/api/malloc.c 'int shnew(void);' '__attribute__((visibility("default"))) int shnew(void) { return 0; }'
