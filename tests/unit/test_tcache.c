@@ -530,7 +530,6 @@ START_TEST(crowded_depot_and_held_slabs_lose_nothing)
 }
 END_TEST
 
-/* Blocks of another node are collected apart, and go to that node's depot. */
 /* As all the ticks of a round do; it begins only when decay_ms has passed since the last one. */
 static void
 trim_round(bool is_due)
@@ -542,10 +541,19 @@ trim_round(bool is_due)
         while (t->trim_tag != 0);
 }
 
+/* The thread is one of this node, wherever it happens to run. */
+static void
+be_of_node(uint32_t node)
+{
+        ck_assert_int_eq(arena_bind(thread(), node), 0);
+        ck_assert_uint_eq(thread()->node, node);
+}
+
 START_TEST(blocks_of_another_node_do_not_linger)
 {
-        uint32_t tag = tag_make(1, 0), idx;
+        uint32_t tag = tag_make(1 - (uint32_t)_i, 0), idx;
 
+        be_of_node((uint32_t)_i);
         r->header->decay_ms = 1000;
         ck_assert_int_eq(magazine_take_empty(thread(), tag, &idx), 0);
         magazine_place(thread(), magazine_current(thread(), tag), idx);
@@ -556,13 +564,15 @@ START_TEST(blocks_of_another_node_do_not_linger)
 }
 END_TEST
 
+/* Blocks of another node are collected apart, and go to that node's depot. */
 START_TEST(blocks_of_another_node_go_home)
 {
-        struct thread *far = heap_attach(&fx, 1 - thread()->arena);
+        struct thread *far = heap_attach(&fx, 1 - (uint32_t)_i);
         struct request rq = {.size = 64, .align = 1, .arena = far->arena};
         uint32_t class_idx, n = 4 * cap_of(size_class_of(64)), idx;
         uint64_t block_off;
 
+        be_of_node((uint32_t)_i);
         ck_assert(request_classify(&rq));
         class_idx = rq.class_idx;
         for (uint32_t i = 0; i < n; i++) {
@@ -975,8 +985,8 @@ main(void)
         tcase_add_test(tcase, second_free_of_a_large_block_into_a_full_magazine_is_noticed);
         tcase_add_test(tcase, classes_that_are_not_used_give_up_their_magazines);
         tcase = cases(suite, "home, two nodes", setup_two_nodes);
-        tcase_add_test(tcase, blocks_of_another_node_go_home);
-        tcase_add_test(tcase, blocks_of_another_node_do_not_linger);
+        tcase_add_loop_test(tcase, blocks_of_another_node_go_home, 0, 2);
+        tcase_add_loop_test(tcase, blocks_of_another_node_do_not_linger, 0, 2);
 
         tcase = cases(suite, "edges", setup);
         tcase_add_loop_test(tcase, out_of_memory_is_null_and_not_the_end, GEO_GRANULE_BYTES > 4096 ? 28 : 0,
