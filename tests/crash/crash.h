@@ -164,6 +164,10 @@ void report_place(uintptr_t at);                    /* symbol, source line, step
 void report_steps(const uintptr_t *at, unsigned n); /* the steps that they belong to, to standard output */
 double seconds_now(void);
 
+/* SIGALRM after so many seconds of this process's processor time, whatever else the machine does; or after many times as
+ * long, in case it waits without using any. */
+void watchdog_start(unsigned seconds);
+
 /* ------------------------------------------------------------------ inspect.c */
 
 /* In a fork: settle the dead as actor `by`, and examine everything. */
@@ -184,7 +188,7 @@ struct crash_options {
         unsigned n_samples; /* of points, about */
         bool marks;         /* the kernel marks the locks of the dead */
         bool steps;         /* tell which steps of doc/recovery.md somebody died after */
-        unsigned watchdog;  /* seconds */
+        unsigned watchdog;  /* seconds of processor time */
         long only[4];       /* by depth: -1, or the one point to look at */
 };
 

@@ -33,7 +33,7 @@ enter_copy(void)
                 exit(99);
         }
         if (pid == 0)
-                alarm(opt.watchdog);
+                watchdog_start(opt.watchdog);
         return pid;
 }
 

@@ -41,7 +41,7 @@ usage(void)
               "  three A B        B has died in its operation, A is stopped in its own while B is reaped\n"
               "options: --depth N (reapers die too)  --every (instruction)  --samples N  --ops N  --seed N  --unmarked "
               " --steps\n"
-              "         --watchdog SECONDS  --at N --at2 N --at3 N (one point only)\nscripts:",
+              "         --watchdog SECONDS (of processor time)  --at N --at2 N --at3 N (one point only)\nscripts:",
               stderr);
         for (unsigned i = 0; i < sizeof lists / sizeof lists[0]; i++)
                 for (const struct script *s = lists[i]; s->name; s++)

@@ -308,7 +308,7 @@ run_once(const char *what, long n)
         fflush(NULL);
         pid = fork();
         if (pid == 0) {
-                alarm(WATCHDOG_SECONDS);
+                watchdog_start(WATCHDOG_SECONDS);
                 _exit(try_call(what, n));
         }
         if (pid < 0 || waitpid(pid, &status, 0) != pid)

@@ -241,7 +241,7 @@ run_point(void (*what)(struct moment *moment), struct moment *moment)
         fflush(NULL);
         pid = fork();
         if (pid == 0) {
-                alarm(opt.watchdog);
+                watchdog_start(opt.watchdog);
                 start();
                 what(moment);
                 _exit(report_faults() != 0);

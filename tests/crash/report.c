@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINES_BYTES = 1 << 14 };
+enum { LINES_BYTES = 1 << 14, WAITING_FACTOR = 20 };
 
 struct report {
         uint32_t n_faults;
@@ -75,6 +75,17 @@ report_print(void)
                 fprintf(stderr, "    %.*s\n", (int)(next - line), line);
                 line = next + 1;
         }
+}
+
+void
+watchdog_start(unsigned seconds)
+{
+        struct itimerspec limit = {.it_value = {.tv_sec = (time_t)seconds}};
+        timer_t timer;
+
+        alarm(seconds * WAITING_FACTOR);
+        if (timer_create(CLOCK_PROCESS_CPUTIME_ID, NULL, &timer) < 0 || timer_settime(timer, 0, &limit, NULL) < 0)
+                _exit(99);
 }
 
 double

@@ -154,7 +154,7 @@ for turn in range(25):
             os.pwrite(fd, random.randbytes(8), at // 4096 * 4096 + random.randrange(512) * 8)
     os.close(fd)
     for verb in ["check"], ["stat"], ["clients"], ["map"], ["dump", "--full"]:
-        done = subprocess.run([ctl, *verb, copy], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        done = subprocess.run([ctl, *verb, copy], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=600)
         assert done.returncode in (0, 1), (turn, verb, done)
         if verb == ["check"]:
             found += done.returncode

@@ -29,7 +29,7 @@ tests=$source/tests
 cd "$work"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 # The regions' misuse is reported on standard error, many times: only the end matters.
-if ./fuzz -max_len=200 -len_control=0 -max_total_time="$seconds" -rss_limit_mb=4000 -timeout=60 -print_final_stats=1 \
+if ./fuzz -max_len=200 -len_control=0 -max_total_time="$seconds" -rss_limit_mb=4000 -timeout=300 -print_final_stats=1 \
         found "$tests/hostile/corpus" >log 2>&1; then
         grep -E '^#|^stat::' log | tail -8
 else

@@ -32,7 +32,7 @@
 #include "store.h"
 
 enum { VICTIM, SURVIVOR, HELPER, N_WORKERS }; /* places */
-enum { KEYS = 16, BUCKET = 5, WATCHDOG_SECONDS = 20, DEATHS_SHOWN = 5 };
+enum { KEYS = 16, BUCKET = 5, WATCHDOG_SECONDS = 300, DEATHS_SHOWN = 5 };
 
 #define MAX_BYTES UINT64_C(1400) /* so little that eviction does not take long to step through */
 

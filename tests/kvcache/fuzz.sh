@@ -19,7 +19,7 @@ parser=$source/examples/kvcache
         "$parser/buffer.c" "$parser/glob.c" -o "$work/fuzz"
 cd "$work"
 if ./fuzz -dict="$source/tests/kvcache/fuzz.dict" -max_len=2000 -max_total_time="$seconds" -rss_limit_mb=2000 \
-        -timeout=10 -print_final_stats=1 found >log 2>&1; then
+        -timeout=300 -print_final_stats=1 found >log 2>&1; then
         grep -E '^#|^stat::' log | tail -8
 else
         tail -60 log

@@ -20,7 +20,7 @@
 
 #include "server.h"
 
-enum { PATIENCE_MS = 20000, ANNOUNCERS = 300, VALUE_BYTES = 1000000, GETS = 400 };
+enum { PATIENCE_MS = 300000, ANNOUNCERS = 300, VALUE_BYTES = 1000000, GETS = 400 };
 
 #define ANONYMOUS_MAX_KIB 40000 /* of a worker */
 

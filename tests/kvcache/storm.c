@@ -28,7 +28,7 @@ enum {
         BATCH_MAX = 8,
         BLOB_MAX = 200000,
         TOKENS_MAX = 40,
-        TIMEOUT_SECONDS = 10
+        TIMEOUT_SECONDS = 300
 };
 
 /* What a key is, by its number: a blob that is set, a number that is added to, or a text that is appended to. */

@@ -2,7 +2,7 @@
  * What is at stake: a process that dies in any of the ways in which processes die must be noticed, and one that is
  * merely stopped, slow, or another user's must never be taken for dead.  Real processes on one piece of shared memory.
  * Nothing here waits for time to pass: a child says through a pipe how far it is, and the kernel says when it is
- * dead; the one loop that polls has a watchdog.
+ * dead; for loops that poll, libcheck's limit is the watchdog.
  */
 #include <check.h>
 #include <errno.h>
@@ -31,7 +31,7 @@
 #define SYS_process_mrelease 448
 #endif
 
-enum { N_CLIENTS = 6, N_THREADS = 48, WATCHDOG_S = 20 };
+enum { N_CLIENTS = 6, N_THREADS = 48 };
 
 /* What the processes share besides the region. */
 struct shared {
@@ -268,19 +268,14 @@ leave_dead_slot(void)
 
 START_TEST(killed_process_is_settled_within_bounded_time)
 {
-        struct timespec now, start;
         struct child child;
 
         child_start(&child, attach_and_wait);
         child_await(&child);
         ck_assert_int_eq(slot_reap_one(r, 0, settle_never, NULL), 0);
         ck_assert_int_eq(kill(child.pid, SIGKILL), 0);
-        clock_gettime(CLOCK_MONOTONIC, &start);
-        while (slot_reap_one(r, 0, settle_count, NULL) == 0) { /* nobody waits for the process or buries it */
-                clock_gettime(CLOCK_MONOTONIC, &now);
-                ck_assert_int_lt(now.tv_sec - start.tv_sec, WATCHDOG_S);
+        while (slot_reap_one(r, 0, settle_count, NULL) == 0) /* nobody waits for the process or buries it */
                 sched_yield();
-        }
         ck_assert_uint_eq(shared->settled[1], 1);
         ck_assert_uint_eq(slot_at(0)->state, 0);
         child_bury(&child);
@@ -762,12 +757,7 @@ come_and_go(void *arg)
 static void
 register_among_the_dead(void)
 {
-        struct timespec now, start;
-
-        clock_gettime(CLOCK_MONOTONIC, &start);
         while (client_register(r, &client) < 0) {
-                clock_gettime(CLOCK_MONOTONIC, &now);
-                NEED(now.tv_sec - start.tv_sec < WATCHDOG_S);
                 slot_reap_all(r, settle_user, NULL);
                 sched_yield();
         }

@@ -1,5 +1,5 @@
 # Runs test programs one after the other, in a guest.  A name stands for a program, and says how it ended.
-export CK_DEFAULT_TIMEOUT=600
+export CK_DEFAULT_TIMEOUT=1200
 failed=0
 for name; do
         if $name >"/tmp/$name.log" 2>&1; then

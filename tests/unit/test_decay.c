@@ -23,7 +23,8 @@
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 
-enum { GRANULES = GEO_GRANULES_PER_CHUNK };
+/* Nothing gets old by itself while a test runs, however long that takes. */
+enum { GRANULES = GEO_GRANULES_PER_CHUNK, DECAY_MS = 24 * 3600 * 1000 };
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -36,6 +37,7 @@ make(bool has_file)
         heap_make(&fx, (struct heap_params){.has_file = has_file, .arenas_per_node = 2});
         t = heap_attach(&fx, 0);
         u = heap_attach(&fx, 0);
+        r->header->decay_ms = DECAY_MS;
         ck_assert_int_eq(chunk_give(t, 0), 0);
 }
 
@@ -175,13 +177,13 @@ START_TEST(nothing_decays_before_its_time_has_come)
 {
         dirty_all();
         age(0, 33);
-        region_arena(r, 0)->decay_next_ms = clock_ms() + 5000;
+        region_arena(r, 0)->decay_next_ms = clock_ms() + DECAY_MS / 2;
         decay_tick(t);
         ck_assert_uint_eq(n_backed(0), GRANULES);
         region_arena(r, 0)->decay_next_ms = UINT64_MAX; /* another machine's clock: read as now */
         decay_tick(t);
         ck_assert_uint_eq(n_backed(0), 0);
-        ck_assert_uint_le(region_arena(r, 0)->decay_next_ms, clock_ms() + 10000);
+        ck_assert_uint_le(region_arena(r, 0)->decay_next_ms, clock_ms() + DECAY_MS);
 }
 END_TEST
 
@@ -259,8 +261,8 @@ START_TEST(depot_of_an_arena_that_nobody_ticks_gives_back_too)
         r->magazines[idx].slot[0] = region_entry(r, block_off);
         r->magazines[idx].n = 1;
         ck_assert(magazine_put(u, idx, 1, true));
-        r->header->decay_ms = 8 * 60000;
-        region_arena(r, 1)->decay_next_ms = clock_ms() > 60000 ? clock_ms() - 60000 : 0; /* its threads may come yet */
+        region_arena(r, 1)->decay_next_ms =
+                clock_ms() > DECAY_MS / 8 ? clock_ms() - DECAY_MS / 8 : 0; /* its threads may come yet */
         tick();
         tick();
         r->header->decay_ms = 10;

@@ -28,7 +28,7 @@
 #include "support/small_fs.h"
 
 enum {
-        STALL_S = 30,
+        STALL_S = 300,
         OPEN_TRIES = 100000,
         TICKS_PER_KILL = 4,
         STOP_AFTER_OPS = 3000,
