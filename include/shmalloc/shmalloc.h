@@ -294,7 +294,8 @@ SHA_API void *shheap_ptr(const shheap *h, shref ref);
 SHA_API SHA_NODISCARD void *shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest);
 
 /* The reverse: frees the block that *dest holds and stores SHREF_NULL there in one step.  0, also if *dest was null;
- * -EINVAL for a bad dest; -EBUSY when others had the block's slab in use for too long: then nothing was done. */
+ * -EINVAL for a bad dest; -EBUSY, and nothing was done: others hold the block's slab and there is no memory for a magazine to
+ * put it in, or somebody died while resizing the block and cannot be reaped just now. */
 SHA_API int shheap_free_from(shheap *h, shref *dest);
 
 /* ------------------------------------------------------------------ named objects */
@@ -309,7 +310,9 @@ SHA_API int shheap_free_from(shheap *h, shref *dest);
  *   -ENOENT   there is none, and size is 0: found only, never created
  *   -EEXIST   there is one of another size; size 0 accepts any
  *   -EINVAL   name, flags: SHA_NOGROW only   -ENOMEM, -ENOSPC  no memory; too many names (1024)
- *   -EUSERS   init() is given, and the thread has no slot     -ENOBUFS  init() within init(), too deep
+ *   -EUSERS   init() is given, and the thread has no slot
+ *   -ENOBUFS  init() within init(), too deep; or four objects wait to be freed, since others hold their slabs and there
+ *             is no memory for a magazine
  *   -EUCLEAN  the heap is damaged                             any negative value that init() returns
  *
  * init() may use the heap, also find and create other objects, four deep; it has to return.  If its process dies in
@@ -318,7 +321,15 @@ SHA_API int shheap_free_from(shheap *h, shref *dest);
 SHA_API SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t size, unsigned flags,
                                       int (*init)(void *obj, size_t size, void *arg), void *arg, void **ret_obj);
 
-/* Takes the name from its object, and frees the object: nobody may use it any more.  -ENOENT, -EINVAL, -EUCLEAN. */
+/*
+ * Takes the name from its object, and frees the object: nobody may use it any more.
+ *
+ *   -ENOENT   there is none        -EINVAL  name        -ENOBUFS  as above
+ *   -EUCLEAN  the heap is damaged; or somebody has freed the object by shheap_free() or the like, and it is still free:
+ *             then it is not freed again, and the name is taken off.  An object that was freed so and has been allocated
+ *             again since is not told from its name's own: it is freed under its new owner's hands.  With check:true
+ *             such a free is a fault at once, SHHEAP_FAULT_NAMED_OBJECT.
+ */
 SHA_API int shheap_root_remove(shheap *h, const char *name);
 
 /* Calls fn for each, until it returns non-zero, which is returned.  Those that come or go meanwhile may be missed. */
@@ -336,6 +347,7 @@ enum shheap_fault_what {
         SHHEAP_FAULT_INVALID_FREE = 2,    /* inside of this heap, its tables included, but no block starts there */
         SHHEAP_FAULT_FOREIGN_POINTER = 3, /* not in this heap, or in no heap at all */
         SHHEAP_FAULT_SIZE_MISMATCH = 4, /* size or alignment given to a sized free do not fit: too large or too small */
+        SHHEAP_FAULT_NAMED_OBJECT = 5,  /* a free of the object of a name */
         SHHEAP_FAULT_METADATA = 7,      /* the heap's own tables contradict each other */
         SHHEAP_FAULT_NOT_A_CLIENT = 8   /* a free through a handle that is closed or read-only, or that this process
                                              cannot attach to */
@@ -366,7 +378,7 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
  *   later        when caches are emptied, perhaps in another thread or process: a second free of a small or large
  *                block, and other pointers that are not the start of one.  Until then it may be handed out again
  *   never        a free of a block that has been allocated again since
- * With the option check:true all of these but the last are noticed at once.  A fault leaves the heap intact.  Faults
+ * With the option check:true all of these but the last are noticed at once, and so is a free of a named object.  A fault leaves the heap intact.  Faults
  * that are found while a thread ends are not reported.
  */
 SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);

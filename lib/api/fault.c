@@ -32,6 +32,7 @@ _Static_assert((int)FAULT_DOUBLE_FREE == (int)SHHEAP_FAULT_DOUBLE_FREE &&
                        (int)FAULT_INVALID_FREE == (int)SHHEAP_FAULT_INVALID_FREE &&
                        (int)FAULT_FOREIGN_POINTER == (int)SHHEAP_FAULT_FOREIGN_POINTER &&
                        (int)FAULT_SIZE_MISMATCH == (int)SHHEAP_FAULT_SIZE_MISMATCH &&
+                       (int)FAULT_NAMED_OBJECT == (int)SHHEAP_FAULT_NAMED_OBJECT &&
                        (int)FAULT_METADATA == (int)SHHEAP_FAULT_METADATA &&
                        (int)FAULT_NOT_A_CLIENT == (int)SHHEAP_FAULT_NOT_A_CLIENT,
                "faults are passed on");
@@ -194,6 +195,8 @@ name_of(uint32_t what)
                 return "foreign pointer";
         case SHHEAP_FAULT_SIZE_MISMATCH:
                 return "wrong size or alignment";
+        case SHHEAP_FAULT_NAMED_OBJECT:
+                return "the object of a name, which shheap_root_remove() frees";
         case SHHEAP_FAULT_METADATA:
                 return "the heap's tables contradict each other";
         case SHHEAP_FAULT_NOT_A_CLIENT:

@@ -16,6 +16,7 @@
 #include "heap/arena.h"
 #include "heap/fault.h"
 #include "heap/large.h"
+#include "heap/root.h"
 
 enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a };
 
@@ -191,6 +192,10 @@ heap_check_free(struct entry *e, uint64_t block_off)
         }
         if (block_is_free_or_cached(r, block_off)) {
                 (void)fault_note(e->thread, FAULT_DOUBLE_FREE, block_off);
+                return false;
+        }
+        if (root_has(r, block_off)) {
+                (void)fault_note(e->thread, FAULT_NAMED_OBJECT, block_off);
                 return false;
         }
         return true;

@@ -548,22 +548,24 @@ is_done(const struct region *r, uint64_t block_off, uint64_t dest_off)
                                         r->layout.chunks_off + block_off; /* only the caller and a reaper write it */
 }
 
-/* A small block whose slab is held by somebody who may be stopped for ever goes to the depot in a magazine of its own:
- * MAG.1, .2, FREE.1, .2, MAG.3 in doc/recovery.md.  False: no magazine can be had. */
-static bool
-put_aside(struct thread *t, uint64_t block_off)
+bool
+free_block_aside(struct thread *t, uint64_t block_off, uint64_t dest_off)
 {
         struct region *r = t->region;
         uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as shfree: the caller was handed it */
         uint32_t idx;
 
-        if (tag == TAG_NONE || tag >= r->layout.n_tags || tag_class(tag) >= SIZE_CLASS_N ||
-            magazine_take_empty(t, tag, &idx) < 0)
+        if (tag == TAG_NONE || tag >= r->layout.n_tags || !size_class_is_small(tag_class(tag)))
                 return false;
-        store_relaxed(&r->magazines[idx].slot[0], region_entry(r, block_off));
-        kill_order();
-        store_relaxed(&r->magazines[idx].n, UINT64_C(1)); /* commit */
-        magazine_put(t, idx, magazine_home(t, tag), true);
+        idx = magazine_in(t, magazine_current(t, tag));
+        if (idx != MAGAZINE_IDX_NONE && magazine_has_room(r, idx)) {
+                magazine_push(t, idx, block_off, dest_off);
+                return true;
+        }
+        if (magazine_take_empty(t, tag, &idx) < 0) /* MAG.1, .2 */
+                return false;
+        magazine_push(t, idx, block_off, dest_off);
+        magazine_put(t, idx, magazine_home(t, tag), true); /* MAG.3 */
         return true;
 }
 
@@ -577,7 +579,7 @@ free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off)
                         return 0;
                 if (tries == FREE_TRIES_REAP)
                         slot_reap_all(t->region, reap_settle, t);
-                else if (tries > FREE_TRIES_REAP && dest_off == 0 && put_aside(t, block_off))
+                else if (tries > FREE_TRIES_REAP && free_block_aside(t, block_off, dest_off))
                         return 0;
                 else if (tries > FREE_TRIES_REAP)
                         sched_yield(); /* a courtesy to the holder */

@@ -48,12 +48,19 @@ int alloc_magazine(struct thread *t, const struct request *request, uint32_t emp
                    uint64_t *ret_block_off);
 
 /* Frees one block past the magazines, whatever it is.  If dest_off is not 0 zeroes that word in the same step.
- * 0; -EINVAL: fault noted; -EBUSY: its slab is held by somebody just now. */
+ * 0; -EINVAL: fault noted; -EBUSY: its slab is held by somebody just now, or with dest_off, somebody who may have died
+ * resizes it. */
 int free_block(struct thread *t, uint64_t block_off, uint64_t dest_off);
 
-/* The same, coming back while somebody holds the slab, and settling the dead if it takes long.  Bounded: when the holder
- * is stopped, the block goes to the depot in a magazine; with dest_off, or where there is no magazine, -EBUSY: it is as
- * it was.  If dest_off is not 0 and what is there is not this block's reference any more, a reaper has
+/*
+ * Frees a block, the caller's own, whose slab is held by somebody who may be stopped for ever: into a magazine of this
+ * thread that has room, else in a magazine of its own to a depot (MAG.1, .2, FREE or PUSH_FROM, MAG.3 in
+ * doc/recovery.md).  The hand is empty.  False: no magazine can be had, or it is not of a slab; nothing was done.
+ */
+bool free_block_aside(struct thread *t, uint64_t block_off, uint64_t dest_off);
+
+/* free_block(), coming back while somebody holds the slab, and settling the dead if it takes long.  Bounded: when the holder
+ * is stopped, the block is put aside; where that cannot be, -EBUSY: it is as it was.  If dest_off is not 0 and what is there is not this block's reference any more, a reaper has
  * finished the free for somebody who died of it: 0. */
 int free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off);
 

@@ -236,6 +236,16 @@ is_being_swapped(const struct check *c, const struct entry *e)
                load_relaxed(&slot->intent.magazine) == e->magazine_idx;
 }
 
+/* Between PUSH_FROM.2 and .3 a block that was a root's, and is put aside, stands in a magazine and in a pending word. */
+static bool
+is_being_put_aside(const struct check *c, const struct entry *e, uint32_t slot_idx)
+{
+        const struct thread_slot *slot = region_thread(c->r, slot_idx);
+
+        return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_PUSH_FROM && /* as above */
+               load_relaxed(&slot->intent.magazine) == e->magazine_idx;
+}
+
 static bool
 names_block(const struct entry *e, uint64_t mark_off)
 {
@@ -310,7 +320,8 @@ check_entry_twice(struct check *c, uint64_t unit)
                                     f.bytes);
                 return;
         }
-        if (may_be_moving(c, &e, false))
+        if (may_be_moving(c, &e, false) ||
+            (other.magazine_idx == CHECK_IDX_NONE && is_being_put_aside(c, &e, other.slot_idx)))
                 return;
         if (other.magazine_idx == CHECK_IDX_NONE)
                 check_fault(c, ENTRY_FMT " of %" PRIu64 " bytes is also a root under construction by thread %u",

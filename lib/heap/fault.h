@@ -15,6 +15,7 @@ enum fault_what {
         FAULT_INVALID_FREE = 2,
         FAULT_FOREIGN_POINTER = 3,
         FAULT_SIZE_MISMATCH = 4,
+        FAULT_NAMED_OBJECT = 5,
         FAULT_METADATA = 7,
         FAULT_NOT_A_CLIENT = 8
 };

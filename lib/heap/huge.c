@@ -309,10 +309,10 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 if (!huge_block_of(r, block_off, &chunk, &word) || (word & CHUNK_DOOMED))
                         return fault_note(t, tries == 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
                 if (chunk_owner(word) != THREAD_NONE) {
-                        if (owner_release_marked(&r->chunk_words[chunk], &word, word | CHUNK_DOOMED)) {
-                                dest_store(r, dest_off, UINT64_C(0));
+                        if (dest_off != 0)
+                                return -EBUSY; /* no step both dooms it and zeroes *dest */
+                        if (owner_release_marked(&r->chunk_words[chunk], &word, word | CHUNK_DOOMED))
                                 return 0; /* whoever drops the owner frees it */
-                        }
                         continue;
                 }
                 candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, chunk_count(word)));

@@ -181,10 +181,11 @@ large_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 if (!large_block_of(r, block_off, &head, &word))
                         return fault_note(t, tries == 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
                 if (granule_owner(word) != THREAD_NONE) {
-                        int err = doom(t, head, block_off, word);
+                        int err;
 
-                        if (err == 0)
-                                dest_store(r, dest_off, UINT64_C(0));
+                        if (dest_off != 0 && !(word & GRANULE_DOOMED))
+                                return -EBUSY; /* no step both dooms it and zeroes *dest */
+                        err = doom(t, head, block_off, word);
                         if (err != -EAGAIN)
                                 return err;
                         continue;

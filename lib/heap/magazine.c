@@ -15,6 +15,7 @@
 
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "region/intent.h"
 #include "region/owner.h"
 
 enum {
@@ -307,6 +308,34 @@ magazine_pick_up(struct thread *t, uint32_t *place, uint32_t idx)
         hand_set(t, idx + 1);
         store_relaxed(place, 0u);
         kill_order();
+}
+
+bool
+magazine_has_room(const struct region *r, uint32_t idx)
+{
+        uint64_t n = load_relaxed(&r->magazines[idx].n); /* owned */
+
+        return n < load_relaxed(&r->magazines[idx].cap) && n < MAGAZINE_CAP_MAX;
+}
+
+void
+magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_off)
+{
+        struct region *r = t->region;
+        struct magazine *m = &r->magazines[idx];
+        uint64_t n = load_relaxed(&m->n);
+
+        store_relaxed(&m->slot[n], region_entry(r, block_off)); /* FREE.1 */
+        kill_order();
+        if (dest_off != 0)
+                intent_begin(t, (struct intent){.magazine = idx, .n = n + 1, .a = block_off, .b = dest_off},
+                             INTENT_PUSH_FROM); /* PUSH_FROM.1 */
+        store_relaxed(&m->n, n + 1);            /* FREE.2, PUSH_FROM.2: commit */
+        kill_order();
+        if (dest_off == 0)
+                return;
+        dest_store(r, dest_off, UINT64_C(0)); /* PUSH_FROM.3 */
+        intent_end(t);                        /* PUSH_FROM.4 */
 }
 
 bool

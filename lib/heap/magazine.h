@@ -50,6 +50,12 @@ void magazine_pick_up(struct thread *t, uint32_t *place, uint32_t idx);
  * False: that depot is full and `force` was not given; the magazine is still owned. */
 bool magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force);
 
+bool magazine_has_room(const struct region *r, uint32_t idx);
+
+/* Puts the block into an owned magazine that has room; with dest_off the word there, which names it, becomes 0 in the same
+ * step (PUSH_FROM in doc/recovery.md). */
+void magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_off);
+
 /* An arena in whose depot magazines of the tag belong. */
 uint32_t magazine_home(const struct thread *t, uint32_t tag);
 

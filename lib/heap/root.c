@@ -20,8 +20,10 @@
  *              unless that is marked TAKEN
  *
  * A block that nothing else names is freed from a cell of the freer's own slot, by a free that zeroes the cell in the
- * same step.  So a reaper moves it from the dead slot to its own first: were it freed from where it is, and the reaper
- * died of it, two would repair that cell, one for each of the dead, and the slower one would free another's block.
+ * same step: home, or into a magazine where somebody, stopped perhaps, holds its slab.  A block that is free already has
+ * been freed by other means, and is forgotten.  A reaper moves a block from the dead slot to its own first: were it freed
+ * from where it is, and the reaper died of it, two would repair that cell, one for each of the dead, and the slower one
+ * would free another's block.
  *
  *   CREATE                                           a death after it leaves               settled by
  *   ROOT.1   look for the name; done if it has       nothing
@@ -40,7 +42,9 @@
  *   ROOT.11  pending[k] := 0                         a finished root
  *   Whoever finds FROM may do .9 and .10.  Where init() failed, or another one has published an object:
  *   ROOT.12  pending[k] := BLOCK                     BLOCK                                 freed
- *   ROOT.13  free, zeroing pending[k]                nothing, or the free's own intent     reap.c
+ *   ROOT.13  free, zeroing pending[k]                nothing, or the free's own intent:    reap.c
+ *                                                    FREE_ONE, RUN_FROM, HUGE_FROM,
+ *                                                    PUSH_FROM
  *
  *   TAKE, from a record to remove its object, from a dead slot to reap
  *   TAKE.1   pending_record[k] := where from;        TAKING, no TAKEN                      zeroed
@@ -68,7 +72,7 @@
 enum {
         OBJECT_TRIES_MAX = 1 << 16, /* each means that others changed this very object; past them it is damage */
         SETTLE_TRIES_MAX = 64,      /* steps of one pending word; the mover is dead, so four will do */
-        FREE_TRIES_MAX = 1024       /* the slab is held: for less than that, unless its holder is stopped */
+        FREE_TRIES_MAX = 64         /* the slab is held: for less than that, unless its holder is stopped */
 };
 
 /* ------------------------------------------------------------------ cells */
@@ -158,7 +162,7 @@ finish_take(struct region *r, uint64_t *from, uint64_t mark)
 
 /* ------------------------------------------------------------------ the thread's own cells */
 
-/* What nested creations have taken is not 0, nor is what was left here to be freed. */
+/* What nested creations have taken is not 0, nor is what could not be freed yet. */
 static int
 entry_find_free(const struct thread *t)
 {
@@ -197,17 +201,37 @@ block_word_is_valid(const struct region *r, uint64_t word)
         return word >= r->layout.chunks_off && word < r->layout.region_bytes && word % 16 == 0;
 }
 
-/* ROOT.13, TAKE.5.  A block whose slab is held for long stays where it is, for root_tidy(). */
-static void
+/* Whether a block that nothing but a cell of ours names still is allocated: if not, somebody has freed it by other
+ * means.  Nobody frees it meanwhile who may, so this is exact. */
+static bool
+block_is_there(struct region *r, uint64_t block_off)
+{
+        uint32_t class_idx;
+
+        return block_usable(r, block_off, &class_idx) != 0 && !block_is_free_or_cached(r, block_off);
+}
+
+/*
+ * ROOT.13, TAKE.5.  A block whose slab is held for long is put aside, as every free does it.  0; -EUCLEAN: what the cell
+ * names is no block, or one that others have freed already, and is forgotten; -EBUSY: there is no magazine either, so
+ * it stays where it is, for root_tidy().
+ */
+static int
 entry_free(struct thread *t, uint32_t entry)
 {
-        uint64_t word = cell_load(&t->slot->pending[entry]);
-        int err = block_word_is_valid(t->region, word) ? -EBUSY : -EINVAL;
+        uint64_t word = cell_load(&t->slot->pending[entry]), block_off = word - t->region->layout.chunks_off;
+        uint64_t dest_off = entry_dest_off(t, entry);
+        int err = -EBUSY;
 
+        if (!block_word_is_valid(t->region, word) || !block_is_there(t->region, block_off))
+                err = -EUCLEAN;
         for (int tries = 0; err == -EBUSY && tries < FREE_TRIES_MAX; tries++)
-                err = free_block(t, word - t->region->layout.chunks_off, entry_dest_off(t, entry));
+                err = free_block(t, block_off, dest_off);
+        if (err == -EBUSY && free_block_aside(t, block_off, dest_off))
+                err = 0;
         if (err != -EBUSY)
-                entry_store(t, entry, 0); /* what was no block is forgotten: t->fault tells */
+                entry_store(t, entry, 0); /* what a free refused is forgotten, too: t->fault tells */
+        return err;
 }
 
 /* ROOT.12, ROOT.13 */
@@ -217,7 +241,7 @@ entry_abandon(struct thread *t, uint32_t entry)
         uint64_t word = cell_load(&t->slot->pending[entry]);
 
         entry_store(t, entry, t->region->layout.chunks_off + cell_block_off(word));
-        entry_free(t, entry);
+        (void)entry_free(t, entry);
 }
 
 void
@@ -227,11 +251,11 @@ root_tidy(struct thread *t)
                 uint64_t word = load_relaxed(&t->slot->pending[entry]);
 
                 if (word != 0 && cell_kind(word) == CELL_BLOCK)
-                        entry_free(t, entry);
+                        (void)entry_free(t, entry);
         }
 }
 
-/* TAKE.  0: the block was in `from` and is freed; -EAGAIN: `from` is not `seen` any more; -ENOBUFS. */
+/* TAKE.1 to TAKE.4.  The entry that has the block now; -EAGAIN: `from` is not `seen` any more; -ENOBUFS. */
 static int
 take(struct thread *t, uint64_t *from, uint64_t seen, uint32_t home, uint64_t block_off)
 {
@@ -250,8 +274,7 @@ take(struct thread *t, uint64_t *from, uint64_t seen, uint32_t home, uint64_t bl
                 return -EAGAIN;
         }
         finish_take(t->region, from, mark); /* TAKE.3, TAKE.4 */
-        entry_free(t, mover.entry);         /* TAKE.5 */
-        return 0;
+        return entry;
 }
 
 /* ------------------------------------------------------------------ objects */
@@ -268,10 +291,38 @@ object_is_damaged(const struct root_name *name)
                          name->text);
 }
 
+/* Found when the name is gone already. */
+static int
+object_is_freed(const struct root_name *name)
+{
+        return error_set(-EUCLEAN,
+                         "root \"%s\": its object has been freed by other means than this; the name is taken off",
+                         name->text);
+}
+
 static int
 object_is_missing(const struct root_name *name)
 {
         return error_set(-ENOENT, "no root \"%s\" in this heap", name->text);
+}
+
+/* Why entry_find_free() found none. */
+static int
+no_entry(const struct thread *t, const struct root_name *name)
+{
+        int n_waiting = 0;
+
+        for (int entry = 0; entry < ROOTS_PENDING_MAX; entry++)
+                n_waiting += cell_kind(load_relaxed(&t->slot->pending[entry])) == CELL_BLOCK; /* ours */
+        if (n_waiting == 0)
+                return error_set(-ENOBUFS,
+                                 "root \"%s\": inside %d creations by this thread, which is as deep as can be",
+                                 name->text, ROOTS_PENDING_MAX);
+        return error_set(
+                -ENOBUFS,
+                "root \"%s\": %d objects wait to be freed: others, stopped perhaps, hold their slabs, and there "
+                "is no memory for another magazine",
+                name->text, n_waiting);
 }
 
 /* The block and slack that an object word tells of.  0; -EAGAIN: it changed meanwhile; -ENOENT; -EUCLEAN. */
@@ -302,6 +353,20 @@ object_decode(struct region *r, uint64_t word, uint64_t *ret_block_off, uint64_t
         }
 }
 
+bool
+root_has(struct region *r, uint64_t block_off)
+{
+        uint32_t n = region_roots_hwm(r);
+
+        for (uint32_t idx = 0; idx < n; idx++) {
+                uint64_t found, slack;
+
+                if (object_decode(r, cell_load(&r->roots[idx].object), &found, &slack) == 0 && found == block_off)
+                        return true;
+        }
+        return false;
+}
+
 /* What the record has now.  Writes nothing.  0; -ENOENT, -EUCLEAN without a message. */
 static int
 object_read(struct region *r, const struct root_record *record, struct object *ret_object)
@@ -327,14 +392,15 @@ object_read(struct region *r, const struct root_record *record, struct object *r
 
 /* ROOT.2, ROOT.3, ROOT.4: an entry with a block under construction, or -ENOBUFS, -ENOMEM. */
 static int
-object_allocate(struct thread *t, size_t size, uint32_t alloc_flags, uint64_t *ret_block_off)
+object_allocate(struct thread *t, const struct root_name *name, size_t size, uint32_t alloc_flags,
+                uint64_t *ret_block_off)
 {
         struct request request = {.size = size, .align = 1, .flags = alloc_flags, .arena = t->arena};
         int entry = entry_find_free(t);
         struct mover mover;
 
         if (entry < 0)
-                return error_set(entry, "roots are created inside each other, more than %d deep", ROOTS_PENDING_MAX);
+                return no_entry(t, name);
         mover = entry_mover(t, entry);
         request.dest_off = entry_dest_off(t, mover.entry);
         entry_store(t, mover.entry, CELL_RESERVED);                                       /* ROOT.2 */
@@ -407,7 +473,7 @@ object_create(struct thread *t, const struct root_name *name, uint32_t alloc_fla
         int entry, err;
 
         root_tidy(t);
-        entry = object_allocate(t, object->size, alloc_flags, &object->block_off);
+        entry = object_allocate(t, name, object->size, alloc_flags, &object->block_off);
         if (entry < 0)
                 return entry;
         err = object_finish(t, (uint32_t)entry, name, init, arg, object);
@@ -416,7 +482,7 @@ object_create(struct thread *t, const struct root_name *name, uint32_t alloc_fla
         return err < 0 ? err : 0;
 }
 
-/* 0; -EAGAIN: it changed meanwhile; -ENOENT, -ENOBUFS, -EUCLEAN without a message. */
+/* The entry that has the object now; -EAGAIN: it changed meanwhile; -ENOENT, -ENOBUFS, -EUCLEAN without a message. */
 static int
 object_take(struct thread *t, struct root_record *record)
 {
@@ -490,32 +556,40 @@ root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t al
         return 0;
 }
 
-int
-root_remove(struct thread *t, const char *name)
+/* The entry that has the object of that name now, which has none any more; or -errno with the message set. */
+static int
+take_by_name(struct thread *t, const struct root_name *name)
 {
-        struct root_name key;
         uint32_t idx = 0;
-        int err = root_name_make(name, &key);
+        int err = root_record_find(t->region, name, &idx);
 
         if (err < 0)
-                return err;
-        err = root_record_find(t->region, &key, &idx);
-        if (err < 0)
-                return err == -ENOENT ? object_is_missing(&key) : err;
+                return err == -ENOENT ? object_is_missing(name) : err;
         root_tidy(t);
         err = -EAGAIN;
         for (int tries = 0; err == -EAGAIN && tries < OBJECT_TRIES_MAX; tries++)
                 err = object_take(t, &t->region->roots[idx]);
         switch (err) {
-        case 0:
-                return 0;
         case -ENOENT:
-                return object_is_missing(&key);
+                return object_is_missing(name);
         case -ENOBUFS:
-                return error_set(err, "root \"%s\" cannot be removed inside %d creations", key.text, ROOTS_PENDING_MAX);
+                return no_entry(t, name);
         default:
-                return object_is_damaged(&key);
+                return err < 0 ? object_is_damaged(name) : err;
         }
+}
+
+int
+root_remove(struct thread *t, const char *name)
+{
+        struct root_name key;
+        int entry = root_name_make(name, &key);
+
+        if (entry == 0)
+                entry = take_by_name(t, &key);
+        if (entry < 0)
+                return entry;
+        return entry_free(t, (uint32_t)entry) == -EUCLEAN ? object_is_freed(&key) : 0; /* TAKE.5 */
 }
 
 int
@@ -601,9 +675,14 @@ entry_reap(struct region *r, struct thread_slot *slot, struct mover mover, struc
         if (!block_word_is_valid(r, word))
                 cell_cas(cell, word, 0);
         else if (reaper->slot == slot)
-                entry_free(reaper, mover.entry);
-        else
-                (void)take(reaper, cell, word, home_of_slot(mover.thread_no, mover.entry), word - r->layout.chunks_off);
+                (void)entry_free(reaper, mover.entry);
+        else {
+                int entry = take(reaper, cell, word, home_of_slot(mover.thread_no, mover.entry),
+                                 word - r->layout.chunks_off);
+
+                if (entry >= 0)
+                        (void)entry_free(reaper, (uint32_t)entry); /* TAKE.5 */
+        }
 }
 
 void

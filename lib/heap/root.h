@@ -7,6 +7,7 @@
 #ifndef HEAP_ROOT_H
 #define HEAP_ROOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,7 +25,7 @@ typedef int root_visit_fn(const char *name, uint64_t block_off, uint64_t size, v
  * others are freed again.  init() may allocate, and may itself find or create roots, ROOTS_PENDING_MAX deep in all.
  *
  * 0; -EEXIST: the name has an object of another size; -EINVAL: the name is not 1 to 63 bytes, or size is 0; -ENOSPC:
- * every record has a name; -ENOMEM; -ENOBUFS: nested too deep; -EUCLEAN: damage; what init() returned.  The message is
+ * every record has a name; -ENOMEM; -ENOBUFS: nested too deep, or too much waits to be freed; -EUCLEAN: damage; what init() returned.  The message is
  * set, but for init()'s errors.  t->fault tells of misuse met on the way.
  */
 int root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t alloc_flags, root_init_fn *init,
@@ -34,14 +35,18 @@ int root_find_or_create(struct thread *t, const char *name, size_t size, uint32_
 int root_find(struct region *r, const char *name, uint64_t *ret_block_off, uint64_t *ret_size);
 
 /* Takes the object from the name and frees it: nobody may use it any more.  The record is kept for that name.
- * 0, -ENOENT, -EINVAL, -ENOBUFS, -EUCLEAN. */
+ * 0, -ENOENT, -EINVAL, -ENOBUFS, -EUCLEAN: damage, or somebody had freed the object by other means; then the name has
+ * none any more, too. */
 int root_remove(struct thread *t, const char *name);
+
+/* Whether the block is the object of a name.  Looks at every name: for the option that checks each free. */
+bool root_has(struct region *r, uint64_t block_off);
 
 /* Every name that has an object, the youngest record first; what comes or goes meanwhile may be seen or not.  0, what
  * visit() returned, or -EUCLEAN.  Writes nothing. */
 int root_iterate(struct region *r, root_visit_fn *visit, void *arg);
 
-/* Frees blocks that were left in the thread's slot, by its last owner or because their slab was busy.  To be called
+/* Frees blocks that were left in the thread's slot, by its last owner or because there was no magazine to put them aside.  To be called
  * after attaching; finding and removing roots does it too. */
 void root_tidy(struct thread *t);
 

@@ -272,8 +272,6 @@ tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off)
         struct thread *th = &t->thread;
         struct region *r = th->region;
         uint32_t tag, idx;
-        struct magazine *m;
-        uint64_t n;
 
         if (!slab_has_given(r, block_off))
                 return false;
@@ -287,15 +285,7 @@ tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off)
         }
         if (idx == MAGAZINE_IDX_NONE)
                 return false;
-        m = &r->magazines[idx];
-        n = load_relaxed(&m->n);
-        store_relaxed(&m->slot[n], region_entry(r, block_off));
-        intent_begin(th, (struct intent){.magazine = idx, .n = n + 1, .a = block_off, .b = dest_off},
-                     INTENT_PUSH_FROM); /* PUSH_FROM.1 */
-        store_relaxed(&m->n, n + 1);    /* PUSH_FROM.2: commit */
-        kill_order();
-        dest_store(r, dest_off, UINT64_C(0)); /* PUSH_FROM.3 */
-        intent_end(th);                       /* PUSH_FROM.4 */
+        magazine_push(th, idx, block_off, dest_off); /* PUSH_FROM.1 to .4 */
         t->limit = tcache_limit(t);
         return true;
 }

@@ -158,6 +158,16 @@ setup_root_again(struct actor *a)
         run_root_remove(a);
 }
 
+/* Another thread is stopped with the slab of the object in its hands. */
+static void
+setup_root_aside(struct actor *a)
+{
+        void *busy = a_alloc_direct(a, 300);
+
+        setup_root_there(a);
+        stop_one_with_slab_of(busy);
+}
+
 /* ------------------------------------------------------------------ giving back */
 
 static void
@@ -342,6 +352,11 @@ const struct script scripts_life[] = {
         {.name = "root-again", .setup = setup_root_again, .run = run_root, .hot_bytes = 300},
         {.name = "root-find", .setup = setup_root_there, .run = run_root, .hot_bytes = 300},
         {.name = "root-remove", .setup = setup_root_there, .run = run_root_remove, .hot_bytes = 300},
+        {.name = "root-aside",
+         .setup = setup_root_aside,
+         .run = run_root_remove,
+         .hot_bytes = 300,
+         .flags = SCRIPT_PLAYED},
         {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
         {.name = "purge-slab", .setup = setup_purge_slab, .run = run_purge, .hot_bytes = PAGE},
         {.name = "fill-purged", .setup = setup_purged_slab, .run = run_malloc_page, .hot_bytes = PAGE},

@@ -208,23 +208,30 @@ free_busy(struct actor *e)
         a_free_direct(e, busy_block);
 }
 
+void
+stop_one_with_slab_of(void *p)
+{
+        busy_block = p;
+        if (!step_until_true(&actors[ACTOR_E], free_busy, holds_slab))
+                report_line("nobody holds the slab");
+}
+
 /* Another thread is stopped with the second slab in its hands. */
 static void
 setup_drain_busy(struct actor *a)
 {
         make_drain(a, true);
-        if (!step_until_true(&actors[ACTOR_E], free_busy, holds_slab))
-                report_line("nobody holds the slab");
+        stop_one_with_slab_of(busy_block);
 }
 
 /* The same when a block is freed past the magazines: it has to go into one. */
 static void
 setup_free_aside(struct actor *a)
 {
-        busy_block = a_malloc(a, DRAIN_BYTES);
+        void *busy = a_malloc(a, DRAIN_BYTES);
+
         actor_push(a, a_malloc(a, DRAIN_BYTES));
-        if (!step_until_true(&actors[ACTOR_E], free_busy, holds_slab))
-                report_line("nobody holds the slab");
+        stop_one_with_slab_of(busy);
 }
 
 enum { PAIR_BYTES = 32768, PAIR_CAP = 2, PAIR_N = 18 * PAIR_CAP + 2 };
@@ -348,6 +355,18 @@ setup_free_from_full(struct actor *a)
                 free_n(a, 1);
 }
 
+/* Past the magazines, into a slab that another thread is stopped with. */
+static void
+setup_free_from_aside(struct actor *a)
+{
+        void *busy;
+
+        setup_dest(a);
+        busy = a_malloc(a, DRAIN_BYTES);
+        a_malloc_to(a, DRAIN_BYTES, 0, a->dest);
+        stop_one_with_slab_of(busy);
+}
+
 static void
 run_free_from(struct actor *a)
 {
@@ -400,6 +419,11 @@ const struct script scripts_small[] = {
         {.name = "malloc-to-past", .setup = setup_dest, .run = run_malloc_to_past, .hot_bytes = PAGE},
         {.name = "free-from", .setup = setup_free_from, .run = run_free_from, .hot_bytes = PAGE},
         {.name = "free-from-full", .setup = setup_free_from_full, .run = run_free_from, .hot_bytes = PAGE},
+        {.name = "free-from-aside",
+         .setup = setup_free_from_aside,
+         .run = run_free_from_past,
+         .hot_bytes = DRAIN_BYTES,
+         .flags = SCRIPT_PLAYED},
         {.name = "free-from-past", .setup = setup_free_from, .run = run_free_from_past, .hot_bytes = PAGE},
         {.name = NULL},
 };

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -278,6 +279,103 @@ START_TEST(stopped_processes_keep_nobody_from_any_name)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ stopped at every so many instructions */
+
+enum { N_STOPS = 150, STEPS_PER_STOP = 17 };
+
+static void
+peer_allocates(void)
+{
+        void *p = shheap_mallocx(h, 40, SHA_TCACHE_NONE), *q = shheap_mallocx(h, 40, SHA_TCACHE_NONE);
+
+        MUST(p && q);
+        shheap_free(h, q);
+        MUST(shheap_free_from(h, &board->found[0]) == 0 && shheap_malloc_to(h, 40, SHA_TCACHE_NONE, &board->found[0]));
+        shheap_free(h, p);
+}
+
+static void
+peer_makes_roots(void)
+{
+        int err = shheap_root_remove(h, "a");
+        void *obj;
+
+        MUST(err == 0 || err == -ENOENT);
+        MUST(shheap_root(h, "a", 40, 0, NULL, NULL, &obj) == 0);
+        MUST(shheap_root(h, "b", 40, 0, NULL, NULL, &obj) == 0);
+}
+
+static void
+child_is_stepped(struct child *self, void *arg)
+{
+        void (*work)(void);
+
+        (void)self;
+        memcpy(&work, arg, sizeof work);
+        open_anew();
+        work();
+        MUST(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+        raise(SIGSTOP);
+        for (;;)
+                work();
+}
+
+static void
+step(const struct child *c)
+{
+        int status;
+
+        ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, c->pid, NULL, NULL), 0);
+        ck_assert_int_eq(waitpid(c->pid, &status, 0), c->pid);
+        ck_assert_msg(WIFSTOPPED(status), "the peer has ended: %#x", status);
+}
+
+/* Every name is removed and made again, while the peer stands still. */
+static void
+names_come_and_go(int stop)
+{
+        for (char name[2] = "a"; name[0] < 'a' + N_NAMES; name[0]++) {
+                int err = shheap_root_remove(h, name);
+                void *obj;
+
+                ck_assert_msg(err == 0 || err == -ENOENT, "stop %d: %d: %s", stop, err, shheap_errormsg());
+                err = shheap_root(h, name, 40, 0, NULL, NULL, &obj);
+                ck_assert_msg(err == 0, "stop %d: %d: %s", stop, err, shheap_errormsg());
+        }
+}
+
+/* In a heap of one arena, whose slabs all share. */
+static void
+names_beside(void (*work)(void))
+{
+        struct child c;
+        int status;
+
+        teardown();
+        h = heap_dir_open("root", SHHEAP_CREATE, "arenas:1");
+        ck_assert_int_eq(shheap_root(h, "board", sizeof *board, 0, NULL, NULL, (void **)&board), 0);
+        child_start(&c, child_is_stepped, &work);
+        ck_assert_int_eq(waitpid(c.pid, &status, 0), c.pid);
+        ck_assert(WIFSTOPPED(status));
+        for (int stop = 0; stop < N_STOPS; stop++) {
+                for (int i = 0; i < STEPS_PER_STOP; i++)
+                        step(&c);
+                names_come_and_go(stop);
+        }
+        child_kill(&c);
+        shheap_reap(h);
+        ck_assert_int_eq(shheap_free_from(h, &board->found[0]), 0);
+}
+
+START_TEST(names_come_and_go_beside_who_is_stopped_anywhere)
+{
+        names_beside(peer_allocates);
+        heap_assert_clean(h);
+        names_beside(peer_makes_roots);
+        assert_only_roots();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -291,6 +389,7 @@ main(void)
         tcase_add_test(tc, who_is_killed_in_init_leaves_nothing);
         tcase_add_test(tc, killed_processes_lose_nothing);
         tcase_add_test(tc, stopped_processes_keep_nobody_from_any_name);
+        tcase_add_test(tc, names_come_and_go_beside_who_is_stopped_anywhere);
         suite_add_tcase(suite, tc);
         heap_dir_create("root");
         status = suite_run(suite);

@@ -815,6 +815,16 @@ hold_slab_of(struct thread *who, uint64_t block_off)
         return word;
 }
 
+/* An empty magazine in the current place of a small class. */
+static void
+place_empty(struct thread *who, uint32_t class_idx)
+{
+        uint32_t tag = tag_make(0, class_idx), idx;
+
+        ck_assert_int_eq(magazine_take_empty(who, tag, &idx), 0);
+        magazine_place(who, magazine_current(who, tag), idx);
+}
+
 /* Its holder may be stopped for ever: the block is as good as free, in a depot. */
 START_TEST(block_of_a_held_slab_waits_in_a_depot)
 {
@@ -834,7 +844,31 @@ START_TEST(block_of_a_held_slab_waits_in_a_depot)
 }
 END_TEST
 
-/* With a destination it cannot wait, and without a magazine it has nowhere to: it is as it was. */
+START_TEST(block_of_a_held_slab_leaves_its_destination)
+{
+        uint64_t cell, off, *word, *dest;
+
+        ck_assert(alloc_flags(t, 1, 0, &cell));
+        ck_assert(alloc_flags(t, 0, 0, &off));
+        dest = region_block(r, cell);
+        for (int i = 0; i < 2; i++) { /* in a magazine of its own; in the thread's, where there is room */
+                word = hold_slab_of(u, off);
+                *dest = r->layout.chunks_off + off;
+                ck_assert_int_eq(free_block_patiently(t, off, r->layout.chunks_off + cell), 0);
+                ck_assert_uint_eq(*dest, 0);
+                ck_assert_uint_eq(t->slot->intent.kind, INTENT_NONE);
+                live_drop(&live, off);
+                *word = granule_with_owner(*word, 0);
+                ck_assert_uint_eq(heap_verify(r, &live).cached_blocks[0], i + 1);
+                ck_assert(alloc_flags(t, 0, 0, &off));
+                if (i == 0)
+                        place_empty(t, 0);
+        }
+        ck_assert_uint_eq(heap_verify(r, &live).n_depot, 1);
+}
+END_TEST
+
+/* Without a magazine it has nowhere to wait: it is as it was. */
 START_TEST(block_of_a_held_slab_that_cannot_wait_is_still_there)
 {
         uint64_t cell, off, *word, *dest;
@@ -845,10 +879,10 @@ START_TEST(block_of_a_held_slab_that_cannot_wait_is_still_there)
         word = hold_slab_of(u, off);
         dest = region_block(r, cell);
         *dest = r->layout.chunks_off + off;
-        ck_assert_int_eq(free_block_patiently(t, off, r->layout.chunks_off + cell), -EBUSY);
-        ck_assert_uint_eq(*dest, r->layout.chunks_off + off);
         while (magazine_take_empty(u, 1, &idx) == 0)
                 u->slot->hand = 0;
+        ck_assert_int_eq(free_block_patiently(t, off, r->layout.chunks_off + cell), -EBUSY);
+        ck_assert_uint_eq(*dest, r->layout.chunks_off + off);
         ck_assert_int_eq(free_block_patiently(t, off, 0), -EBUSY);
         ck_assert_uint_eq(t->fault.what, FAULT_NONE);
         *word = granule_with_owner(*word, 0);
@@ -969,6 +1003,7 @@ main(void)
         tcase_add_loop_test(tcase, usable_bytes_are_those_of_the_class_and_of_nothing_else, 0, SIZE_CLASS_N);
         tcase_add_test(tcase, freeing_what_is_no_block_is_noted_and_changes_nothing);
         tcase_add_test(tcase, block_of_a_held_slab_waits_in_a_depot);
+        tcase_add_test(tcase, block_of_a_held_slab_leaves_its_destination);
         tcase_add_test(tcase, block_of_a_held_slab_that_cannot_wait_is_still_there);
         tcase_add_test(tcase, holder_that_is_dead_is_reaped);
         tcase_add_test(tcase, free_that_a_reaper_finished_is_no_double_free);

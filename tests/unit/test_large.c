@@ -399,15 +399,23 @@ START_TEST(free_of_a_block_that_is_resized_dooms_it_once)
 }
 END_TEST
 
-START_TEST(free_that_dooms_clears_its_destination)
+/* Who dies between dooming it and clearing the destination leaves a reference to a block that is being freed. */
+START_TEST(with_a_destination_what_is_resized_is_not_doomed)
 {
         uint64_t a = alloc(longer()), cell = alloc(SIZE_CLASS_N_SMALL), head = a >> GEO_GRANULE_SHIFT;
-        uint64_t *dest = region_block(r, cell);
+        uint64_t *dest = region_block(r, cell), word = granule_with_owner(word_of(head), u->no);
 
         *dest = r->layout.chunks_off + a;
-        *run_word(r, head) = granule_with_owner(word_of(head), u->no);
+        *run_word(r, head) = word;
+        u->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(longer()));
+        ck_assert_int_eq(large_free(t, a, r->layout.chunks_off + cell), -EBUSY);
+        ck_assert_uint_eq(*dest, r->layout.chunks_off + a);
+        ck_assert_uint_eq(word_of(head), word);
+        reap_settle(r, u->no, NULL);
         ck_assert_int_eq(large_free(t, a, r->layout.chunks_off + cell), 0);
         ck_assert_uint_eq(*dest, 0);
+        live_drop(&live, a);
+        heap_verify(r, &live);
 }
 END_TEST
 
@@ -652,7 +660,7 @@ main(void)
         tcase_add_test(tcase, growth_without_pages_is_refused_when_it_may_not_grow);
         tcase_add_test(tcase, block_that_somebody_resizes_is_not_resized);
         tcase_add_test(tcase, free_of_a_block_that_is_resized_dooms_it_once);
-        tcase_add_test(tcase, free_that_dooms_clears_its_destination);
+        tcase_add_test(tcase, with_a_destination_what_is_resized_is_not_doomed);
 #if SHM_DEBUG
         tcase_add_test(tcase, block_freed_during_its_growth_is_freed_by_the_grower);
 #endif

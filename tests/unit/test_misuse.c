@@ -308,6 +308,48 @@ frees_after_close(void)
         shfree(hide(p));
 }
 
+static void
+frees_an_object(void)
+{
+        void *obj;
+
+        MUST(shheap_root(h, "named", 100, 0, NULL, NULL, &obj) == 0);
+        shheap_free(h, obj);
+}
+
+static void
+frees_an_object_from(void)
+{
+        shref *dest = shheap_calloc(h, 1, sizeof *dest);
+        void *obj;
+
+        MUST(shheap_root(h, "named", 3 * MIB, 0, NULL, NULL, &obj) == 0);
+        *dest = shheap_ref(h, obj);
+        (void)shheap_free_from(h, dest);
+}
+
+static void
+reallocates_an_object(void)
+{
+        void *obj;
+
+        MUST(shheap_root(h, "named", 100, 0, NULL, NULL, &obj) == 0);
+        obj = shheap_realloc(h, obj, 5000);
+}
+
+/* The object stays its name's. */
+START_TEST(checked_heap_notices_the_free_of_a_named_object)
+{
+        static void (*const misuses[])(void) = {frees_an_object, frees_an_object_from, reallocates_an_object};
+
+        for (unsigned i = 0; i < sizeof misuses / sizeof misuses[0]; i++) {
+                reopen(0, "check:true");
+                ends_with(misuses[i], "the object of a name", "shheap_root_remove()");
+                ck_assert_int_eq(shheap_root_remove(h, "named"), 0);
+        }
+}
+END_TEST
+
 START_TEST(misuse_ends_the_process_with_a_line)
 {
         ends_with(frees_huge_twice, "shheap_free(", "free memory, no block");
@@ -415,6 +457,7 @@ main(void)
         tcase_add_test(tcase, usable_size_of_what_is_free_and_in_no_cache_is_zero);
         tcase_add_test(tcase, sized_frees_take_every_size_from_what_was_asked_for_to_what_is_usable);
         tcase_add_test(tcase, checked_heap_notices_every_second_free_at_once);
+        tcase_add_test(tcase, checked_heap_notices_the_free_of_a_named_object);
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("misuse");

@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "heap/alloc.h"
+#include "heap/magazine.h"
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "heap/root_cell.h"
@@ -377,17 +378,75 @@ hold_slab(struct thread *t, uint64_t block_off)
         return word;
 }
 
-START_TEST(a_block_of_a_held_slab_waits_in_the_slot)
+static void
+let_go(uint64_t *word)
+{
+        owner_release(word, granule_with_owner(owner_load(word), THREAD_NONE));
+}
+
+/* All that there can be are in use, by `t` say. */
+static void
+take_every_magazine(struct thread *t)
+{
+        uint32_t idx;
+
+        while (magazine_take_empty(t, 1, &idx) == 0)
+                t->slot->hand = 0;
+}
+
+static void
+give_back_every_magazine(const struct thread *t)
+{
+        for (uint32_t idx = 0; idx < region_magazines_hwm(r, 0); idx++)
+                if (magazine_owner(r->magazine_words[idx]) == t->no)
+                        r->magazine_words[idx] = 0;
+}
+
+/* Its holder may be stopped for ever: the block is as good as free, in a magazine. */
+START_TEST(a_block_of_a_held_slab_is_put_aside)
 {
         uint64_t *word = hold_slab(tb, create(ta, "a", 100));
 
         ck_assert_int_eq(root_remove(ta, "a"), 0);
+        ck_assert_uint_eq(ta->slot->pending[0], 0);
+        ck_assert_uint_eq(ta->slot->hand, 0);
+        let_go(word);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+START_TEST(names_come_and_go_beside_who_holds_slabs_for_ever)
+{
+        static const char *const names[N_NAMES] = {"a", "b", "c", "d"};
+        enum { N_HELD = 20 };
+        uint64_t *words[N_HELD];
+
+        for (int i = 0; i < N_HELD; i++) {
+                for (int k = 0; k < N_NAMES; k++)
+                        create(ta, names[k], 100);
+                words[i] = hold_slab(tb, create(ta, names[i % N_NAMES], 100));
+                for (int k = 0; k < N_NAMES; k++)
+                        ck_assert_msg(root_remove(ta, names[k]) == 0, "slab %d: %s", i, error_message());
+        }
+        for (int i = 0; i < N_HELD; i++)
+                let_go(words[i]);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+START_TEST(without_a_magazine_the_block_waits_in_the_slot)
+{
+        uint64_t *word = hold_slab(tb, create(ta, "a", 100));
+
+        take_every_magazine(tb);
+        ck_assert_int_eq(root_remove(ta, "a"), 0);
         ck_assert_uint_ne(ta->slot->pending[0], 0);
         create(ta, "b", 100000); /* tries again: still held */
         ck_assert_uint_ne(ta->slot->pending[0], 0);
-        owner_release(word, granule_with_owner(owner_load(word), THREAD_NONE));
+        let_go(word);
         root_tidy(ta);
         ck_assert_uint_eq(ta->slot->pending[0], 0);
+        give_back_every_magazine(tb);
         ck_assert_uint_eq(root_judge(r), 1);
 }
 END_TEST
@@ -400,14 +459,78 @@ START_TEST(cells_that_wait_are_not_used_for_anything_else)
         for (int i = 0; i < ROOTS_PENDING_MAX; i++)
                 create(ta, names[i], 100);
         word = hold_slab(tb, create(ta, "a", 100));
-        for (int i = 0; i < ROOTS_PENDING_MAX - 1; i++)
+        take_every_magazine(tb);
+        for (int i = 0; i < ROOTS_PENDING_MAX; i++)
                 ck_assert_int_eq(root_remove(ta, names[i]), 0);
-        ck_assert_int_eq(root_remove(ta, names[3]), 0);
         ck_assert_int_eq(try_create(ta, "a", 100000, NULL, NULL), -ENOBUFS);
+        ck_assert_ptr_nonnull(strstr(error_message(), "no memory for another magazine"));
         create(tb, "a", 100000); /* another thread has cells of its own */
-        owner_release(word, granule_with_owner(owner_load(word), THREAD_NONE));
+        let_go(word);
         create(ta, "b", 100000);
+        give_back_every_magazine(tb);
         ck_assert_uint_eq(root_judge(r), 2);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ freed by other means */
+
+/* In whatever place a free leaves a block: its slab, a magazine in a place or a depot, a run, chunks. */
+static void
+free_by_mistake(uint64_t block_off, bool is_cached)
+{
+        uint32_t tag = r->tags[block_off >> GEO_GRANULE_SHIFT], idx;
+
+        if (!is_cached) {
+                ck_assert_int_eq(free_block(tb, block_off, 0), 0);
+                return;
+        }
+        ck_assert_int_eq(magazine_take_empty(tb, tag, &idx), 0);
+        magazine_push(tb, idx, block_off, 0);
+        magazine_place(tb, magazine_current(tb, tag), idx);
+}
+
+START_TEST(an_object_that_was_freed_by_other_means_is_not_freed_again)
+{
+        static const size_t sizes[] = {40, 5000, 100000, 5 << 20};
+
+        for (unsigned i = 0; i < 2 * sizeof sizes / sizeof sizes[0]; i++) {
+                size_t size = sizes[i / 2];
+                bool is_cached = i % 2 == 0 && size <= GEO_LARGE_MAX;
+
+                free_by_mistake(create(ta, "a", size), is_cached);
+                ck_assert_int_eq(root_remove(ta, "a"), -EUCLEAN);
+                ck_assert_ptr_nonnull(strstr(error_message(), "freed by other means"));
+                ck_assert_uint_eq(ta->fault.what, 0);
+                ck_assert_int_eq(root_remove(ta, "a"), -ENOENT); /* and the name is of use again */
+                ck_assert_uint_eq(root_judge(r), 0);
+                create(ta, "a", size);
+                ck_assert_uint_eq(root_judge(r), 1);
+                ck_assert_int_eq(root_remove(ta, "a"), 0);
+        }
+}
+END_TEST
+
+/* Two names, the second one for a block that the first one's misuse had made free. */
+START_TEST(one_block_under_two_names_is_freed_once)
+{
+        uint64_t block_off = create(ta, "a", 100);
+
+        free_by_mistake(block_off, false);
+        ck_assert_uint_eq(create(ta, "b", 100), block_off);
+        ck_assert_int_eq(root_remove(ta, "a"), 0);
+        ck_assert_int_eq(root_remove(ta, "b"), -EUCLEAN);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
+
+START_TEST(who_has_a_name_is_known_by_its_block)
+{
+        uint64_t a = create(ta, "a", 100), b = create(ta, "b", 5 << 20);
+
+        ck_assert(root_has(r, a) && root_has(r, b));
+        ck_assert(!root_has(r, a + 112) && !root_has(r, b + 16));
+        ck_assert_int_eq(root_remove(ta, "a"), 0);
+        ck_assert(!root_has(r, a) && root_has(r, b));
 }
 END_TEST
 
@@ -535,11 +658,13 @@ START_TEST(a_reap_in_the_midst_of_an_allocation_takes_another_cell)
         ck_assert_int_eq(pthread_create(&thread, NULL, attach_and_end, &no), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         word = hold_slab(tb, cell_block_off(region_thread(r, no - 1)->pending[0]));
+        take_every_magazine(tb);
         ck_assert_int_eq(try_create(ta, "b", GEO_LARGE_MAX, NULL, NULL), -ENOMEM); /* has reaped the dead */
         ck_assert_uint_eq(region_thread(r, no - 1)->pending[0], 0);
         ck_assert_uint_ne(ta->slot->pending[1], 0);
-        owner_release(word, granule_with_owner(owner_load(word), THREAD_NONE));
+        let_go(word);
         root_tidy(ta);
+        give_back_every_magazine(tb);
         while (live.n > 0)
                 ck_assert_int_eq(free_block(tb, live_pop(&live), 0), 0);
         live_fini(&live);
@@ -845,8 +970,10 @@ main(void)
         ADD(suite, "init", a_failing_init_leaves_nothing, creations_nest, a_failure_deep_inside_undoes_all,
             too_deep_a_nest_is_refused, the_loser_frees_its_own_and_gets_the_winners, the_loser_to_another_size_is_told,
             a_winner_that_is_gone_again_does_not_count);
-        ADD(suite, "held slabs", a_block_of_a_held_slab_waits_in_the_slot,
-            cells_that_wait_are_not_used_for_anything_else);
+        ADD(suite, "held slabs", a_block_of_a_held_slab_is_put_aside, names_come_and_go_beside_who_holds_slabs_for_ever,
+            without_a_magazine_the_block_waits_in_the_slot, cells_that_wait_are_not_used_for_anything_else);
+        ADD(suite, "misuse", an_object_that_was_freed_by_other_means_is_not_freed_again,
+            one_block_under_two_names_is_freed_once, who_has_a_name_is_known_by_its_block);
         ADD(suite, "death", who_dies_in_init_leaves_nothing_once_reaped,
             without_a_reapers_thread_the_block_waits_for_the_next_owner,
             a_reaper_without_a_free_cell_leaves_the_block_where_it_is,
