@@ -28,9 +28,16 @@
  *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.
  *   Misuse.     Double frees, stray pointers and wrong sizes end the calling process only, after it has let go of
  *               what it held; see shheap_set_fault_handler(), which also says what is noticed when.
- *   Threads.    Everything may be called from any number of threads at once.  Nothing here is async-signal-safe; a
- *               thread that jumps out of these functions from a signal handler may not use the heap again.  Thread
- *               exit needs no call; destructors of thread-local data may allocate and free.
+ *   Threads.    Everything may be called from any number of threads at once.  Thread exit needs no call; destructors
+ *               of thread-local data may allocate and free.
+ *   Signals.    A call may be left by any door: a signal handler may jump out of it or end the thread there, and a
+ *               thread may be cancelled there asynchronously.  For everybody else that is a death in this call: the
+ *               heap stays consistent, nobody waits, and at most the call's own block is lost.  The thread may go on
+ *               using the heap, in another thread slot; the one that it left, with what it had cached there, stays
+ *               taken until the thread ends.  A handler that allocates or frees, and returns, does no harm to a call
+ *               that is at work on the heap; but one that only takes a block from the thread's cache, or puts one
+ *               there, as shmalloc() and shfree() do most of the time, may share that block with the handler.  So no
+ *               function is async-signal-safe.
  *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
  *               its first call on; blocks are shared with it like with anybody, its parent's caches stay the parent's.
  *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.

@@ -37,8 +37,7 @@ heap_enter(struct entry *e, struct shheap *h)
         e->t = tcache_get(&h->process, &err);
         if (e->t) {
                 e->thread = &e->t->thread;
-                if (UNLIKELY(load_relaxed(&e->thread->slot->intent.kind) != INTENT_NONE))
-                        fault_report_pointer(h, SHHEAP_FAULT_METADATA, "a call into the heap", NULL, 0);
+                tcache_enter(e->t);
                 return true;
         }
         if (err == -EUSERS || err == -ENOMEM)
@@ -49,20 +48,27 @@ heap_enter(struct entry *e, struct shheap *h)
         return err == 0;
 }
 
+static void
+let_go(struct entry *e)
+{
+        if (e->t)
+                tcache_leave(e->t);
+        else
+                thread_return(&e->heap->process, &e->borrowed);
+}
+
 void
 heap_leave(struct entry *e, const char *operation, const void *p, size_t given_size)
 {
         struct thread noted;
 
         if (LIKELY(e->thread->fault.what == FAULT_NONE)) {
-                if (!e->t)
-                        thread_return(&e->heap->process, &e->borrowed);
+                let_go(e);
                 return;
         }
         noted = *e->thread;
         e->thread->fault.what = FAULT_NONE;
-        if (!e->t)
-                thread_return(&e->heap->process, &e->borrowed);
+        let_go(e);
         fault_report(e->heap, &noted, operation, p, given_size);
 }
 
@@ -265,8 +271,7 @@ malloc_spare(struct tcache *t, size_t size)
 static bool
 is_plain(const struct tcache *t)
 {
-        return t->limit != 0 && t->by_size[0] != 0 && !load_relaxed(&t->heap->is_closed) &&
-               load_relaxed(&t->thread.slot->intent.kind) == INTENT_NONE;
+        return t->limit != 0 && t->by_size[0] != 0 && !load_relaxed(&t->heap->is_closed);
 }
 
 static void
@@ -274,8 +279,10 @@ leave_plain(struct tcache *t, const char *operation, const void *p, size_t given
 {
         struct entry e;
 
-        if (LIKELY(t->thread.fault.what == FAULT_NONE))
+        if (LIKELY(t->thread.fault.what == FAULT_NONE)) {
+                tcache_leave(t);
                 return;
+        }
         e.heap = (struct shheap *)(void *)t->heap; /* `process` is the first member */
         e.t = t;
         e.thread = &t->thread;
@@ -286,18 +293,25 @@ leave_plain(struct tcache *t, const char *operation, const void *p, size_t given
 static bool
 malloc_plain(struct tcache *t, size_t size, const char *operation, void **ret_p)
 {
-        *ret_p = malloc_spare(t, size);
-        if (*ret_p)
-                return true;
-        if (!is_plain(t))
+        bool is_done = true;
+
+        if (!tcache_is_usable(t))
                 return false;
-        if (t->thread.region->n_nodes > 1)
+        tcache_enter(t);
+        *ret_p = malloc_spare(t, size);
+        if (*ret_p) {
+                tcache_leave(t);
+                return true;
+        }
+        is_done = is_plain(t);
+        if (is_done && t->thread.region->n_nodes > 1)
                 tcache_follow_node(t);
-        *ret_p = tcache_malloc_slow(t, size, 0);
+        if (is_done)
+                *ret_p = tcache_malloc_slow(t, size, 0);
         leave_plain(t, operation, NULL, size);
-        if (UNLIKELY(!*ret_p))
+        if (UNLIKELY(is_done && !*ret_p))
                 *ret_p = no_memory(size, 1, 0, operation);
-        return true;
+        return is_done;
 }
 
 /* False: nothing was done. */
@@ -306,15 +320,21 @@ free_plain(struct tcache *t, void *p, const char *operation)
 {
         uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
         int saved_errno = errno;
+        bool is_done;
 
-        if (tcache_free_spare(t, p))
-                return true;
-        if (block_off >= t->limit || !is_plain(t))
+        if (block_off >= t->limit || !tcache_is_usable(t))
                 return false;
-        tcache_free_slow(t, block_off);
+        tcache_enter(t);
+        if (tcache_free_spare(t, p)) {
+                tcache_leave(t);
+                return true;
+        }
+        is_done = is_plain(t);
+        if (is_done)
+                tcache_free_slow(t, block_off);
         leave_plain(t, operation, p, 0);
         errno = saved_errno;
-        return true;
+        return is_done;
 }
 
 static NOINLINE void *
@@ -377,9 +397,9 @@ shfree(void *p)
 static inline struct tcache *
 quick_tcache(const struct shheap *h)
 {
-        struct tcache *t = tcache_list;
+        struct tcache *t = tcache_last;
 
-        return LIKELY(t && t->heap == &h->process) ? t : (struct tcache *)(uintptr_t)&tcache_dummy;
+        return LIKELY(t->heap == &h->process) ? t : tcache_none();
 }
 
 static NOINLINE void *

@@ -268,9 +268,11 @@ flush_caller(struct shheap *h)
 
         if (!t)
                 return;
+        tcache_enter(t);
         tcache_flush(t);
         noted = t->thread;
         t->thread.fault.what = FAULT_NONE;
+        tcache_leave(t);
         if (noted.fault.what != FAULT_NONE)
                 fault_report(h, &noted, "shheap_close", NULL, 0);
 }

@@ -21,8 +21,10 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
                 return error_set(-EACCES, "%s: the heap is open read-only", operation);
         v->tcache = tcache_get(&h->process, &err);
         v->thread = v->tcache ? &v->tcache->thread : &v->borrowed;
-        if (v->tcache)
+        if (v->tcache) {
+                tcache_enter(v->tcache);
                 return 0;
+        }
         return err == -EUSERS || err == -ENOMEM ? thread_borrow(&h->process, &v->borrowed) : err;
 }
 
@@ -32,7 +34,9 @@ visit_end(struct visit *v, const char *operation)
         struct thread noted = *v->thread;
 
         v->thread->fault.what = FAULT_NONE;
-        if (!v->tcache)
+        if (v->tcache)
+                tcache_leave(v->tcache);
+        else
                 thread_return(&v->heap->process, &v->borrowed);
         if (noted.fault.what != FAULT_NONE)
                 fault_report(v->heap, &noted, operation, NULL, 0);

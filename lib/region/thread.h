@@ -42,6 +42,14 @@ struct thread {
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
 };
 
+/* Nothing is half done, as far as the slot says.  Between two calls it always is so. */
+static inline bool
+thread_is_at_rest(const struct thread *t)
+{
+        return load_relaxed(&t->slot->intent.kind) == INTENT_NONE && load_relaxed(&t->slot->candidate) == 0 &&
+               load_relaxed(&t->slot->hand) == 0; /* our own slot */
+}
+
 /* Tells those who look for memory and found none to look again. */
 static inline void
 thread_note_release(struct thread *t)

@@ -7,7 +7,14 @@
  * kernel marks it (region/slot.c).  The mapping outlives the first destructor round, so that a later destructor that
  * allocates gets its old slot back, and goes in the next.
  *
- * What it gave up: a thread that exits in its last destructor round while attached is left to be reaped as dead.
+ * A thread has several tcaches of a heap where calls were left by another door (tcache.h), or where a handler allocated
+ * while its thread was in a call.  Attaching, letting go and borrowing happen behind a shield, because they change what
+ * only one call at a time may change: the thread's list of tcaches, the C library's list of the mutexes that it holds,
+ * locks of the process.
+ *
+ * What it gave up: a thread that exits in its last destructor round while attached is left to be reaped as dead.  A slot
+ * that a jump has left stays taken, with what it caches, until its thread ends, since nothing can tell a jump from a
+ * handler that has not returned yet.
  */
 #include "tcache/tcache.h"
 
@@ -27,6 +34,7 @@
 const struct tcache tcache_dummy __attribute__((aligned(64)));
 
 __thread struct tcache *tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+__thread struct tcache *tcache_last = (struct tcache *)(uintptr_t)&tcache_dummy;
 __thread struct tcache *tcache_list;
 
 static struct process_heap *default_heap; /* process-private; written by tcache_set_default */
@@ -44,28 +52,43 @@ unmap(struct tcache *t)
         os_unmap(t, t->mapped_bytes);
 }
 
-/* First round: give everything back.  Next round: forget, unless a destructor in between attached again. */
+/* From now on no hit finds it. */
+static void
+hide(const struct tcache *t)
+{
+        if (tcache_last == t)
+                tcache_last = tcache_none();
+        if (tcache_default == t)
+                tcache_default = tcache_none();
+}
+
+/* First round: give everything back.  Next round: forget, unless a destructor in between attached again.  What was left by
+ * another door is forgotten at once: its slot stands. */
 static void
 on_thread_exit(void *arg)
 {
         struct tcache **at = &tcache_list;
+        struct shield shield;
         bool again = false;
 
         (void)arg;
+        shield_raise(&shield);
         while (*at && (*at)->mapped_bytes != 0) { /* 0: wiped by a fork */
                 struct tcache *t = *at;
 
-                if (t->is_attached) {
+                if (t->is_attached && !tcache_is_left(t)) {
                         tcache_detach(t, load_relaxed(&t->heap->is_closed));
                         again = true;
                         at = &t->next;
                 } else {
+                        hide(t);
                         *at = t->next;
                         unmap(t);
                 }
         }
         if (again)
                 pthread_setspecific(key, &key);
+        shield_lower(&shield);
 }
 
 static void
@@ -210,44 +233,38 @@ attach(struct tcache *t, struct process_heap *heap)
 struct tcache *
 tcache_find(const struct process_heap *heap)
 {
-        for (struct tcache **at = &tcache_list; *at; at = &(*at)->next) {
-                struct tcache *t = *at;
-
+        for (struct tcache *t = tcache_list; t; t = t->next) {
                 if (t->mapped_bytes == 0) { /* wiped by a fork: the list ends here, the mappings are lost to us */
                         tcache_list = NULL;
-                        tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+                        tcache_last = tcache_default = tcache_none();
                         return NULL;
                 }
-                if (t->heap != heap)
-                        continue;
-                *at = t->next; /* move to the front */
-                t->next = tcache_list;
-                tcache_list = t;
-                return t->is_attached ? t : NULL;
+                if (t->heap == heap && tcache_is_usable(t))
+                        return t;
         }
         return NULL;
 }
 
-struct tcache *
-tcache_get(struct process_heap *heap, int *ret_err)
+/* One that a destructor of this thread has detached already. */
+static struct tcache *
+find_detached(const struct process_heap *heap)
 {
-        struct tcache *t = tcache_find(heap);
-        bool is_new;
+        struct tcache *t = tcache_list;
 
-        *ret_err = 0;
-        if (t && !load_relaxed(&heap->is_closed)) {
-                if (heap == tcache_default_heap()) /* it may have become that after this thread attached */
-                        tcache_default = t;
-                return t;
-        }
-        if (load_relaxed(&heap->is_closed)) {
-                tcache_forget(heap);
-                *ret_err = error_set(-EBADF, "the heap has been closed by this process");
-                return NULL;
-        }
-        once_do(&key_once, make_key);
-        is_new = !tcache_list || tcache_list->heap != heap; /* tcache_find() moved a detached one to the front */
-        t = is_new ? tcache_map() : tcache_list;
+        while (t && (t->heap != heap || t->is_attached))
+                t = t->next;
+        return t;
+}
+
+/* Behind a shield.  The same as tcache_get(), where none was found. */
+static struct tcache *
+attach_anew(struct process_heap *heap, int *ret_err)
+{
+        struct tcache *t = find_detached(heap);
+        bool is_new = !t;
+
+        if (is_new)
+                t = tcache_map();
         if (!t || !has_key || !notice_fork()) {
                 if (t && is_new)
                         unmap(t);
@@ -265,8 +282,27 @@ tcache_get(struct process_heap *heap, int *ret_err)
                 tcache_list = t;
         }
         pthread_setspecific(key, &key);
-        if (heap == default_heap)
-                tcache_default = t;
+        return t;
+}
+
+struct tcache *
+tcache_get(struct process_heap *heap, int *ret_err)
+{
+        struct tcache *t = tcache_find(heap);
+        struct shield shield;
+
+        *ret_err = 0;
+        if (load_relaxed(&heap->is_closed)) {
+                tcache_forget(heap);
+                *ret_err = error_set(-EBADF, "the heap has been closed by this process");
+                return NULL;
+        }
+        if (t)
+                return t;
+        once_do(&key_once, make_key);
+        shield_raise(&shield);
+        t = attach_anew(heap, ret_err);
+        shield_lower(&shield);
         return t;
 }
 
@@ -275,43 +311,58 @@ tcache_get(struct process_heap *heap, int *ret_err)
 void
 tcache_detach(struct tcache *t, bool unlock)
 {
-        if (tcache_default == t)
-                tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
-        root_settle_pending(t->thread.region, t->thread.slot, t->thread.no, &t->thread); /* ended inside init() */
-        tcache_flush(t);
-        t->limit = 0;
-        memset(t->by_size, 0, sizeof t->by_size);
-        t->is_attached = false;
-        if (unlock)
-                slot_release(&t->thread);
-        else
-                slot_detach(&t->thread);
+        struct shield shield;
+
+        shield_raise(&shield);
+        hide(t);
+        if (!tcache_is_left(t)) {
+                root_settle_pending(t->thread.region, t->thread.slot, t->thread.no,
+                                    &t->thread); /* left inside init() */
+                tcache_flush(t);
+                t->limit = 0;
+                memset(t->by_size, 0, sizeof t->by_size);
+                t->is_attached = false;
+                if (unlock)
+                        slot_release(&t->thread);
+                else
+                        slot_detach(&t->thread);
+        }
+        shield_lower(&shield);
 }
 
 void
 tcache_forget(struct process_heap *heap)
 {
-        for (struct tcache **at = &tcache_list; *at; at = &(*at)->next) {
+        struct tcache **at = &tcache_list;
+        struct shield shield;
+
+        shield_raise(&shield);
+        while (*at && (*at)->mapped_bytes != 0) {
                 struct tcache *t = *at;
 
-                if (t->heap != heap)
-                        continue;
-                if (t->is_attached)
+                if (t->heap == heap && t->is_attached)
                         tcache_detach(t, true);
-                else if (t->thread.no != 0)
+                else if (t->heap == heap && t->thread.no != 0)
                         slot_release(&t->thread);
-                *at = t->next;
-                unmap(t);
-                return;
+                if (t->heap == heap && !t->is_attached) {
+                        *at = t->next;
+                        unmap(t);
+                } else {
+                        at = &t->next; /* another heap's, or left as it is until the thread ends */
+                }
         }
+        shield_lower(&shield);
 }
 
 int
 thread_borrow(struct process_heap *heap, struct thread *ret_thread)
 {
-        int err = notice_fork() ? ensure_client(heap) : -ENOMEM;
+        struct shield shield;
+        int err;
 
         memset(ret_thread, 0, sizeof *ret_thread);
+        shield_raise(&shield);
+        err = notice_fork() ? ensure_client(heap) : -ENOMEM;
         if (err == 0)
                 err = slot_borrow(&heap->reserve, ret_thread, &heap->region, &heap->client, reap_settle, NULL);
         if (err == 0) {
@@ -319,13 +370,20 @@ thread_borrow(struct process_heap *heap, struct thread *ret_thread)
                 if (err < 0)
                         slot_return(&heap->reserve, ret_thread);
         }
+        if (err < 0)
+                shield_lower(&shield);
+        else
+                heap->shield = shield;
         return err;
 }
 
 void
 thread_return(struct process_heap *heap, struct thread *t)
 {
+        struct shield shield = heap->shield; /* the next borrower's, once the slot is given back */
+
         slot_return(&heap->reserve, t);
+        shield_lower(&shield);
 }
 
 /* ------------------------------------------------------------------ the default heap, fork */
@@ -337,7 +395,7 @@ tcache_set_default(struct process_heap *heap)
 
         store_release(&default_heap, heap);
         t = heap ? tcache_find(heap) : NULL;
-        tcache_default = t ? t : (struct tcache *)(uintptr_t)&tcache_dummy;
+        tcache_default = t ? t : tcache_none();
 }
 
 struct process_heap *
@@ -359,5 +417,5 @@ tcache_after_fork(void)
         if (same_process)
                 store_relaxed(same_process, 1u);
         tcache_list = NULL; /* the wiped mappings of the parent's threads stay mapped: a page each */
-        tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+        tcache_last = tcache_default = tcache_none();
 }

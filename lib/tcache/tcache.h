@@ -6,6 +6,13 @@
  * sends every call to its slow path: distance 0 is its own header, the table of sizes says "slow", the limit is 0.
  * Threads that are not attached point at a zero page, and a tcache that fork() wiped becomes one; the hit paths test
  * for nothing.
+ *
+ * A call may be left by another door: a signal handler jumps out of it, or ends the thread; or a handler calls us while
+ * its thread is in a call, and returns.  So whoever changes more than a hit does enters the tcache first: it is marked,
+ * and the hit paths are shown the dummy until the call leaves it.  Whatever the thread calls meanwhile, from a handler
+ * or after a jump, goes slow, finds the mark, and takes another tcache of the heap, with a slot of its own.  What is
+ * marked when the thread ends stays as it is, its slot's `life` held: the kernel marks that, and a reaper settles it as
+ * if the thread had been killed in the call.
  */
 #ifndef TCACHE_TCACHE_H
 #define TCACHE_TCACHE_H
@@ -15,8 +22,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "base/size_class.h"
 #include "base/verify.h"
+#include "os/shield.h"
 #include "region/options.h"
 #include "region/region.h"
 #include "region/slot.h"
@@ -32,6 +41,7 @@ struct process_heap {
         bool is_junked;       /* option junk */
         bool is_zeroed;       /* option zero */
         uint32_t generation;  /* of fork(): client and reserve are this process's only if it is the current one */
+        struct shield shield; /* of the thread that has borrowed the reserve slot, under the reserve's lock */
         pthread_mutex_t lock; /* among this process's threads: client registration after fork */
 };
 
@@ -46,9 +56,10 @@ struct tcache {
 
         /* slow paths only */
         struct process_heap *heap;
-        struct tcache *next; /* the thread's tcaches of other heaps */
+        struct tcache *next; /* the thread's other tcaches */
         struct thread thread;
         bool is_attached;
+        bool is_inside; /* a call is at work here, or has been left by another door */
         uint32_t n_destructor_rounds;
         uint32_t n_slow;                        /* calls of slow paths, for what is done now and then */
         uint32_t home_node;                     /* where the thread ran when it last looked */
@@ -71,29 +82,34 @@ extern const struct tcache tcache_dummy __attribute__((aligned(64))); /* as a ma
 /* The default heap's tcache of this thread, or the dummy.  All that shmalloc and shfree read of thread-local state. */
 extern __thread struct tcache *tcache_default __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* This thread's tcaches, the one used last first; NULL-terminated. */
+/* The tcache that this thread used last, or the dummy.  All that the hits of shheap_malloc and shheap_free read of it. */
+extern __thread struct tcache *tcache_last __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* This thread's tcaches, the youngest first; NULL-terminated.  Changed behind a shield only. */
 extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* ------------------------------------------------------------------ attach.c */
 
-/* The calling thread's tcache of a heap, attached; NULL if it has no slot (then use thread_borrow) or the heap cannot
- * be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a message. */
+/* A tcache of the calling thread in a heap that no call is in, attached; NULL if it has no slot (then use thread_borrow) or
+ * the heap cannot be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a message. */
 struct tcache *tcache_get(struct process_heap *heap, int *ret_err);
 
-/* The same, without attaching: NULL if the thread is not attached. */
+/* The same, without attaching: NULL if the thread has none. */
 struct tcache *tcache_find(const struct process_heap *heap);
 
 /* Makes this heap the one that tcache_default stands for, in this thread now and in others at their next slow call. */
 void tcache_set_default(struct process_heap *heap);
 struct process_heap *tcache_default_heap(void);
 
-/* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach(). */
+/* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach().  One that a call is in,
+ * or whose slot has something half done, is left as it is, for a reaper. */
 void tcache_detach(struct tcache *t, bool unlock);
 
-/* Lets go of the heap in the calling thread and forgets its tcache (close). */
+/* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are. */
 void tcache_forget(struct process_heap *heap);
 
-/* A slot for one call when the thread can have none of its own.  0, or -errno with a message. */
+/* A slot for one call when the thread can have none of its own.  0, or -errno with a message.  Until it is given back the
+ * thread is behind a shield: the slot's lock is the process's. */
 int thread_borrow(struct process_heap *heap, struct thread *ret_thread);
 void thread_return(struct process_heap *heap, struct thread *t);
 
@@ -170,6 +186,53 @@ void tcache_count_away(struct tcache *t, uint64_t n_blocks);
 
 /* After an allocation that another node had to serve: binds the thread there until its own node has room again. */
 void tcache_follow_fallback(struct tcache *t);
+
+/* ------------------------------------------------------------------ entering and leaving */
+
+static inline struct tcache *
+tcache_none(void)
+{
+        return (struct tcache *)(uintptr_t)&tcache_dummy;
+}
+
+/* Something was left half done here.  The mark says so, and should it not, the slot does. */
+static inline bool
+tcache_is_left(const struct tcache *t)
+{
+        return load_relaxed(&t->is_inside) || UNLIKELY(!thread_is_at_rest(&t->thread));
+}
+
+/* A call of this thread may enter it.  Never the dummy. */
+static inline bool
+tcache_is_usable(const struct tcache *t)
+{
+        return t->is_attached && !tcache_is_left(t);
+}
+
+/* From here on what the thread calls in between, from a signal handler or after a jump, does not find this tcache.  The mark
+ * first: a handler that came before it and shows the hit paths this tcache again would do so for the whole call. */
+static inline void
+tcache_enter(struct tcache *t)
+{
+        store_relaxed(&t->is_inside, true); /* ENTER.1 */
+        kill_order();
+        tcache_last = tcache_none(); /* ENTER.2 */
+        if (tcache_default == t)
+                tcache_default = tcache_none();
+        kill_order();
+}
+
+/* All is as it should be between two calls. */
+static inline void
+tcache_leave(struct tcache *t)
+{
+        kill_order();
+        store_relaxed(&t->is_inside, false); /* LEAVE.1 */
+        kill_order();
+        tcache_last = t;                      /* LEAVE.2 */
+        if (t->heap == tcache_default_heap()) /* it may have become that after this thread attached */
+                tcache_default = t;
+}
 
 /* ------------------------------------------------------------------ the hit paths */
 

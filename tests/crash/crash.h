@@ -44,7 +44,7 @@ struct actor {
         bool is_dead;
         bool is_stopped;     /* in the midst of something, for good: dies before the world is inspected */
         struct shheap *heap; /* private memory of its process */
-        struct tcache *tcache_list, *tcache_default; /* the thread's own, while it is not current */
+        struct tcache *tcache_list, *tcache_default, *tcache_last; /* the thread's own, while it is not current */
         struct op op;
         uint32_t n_live;
         struct block live[BLOCKS_MAX]; /* allocated and not freed, as the actor knows */

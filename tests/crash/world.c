@@ -313,10 +313,12 @@ actor_switch(struct actor *a)
         if (actor_now) {
                 actor_now->tcache_list = tcache_list;
                 actor_now->tcache_default = tcache_default;
+                actor_now->tcache_last = tcache_last;
         }
         actor_now = a;
         tcache_list = a->tcache_list;
         tcache_default = a->tcache_default;
+        tcache_last = a->tcache_last;
         world_region = &a->heap->process.region;
 }
 
@@ -340,7 +342,7 @@ actor_make(struct actor *a, int no, const struct layout *layout)
         a->os_pid = TID_OF(no);
         a->heap = &handles[no];
         a->heap->is_open = true;
-        a->tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
+        a->tcache_default = a->tcache_last = tcache_none();
         a->heap->process.region.fd = WORLD_FD;
         region_bind(&a->heap->process.region, (void *)WORLD_BASE, layout);
         region_set_policy(&a->heap->process.region, OPTIONS_NUMA_LOCAL, 0);

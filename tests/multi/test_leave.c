@@ -1,0 +1,410 @@
+/*
+ * What is at stake: calls that are left by another door.  A signal handler jumps out of one, or ends its thread in there;
+ * a thread is cancelled at whatever instruction; a handler allocates, and the call that it interrupted goes on.  Signals
+ * come at random moments here; tests/crash (left, left-again, interrupted) takes the moments one by one.
+ *
+ * Threads use calls that hand over in one step, so that what is allocated in the end is known to the byte.
+ */
+#include <check.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support/heap_dir.h"
+#include "support/random.h"
+#include "support/suite.h"
+
+enum { N_THREADS = 200, N_JUMPS = 100, N_DESTS = 8, N_OWN = 32, N_HANDLED = 300 };
+
+static shheap *h;
+static shref *dests; /* N_DESTS for each thread */
+static uint64_t allocated_before;
+
+/* What is left of the heap once everybody has gone: what was there before. */
+static void
+assert_nothing_is_lost(void)
+{
+        ck_assert_int_ge(shheap_reap(h), 0);
+        heap_assert_clean(h);
+        for (int i = 0; i < N_THREADS * N_DESTS; i++)
+                ck_assert_int_eq(shheap_free_from(h, &dests[i]), 0);
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), allocated_before);
+        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
+}
+
+static void
+make(const char *conf)
+{
+        h = heap_dir_open("leave", SHHEAP_CREATE, conf);
+        dests = shheap_calloc(h, N_THREADS * N_DESTS, sizeof *dests);
+        ck_assert_ptr_nonnull(dests);
+        allocated_before = heap_ctl(h, "stats.allocated");
+}
+
+static void
+setup(void)
+{
+        heap_dir_empty();
+        make(NULL);
+}
+
+static void
+setup_without_slots(void)
+{
+        heap_dir_empty();
+        make("max_threads:2"); /* main()'s, and the reserve */
+}
+
+static void
+teardown(void)
+{
+        ck_assert_int_eq(shheap_close(h), 0);
+        heap_dir_empty();
+}
+
+/* ------------------------------------------------------------------ signals at random moments */
+
+enum door { DOOR_JUMP, DOOR_THREAD_EXIT, DOOR_CANCEL, DOOR_RETURN };
+
+struct visitor {
+        int no;
+        enum door door;
+        uint64_t random;
+        timer_t timer;
+        sigjmp_buf out;
+        volatile sig_atomic_t is_armed;
+        volatile sig_atomic_t n_handled;
+        uint64_t *own[N_OWN]; /* the handler's blocks, stamped */
+};
+
+static __thread struct visitor *self;
+
+static size_t
+random_size(uint64_t *random)
+{
+        uint64_t dice = random_next(random) % 16;
+
+        return 1 + random_next(random) % (dice < 8 ? 2000 : dice < 12 ? 40000 : dice < 15 ? 400000 : 5 << 20);
+}
+
+static uint64_t
+stamp_of(const uint64_t *p)
+{
+        return (uint64_t)(uintptr_t)p * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* Allocates or frees one of this visitor's own blocks, which nobody else may write to. */
+static void
+use_own(struct visitor *v)
+{
+        uint64_t **at = &v->own[random_next(&v->random) % N_OWN];
+
+        if (!*at) {
+                *at = shheap_malloc(h, 8 + random_size(&v->random) % 300000);
+                if (*at)
+                        **at = stamp_of(*at);
+        } else {
+                if (**at != stamp_of(*at))
+                        abort();
+                **at = 0;
+                shheap_free(h, *at);
+                *at = NULL;
+        }
+}
+
+static void
+free_own(struct visitor *v)
+{
+        for (int i = 0; i < N_OWN; i++)
+                if (v->own[i])
+                        shheap_free(h, v->own[i]);
+        memset(v->own, 0, sizeof v->own);
+}
+
+static void
+on_signal(int sig)
+{
+        struct visitor *v = self;
+
+        (void)sig;
+        if (!v || !v->is_armed)
+                return;
+        v->n_handled++;
+        if (v->door == DOOR_RETURN) {
+                use_own(v);
+                return;
+        }
+        v->is_armed = 0;
+        if (v->door == DOOR_JUMP)
+                siglongjmp(v->out, 1);
+        pthread_exit(NULL);
+}
+
+static void
+arm(struct visitor *v)
+{
+        struct itimerspec in = {.it_value = {0, (long)(10000 + random_next(&v->random) % 200000)}};
+
+        if (v->door == DOOR_RETURN)
+                in.it_interval = in.it_value;
+        v->is_armed = 1;
+        timer_settime(v->timer, 0, &in, NULL);
+}
+
+static void
+disarm(struct visitor *v)
+{
+        struct itimerspec never = {.it_value = {0, 0}};
+
+        v->is_armed = 0;
+        timer_settime(v->timer, 0, &never, NULL);
+}
+
+/* Each of these calls is at work on the thread's caches, or on the heap itself; none is served by a hit. */
+static void
+use(struct visitor *v)
+{
+        shref *dest = &dests[v->no * N_DESTS + (int)(random_next(&v->random) % N_DESTS)];
+        uint64_t dice = random_next(&v->random) % 256;
+
+        if (*dest != SHREF_NULL)
+                (void)shheap_free_from(h, dest);
+        else if (dice == 0)
+                (void)shheap_purge(h, -1);
+        else if (dice == 1)
+                (void)shheap_reserve(h, 1 << 20);
+        else
+                (void)!shheap_malloc_to(h, random_size(&v->random), dice % 4 == 0 ? SHA_TCACHE_NONE : 0, dest);
+}
+
+static void
+begin(struct visitor *v)
+{
+        struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+
+        event._sigev_un._tid = gettid();
+        ck_assert_int_eq(timer_create(CLOCK_MONOTONIC, &event, &v->timer), 0);
+        self = v;
+}
+
+static void
+end(struct visitor *v)
+{
+        disarm(v);
+        timer_delete(v->timer);
+        self = NULL;
+}
+
+/* Comes back when the signal has come. */
+static void
+use_until_jumped_out(struct visitor *v)
+{
+        if (sigsetjmp(v->out, 1) == 0) {
+                arm(v);
+                for (;;)
+                        use(v);
+        }
+}
+
+/* One thread after the other, each in another place of `dests`. */
+static void
+run_threads(int n, enum door door, void *(*fn)(void *))
+{
+        struct visitor *visitors = calloc((size_t)n, sizeof *visitors);
+
+        signal(SIGUSR1, on_signal);
+        for (int i = 0; i < n; i++) {
+                pthread_t thread;
+
+                visitors[i] = (struct visitor){.no = i, .door = door, .random = (uint64_t)i * 77 + 1};
+                ck_assert_int_eq(pthread_create(&thread, NULL, fn, &visitors[i]), 0);
+                if (door == DOOR_CANCEL) {
+                        for (uint64_t spins = random_next(&visitors[i].random) % 300000; spins > 0; spins--)
+                                __asm__ volatile("" ::: "memory");
+                        pthread_cancel(thread);
+                }
+                pthread_join(thread, NULL);
+                if (door == DOOR_THREAD_EXIT)
+                        timer_delete(visitors[i].timer);
+        }
+        free(visitors);
+}
+
+/* ------------------------------------------------------------------ the doors */
+
+static void *
+jump_and_end(void *arg)
+{
+        begin(arg);
+        use_until_jumped_out(arg);
+        end(arg);
+        return NULL;
+}
+
+START_TEST(threads_that_jump_out_and_end_lose_nothing)
+{
+        run_threads(N_THREADS, DOOR_JUMP, jump_and_end);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+static void *
+jump_again_and_again(void *arg)
+{
+        struct visitor *v = arg;
+
+        begin(v);
+        for (int i = 0; i < N_JUMPS; i++) {
+                use_until_jumped_out(v);
+                for (int n = 0; n < 50; n++)
+                        use_own(v);
+        }
+        end(v);
+        free_own(v);
+        return NULL;
+}
+
+/* A dest that a left call was about says so once its slot is settled: until the thread ends others keep off it, and the
+ * thread itself goes on in another place. */
+static void *
+jump_and_go_on_elsewhere(void *arg)
+{
+        struct visitor *v = arg;
+
+        begin(v);
+        for (int i = 0; i < N_JUMPS; i++) {
+                v->no = i;
+                use_until_jumped_out(v);
+                for (int n = 0; n < 50; n++)
+                        use_own(v);
+        }
+        end(v);
+        free_own(v);
+        return NULL;
+}
+
+START_TEST(thread_that_jumps_out_goes_on_using_the_heap)
+{
+        run_threads(1, DOOR_JUMP, jump_and_go_on_elsewhere);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+START_TEST(process_that_jumps_out_can_close_and_open_the_heap)
+{
+        struct visitor v = {.door = DOOR_JUMP, .random = 5};
+        shheap *again;
+
+        signal(SIGUSR1, on_signal);
+        begin(&v);
+        for (int i = 0; i < 20; i++) {
+                use_until_jumped_out(&v);
+                ck_assert_int_eq(shheap_close(h), 0);
+                again = heap_dir_open("leave", 0, NULL);
+                ck_assert_ptr_nonnull(again);
+                h = again;
+                shheap_free(h, shheap_malloc(h, 100));
+                v.no++;
+        }
+        end(&v);
+        ck_assert_int_eq(shheap_check(h, 0, NULL), 0);
+}
+END_TEST
+
+static void *
+end_in_the_handler(void *arg)
+{
+        begin(arg);
+        arm(arg);
+        for (;;)
+                use(arg);
+        return NULL;
+}
+
+START_TEST(threads_that_end_in_a_handler_lose_nothing)
+{
+        run_threads(N_THREADS, DOOR_THREAD_EXIT, end_in_the_handler);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+static void *
+be_cancelled_anywhere(void *arg)
+{
+        pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+        for (;;)
+                use(arg);
+        return NULL;
+}
+
+START_TEST(threads_that_are_cancelled_at_any_instruction_lose_nothing)
+{
+        run_threads(N_THREADS, DOOR_CANCEL, be_cancelled_anywhere);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+static void *
+be_interrupted(void *arg)
+{
+        struct visitor *v = arg;
+
+        begin(v);
+        arm(v);
+        while (v->n_handled < N_HANDLED)
+                use(v);
+        end(v);
+        free_own(v);
+        return NULL;
+}
+
+START_TEST(handlers_that_allocate_in_a_call_and_return_do_no_harm)
+{
+        run_threads(4, DOOR_RETURN, be_interrupted);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+/* The slot is the process's: a thread that jumps out has given it back. */
+START_TEST(borrowed_slot_is_not_left_by_a_jump)
+{
+        run_threads(N_THREADS, DOOR_JUMP, jump_and_end);
+        assert_nothing_is_lost();
+        run_threads(1, DOOR_JUMP, jump_again_and_again);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("leave");
+        TCase *tcase = tcase_create("doors");
+        int status;
+
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_test(tcase, threads_that_jump_out_and_end_lose_nothing);
+        tcase_add_test(tcase, thread_that_jumps_out_goes_on_using_the_heap);
+        tcase_add_test(tcase, process_that_jumps_out_can_close_and_open_the_heap);
+        tcase_add_test(tcase, threads_that_end_in_a_handler_lose_nothing);
+        tcase_add_test(tcase, threads_that_are_cancelled_at_any_instruction_lose_nothing);
+        tcase_add_test(tcase, handlers_that_allocate_in_a_call_and_return_do_no_harm);
+        tcase_set_timeout(tcase, 60);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("without slots");
+        tcase_add_checked_fixture(tcase, setup_without_slots, teardown);
+        tcase_add_test(tcase, borrowed_slot_is_not_left_by_a_jump);
+        tcase_set_timeout(tcase, 60);
+        suite_add_tcase(suite, tcase);
+
+        heap_dir_create("leave");
+        status = suite_run(suite);
+        heap_dir_remove();
+        return status;
+}
