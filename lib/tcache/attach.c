@@ -64,8 +64,8 @@ hide(const struct tcache *t)
 
 /* First round: give everything back.  Next round: forget, unless a destructor in between attached again.  What was left by
  * another door is forgotten at once: its slot stands. */
-static void
-on_thread_exit(void *arg)
+void
+tcache_thread_ends(void *arg)
 {
         struct tcache **at = &tcache_list;
         struct shield shield;
@@ -94,7 +94,7 @@ on_thread_exit(void *arg)
 static void
 make_key(void)
 {
-        has_key = pthread_key_create(&key, on_thread_exit) == 0;
+        has_key = pthread_key_create(&key, tcache_thread_ends) == 0;
 }
 
 /* ------------------------------------------------------------------ fork */

@@ -108,6 +108,9 @@ void tcache_detach(struct tcache *t, bool unlock);
 /* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are. */
 void tcache_forget(struct process_heap *heap);
 
+/* What the end of a thread does with its tcaches, once in each round of destructors; the argument means nothing. */
+void tcache_thread_ends(void *arg);
+
 /* A slot for one call when the thread can have none of its own.  0, or -errno with a message.  Until it is given back the
  * thread is behind a shield: the slot's lock is the process's. */
 int thread_borrow(struct process_heap *heap, struct thread *ret_thread);

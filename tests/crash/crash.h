@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "api/heap.h"
 
@@ -45,6 +46,8 @@ struct actor {
         bool is_stopped;     /* in the midst of something, for good: dies before the world is inspected */
         struct shheap *heap; /* private memory of its process */
         struct tcache *tcache_list, *tcache_default, *tcache_last; /* the thread's own, while it is not current */
+        struct tcache *entered;                                    /* by a_enter() */
+        bool is_shielded;                                          /* no handler runs in it now */
         struct op op;
         uint32_t n_live;
         struct block live[BLOCKS_MAX]; /* allocated and not freed, as the actor knows */
@@ -85,6 +88,9 @@ void world_make(const struct script *script);
 void actor_switch(struct actor *a);
 void actor_attach(struct actor *a);
 
+/* The current actor's thread comes to its end, in order. */
+void actor_ends(void);
+
 /* Its thread and its process are gone; the kernel has marked its locks, or (in every other world) could not. */
 void actor_kill(struct actor *a);
 void world_marks_the_dead(bool marks);
@@ -121,7 +127,9 @@ void a_free_from(struct actor *a, uint64_t *dest);
 void a_free_from_direct(struct actor *a, uint64_t *dest); /* past the magazines */
 void *a_alloc_direct(struct actor *a, size_t size);       /* past the magazines */
 void a_free_direct(struct actor *a, void *p);
-struct thread *thread_of(const struct actor *a);
+struct thread *thread_of(const struct actor *a); /* also in the midst of a call */
+struct thread *a_enter(struct actor *a);         /* into the heap, as the public calls do before they call down */
+void a_leave(struct actor *a);
 void actor_keep(struct actor *a, void *p);
 void actor_drop(struct actor *a, void *p);
 void actor_judge_stamps(const struct actor *a);
@@ -210,7 +218,25 @@ bool step_until(struct actor *a, void (*fn)(struct actor *a), long n_changes);
 /* The same until is_there(). */
 bool step_until_true(struct actor *a, void (*fn)(struct actor *a), bool (*is_there)(struct actor *a));
 
+/* ------------------------------------------------------------------ enumerate.c */
+
+/* A copy of the world.  0 in the copy, which ends with copy_leave(). */
+pid_t copy_enter(void);
+void copy_leave(void);
+
+/* Waits for a copy and says what was wrong in it. */
+void copy_see(pid_t pid, const char *what, uintptr_t at, const char *options);
+
+/* The world of the script, A as it is before its operation. */
+void prepare(void);
+
+/* The operation comes to its end, untroubled. */
+void see_the_end(void);
+
 void mode_real(void); /* real.c */
+void mode_left(void); /* left.c */
+void mode_left_again(void);
+void mode_interrupted(void);
 void mode_kill(void);
 void mode_stop(void);
 void mode_two(void);

@@ -18,9 +18,8 @@
 
 enum { PRINTED_MAX = 5 };
 
-/* A copy of the world.  0 in the copy, which ends with leave(). */
-static pid_t
-enter_copy(void)
+pid_t
+copy_enter(void)
 {
         pid_t pid;
 
@@ -37,15 +36,14 @@ enter_copy(void)
         return pid;
 }
 
-static void
-leave(void)
+void
+copy_leave(void)
 {
         _exit(report_faults() != 0);
 }
 
-/* Waits for a copy and says what was wrong in it. */
-static void
-see(pid_t pid, const char *what, uintptr_t at, const char *options)
+void
+copy_see(pid_t pid, const char *what, uintptr_t at, const char *options)
 {
         int status;
 
@@ -76,7 +74,7 @@ see(pid_t pid, const char *what, uintptr_t at, const char *options)
 
 /* ------------------------------------------------------------------ preparing */
 
-static void
+void
 prepare(void)
 {
         report_reset();
@@ -133,7 +131,7 @@ static void
 kill_the_reaper(int depth)
 {
         struct actor *reaper = reaper_of(depth);
-        pid_t pid = enter_copy();
+        pid_t pid = copy_enter();
 
         if (pid == 0) {
                 death.depth = depth + 1;
@@ -148,7 +146,7 @@ kill_the_reaper(int depth)
                 fflush(stdout);
                 _exit(0);
         }
-        see(pid, "reaping, store by store", 0, "");
+        copy_see(pid, "reaping, store by store", 0, "");
 }
 
 static void
@@ -161,7 +159,7 @@ kill_here(ucontext_t *uc)
         death.at[depth] = stepping.n;
         counts->n_states++;
         counts->n_states_deep += depth > 1;
-        pid = enter_copy();
+        pid = copy_enter();
         if (pid == 0) {
                 steps_leave(uc);
                 actor_kill(death.victim);
@@ -169,7 +167,7 @@ kill_here(ucontext_t *uc)
                         kill_the_reaper(depth);
                 report_reset();
                 inspect_dead(reaper_of(depth), depth == 1);
-                leave();
+                copy_leave();
         }
         snprintf(what, sizeof what, "killed after instruction %ld", death.at[1]);
         snprintf(options, sizeof options, "--at %ld", death.at[1]);
@@ -178,7 +176,7 @@ kill_here(ucontext_t *uc)
                          death.at[d]);
                 snprintf(options + strlen(options), sizeof options - strlen(options), " --at%d %ld", d, death.at[d]);
         }
-        see(pid, what, stepping.at, options);
+        copy_see(pid, what, stepping.at, options);
 }
 
 static void
@@ -204,17 +202,16 @@ kill_point(ucontext_t *uc)
                 kill_here(uc);
 }
 
-/* The operation comes to its end, untroubled. */
-static void
+void
 see_the_end(void)
 {
-        pid_t pid = enter_copy();
+        pid_t pid = copy_enter();
 
         if (pid == 0) {
                 inspect_rest(&actors[ACTOR_C], true);
-                leave();
+                copy_leave();
         }
-        see(pid, "not troubled at all", 0, "");
+        copy_see(pid, "not troubled at all", 0, "");
 }
 
 void
@@ -276,7 +273,7 @@ measure(struct actor *a, void (*fn)(struct actor *a), uint64_t *ret_instructions
         pid_t pid;
 
         counts->n_instructions = counts->n_changes = 0;
-        pid = enter_copy();
+        pid = copy_enter();
         if (pid == 0) {
                 actor_switch(a);
                 begin_points(count_point);
@@ -284,7 +281,7 @@ measure(struct actor *a, void (*fn)(struct actor *a), uint64_t *ret_instructions
                 end_points();
                 _exit(0);
         }
-        see(pid, "counting its instructions", 0, "");
+        copy_see(pid, "counting its instructions", 0, "");
         *ret_instructions = counts->n_instructions;
         *ret_changes = counts->n_changes;
 }
@@ -351,7 +348,7 @@ stop_point(ucontext_t *uc)
             (opt.only[1] >= 0 ? stepping.n != opt.only[1] : !is_sampled((uint64_t)stepping.n, n_points)))
                 return;
         counts->n_states++;
-        pid = enter_copy();
+        pid = copy_enter();
         if (pid == 0) {
                 struct stepping here = stepping;
 
@@ -364,7 +361,7 @@ stop_point(ucontext_t *uc)
         snprintf(what, sizeof what, "stopped at point %ld while others worked", stepping.n);
         snprintf(options, sizeof options, "--at %ld --seed %lu --ops %u%s", stepping.n, opt.seed, opt.n_ops,
                  opt.every ? " --every" : "");
-        see(pid, what, stepping.at, options);
+        copy_see(pid, what, stepping.at, options);
 }
 
 /* A's operation under `point`; copies in which it went on end here. */
@@ -376,7 +373,7 @@ run_under(point_fn *point)
         end_points();
         if (is_in_copy) {
                 inspect_rest(&actors[ACTOR_C], false);
-                leave();
+                copy_leave();
         }
 }
 
@@ -404,7 +401,7 @@ two_point(ucontext_t *uc)
         if (opt.only[2] >= 0)
                 k = (uint64_t)opt.only[2];
         counts->n_states++;
-        pid = enter_copy();
+        pid = copy_enter();
         if (pid == 0) {
                 struct stepping here = stepping;
 
@@ -424,7 +421,7 @@ two_point(ucontext_t *uc)
         snprintf(what, sizeof what, "stopped at point %ld, while another one died in %s after change %lu", stepping.n,
                  opt.other->name, k);
         snprintf(options, sizeof options, "%s --at %ld --at2 %lu", opt.other->name, stepping.n, k);
-        see(pid, what, stepping.at, options);
+        copy_see(pid, what, stepping.at, options);
 }
 
 void
@@ -452,7 +449,7 @@ three_point(ucontext_t *uc)
                              : !is_sampled((uint64_t)dead_at << 32 ^ (uint64_t)stepping.n, n_points * (n_deaths + 1)))
                 return;
         counts->n_states++;
-        pid = enter_copy();
+        pid = copy_enter();
         if (pid == 0) {
                 struct stepping here = stepping;
 
@@ -465,7 +462,7 @@ three_point(ucontext_t *uc)
         snprintf(what, sizeof what, "%s died after change %ld and was reaped while this stood at point %ld",
                  opt.other->name, dead_at, stepping.n);
         snprintf(options, sizeof options, "%s --at %ld --at2 %ld", opt.other->name, dead_at, stepping.n);
-        see(pid, what, stepping.at, options);
+        copy_see(pid, what, stepping.at, options);
 }
 
 /* In a copy: B has died, A begins. */
@@ -495,9 +492,9 @@ mode_three(void)
 
                 if (opt.only[1] >= 0 && dead_at != opt.only[1])
                         continue;
-                pid = enter_copy();
+                pid = copy_enter();
                 if (pid == 0)
                         after_death();
-                see(pid, "one pass", 0, "");
+                copy_see(pid, "one pass", 0, "");
         }
 }

@@ -25,6 +25,9 @@ static const struct mode {
 #else
         {"kill", mode_kill, false},
         {"stop", mode_stop, false},
+        {"left", mode_left, false},
+        {"left-again", mode_left_again, false},
+        {"interrupted", mode_interrupted, false},
         {"two", mode_two, true},
         {"three", mode_three, true},
 #endif
@@ -37,6 +40,9 @@ usage(void)
               "  kill SCRIPT      a thread dies at each change that it makes to the region\n"
               "  stop SCRIPT      a thread is stopped where it has read or changed the region, others work, it goes "
               "on\n"
+              "  left SCRIPT      a handler jumps out of it at each change, and the thread ends\n"
+              "  left-again SCRIPT    the same, and the thread goes on for a while before it ends\n"
+              "  interrupted SCRIPT   a handler allocates and frees at each change, and returns\n"
               "  two A B          A is stopped, B dies in its operation meanwhile and is reaped\n"
               "  three A B        B has died in its operation, A is stopped in its own while B is reaped\n"
               "options: --depth N (reapers die too)  --every (instruction)  --samples N  --ops N  --seed N  --unmarked "

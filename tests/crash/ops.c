@@ -245,18 +245,37 @@ a_free_from_direct(struct actor *a, uint64_t *dest)
         uint64_t ref = *dest;
 
         begin_free(a, world_region->base + ref, dest);
-        if (free_block_patiently(thread_of(a), ref - world_region->layout.chunks_off,
+        if (free_block_patiently(a_enter(a), ref - world_region->layout.chunks_off,
                                  (uint64_t)((char *)dest - world_region->base)) < 0)
                 report_line("block %#lx cannot be freed", ref);
+        a_leave(a);
         end_free(a);
 }
 
 struct thread *
 thread_of(const struct actor *a)
 {
-        struct tcache *t = tcache_find(&a->heap->process);
+        struct tcache *t = tcache_list;
 
+        while (t && (t->heap != &a->heap->process || !t->is_attached))
+                t = t->next;
         return t ? &t->thread : NULL;
+}
+
+struct thread *
+a_enter(struct actor *a)
+{
+        a->entered = tcache_find(&a->heap->process);
+        if (!a->entered)
+                abort();
+        tcache_enter(a->entered);
+        return &a->entered->thread;
+}
+
+void
+a_leave(struct actor *a)
+{
+        tcache_leave(a->entered);
 }
 
 uint32_t
@@ -276,8 +295,9 @@ void
 a_free_direct(struct actor *a, void *p)
 {
         begin_free(a, p, NULL);
-        if (free_block_patiently(thread_of(a), off_of(p), 0) < 0)
+        if (free_block_patiently(a_enter(a), off_of(p), 0) < 0)
                 report_line("block %#lx cannot be freed", off_of(p));
+        a_leave(a);
         end_free(a);
 }
 

@@ -120,8 +120,9 @@ root(struct actor *a, const char *name)
 {
         uint64_t off;
 
-        if (root_find_or_create(thread_of(a), name, 300, 0, init_root, NULL, &off) < 0)
+        if (root_find_or_create(a_enter(a), name, 300, 0, init_root, NULL, &off) < 0)
                 report_line("no root %s", name);
+        a_leave(a);
 }
 
 static void
@@ -147,7 +148,8 @@ setup_root_there(struct actor *a)
 static void
 run_root_remove(struct actor *a)
 {
-        (void)root_remove(thread_of(a), "alpha"); /* -ENOENT when another one was faster */
+        (void)root_remove(a_enter(a), "alpha"); /* -ENOENT when another one was faster */
+        a_leave(a);
 }
 
 /* The record is there, the object is not. */
@@ -189,15 +191,17 @@ setup_purge(struct actor *a)
 static void
 run_purge(struct actor *a)
 {
-        decay_purge(thread_of(a), UINT32_MAX);
+        decay_purge(a_enter(a), UINT32_MAX);
+        a_leave(a);
 }
 
 /* Some free granules have pages, some more get them. */
 static void
 run_reserve(struct actor *a)
 {
-        if (reserve_bytes(thread_of(a), 12 * GRANULE) < 0)
+        if (reserve_bytes(a_enter(a), 12 * GRANULE) < 0)
                 report_line("nothing can be reserved");
+        a_leave(a);
 }
 
 /* Slabs of one and of four granules with blocks here and there, and pages in between that no block lies in. */
@@ -248,7 +252,8 @@ setup_retire(struct actor *a)
 static void
 run_retire(struct actor *a)
 {
-        chunk_retire_all(thread_of(a), UINT32_MAX);
+        chunk_retire_all(a_enter(a), UINT32_MAX);
+        a_leave(a);
 }
 
 /* It is, but for one granule near its end. */

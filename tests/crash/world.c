@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +196,20 @@ clock_gettime(clockid_t id, struct timespec *ret_now)
         return 0;
 }
 
+/* Of signals and cancellation only whether they are held back matters here: who runs in between is decided in left.c. */
+int
+pthread_sigmask(int how, const sigset_t *set, sigset_t *ret_old)
+{
+        if (ret_old) {
+                sigemptyset(ret_old);
+                if (actor_now->is_shielded)
+                        sigaddset(ret_old, SIGUSR1);
+        }
+        if (set)
+                actor_now->is_shielded = (how == SIG_BLOCK && actor_now->is_shielded) || sigismember(set, SIGUSR1) == 1;
+        return 0;
+}
+
 enum backing
 world_backing(uint64_t region_off)
 {
@@ -277,6 +293,16 @@ mark(pthread_mutex_t *lock, uint32_t tid)
 {
         if (*lock_word(lock) == tid)
                 *lock_word(lock) = tid | ROBUST_OWNER_DIED;
+}
+
+/* In rounds, as the C library calls it for a thread's data. */
+void
+actor_ends(void)
+{
+        for (int round = 0; tcache_list && round < PTHREAD_DESTRUCTOR_ITERATIONS; round++)
+                tcache_thread_ends(NULL);
+        if (tcache_list)
+                report_line("the end of a thread has left it a cache");
 }
 
 void
