@@ -5,6 +5,8 @@
 function(shmalloc_library_settings target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "SANITIZE" "DEFINITIONS")
   shmalloc_flags(${target} SANITIZE "${arg_SANITIZE}")
+  # What a caller's function throws, or its thread's end in there, passes through these sources.
+  target_compile_options(${target} PRIVATE -fexceptions)
   target_compile_definitions(${target} PUBLIC ${arg_DEFINITIONS})
   target_include_directories(${target}
     PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"

@@ -38,6 +38,8 @@
  *               that is at work on the heap; but one that only takes a block from the thread's cache, or puts one
  *               there, as shmalloc() and shfree() do most of the time, may share that block with the handler.  So no
  *               function is async-signal-safe.
+ *   Callbacks.  Run with nothing held, and with the caller's signal mask and cancelability.  What those of shheap_root(),
+ *               shheap_root_iterate() and shheap_walk() throw comes through; a fault handler may not throw.
  *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
  *               its first call on; blocks are shared with it like with anybody, its parent's caches stay the parent's.
  *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.
@@ -75,6 +77,7 @@
 #endif
 #define SHA_NODISCARD SHA_ATTR(warn_unused_result)
 #define SHA_API       SHA_ATTR(visibility("default"), nothrow)
+#define SHA_API_CALLS SHA_ATTR(visibility("default")) /* what the caller's own function throws comes through */
 /* The symbol of a short name: another library may have functions of the same names in the same program. */
 #define SHA_SHORT(name) __asm__("shheap_" #name)
 #if !defined(SHMALLOC_NO_SHORT_NAMES) && (defined(shmalloc) || defined(shrealloc) || defined(shfree))
@@ -317,16 +320,16 @@ SHA_API int shheap_free_from(shheap *h, shref *dest);
  *   -ENOENT   there is none, and size is 0: found only, never created
  *   -EEXIST   there is one of another size; size 0 accepts any
  *   -EINVAL   name, flags: SHA_NOGROW only   -ENOMEM, -ENOSPC  no memory; too many names (1024)
- *   -EUSERS   init() is given, and the thread has no slot
- *   -ENOBUFS  init() within init(), too deep; or four objects wait to be freed, since others hold their slabs and there
- *             is no memory for a magazine
+ *   -EUSERS   init() is given, and the thread has no slot     -EINTR    init() has left a call on this heap by a jump
+ *   -ENOBUFS  four objects wait to be freed, since others hold their slabs and there is no memory for a magazine
  *   -EUCLEAN  the heap is damaged                             any negative value that init() returns
  *
- * init() may use the heap, also find and create other objects, four deep; it has to return.  If its process dies in
- * there, its block is freed.  A heap that is open read-only has objects to be found, but not to be created (-EACCES).
+ * init() may use the heap, also find and create other objects; each four inside each other take one more thread slot.  It
+ * may throw, or end its thread: its block is freed.  If it is left by a jump, or its process dies in there, that happens
+ * when its thread has ended.  A heap that is open read-only has objects to be found, but not to be created (-EACCES).
  */
-SHA_API SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t size, unsigned flags,
-                                      int (*init)(void *obj, size_t size, void *arg), void *arg, void **ret_obj);
+SHA_API_CALLS SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t size, unsigned flags,
+                                            int (*init)(void *obj, size_t size, void *arg), void *arg, void **ret_obj);
 
 /*
  * Takes the name from its object, and frees the object: nobody may use it any more.
@@ -340,7 +343,8 @@ SHA_API SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t size, 
 SHA_API int shheap_root_remove(shheap *h, const char *name);
 
 /* Calls fn for each, until it returns non-zero, which is returned.  Those that come or go meanwhile may be missed. */
-SHA_API int shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t size, void *arg), void *arg);
+SHA_API_CALLS int shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t size, void *arg),
+                                      void *arg);
 
 /* ------------------------------------------------------------------ death and misuse */
 
@@ -373,7 +377,7 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
 
 /*
  * Called after the line has been written to standard error, in the thread that noticed, with nothing of the heap held:
- * it may use the heap, exit, or leave by siglongjmp().  If it returns, the process is aborted.  NULL: abort at once.
+ * it may use the heap, exit, or leave by siglongjmp(), but not throw.  If it returns, the process is aborted.  NULL: abort at once.
  * A shheap_close() that is left so has not been done: close again.
  * One handler per process, for all heaps.
  *
@@ -443,7 +447,7 @@ typedef int shheap_walk_fn(const struct shheap_block *block, void *arg); /* non-
 
 /* Calls fn for each block of the kinds asked for, in the order of addresses; fn may not use the heap.  What a thread
  * caches is free.  Exact while nobody else uses the heap; else blocks that come or go meanwhile may be missed. */
-SHA_API int shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg);
+SHA_API_CALLS int shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg);
 
 enum shheap_check_flags { SHHEAP_CHECK_QUIESCENT = 1 };
 

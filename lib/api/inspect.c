@@ -118,24 +118,86 @@ find_root(struct region *r, const char *name, size_t size, uint64_t *ret_block_o
         return err;
 }
 
+/* A visit in which init() is called, which may throw, or be left in other ways. */
+struct creation {
+        struct visit visit;
+        root_init_fn *init;
+        void *arg;
+        bool is_calling;
+};
+
+/* On the way back from init(), however it ended but by a jump. */
+static void
+come_back(struct creation **at)
+{
+        if ((*at)->is_calling)
+                visit_resume(&(*at)->visit);
+}
+
+/* Nobody is in the heap while init() runs: it may use it. */
+static int
+call_init(void *obj, size_t size, void *arg)
+{
+        struct creation *c __attribute__((cleanup(come_back))) = arg;
+        int err;
+
+        visit_pause(&c->visit);
+        c->is_calling = true;
+        err = c->init(obj, size, c->arg);
+        c->is_calling = false;
+        visit_resume(&c->visit);
+        return err;
+}
+
+static void
+creation_end(struct creation *c)
+{
+        if (c->is_calling) /* thrown */
+                visit_drop(&c->visit);
+}
+
 /* init() may use the heap, for which a thread needs a slot of its own: a process has one to lend, not two. */
+static int
+create_in_a_slot(struct creation *c, const char *name, size_t size, uint32_t flags, uint64_t *ret_block_off)
+{
+        struct visit *v = &c->visit;
+
+        if (!c->init)
+                return root_find_or_create(v->thread, name, size, flags, NULL, NULL, ret_block_off);
+        if (!v->tcache)
+                return error_set(-EUSERS, "shheap_root: this thread has no slot in the heap: all are taken");
+        return root_find_or_create(v->thread, name, size, flags, call_init, c, ret_block_off);
+}
+
+/* Whether another slot of this thread has to be tried: this one is full of creations, which go on, or which jumps out of
+ * init() have left there until the thread ends.  One that has just made room is used again. */
+static bool
+is_crowded(struct visit *v, int err)
+{
+        if (v->tcache)
+                v->tcache->is_crowded = err == -ENOBUFS && root_has_no_room(v->thread);
+        return v->tcache && v->tcache->is_crowded;
+}
+
 static int
 create_root(struct shheap *h, const char *name, size_t size, unsigned flags, root_init_fn *init, void *arg,
             uint64_t *ret_block_off)
 {
+        struct creation c __attribute__((cleanup(creation_end))) = {.init = init, .arg = arg, .is_calling = false};
         uint32_t alloc_flags = 0;
-        struct visit v;
+        bool again = true;
         int err = root_flags(flags, &alloc_flags);
 
-        if (err == 0)
-                err = visit_begin(&v, h, "shheap_root");
-        if (err < 0)
-                return err;
-        if (!v.tcache && init)
-                err = error_set(-EUSERS, "shheap_root: this thread has no slot in the heap: all are taken");
-        else
-                err = root_find_or_create(v.thread, name, size, alloc_flags, init, arg, ret_block_off);
-        visit_end(&v, "shheap_root");
+        while (err == 0 && again) { /* each turn with another slot, and there are only so many */
+                err = visit_begin(&c.visit, h, "shheap_root");
+                if (err < 0)
+                        return err;
+                err = create_in_a_slot(&c, name, size, alloc_flags, ret_block_off);
+                again = is_crowded(&c.visit, err);
+                visit_end(&c.visit, "shheap_root");
+                if (again)
+                        err = 0;
+        }
         return err;
 }
 
@@ -158,12 +220,17 @@ int
 shheap_root_remove(shheap *h, const char *name)
 {
         struct visit v;
-        int err = visit_begin(&v, h, "shheap_root_remove");
+        bool again;
+        int err;
 
-        if (err < 0)
-                return err;
-        err = root_remove(v.thread, name);
-        visit_end(&v, "shheap_root_remove");
+        do { /* as above */
+                err = visit_begin(&v, h, "shheap_root_remove");
+                if (err < 0)
+                        return err;
+                err = root_remove(v.thread, name);
+                again = is_crowded(&v, err);
+                visit_end(&v, "shheap_root_remove");
+        } while (again);
         return err;
 }
 

@@ -29,15 +29,36 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
 }
 
 void
+visit_drop(struct visit *v)
+{
+        v->thread->fault.what = FAULT_NONE;
+        if (!v->tcache)
+                thread_return(&v->heap->process, &v->borrowed);
+        else if (!v->thread->is_left)
+                tcache_leave(v->tcache);
+}
+
+void
+visit_pause(struct visit *v)
+{
+        tcache_leave(v->tcache);
+}
+
+void
+visit_resume(struct visit *v)
+{
+        if (tcache_is_left(v->tcache))
+                v->thread->is_left = true;
+        else
+                tcache_enter(v->tcache);
+}
+
+void
 visit_end(struct visit *v, const char *operation)
 {
         struct thread noted = *v->thread;
 
-        v->thread->fault.what = FAULT_NONE;
-        if (v->tcache)
-                tcache_leave(v->tcache);
-        else
-                thread_return(&v->heap->process, &v->borrowed);
+        visit_drop(v);
         if (noted.fault.what != FAULT_NONE)
                 fault_report(v->heap, &noted, operation, NULL, 0);
 }

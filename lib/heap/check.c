@@ -401,7 +401,10 @@ begin(struct check *c, const struct region *r, unsigned flags, FILE *report, str
                 return 0;
         c->marks =
                 mmap(NULL, c->marks_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        return c->marks == MAP_FAILED ? -ENOMEM : 0;
+        if (c->marks != MAP_FAILED)
+                return 0;
+        c->marks_bytes = 0;
+        return -ENOMEM;
 }
 
 static void
@@ -604,7 +607,7 @@ int
 check_walk(const struct region *r, unsigned where, check_walk_fn *fn, void *arg)
 {
         struct check_totals totals = {.n_faults = 0};
-        struct check c;
+        struct check c __attribute__((cleanup(end))); /* also if fn throws */
         struct walk w = {.c = &c, .where = where, .fn = fn, .arg = arg};
         int ret = begin(&c, r, CHECK_QUIESCENT, NULL, &totals); /* one reading, whatever it shows */
         uint64_t n;
@@ -615,7 +618,6 @@ check_walk(const struct region *r, unsigned where, check_walk_fn *fn, void *arg)
         check_magazines(&c);
         for (uint64_t chunk = 0; chunk < c.chunks_hwm && ret == 0; chunk += n)
                 ret = walk_chunk(&w, chunk, &n);
-        end(&c);
         return ret;
 }
 

@@ -172,6 +172,18 @@ entry_find_free(const struct thread *t)
         return -ENOBUFS;
 }
 
+bool
+root_has_no_room(const struct thread *t)
+{
+        for (int entry = 0; entry < ROOTS_PENDING_MAX; entry++) {
+                uint64_t word = load_relaxed(&t->slot->pending[entry]); /* as above */
+
+                if (word == 0 || cell_kind(word) == CELL_BLOCK)
+                        return false;
+        }
+        return true;
+}
+
 static struct mover
 entry_mover(const struct thread *t, int entry)
 {
@@ -444,6 +456,32 @@ object_publish(struct thread *t, uint32_t entry, struct root_record *record, str
         return -EUCLEAN;
 }
 
+/* While init() runs on what is under construction in `entry`. */
+struct calling {
+        struct thread *t;
+        uint32_t entry;
+        bool is_calling;
+};
+
+/* init() has not returned: it throws, or its thread ends in there. */
+static void
+calling_end(struct calling *c)
+{
+        if (c->is_calling && !c->t->is_left)
+                entry_abandon(c->t, c->entry);
+}
+
+static int
+object_init(struct thread *t, uint32_t entry, root_init_fn *init, void *p, size_t size, void *arg)
+{
+        struct calling c __attribute__((cleanup(calling_end))) = {.t = t, .entry = entry, .is_calling = true};
+        int err = init(p, size, arg);
+
+        c.is_calling = false;
+        return t->is_left ? error_set(-EINTR, "a call that init() made was left by a jump: the object is not made")
+                          : err;
+}
+
 /* ROOT.5 to ROOT.11 for what is under construction in `entry`.  0; 1: another one is published, which is *object now;
  * or what went wrong. */
 static int
@@ -455,7 +493,7 @@ object_finish(struct thread *t, uint32_t entry, const struct root_name *name, ro
         int err;
 
         memset(p, 0, object->size); /* ROOT.5 */
-        err = init ? init(p, object->size, arg) : 0;
+        err = init ? object_init(t, entry, init, p, object->size, arg) : 0;
         if (err < 0)
                 return err;
         err = root_record_find_or_link(t, name, &idx); /* ROOT.6 */
@@ -477,7 +515,7 @@ object_create(struct thread *t, const struct root_name *name, uint32_t alloc_fla
         if (entry < 0)
                 return entry;
         err = object_finish(t, (uint32_t)entry, name, init, arg, object);
-        if (err != 0)
+        if (err != 0 && !t->is_left)
                 entry_abandon(t, (uint32_t)entry);
         return err < 0 ? err : 0;
 }

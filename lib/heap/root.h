@@ -22,10 +22,12 @@ typedef int root_visit_fn(const char *name, uint64_t block_off, uint64_t size, v
 /*
  * Finds the object of that name and size, or makes it: a zeroed block, passed to init() (unless that is NULL), then
  * published by one step.  init() may run in several threads at once, each on a block of its own: one is published, the
- * others are freed again.  init() may allocate, and may itself find or create roots, ROOTS_PENDING_MAX deep in all.
+ * others are freed again.  init() may allocate, and may itself find or create roots, ROOTS_PENDING_MAX deep in all.  What
+ * it throws comes through, and the object is freed.
  *
  * 0; -EEXIST: the name has an object of another size; -EINVAL: the name is not 1 to 63 bytes, or size is 0; -ENOSPC:
- * every record has a name; -ENOMEM; -ENOBUFS: nested too deep, or too much waits to be freed; -EUCLEAN: damage; what init() returned.  The message is
+ * every record has a name; -ENOMEM; -ENOBUFS: nested too deep, or too much waits to be freed; -EUCLEAN: damage; -EINTR:
+ * t->is_left, and so is the object; what init() returned.  The message is
  * set, but for init()'s errors.  t->fault tells of misuse met on the way.
  */
 int root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t alloc_flags, root_init_fn *init,
@@ -41,6 +43,9 @@ int root_remove(struct thread *t, const char *name);
 
 /* Whether the block is the object of a name.  Looks at every name: for the option that checks each free. */
 bool root_has(struct region *r, uint64_t block_off);
+
+/* All that the thread's slot has room for are objects under construction. */
+bool root_has_no_room(const struct thread *t);
 
 /* Every name that has an object, the youngest record first; what comes or goes meanwhile may be seen or not.  0, what
  * visit() returned, or -EUCLEAN.  Writes nothing. */

@@ -31,6 +31,7 @@ struct thread {
         bool lacks_pages; /* what was found could not be backed: set where that happens, cleared by who looks at it */
         bool lacks_node;  /* the same for lack of memory on the very node */
         bool is_strict;   /* this call takes memory of the node that it asks for, or none */
+        bool is_left; /* something that was called back has left the slot in the midst of a call: it is not ours to change */
         uint32_t fallback_node1; /* the last allocation was served by that node instead of its own, plus 1 */
         uint32_t n_ticks;        /* of decay, for turns */
         uint64_t n_released;     /* this thread's own part of the header's count */

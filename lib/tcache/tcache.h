@@ -59,7 +59,8 @@ struct tcache {
         struct tcache *next; /* the thread's other tcaches */
         struct thread thread;
         bool is_attached;
-        bool is_inside; /* a call is at work here, or has been left by another door */
+        bool is_inside;  /* a call is at work here, or has been left by another door */
+        bool is_crowded; /* its slot has no room for another root under construction: calls take another one */
         uint32_t n_destructor_rounds;
         uint32_t n_slow;                        /* calls of slow paths, for what is done now and then */
         uint32_t home_node;                     /* where the thread ran when it last looked */
@@ -209,7 +210,7 @@ tcache_is_left(const struct tcache *t)
 static inline bool
 tcache_is_usable(const struct tcache *t)
 {
-        return t->is_attached && !tcache_is_left(t);
+        return t->is_attached && !t->is_crowded && !tcache_is_left(t);
 }
 
 /* From here on what the thread calls in between, from a signal handler or after a jump, does not find this tcache.  The mark

@@ -6,10 +6,11 @@
  * Threads use calls that hand over in one step, so that what is allocated in the end is known to the byte.
  */
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -370,6 +371,125 @@ START_TEST(handlers_that_allocate_in_a_call_and_return_do_no_harm)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ init() of a root */
+
+enum { N_INITS = 30 };
+
+static struct visitor *in_init;
+
+/* Jumps out of init(), not out of a call. */
+static int
+init_that_is_left(void *obj, size_t size, void *arg)
+{
+        (void)obj, (void)size, (void)arg;
+        use_own(in_init);
+        siglongjmp(in_init->out, 1);
+}
+
+/* Out of a call inside init(), which goes on. */
+static int
+init_in_which_a_call_is_left(void *obj, size_t size, void *arg)
+{
+        (void)obj, (void)size, (void)arg;
+        use_until_jumped_out(in_init);
+        use_own(in_init);
+        return 0;
+}
+
+/* As often as one likes: not only until the slot's words for objects under construction are used up. */
+static void *
+leave_inits(void *arg)
+{
+        struct visitor *v = in_init = arg;
+        char name[32];
+        void *obj;
+
+        for (volatile int i = 0; i < N_INITS; i++) {
+                snprintf(name, sizeof name, "left%d", i);
+                if (sigsetjmp(v->out, 1) == 0)
+                        ck_abort_msg("init() did not jump: %d",
+                                     shheap_root(h, name, 1000, 0, init_that_is_left, NULL, &obj));
+                ck_assert_int_eq(shheap_root(h, name, 0, 0, NULL, NULL, &obj), -ENOENT);
+                ck_assert_int_eq(shheap_root(h, name, 1000, 0, NULL, NULL, &obj), 0);
+                ck_assert_int_eq(shheap_root_remove(h, name), 0);
+        }
+        free_own(v);
+        return NULL;
+}
+
+START_TEST(init_may_be_left_by_a_jump)
+{
+        run_threads(1, DOOR_JUMP, leave_inits);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+static void *
+leave_calls_of_inits(void *arg)
+{
+        struct visitor *v = in_init = arg;
+        char name[32];
+        void *obj;
+
+        begin(v);
+        for (v->no = 0; v->no < N_INITS; v->no++) {
+                int err;
+
+                snprintf(name, sizeof name, "inside%d", v->no);
+                err = shheap_root(h, name, 1000, 0, init_in_which_a_call_is_left, NULL, &obj);
+                if (err == 0) /* it was between two calls, or the call was another slot's */
+                        ck_assert_int_eq(shheap_root_remove(h, name), 0);
+                else
+                        ck_assert_int_eq(err, -EINTR);
+                ck_assert_int_eq(shheap_root(h, name, 0, 0, NULL, NULL, &obj), -ENOENT);
+        }
+        end(v);
+        free_own(v);
+        return NULL;
+}
+
+START_TEST(init_that_leaves_a_call_by_a_jump_makes_nothing)
+{
+        run_threads(1, DOOR_JUMP, leave_calls_of_inits);
+        assert_nothing_is_lost();
+}
+END_TEST
+
+static int
+init_inside_init(void *obj, size_t size, void *arg)
+{
+        int depth = *(int *)arg - 1;
+        char name[32];
+        void *inner;
+
+        (void)obj, (void)size;
+        if (depth == 0)
+                return 0;
+        snprintf(name, sizeof name, "depth%d", depth);
+        return shheap_root(h, name, 100, 0, init_inside_init, &depth, &inner);
+}
+
+/* And what that takes of slots is used again. */
+START_TEST(inits_may_be_deep_inside_each_other)
+{
+        void *obj;
+
+        for (int i = 0; i < 10; i++) {
+                int depth = 11;
+
+                ck_assert_int_eq(shheap_root(h, "depth11", 100, 0, init_inside_init, &depth, &obj), 0);
+                for (depth = 1; depth <= 11; depth++) {
+                        char name[32];
+
+                        snprintf(name, sizeof name, "depth%d", depth);
+                        ck_assert_int_eq(shheap_root_remove(h, name), 0);
+                }
+                ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 3);
+        }
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), allocated_before);
+}
+END_TEST
+
 /* The slot is the process's: a thread that jumps out has given it back. */
 START_TEST(borrowed_slot_is_not_left_by_a_jump)
 {
@@ -394,6 +514,9 @@ main(void)
         tcase_add_test(tcase, threads_that_end_in_a_handler_lose_nothing);
         tcase_add_test(tcase, threads_that_are_cancelled_at_any_instruction_lose_nothing);
         tcase_add_test(tcase, handlers_that_allocate_in_a_call_and_return_do_no_harm);
+        tcase_add_test(tcase, init_may_be_left_by_a_jump);
+        tcase_add_test(tcase, init_that_leaves_a_call_by_a_jump_makes_nothing);
+        tcase_add_test(tcase, inits_may_be_deep_inside_each_other);
         tcase_set_timeout(tcase, 60);
         suite_add_tcase(suite, tcase);
 
