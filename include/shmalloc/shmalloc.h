@@ -33,8 +33,8 @@
  *   Signals.    A call may be left by any door: a signal handler may jump out of it or end the thread there, and a
  *               thread may be cancelled there asynchronously.  For everybody else that is a death in this call: the
  *               heap stays consistent, nobody waits, and at most the call's own block is lost.  The thread may go on
- *               using the heap, in another thread slot; the one that it left, with what it had cached there, stays
- *               taken until the thread ends.  A handler that allocates or frees, and returns, does no harm to a call
+ *               using the heap, in another thread slot, 64 times, and then without a cache; the slots that it left,
+ *               with what it had cached there, stay taken until it ends.  A handler that allocates or frees, and returns, does no harm to a call
  *               that is at work on the heap; but one that only takes a block from the thread's cache, or puts one
  *               there, as shmalloc() and shfree() do most of the time, may share that block with the handler.  So no
  *               function is async-signal-safe.
@@ -42,6 +42,8 @@
  *               shheap_root_iterate() and shheap_walk() throw comes through; a fault handler may not throw.
  *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
  *               its first call on; blocks are shared with it like with anybody, its parent's caches stay the parent's.
+ *               A child that is forked by a signal handler in the midst of one of these functions may use the heap, but
+ *               not return from the handler: the interrupted call is its parent's.
  *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.
  *   Link.       pkg-config shmalloc, or find_package(shmalloc).  OpenSHMEM (Open MPI's shmem.h) declares shmalloc(),
  *               shrealloc() and shfree() too.  So the short names are names in the source only: the symbol of shNAME()

@@ -165,7 +165,9 @@ create_in_a_slot(struct creation *c, const char *name, size_t size, uint32_t fla
         if (!c->init)
                 return root_find_or_create(v->thread, name, size, flags, NULL, NULL, ret_block_off);
         if (!v->tcache)
-                return error_set(-EUSERS, "shheap_root: this thread has no slot in the heap: all are taken");
+                return error_set(-EUSERS,
+                                 "shheap_root: this thread has no slot in the heap: all are taken, or it has left "
+                                 "too many calls by jumps");
         return root_find_or_create(v->thread, name, size, flags, call_init, c, ret_block_off);
 }
 

@@ -14,20 +14,20 @@ shield_raise(struct shield *ret_shield)
         sigfillset(&others);
         for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++)
                 sigdelset(&others, own[i]);
+        pthread_sigmask(SIG_BLOCK, &others, &ret_shield->signals); /* first: a jump would leave the other one changed */
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret_shield->cancel_state);
-        pthread_sigmask(SIG_BLOCK, &others, &ret_shield->signals);
 }
 
-/* A handler runs in here, a cancelled thread may end in here: nothing is held any more. */
+/* A cancelled thread may end in here, and a handler runs at the end: nothing is held any more. */
 void
 shield_lower(const struct shield *shield)
 {
         struct shield was = *shield; /* may lie in what another thread uses next */
         int saved = errno;
 
+        pthread_setcancelstate(was.cancel_state, NULL);
         pthread_sigmask(SIG_SETMASK, &was.signals, NULL);
         errno = saved;
-        pthread_setcancelstate(was.cancel_state, NULL);
 }
 
 void

@@ -14,7 +14,8 @@
  *
  * What it gave up: a thread that exits in its last destructor round while attached is left to be reaped as dead.  A slot
  * that a jump has left stays taken, with what it caches, until its thread ends, since nothing can tell a jump from a
- * handler that has not returned yet.
+ * handler that has not returned yet.  So that one thread does not take the slots of all, it has a bounded number of
+ * them; beyond that it borrows, and a borrowed slot is never left.
  */
 #include "tcache/tcache.h"
 
@@ -30,6 +31,8 @@
 #include "os/shield.h"
 #include "os/shm.h"
 #include "region/announce.h"
+
+enum { TCACHES_MAX = 64 }; /* of one thread in one heap */
 
 const struct tcache tcache_dummy __attribute__((aligned(64)));
 
@@ -256,6 +259,17 @@ find_detached(const struct process_heap *heap)
         return t;
 }
 
+/* This thread has left so many calls on the heap by another door that it gets no other slot. */
+static bool
+has_left_too_many(const struct process_heap *heap)
+{
+        uint32_t n = 0;
+
+        for (const struct tcache *t = tcache_list; t; t = t->next)
+                n += t->heap == heap && t->is_attached;
+        return n >= TCACHES_MAX;
+}
+
 /* Behind a shield.  The same as tcache_get(), where none was found. */
 static struct tcache *
 attach_anew(struct process_heap *heap, int *ret_err)
@@ -263,6 +277,12 @@ attach_anew(struct process_heap *heap, int *ret_err)
         struct tcache *t = find_detached(heap);
         bool is_new = !t;
 
+        if (has_left_too_many(heap)) {
+                *ret_err = error_set(-EUSERS,
+                                     "cannot attach a thread: it has left %d calls by jumps, and gets no other slot",
+                                     TCACHES_MAX);
+                return NULL;
+        }
         if (is_new)
                 t = tcache_map();
         if (!t || !has_key || !notice_fork()) {

@@ -20,7 +20,7 @@
 #include "support/random.h"
 #include "support/suite.h"
 
-enum { N_THREADS = 200, N_JUMPS = 100, N_DESTS = 8, N_OWN = 32, N_HANDLED = 300 };
+enum { N_THREADS = 200, N_JUMPS = 150, N_SLOTS = 64, N_DESTS = 8, N_OWN = 32, N_HANDLED = 300 };
 
 static shheap *h;
 static shref *dests; /* N_DESTS for each thread */
@@ -284,6 +284,7 @@ jump_and_go_on_elsewhere(void *arg)
                 for (int n = 0; n < 50; n++)
                         use_own(v);
         }
+        ck_assert_uint_le(heap_ctl(h, "heap.threads"), 1 + N_SLOTS);
         end(v);
         free_own(v);
         return NULL;
