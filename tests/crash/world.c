@@ -200,11 +200,12 @@ clock_gettime(clockid_t id, struct timespec *ret_now)
 int
 pthread_sigmask(int how, const sigset_t *set, sigset_t *ret_old)
 {
-        if (ret_old) {
+        if (ret_old)
                 sigemptyset(ret_old);
-                if (actor_now->is_shielded)
-                        sigaddset(ret_old, SIGUSR1);
-        }
+        if (!actor_now) /* the world is being made */
+                return 0;
+        if (ret_old && actor_now->is_shielded)
+                sigaddset(ret_old, SIGUSR1);
         if (set)
                 actor_now->is_shielded = (how == SIG_BLOCK && actor_now->is_shielded) || sigismember(set, SIGUSR1) == 1;
         return 0;
