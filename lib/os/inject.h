@@ -3,7 +3,8 @@
  *
  * Every wrapper of this layer that can fail for lack of something asks here first, with its own name.  In a build
  * with SHM_DEBUG a test sets os_inject to a function that returns 0 (go on) or an errno value (fail with it), and so
- * fails the Nth call, or all of one kind.  Other builds contain nothing of this.
+ * fails the Nth call, or all of one kind.  Closing and unmapping ask, too, and heed no answer.  Other builds contain
+ * nothing of this.
  */
 #ifndef OS_INJECT_H
 #define OS_INJECT_H

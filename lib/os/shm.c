@@ -67,6 +67,7 @@ os_dup(int fd)
 void
 os_close(int fd)
 {
+        (void)os_injected("close");
         if (fd >= 0)
                 sys_close(fd);
 }
@@ -212,6 +213,7 @@ os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void *
 int
 os_unmap(void *addr, uint64_t bytes)
 {
+        (void)os_injected("unmap");
         return (int)SYS_RETRY(munmap(addr, bytes));
 }
 
