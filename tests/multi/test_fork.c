@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -331,11 +332,21 @@ install_handlers(void)
         pthread_atfork(NULL, NULL, allocate_in_handler);
 }
 
-/* Before all constructors: the child runs it before the library's own handler. */
+/* A signal that comes while the library holds its lock for a fork. */
+static __thread bool is_signalled;
+
+static void
+raise_in_handler(void)
+{
+        if (is_signalled)
+                raise(SIGUSR1);
+}
+
+/* Before all constructors: the child runs it before the library's own handler, and the parent the first one after. */
 static void
 install_early_handlers(void)
 {
-        pthread_atfork(NULL, NULL, allocate_in_handler);
+        pthread_atfork(raise_in_handler, NULL, allocate_in_handler);
 }
 __attribute__((section(".preinit_array"), used)) static void (*const early)(void) = install_early_handlers;
 
@@ -418,6 +429,98 @@ START_TEST(fork_among_busy_threads_gives_a_child_that_works)
                 pthread_join(threads[i], &wrong);
                 ck_assert_msg(!wrong, "%s", (char *)wrong);
         }
+}
+END_TEST
+
+/* ------------------------------------------------------------------ forks inside forks, and many at once */
+
+static int n_forks_in_handlers;
+
+static void
+fork_in_handler(int signo)
+{
+        struct child c;
+
+        (void)signo;
+        is_signalled = false;
+        child_start(&c, child_uses_all, NULL);
+        assert_ended_well(&c);
+        __atomic_fetch_add(&n_forks_in_handlers, 1, __ATOMIC_RELAXED);
+}
+
+/* The signal is let through as soon as the fork lets go: its handler forks, too. */
+static void
+fork_and_be_signalled(void)
+{
+        struct child c;
+
+        is_signalled = true;
+        child_start(&c, child_uses_all, NULL);
+        assert_ended_well(&c);
+}
+
+START_TEST(handler_of_a_signal_that_comes_during_fork_may_fork)
+{
+        signal(SIGUSR1, fork_in_handler);
+        for (int i = 0; i < 10; i++)
+                fork_and_be_signalled();
+        ck_assert_int_eq(n_forks_in_handlers, 10);
+}
+END_TEST
+
+static void *
+fork_often(void *arg)
+{
+        for (int i = 0; i < 10; i++)
+                fork_and_be_signalled();
+        return arg;
+}
+
+START_TEST(threads_fork_at_once_and_handlers_in_them)
+{
+        pthread_t threads[3], churning;
+        void *wrong;
+
+        signal(SIGUSR1, fork_in_handler);
+        ck_assert_int_eq(pthread_create(&churning, NULL, churn, "churn-a"), 0);
+        for (int i = 0; i < 3; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, fork_often, NULL), 0);
+        for (int i = 0; i < 3; i++)
+                pthread_join(threads[i], NULL);
+        __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
+        pthread_join(churning, &wrong);
+        ck_assert_msg(!wrong, "%s", (char *)wrong);
+        ck_assert_int_eq(n_forks_in_handlers, 30);
+}
+END_TEST
+
+/* They share the memory of their parent, or are given none, and run no handlers. */
+START_TEST(vfork_and_posix_spawn_touch_nothing)
+{
+        pthread_t churning;
+        void *wrong;
+
+        ck_assert_int_eq(pthread_create(&churning, NULL, churn, "churn-a"), 0);
+        for (int i = 0; i < N_FORKS; i++) {
+                char *const argv[] = {(char *)(uintptr_t) "true", NULL};
+                struct child c = {.to = -1, .from = -1};
+
+                if (i % 2 != 0) {
+                        ck_assert_int_eq(posix_spawn(&c.pid, "/bin/true", NULL, NULL, argv, environ), 0);
+                } else {
+                        c.pid = vfork();
+                        if (c.pid == 0) {
+                                execv("/bin/true", argv);
+                                _exit(1);
+                        }
+                }
+                assert_ended_well(&c);
+                shfree(shmalloc(100));
+        }
+        __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
+        pthread_join(churning, &wrong);
+        ck_assert_msg(!wrong, "%s", (char *)wrong);
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
 }
 END_TEST
 
@@ -613,6 +716,9 @@ main(int argc, char **argv)
         tcase_add_test(tcase, child_of__Fork_does_not_wait_for_a_lock_that_another_thread_held);
         tcase_add_test(tcase, fork_handlers_of_others_may_allocate);
         tcase_add_test(tcase, fork_among_busy_threads_gives_a_child_that_works);
+        tcase_add_test(tcase, handler_of_a_signal_that_comes_during_fork_may_fork);
+        tcase_add_test(tcase, threads_fork_at_once_and_handlers_in_them);
+        tcase_add_test(tcase, vfork_and_posix_spawn_touch_nothing);
         tcase_add_test(tcase, fork_waits_for_a_change_of_the_registry);
         tcase_add_test(tcase, child_of_a_raw_clone_is_refused);
         tcase_add_test(tcase, exec_closes_everything_and_may_open_again);
