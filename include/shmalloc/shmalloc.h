@@ -26,6 +26,9 @@
  *               makes the kernel kill processes, and whoever may write to the file may also truncate it.
  *   Errors.     Functions that return int give 0 (or a count) or a negative errno value; functions that return a
  *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.
+ *               Through a handle that is not open, or NULL, every function fails with EBADF: -EBADF, NULL, or 0 for a size
+ *               or a reference, with errno; a free is the fault SHHEAP_FAULT_NOT_A_CLIENT.  A handle is not given out
+ *               again before 4096 heaps have been opened; how others are misused is not noticed.
  *   Misuse.     Double frees, stray pointers and wrong sizes end the calling process only, after it has let go of
  *               what it held; see shheap_set_fault_handler(), which also says what is noticed when.
  *   Threads.    Everything may be called from any number of threads at once.  Thread exit needs no call; destructors
@@ -38,6 +41,7 @@
  *               that is at work on the heap; but one that only takes a block from the thread's cache, or puts one
  *               there, as shmalloc() and shfree() do most of the time, may share that block with the handler.  So no
  *               function is async-signal-safe.
+ *   Cancelling. No function is a cancellation point: a thread that has been cancelled ends elsewhere.
  *   Callbacks.  Run with nothing held, and with the caller's signal mask and cancelability.  What those of shheap_root(),
  *               shheap_root_iterate() and shheap_walk() throw comes through; a fault handler may not throw.
  *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
@@ -45,6 +49,11 @@
  *               A child that is forked by a signal handler in the midst of one of these functions may use the heap, but
  *               not return from the handler: the interrupted call is its parent's.
  *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.
+ *               Any number of threads may fork at once, and signal handlers may; a thread's handlers run late when it
+ *               opens, closes or forks meanwhile.
+ *   Unloading.  dlclose() of a plugin does not unload the library that it uses, also if that is part of the plugin: it is
+ *               called when threads end.  Loaded again the plugin finds its heaps as they were.  Two copies of the library
+ *               in one process cannot have a heap open at once, but for one with SHHEAP_RELOCATABLE.
  *   Link.       pkg-config shmalloc, or find_package(shmalloc).  OpenSHMEM (Open MPI's shmem.h) declares shmalloc(),
  *               shrealloc() and shfree() too.  So the short names are names in the source only: the symbol of shNAME()
  *               is shheap_shNAME, and a source file that includes both headers, in any order, calls this library (or
@@ -153,9 +162,10 @@ struct shheap_attr {
  *   -EINVAL      name, flags or options           -ENOENT     there is none, and no SHHEAP_CREATE
  *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is not its creator's
  *   -ENODEV      the file is no heap              -EPROTO     a heap of another version or build of this library
- *   -EBADMSG     a heap, but damaged              -EADDRINUSE its address is taken in this process
+ *   -EBADMSG     a heap, but damaged              -EADDRINUSE its address is taken in this process, perhaps by another
+ *                                                             copy of this library that has it open
  *   -EUSERS      max_clients or max_threads attached already, all of them alive
- *   -ENOMEM, -ENOSPC, -EFBIG  no memory, no room in the file system, file size limit
+ *   -ENOMEM, -ENOSPC, -EFBIG  no memory or more than 4096 heaps open, no room in the file system, file size limit
  *   -ENOTSUP     huge pages; or a process made by a raw clone(2)
  *   -EBUSY       this process has it open with SHHEAP_RDONLY, and now without, or the other way round
  *   -EAGAIN      it keeps appearing and disappearing
@@ -173,7 +183,8 @@ SHA_API int shheap_dup_fd(const shheap *h, unsigned flags);
 
 /*
  * Takes back one open.  With the last one, the calling thread's caches return, and the handle and pointers to blocks
- * are not to be used any more.  Other threads of the process must not be inside a call on the heap then.  Those that
+ * are not to be used any more: calls are refused with EBADF, in threads that are still attached after a few.  Other
+ * threads of the process must not be inside a call on the heap then.  Those that
  * have used it let go when they end; until they have, the heap stays mapped and the process its client, and opening it
  * again gives the same handle.  -EBADF: not an open heap.
  */
