@@ -352,9 +352,12 @@ static const struct function functions[] = {
 };
 enum { N_OTHERS = 50, N_FUNCTIONS = sizeof functions / sizeof functions[0] };
 
+/* The symbols of the short names have a prefix. */
 static const struct function *
 find_function(const char *name)
 {
+        if (strncmp(name, "shheap_sh", strlen("shheap_sh")) == 0)
+                name += strlen("shheap_");
         for (int i = 0; i < N_FUNCTIONS; i++)
                 if (strcmp(functions[i].name, name) == 0)
                         return &functions[i];
