@@ -114,7 +114,8 @@ enum shheap_open_flags {
         SHHEAP_EXCL = 1u << 1,        /* with CREATE: -EEXIST if there is one */
         SHHEAP_RDONLY = 1u << 2,      /* map it read-only: to look at blocks, walk, check and print, not to allocate */
         SHHEAP_RELOCATABLE = 1u << 3, /* any address will do: this process uses shrefs; else -EADDRINUSE */
-        SHHEAP_POPULATE = 1u << 5     /* back all of the capacity with pages now, or fail with -ENOMEM or -ENOSPC */
+        SHHEAP_REPLACE_STALE = 1u << 4, /* with CREATE: also if there is one of another layout that nobody has open */
+        SHHEAP_POPULATE = 1u << 5       /* back all of the capacity with pages now, or fail with -ENOMEM or -ENOSPC */
 };
 
 /* "The thread's node" is the one that it runs on, or the nearest in numa_nodes with memory that its cpuset allows. */
@@ -150,6 +151,10 @@ struct shheap_attr {
  * Opens heap `name`: 1 to 63 of [A-Za-z0-9._-], no leading dot; the file is /dev/shm/shmalloc.NAME, or lies in the
  * directory that SHMALLOC_DIR names.  The calling thread is attached at once, others at their first call.
  *
+ * A heap of another layout, which a library of another version left, cannot be used, and blocks its name (-EPROTO).
+ * SHHEAP_CREATE | SHHEAP_REPLACE_STALE puts a new heap in its place, in one step, if the old one is this user's and nobody
+ * has it open or mapped, in no process: that the kernel says.  Else it stays, and -EPROTO says why.
+ *
  * Opening a heap that this process has open already gives the same handle again; each open wants its own close.
  *
  * Options come from the fields of *attr, else from attr->conf, else from SHMALLOC_CONF, else they have their default.
@@ -160,21 +165,22 @@ struct shheap_attr {
  *   zero:true    blocks are zeroed when they are allocated
  *
  *   -EINVAL      name, flags or options           -ENOENT     there is none, and no SHHEAP_CREATE
- *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is not its creator's
- *   -ENODEV      the file is no heap              -EPROTO     a heap of another version or build of this library
+ *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is another user's, who may have
+ *                                                             planted it: one's own file is always good
+ *   -ENODEV      the file is no heap              -EPROTO     a heap of another layout, or with features unknown here
  *   -EBADMSG     a heap, but damaged              -EADDRINUSE its address is taken in this process, perhaps by another
  *                                                             copy of this library that has it open
  *   -EUSERS      max_clients or max_threads attached already, all of them alive
  *   -ENOMEM, -ENOSPC, -EFBIG  no memory or more than 4096 heaps open, no room in the file system, file size limit
  *   -ENOTSUP     huge pages; or a process made by a raw clone(2)
  *   -EBUSY       this process has it open with SHHEAP_RDONLY, and now without, or the other way round
- *   -EAGAIN      it keeps appearing and disappearing
+ *   -EAGAIN      it keeps appearing and disappearing, or its owner keeps a lease on its file
  */
 SHA_API SHA_NODISCARD int shheap_open(shheap **ret_heap, const char *name, unsigned flags,
                                       const struct shheap_attr *attr);
 
 /* The same for a descriptor of the heap, however it came here; it is duplicated and stays the caller's.  The flags
- * SHHEAP_CREATE and SHHEAP_EXCL are -EINVAL.  A memfd must be sealed against shrinking, else -EBADMSG. */
+ * SHHEAP_CREATE, SHHEAP_EXCL and SHHEAP_REPLACE_STALE are -EINVAL.  A memfd must be sealed against shrinking, else -EBADMSG. */
 SHA_API SHA_NODISCARD int shheap_open_fd(shheap **ret_heap, int fd, unsigned flags);
 
 /* A descriptor of the heap to pass on, close-on-exec, the caller's to close.  flags: 0 or SHHEAP_RDONLY, for a

@@ -21,6 +21,7 @@
 
 _Static_assert((int)SHHEAP_CREATE == (int)REGION_CREATE && (int)SHHEAP_EXCL == (int)REGION_EXCL &&
                        (int)SHHEAP_RDONLY == (int)REGION_RDONLY && (int)SHHEAP_RELOCATABLE == (int)REGION_RELOCATABLE &&
+                       (int)SHHEAP_REPLACE_STALE == (int)REGION_REPLACE_STALE &&
                        (int)SHHEAP_POPULATE == (int)REGION_POPULATE,
                "flags are passed on");
 _Static_assert((int)SHHEAP_NUMA_LOCAL == (int)OPTIONS_NUMA_LOCAL &&
@@ -29,7 +30,8 @@ _Static_assert((int)SHHEAP_NUMA_LOCAL == (int)OPTIONS_NUMA_LOCAL &&
                        (int)SHHEAP_NUMA_STRICT == (int)OPTIONS_NUMA_STRICT,
                "policies are passed on");
 
-#define FLAGS_ALL (SHHEAP_CREATE | SHHEAP_EXCL | SHHEAP_RDONLY | SHHEAP_RELOCATABLE | SHHEAP_POPULATE)
+#define FLAGS_ALL                                                                                                      \
+        (SHHEAP_CREATE | SHHEAP_EXCL | SHHEAP_RDONLY | SHHEAP_RELOCATABLE | SHHEAP_REPLACE_STALE | SHHEAP_POPULATE)
 
 /* ------------------------------------------------------------------ options */
 

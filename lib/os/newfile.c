@@ -144,6 +144,60 @@ os_newfile_publish(struct os_newfile *file, const char *name)
 }
 
 void
+os_temp_name(int dirfd, char ret_temp[OS_TEMP_BYTES])
+{
+        os_list_dir(dirfd, sweep_one, &dirfd);
+        snprintf(ret_temp, OS_TEMP_BYTES, TEMP_PREFIX "%016" PRIx64 TEMP_SUFFIX, os_random());
+}
+
+/* Locked first, so that no sweeper takes it for one whose maker is gone. */
+int
+os_newfile_name(struct os_newfile *file)
+{
+        char path[32], temp[OS_TEMP_BYTES];
+        int err = os_injected("link");
+
+        if (err < 0 || file->temp[0] != '\0')
+                return err;
+        if (flock(file->fd, LOCK_EX | LOCK_NB) < 0)
+                return -errno;
+        os_temp_name(file->dirfd, temp);
+        proc_path(path, file->fd);
+        err = sys_linkat(AT_FDCWD, path, file->dirfd, temp, AT_SYMLINK_FOLLOW);
+        if (err == 0)
+                memcpy(file->temp, temp, sizeof temp);
+        return err;
+}
+
+void
+os_newfile_named(struct os_newfile *file)
+{
+        sys_unlinkat(file->dirfd, file->temp);
+        file->temp[0] = '\0';
+        flock(file->fd, LOCK_UN);
+}
+
+int
+os_exchange(int dirfd, const char *a, const char *b)
+{
+        int err = os_injected("exchange");
+
+        if (err < 0)
+                return err;
+        return (int)SYS_RETRY(renameat2(dirfd, a, dirfd, b, RENAME_EXCHANGE));
+}
+
+int
+os_move(int dirfd, const char *from, const char *to)
+{
+        int err = os_injected("move");
+
+        if (err < 0)
+                return err;
+        return (int)SYS_RETRY(renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE));
+}
+
+void
 os_newfile_discard(struct os_newfile *file)
 {
         if (file->temp[0] != '\0')

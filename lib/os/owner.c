@@ -9,12 +9,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "os/syscall.h"
+
 bool
 owner_is_self(int fd, const struct stat *st)
 {
-        int flags = fcntl(fd, F_GETFL);
+        int flags = sys_fcntl(fd, F_GETFL, 0);
 
-        return st->st_uid == geteuid() && flags >= 0 && fcntl(fd, F_SETFL, flags | O_NOATIME) == 0;
+        return st->st_uid == geteuid() && flags >= 0 && sys_fcntl(fd, F_SETFL, flags | O_NOATIME) == 0;
 }
 
 uint64_t
@@ -22,5 +24,5 @@ owner_user_ns(void)
 {
         struct stat st;
 
-        return stat("/proc/self/ns/user", &st) == 0 ? (uint64_t)st.st_ino : 0;
+        return sys_fstatat(AT_FDCWD, "/proc/self/ns/user", &st, 0) == 0 ? (uint64_t)st.st_ino : 0;
 }

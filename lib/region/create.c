@@ -24,6 +24,7 @@
 #include "region/header.h"
 #include "region/map.h"
 #include "region/name.h"
+#include "region/stale.h"
 
 /* Between choosing an address and mapping it, another thread may map something there. */
 enum { MAP_TRIES = 4 };
@@ -273,7 +274,7 @@ create_populate(struct region *r, const char *what, bool is_new)
 static int
 adopt_name(struct region *r, int dirfd, const char *file)
 {
-        int fd = os_open_file(dirfd, file, false);
+        int fd = name_open_file(dirfd, file, false);
         struct stat st;
         int err = 0;
 
@@ -287,8 +288,18 @@ adopt_name(struct region *r, int dirfd, const char *file)
         return err;
 }
 
+static int
+publish(struct os_newfile *file, const char *name, const char *what, bool replaces)
+{
+        int err = replaces ? stale_replace(file, name, what) : os_newfile_publish(file, name);
+
+        if (err < 0 && !replaces)
+                error_set(err, "cannot give %s its name in %s: %s", what, name_dir(), error_name(err));
+        return err;
+}
+
 int
-create_region(struct region *ret, int dirfd, const char *name, const struct region_open_args *args)
+create_region(struct region *ret, int dirfd, const char *name, const struct region_open_args *args, bool replaces)
 {
         struct region r = {.fd = -1};
         struct os_newfile file;
@@ -307,11 +318,9 @@ create_region(struct region *ret, int dirfd, const char *name, const struct regi
         err = fill(&r, &plan);
         if (err < 0)
                 goto err_discard;
-        err = os_newfile_publish(&file, file_name);
-        if (err < 0) {
-                error_set(err, "cannot give %s its name in %s: %s", plan.what, name_dir(), error_name(err));
+        err = publish(&file, file_name, plan.what, replaces);
+        if (err < 0)
                 goto err_unmap;
-        }
         err = adopt_name(&r, dirfd, file_name);
         if (err < 0) {
                 os_close(r.fd);

@@ -7,12 +7,15 @@
 #include "region/name.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "os/shm.h"
 #include "region/options.h"
+
+enum { LEASE_TRIES = 1000 };
 
 static bool
 char_is_valid(char c)
@@ -59,6 +62,19 @@ name_dir(void)
         const char *dir = options_env(OPTIONS_ENV_DIR);
 
         return dir != NULL ? dir : "/dev/shm";
+}
+
+int
+name_open_file(int dirfd, const char *file, bool is_readonly)
+{
+        int fd = -EAGAIN;
+
+        for (int i = 0; i < LEASE_TRIES && fd == -EAGAIN; i++) {
+                if (i > 0)
+                        sched_yield();
+                fd = os_open_file(dirfd, file, is_readonly);
+        }
+        return fd;
 }
 
 int

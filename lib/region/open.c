@@ -32,6 +32,7 @@
 #include "region/header.h"
 #include "region/map.h"
 #include "region/name.h"
+#include "region/stale.h"
 
 enum { OPEN_TRIES = 16 };
 
@@ -59,6 +60,8 @@ complain_open(const struct target *t, int err)
 
         if (err == -ENOENT)
                 return error_set(err, "there is no %s in %s", t->what, name_dir());
+        if (err == -EAGAIN)
+                return error_set(err, "%s in %s is kept by a lease: somebody is replacing it", t->what, name_dir());
         if (os_stat_at(t->dirfd, t->file, &st) == 0) {
                 if (!S_ISREG(st.st_mode))
                         return error_set(-ENODEV, "%s/%s is no heap: it is %s", name_dir(), t->file,
@@ -119,7 +122,7 @@ static int
 open_existing(struct region *ret, const struct target *t)
 {
         struct header header;
-        int fd = os_open_file(t->dirfd, t->file, wants(t->args, REGION_RDONLY));
+        int fd = name_open_file(t->dirfd, t->file, wants(t->args, REGION_RDONLY));
         int err;
 
         if (fd < 0)
@@ -143,6 +146,8 @@ check_flags(const struct region_open_args *args)
 {
         if (wants(args, REGION_EXCL) && !wants(args, REGION_CREATE))
                 return error_set(-EINVAL, "SHHEAP_EXCL means nothing without SHHEAP_CREATE");
+        if (wants(args, REGION_REPLACE_STALE) && (!wants(args, REGION_CREATE) || wants(args, REGION_EXCL)))
+                return error_set(-EINVAL, "SHHEAP_REPLACE_STALE wants SHHEAP_CREATE, and excludes SHHEAP_EXCL");
         if (wants(args, REGION_RDONLY) && wants(args, REGION_CREATE | REGION_POPULATE))
                 return error_set(-EINVAL, "SHHEAP_RDONLY excludes SHHEAP_CREATE and SHHEAP_POPULATE");
         return 0;
@@ -155,7 +160,7 @@ create_exclusively(struct region *ret, const struct target *t)
         int err = -EEXIST;
 
         if (os_stat_at(t->dirfd, t->file, &st) != 0) /* else spare the work */
-                err = create_region(ret, t->dirfd, t->name, t->args);
+                err = create_region(ret, t->dirfd, t->name, t->args, false);
         return err == -EEXIST ? error_set(err, "there is a %s in %s already", t->what, name_dir()) : err;
 }
 
@@ -166,10 +171,13 @@ open_or_create(struct region *ret, const struct target *t)
                 return create_exclusively(ret, t);
         for (int i = 0; i < OPEN_TRIES; i++) {
                 int err = open_existing(ret, t);
+                bool is_stale = err == -EPROTO && wants(t->args, REGION_REPLACE_STALE);
 
-                if (err != -ENOENT || !wants(t->args, REGION_CREATE))
+                if ((err != -ENOENT && !is_stale) || !wants(t->args, REGION_CREATE))
                         return err;
-                err = create_region(ret, t->dirfd, t->name, t->args);
+                err = is_stale ? stale_probe(t->dirfd, t->file, t->what) : 0; /* else spare the work */
+                if (err == 0)
+                        err = create_region(ret, t->dirfd, t->name, t->args, is_stale);
                 if (err != -EEXIST)
                         return err;
         }

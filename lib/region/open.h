@@ -15,11 +15,12 @@
 
 /* The same bits as SHHEAP_*. */
 enum region_open_flags {
-        REGION_CREATE = 1u << 0,      /* create it if there is none */
-        REGION_EXCL = 1u << 1,        /* with CREATE: -EEXIST if there is one */
-        REGION_RDONLY = 1u << 2,      /* read-only descriptor and mapping */
-        REGION_RELOCATABLE = 1u << 3, /* map elsewhere if its own address is taken */
-        REGION_POPULATE = 1u << 5     /* back all of the capacity now */
+        REGION_CREATE = 1u << 0,        /* create it if there is none */
+        REGION_EXCL = 1u << 1,          /* with CREATE: -EEXIST if there is one */
+        REGION_RDONLY = 1u << 2,        /* read-only descriptor and mapping */
+        REGION_RELOCATABLE = 1u << 3,   /* map elsewhere if its own address is taken */
+        REGION_REPLACE_STALE = 1u << 4, /* with CREATE: also if there is one of another layout that nobody has open */
+        REGION_POPULATE = 1u << 5       /* back all of the capacity now */
 };
 
 struct region_open_args {
@@ -30,6 +31,7 @@ struct region_open_args {
 /*
  *   -EINVAL      name or flags              -ENOENT  none such, no CREATE       -EEXIST  EXCL, and there is one
  *   -ENODEV      no region of ours          -EPROTO  of another build           -EBADMSG damaged or truncated
+ *   -EAGAIN      it is being replaced, again and again
  *   -EACCES      forbidden, or somebody else's (see open.c)                     -EADDRINUSE its address is taken
  *   -ENOMEM, -ENOSPC, -EFBIG  no memory, no room in the file system, file size limit
  */
