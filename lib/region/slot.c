@@ -68,6 +68,7 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "os/shield.h"
 #include "region/liveness.h"
 
 /* ------------------------------------------------------------------ looking */
@@ -408,12 +409,28 @@ slot_reap(struct region *r, struct thread_slot *slot, uint32_t idx, const struct
         return 1;
 }
 
+/* A handler that jumped out would leave both locks with this thread: what the dead had would wait for its end, too. */
+static int
+slot_reap_shielded(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead,
+                   slot_settle_fn *settle, void *arg)
+{
+        struct shield shield;
+        int n;
+
+        shield_raise(&shield);
+        n = slot_reap(r, slot, idx, dead, settle, arg);
+        shield_lower(&shield);
+        return n;
+}
+
 int
 slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg)
 {
         struct thread_slot *slot = region_thread(r, idx);
 
-        return slot != NULL && slot_is_dead_hint(r, slot, idx) ? slot_reap(r, slot, idx, NULL, settle, arg) : 0;
+        if (slot == NULL || !slot_is_dead_hint(r, slot, idx))
+                return 0;
+        return slot_reap_shielded(r, slot, idx, NULL, settle, arg);
 }
 
 int
@@ -424,7 +441,7 @@ slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, 
         if (slot == NULL || load_relaxed(&slot->pid_ns) != liveness->pid_ns() || slot_is_empty(r, slot, idx) ||
             !slot_is_of(slot, dead))
                 return 0;
-        return slot_reap(r, slot, idx, dead, settle, arg);
+        return slot_reap_shielded(r, slot, idx, dead, settle, arg);
 }
 
 uint32_t

@@ -5,6 +5,7 @@
  * changed in the region: which tcache the hit paths see, and what they read of it.  Points where no handler can run,
  * behind a shield, are left out.  What a signal is in a real process, tests/multi/test_leave.c tries.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +113,7 @@ run_under_points(void)
 static void
 judge_locks(struct process_heap *heap)
 {
-        if (pthread_mutex_trylock(&heap->lock) != 0 || pthread_mutex_trylock(&heap->reserve.lock) != 0)
+        if (pthread_mutex_trylock(&heap->lock) == EBUSY || pthread_mutex_trylock(&heap->reserve.lock) == EBUSY)
                 report_line("a lock of the process is held by nobody who could give it back");
         pthread_mutex_unlock(&heap->lock);
         pthread_mutex_unlock(&heap->reserve.lock);

@@ -67,10 +67,14 @@ setup_attach_again(struct actor *a)
 static void
 run_close(struct actor *a)
 {
+        struct shield shield;
+
+        shield_raise(&shield); /* as it is done with the registry's lock held */
         a->is_attached = false;
         tcache_forget(&a->heap->process);
         slot_unreserve(&a->heap->process.reserve, world_region);
         client_unregister(world_region, &a->heap->process.client);
+        shield_lower(&shield);
 }
 
 /* One call by a thread that has no slot. */

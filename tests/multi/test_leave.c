@@ -20,7 +20,7 @@
 #include "support/random.h"
 #include "support/suite.h"
 
-enum { N_THREADS = 200, N_JUMPS = 150, N_SLOTS = 64, N_DESTS = 8, N_OWN = 32, N_HANDLED = 300 };
+enum { N_THREADS = 200, N_JUMPS = 150, N_SLOTS = 64, N_DESTS = 8, N_OWN = 32, N_REAPS = 300, N_HANDLED = 300 };
 
 static shheap *h;
 static shref *dests; /* N_DESTS for each thread */
@@ -214,7 +214,7 @@ use_until_jumped_out(struct visitor *v)
 
 /* One thread after the other, each in another place of `dests`. */
 static void
-run_threads(int n, enum door door, void *(*fn)(void *))
+run_threads_from(int seed, int n, enum door door, void *(*fn)(void *))
 {
         struct visitor *visitors = calloc((size_t)n, sizeof *visitors);
 
@@ -222,7 +222,7 @@ run_threads(int n, enum door door, void *(*fn)(void *))
         for (int i = 0; i < n; i++) {
                 pthread_t thread;
 
-                visitors[i] = (struct visitor){.no = i, .door = door, .random = (uint64_t)i * 77 + 1};
+                visitors[i] = (struct visitor){.no = i, .door = door, .random = (uint64_t)(seed + i) * 7919 + 1};
                 ck_assert_int_eq(pthread_create(&thread, NULL, fn, &visitors[i]), 0);
                 if (door == DOOR_CANCEL) {
                         for (uint64_t spins = random_next(&visitors[i].random) % 300000; spins > 0; spins--)
@@ -234,6 +234,12 @@ run_threads(int n, enum door door, void *(*fn)(void *))
                         timer_delete(visitors[i].timer);
         }
         free(visitors);
+}
+
+static void
+run_threads(int n, enum door door, void *(*fn)(void *))
+{
+        run_threads_from(0, n, door, fn);
 }
 
 /* ------------------------------------------------------------------ the doors */
@@ -315,6 +321,37 @@ START_TEST(process_that_jumps_out_can_close_and_open_the_heap)
         }
         end(&v);
         ck_assert_int_eq(shheap_check(h, 0, NULL), 0);
+}
+END_TEST
+
+/* Has a thread's end to settle, is interrupted in that, and looks once more. */
+static void *
+jump_out_of_reaping(void *arg)
+{
+        struct visitor *v = arg;
+        struct itimerspec in = {.it_value = {0, (long)(1000 + random_next(&v->random) % 30000)}};
+
+        begin(v);
+        shheap_free(h, shheap_malloc(h, 100));
+        if (sigsetjmp(v->out, 1) == 0) {
+                v->is_armed = 1;
+                timer_settime(v->timer, 0, &in, NULL);
+                for (;;)
+                        (void)shheap_reap(h);
+        }
+        end(v);
+        ck_assert_int_ge(shheap_reap(h), 0);
+        ck_assert_uint_le(heap_ctl(h, "heap.threads"), 1 + 2); /* main()'s; the one that was left, and another */
+        return NULL;
+}
+
+START_TEST(reap_that_is_jumped_out_of_keeps_no_dead_to_itself)
+{
+        for (int i = 0; i < N_REAPS; i++) {
+                run_threads_from(i, 1, DOOR_JUMP, jump_and_end);
+                run_threads_from(i, 1, DOOR_JUMP, jump_out_of_reaping);
+        }
+        assert_nothing_is_lost();
 }
 END_TEST
 
@@ -512,6 +549,7 @@ main(void)
         tcase_add_test(tcase, threads_that_jump_out_and_end_lose_nothing);
         tcase_add_test(tcase, thread_that_jumps_out_goes_on_using_the_heap);
         tcase_add_test(tcase, process_that_jumps_out_can_close_and_open_the_heap);
+        tcase_add_test(tcase, reap_that_is_jumped_out_of_keeps_no_dead_to_itself);
         tcase_add_test(tcase, threads_that_end_in_a_handler_lose_nothing);
         tcase_add_test(tcase, threads_that_are_cancelled_at_any_instruction_lose_nothing);
         tcase_add_test(tcase, handlers_that_allocate_in_a_call_and_return_do_no_harm);
