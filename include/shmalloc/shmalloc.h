@@ -29,8 +29,8 @@
  *               Through a handle that is not open, or NULL, every function fails with EBADF: -EBADF, NULL, or 0 for a size
  *               or a reference, with errno; a free is the fault SHHEAP_FAULT_NOT_A_CLIENT.  A handle is not given out
  *               again before 4096 heaps have been opened; how others are misused is not noticed.
- *   Misuse.     Double frees, stray pointers and wrong sizes end the calling process only, after it has let go of
- *               what it held; see shheap_set_fault_handler(), which also says what is noticed when.
+ *   Misuse.     Double frees, stray pointers and wrong sizes end the process that is to blame only, after it has let go
+ *               of what it held; see shheap_set_fault_handler(), which also says what is noticed when.
  *   Threads.    Everything may be called from any number of threads at once.  Thread exit needs no call; destructors
  *               of thread-local data may allocate and free.
  *   Signals.    A call may be left by any door: a signal handler may jump out of it or end the thread there, and a
@@ -405,11 +405,18 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
  *                huge blocks (above 2 MiB) but not at their start, and into large ones (above 32 KiB) beyond their first
  *                64 KiB; sizes and alignments that do not fit; a second free of a huge block; of what has been freed and
  *                is in no cache any more, a realloc, and a free by its size
- *   later        when caches are emptied, perhaps in another thread or process: a second free of a small or large
- *                block, and other pointers that are not the start of one.  Until then it may be handed out again
- *   never        a free of a block that has been allocated again since
- * With the option check:true all of these but the last are noticed at once, and so is a free of a named object.  A fault leaves the heap intact.  Faults
- * that are found while a thread ends are not reported.
+ *   later        before they leave the thread's caches (these are full, idle, or emptied; shheap_purge(), shheap_close(),
+ *                the end of the thread): a second free of a small or large block while the caches of this thread still
+ *                have it, or after it has gone home, and other pointers that are not the start of a block.  Until then
+ *                the same thread may be given the block again
+ *   of others    what a thread is found to have freed so when it is dead, and what is met in a cache that came from
+ *                another thread, is dropped, counted (shheap_ctl("stats.dropped")) and said: a line of each heap and second on
+ *                standard error.  It is no fault of who met it: no handler, no abort.  While a thread ends, its own are
+ *                said likewise
+ *   never        a free of a block that has been allocated again since; a second free after the first has left the
+ *                thread's caches and before the block is home, or by another thread: two may be given the block
+ * With the option check:true all but those of the last two kinds are noticed at once, and so is a free of a named object.
+ * A fault leaves the heap intact.
  */
 SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
 
@@ -442,6 +449,7 @@ SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
  *   stats.mapped       bytes of memory that the heap occupies, tables included
  *   stats.purged       bytes given back to the system so far
  *   stats.reaped       dead threads settled by shheap_reap() and on slow paths so far
+ *   stats.dropped      entries of caches found so far that were no block, or free already, and dropped
  *
  *   -ENOENT  no such name        -EINVAL  wrong length or value     -EPERM  may not be changed
  *   -ERANGE  too little room     -EACCES  the heap is open read-only

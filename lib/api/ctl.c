@@ -230,6 +230,13 @@ get_reaped(struct shheap *h, uint64_t *ret)
         return 0;
 }
 
+static int
+get_dropped(struct shheap *h, uint64_t *ret)
+{
+        *ret = heap_n_dropped(h);
+        return 0;
+}
+
 /* ------------------------------------------------------------------ by name */
 
 static const struct setting {
@@ -255,6 +262,7 @@ static const struct setting {
         {"stats.mapped", get_mapped, NULL},
         {"stats.purged", get_purged, NULL},
         {"stats.reaped", get_reaped, NULL},
+        {"stats.dropped", get_dropped, NULL},
 };
 
 static int

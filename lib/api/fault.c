@@ -24,6 +24,7 @@
 #include "heap/large.h"
 #include "heap/run.h"
 #include "heap/slab.h"
+#include "os/clock.h"
 #include "os/process.h"
 #include "os/syscall.h"
 #include "region/owner.h"
@@ -215,6 +216,15 @@ write_line(struct line *line)
         line->text[line->length] = '\0';
 }
 
+/* Once a second, of each heap.  A lost race means that another thread is saying it. */
+static bool
+may_tell(struct shheap *h)
+{
+        uint64_t now_s = clock_ms() / 1000 + 1, told_s = load_relaxed(&h->told_s); /* 0 = never */
+
+        return now_s > told_s && cas_relaxed(&h->told_s, &told_s, now_s);
+}
+
 static void
 end_process(struct line *line, uint32_t what, const void *p, size_t given_size)
 {
@@ -262,10 +272,58 @@ report(struct shheap *h, uint32_t what, const char *operation, const void *p, si
         end_process(&line, what, found, given_size);
 }
 
+uint64_t
+heap_n_dropped(const struct shheap *h)
+{
+        const struct region *r = &h->process.region;
+        uint64_t n = 0;
+
+        for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
+                n += load_relaxed(&region_thread(r, idx)->n_dropped); /* a statistic */
+        return n;
+}
+
+/* Others freed what they must not, and are gone or do not know it.  This thread met it, is not to blame, and goes on. */
+static void
+tell_of_others(struct shheap *h, uint64_t block_off, const char *operation)
+{
+        const void *p = region_block(&h->process.region, block_off);
+        struct line line = {.length = 0};
+
+        if (!may_tell(h))
+                return;
+        say(&line, "shmalloc: process %u: %s(): dropped from a cache what others have freed twice, or wrongly: %p",
+            process_id(), operation, p);
+        say_pointer(&line, h, p);
+        say(&line, "; %llu such entries so far", (unsigned long long)heap_n_dropped(h));
+        write_line(&line);
+}
+
+void
+fault_tell(struct process_heap *heap, const struct thread *t)
+{
+        struct shheap *h = (struct shheap *)(void *)heap; /* `process` is the first member */
+        const void *p = region_block(&heap->region, t->fault.block_off);
+        struct line line = {.length = 0};
+
+        if (t->fault.what == FAULT_OF_OTHERS) {
+                tell_of_others(h, t->fault.block_off, "end of a thread");
+                return;
+        }
+        say(&line, "shmalloc: process %u: end of a thread: %s, found only now that caches are emptied: %p",
+            process_id(), name_of(t->fault.what), p);
+        say_pointer(&line, h, p);
+        write_line(&line);
+}
+
 void
 fault_report(struct shheap *h, const struct thread *t, const char *operation, const void *p, size_t given_size)
 {
-        report(h, t->fault.what, operation, p, given_size, region_block(&h->process.region, t->fault.block_off));
+        if (t->fault.what == FAULT_OF_OTHERS)
+                tell_of_others(h, t->fault.block_off, operation);
+        else
+                report(h, t->fault.what, operation, p, given_size,
+                       region_block(&h->process.region, t->fault.block_off));
 }
 
 /* A pointer into the tables of the heap in question is inside of the heap. */

@@ -20,6 +20,7 @@ struct shheap {
         bool is_taken;               /* the handle is in use, likewise */
         bool is_open;
         bool is_readonly;
+        uint64_t told_s; /* when it was last said that others' bad frees were met, in seconds of the clock */
 };
 
 /* What every public function asks first, but for hits: whether the handle may be used.  False: errno and message. */
@@ -44,6 +45,12 @@ struct shheap *heap_default_open(void);
 
 /* Reports what the thread noted (t->fault), once nothing is owned: message, fault handler, abort. */
 void fault_report(struct shheap *h, const struct thread *t, const char *operation, const void *p, size_t given_size);
+
+/* What a thread noted while it let go of the heap at its end: said, and nothing else. */
+void fault_tell(struct process_heap *heap, const struct thread *t);
+
+/* Entries of caches that were dropped because no free block of theirs was there, by whoever met them. */
+uint64_t heap_n_dropped(const struct shheap *h);
 
 /* Misuse found before any thread was involved (foreign pointer, not a client ...). */
 void fault_report_pointer(struct shheap *h, uint32_t what, const char *operation, const void *p, size_t given_size);

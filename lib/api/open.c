@@ -135,6 +135,7 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
                                  REGISTRY_HANDLES);
         }
         h->process.region = *region;
+        h->process.tell = fault_tell;
         h->process.is_checked = args->options.check;
         h->process.is_junked = args->options.junk;
         h->process.is_zeroed = args->options.zero;

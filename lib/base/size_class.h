@@ -159,6 +159,19 @@ size_class_block_index(uint32_t idx, uint64_t off_in_slab)
         return (uint32_t)((off_in_slab * size_class_reciprocal(idx)) >> SIZE_CLASS_RECIPROCAL_SHIFT);
 }
 
+/*
+ * Whether `off_in_slab` is a multiple of the bytes of the class, for who has the reciprocal at hand and goes through many: the
+ * product's fraction is idx * e for multiples, less than a slab is long; for others it is at least the reciprocal.
+ */
+_Static_assert(SIZE_CLASS_SLAB_BYTES_MAX < (UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) / GEO_SMALL_MAX,
+               "a fraction tells multiples from others");
+
+static inline bool
+size_class_is_multiple(uint64_t reciprocal, uint64_t off_in_slab)
+{
+        return (off_in_slab * reciprocal & ((UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) - 1)) < reciprocal;
+}
+
 /* Whether a block starts at `off_in_slab`: false inside blocks and at the start of the tail. */
 static inline bool
 size_class_is_block_start(uint32_t idx, uint64_t off_in_slab)

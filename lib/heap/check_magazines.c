@@ -124,7 +124,8 @@ check_magazine(struct check *c, uint64_t idx)
                 check_pooled(c, idx, word);
                 return;
         }
-        if (magazine_state(word) >= MAGAZINE_N_STATES || word >> 44 != 0) {
+        if (magazine_state(word) >= MAGAZINE_N_STATES || word >> 45 != 0 ||
+            (magazine_is_foreign(word) && magazine_state(word) != MAGAZINE_TCACHE)) {
                 check_fault(c, "magazine %" PRIu64 ": no word of a magazine: %#" PRIx64, idx, word);
                 return;
         }

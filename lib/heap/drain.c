@@ -12,6 +12,7 @@
 #include "base/size_class.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
+#include "heap/sift.h"
 #include "heap/slab.h"
 #include "region/intent.h"
 #include "region/owner.h"
@@ -37,6 +38,8 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
         bool is_small = size_class_is_small(tag_class(magazine_tag(owner_load(&r->magazine_words[idx]))));
         uint64_t bottom = 0; /* entries below it were tried and are held by others */
 
+        if (!magazine_is_foreign(owner_load(&r->magazine_words[idx])))
+                sift_own(t, idx); /* what comes out of a depot has been sifted */
         for (uint64_t n = load_relaxed(&m->n); n > keep && n > bottom && n <= MAGAZINE_CAP_MAX;
              n = load_relaxed(&m->n)) {
                 int err = is_small ? slab_drain(t, idx) : large_drain(t, idx);
@@ -47,6 +50,7 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
                         swap(t, idx, bottom, n - 1);
                 bottom++;
         }
+        magazine_is_empty_now(t, idx);
         return load_relaxed(&m->n) <= keep;
 }
 

@@ -17,14 +17,24 @@ enum fault_what {
         FAULT_SIZE_MISMATCH = 4,
         FAULT_NAMED_OBJECT = 5,
         FAULT_METADATA = 7,
-        FAULT_NOT_A_CLIENT = 8
+        FAULT_NOT_A_CLIENT = 8,
+
+        FAULT_OF_OTHERS = 100 /* nothing that this thread did: said, and it goes on */
 };
+
+/* A bad entry that others put into a magazine has been dropped. */
+static inline void
+fault_note_others(struct thread *t, uint64_t block_off)
+{
+        if (t->fault.what == FAULT_NONE)
+                t->fault = (struct fault){.what = FAULT_OF_OTHERS, .block_off = block_off};
+}
 
 /* Keeps the first one.  Always -EINVAL. */
 static inline int
 fault_note(struct thread *t, enum fault_what what, uint64_t block_off)
 {
-        if (t->fault.what == FAULT_NONE)
+        if (t->fault.what == FAULT_NONE || t->fault.what == FAULT_OF_OTHERS)
                 t->fault = (struct fault){.what = (uint32_t)what, .block_off = block_off};
         return -EINVAL;
 }

@@ -15,6 +15,7 @@
 
 #include "base/size_class.h"
 #include "heap/fault.h"
+#include "heap/magazine.h"
 #include "heap/run.h"
 #include "region/intent.h"
 #include "region/owner.h"
@@ -225,7 +226,9 @@ large_drain(struct thread *t, uint64_t magazine_idx)
                                  granule_state(owner_load(run_word(r, granule))) == GRANULE_LARGE;
 
                 store_relaxed(&m->n, n - 1);
-                return fault_note(t, is_inside ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
+                magazine_bad_entry(t, (uint32_t)magazine_idx, is_inside ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE,
+                                   block_off);
+                return -EINVAL;
         }
         if (granule_owner(word) != THREAD_NONE)
                 return -EBUSY; /* a resizer that died before it took the tag away, or after it gave it back */
@@ -235,7 +238,8 @@ large_drain(struct thread *t, uint64_t magazine_idx)
                 intent_end(t);
                 candidate_clear(t);
                 store_relaxed(&m->n, n - 1);
-                return fault_note(t, FAULT_DOUBLE_FREE, block_off);
+                magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_DOUBLE_FREE, block_off);
+                return -EINVAL;
         }
         kill_order();
         store_relaxed(&m->n, n - 1);

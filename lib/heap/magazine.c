@@ -15,6 +15,8 @@
 
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "heap/fault.h"
+#include "heap/sift.h"
 #include "region/intent.h"
 #include "region/owner.h"
 
@@ -73,13 +75,14 @@ hand_set(struct thread *t, uint32_t idx1)
         kill_order();
 }
 
-/* MAG.1 hand; MAG.2 CAS.  On failure the hand is empty again. */
+/* MAG.1 hand; MAG.2 CAS.  On failure the hand is empty again.  What comes out of a depot others have filled. */
 static bool
 take(struct thread *t, uint32_t idx, uint64_t expected, uint32_t tag)
 {
         hand_set(t, idx + 1);
         if (owner_acquire(&t->region->magazine_words[idx], &expected,
-                          magazine_word(MAGAZINE_TCACHE, t->no, magazine_home(t, tag), tag)))
+                          magazine_word(MAGAZINE_TCACHE, t->no, magazine_home(t, tag), tag) |
+                                  (magazine_state(expected) == MAGAZINE_DEPOT ? MAGAZINE_FOREIGN : 0)))
                 return true;
         hand_set(t, 0);
         return false;
@@ -279,6 +282,14 @@ magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx)
 }
 
 static bool
+depot_has_room(struct region *r, uint32_t arena, uint32_t tag)
+{
+        const struct arena *a = region_arena(r, arena);
+
+        return a && magazine_depot_count(a, tag_class(tag)) < DEPOT_SLOTS;
+}
+
+static bool
 depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
 {
         uint32_t *depot = depot_of(r, arena, tag);
@@ -345,6 +356,9 @@ magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
         uint64_t *word = &r->magazine_words[idx];
         uint32_t tag = magazine_tag(owner_load(word));
 
+        if (!force && load_relaxed(&r->magazines[idx].n) != 0 && !depot_has_room(r, arena, tag))
+                return false; /* its blocks go home instead: drain_magazine() looks at them */
+        sift_own(t, idx);
         if (load_relaxed(&r->magazines[idx].n) == 0) {
                 pool_hint(r, idx, true);
                 owner_release(word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
@@ -357,6 +371,25 @@ magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
         if (load_relaxed(&t->slot->hand) == idx + 1)
                 hand_set(t, 0); /* MAG.5 */
         return true;
+}
+
+void
+magazine_is_empty_now(struct thread *t, uint32_t idx)
+{
+        uint64_t *at = &t->region->magazine_words[idx], word = owner_load(at);
+
+        if (magazine_is_foreign(word) && load_relaxed(&t->region->magazines[idx].n) == 0)
+                owner_store(at, word & ~MAGAZINE_FOREIGN);
+}
+
+void
+magazine_bad_entry(struct thread *t, uint32_t idx, uint32_t what, uint64_t block_off)
+{
+        owner_add(&t->slot->n_dropped, UINT64_C(1));
+        if (magazine_is_foreign(owner_load(&t->region->magazine_words[idx])))
+                fault_note_others(t, block_off);
+        else
+                (void)fault_note(t, (enum fault_what)what, block_off);
 }
 
 void

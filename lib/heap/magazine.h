@@ -46,6 +46,13 @@ void magazine_place(struct thread *t, uint32_t *place, uint32_t idx);
 /* Moves what is in a place into the hand. */
 void magazine_pick_up(struct thread *t, uint32_t *place, uint32_t idx);
 
+/* An owned magazine that may have become empty: from now on all that is in it is the thread's own. */
+void magazine_is_empty_now(struct thread *t, uint32_t idx);
+
+/* Notes that an entry of an owned magazine was no block, or free already, and has been dropped: the thread's fault if nobody
+ * else can have put it there. */
+void magazine_bad_entry(struct thread *t, uint32_t idx, uint32_t what, uint64_t block_off);
+
 /* Lets go of an owned magazine that the hand or a place names (the hand is emptied if it is that): to the pool if empty, else to the depot of (arena, tag).
  * False: that depot is full and `force` was not given; the magazine is still owned. */
 bool magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force);

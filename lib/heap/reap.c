@@ -10,11 +10,13 @@
 
 #include "base/size_class.h"
 #include "heap/chunk.h"
+#include "heap/fault.h"
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
 #include "heap/root.h"
 #include "heap/run.h"
+#include "heap/sift.h"
 #include "heap/slab.h"
 #include "region/owner.h"
 
@@ -241,6 +243,21 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
         kill_order();
 }
 
+/* A magazine of the dead goes on without what the dead should not have freed. */
+static void
+settle_magazine(struct region *r, struct thread_slot *slot, uint32_t thread_no, uint32_t idx, struct thread *reaper)
+{
+        if (named_magazine(r, idx, thread_no)) {
+                struct sifted done = sift_magazine(r, slot, thread_no, idx);
+
+                if (UNLIKELY(done.n > 0))
+                        owner_add(&slot->n_dropped, (uint64_t)done.n);
+                if (UNLIKELY(done.n > 0) && reaper)
+                        fault_note_others(reaper, done.block_off);
+        }
+        magazine_settle(r, thread_no, idx);
+}
+
 void
 reap_settle(struct region *r, uint32_t thread_no, void *arg)
 {
@@ -253,14 +270,14 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
         settle_candidate(r, slot, thread_no); /* REAP.4 */
         idx1 = load_relaxed(&slot->hand);     /* REAP.5 */
         if (idx1 != 0)
-                magazine_settle(r, thread_no, idx1 - 1);
+                settle_magazine(r, slot, thread_no, idx1 - 1, arg);
         kill_order();
         store_relaxed(&slot->hand, 0u);
         for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) { /* REAP.6 */
                 idx1 = load_relaxed(&slot->magazines[place]);
                 if (idx1 == 0)
                         continue;
-                magazine_settle(r, thread_no, idx1 - 1);
+                settle_magazine(r, slot, thread_no, idx1 - 1, arg);
                 kill_order();
                 store_relaxed(&slot->magazines[place], 0u);
         }

@@ -19,6 +19,7 @@
 #include "base/size_class.h"
 #include "heap/fault.h"
 #include "heap/hint.h"
+#include "heap/magazine.h"
 #include "heap/run.h"
 #include "heap/slab_pages.h"
 #include "region/intent.h"
@@ -398,6 +399,7 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         uint32_t k;
 
         ASSERT(load_relaxed(&m->n) == 0);
+        magazine_is_empty_now(t, (uint32_t)magazine_idx);
         want = want < MAGAZINE_CAP_MAX ? want : MAGAZINE_CAP_MAX;
         backing = slab_ensure_pages(t, head, class_idx, want);
         k = choose_blocks(r, head, class_idx, &backing, want, m->slot); /* FILL.3 */
@@ -453,7 +455,7 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         return k == 1;
 }
 
-/* Acquires the slab of a block.  0, -EBUSY, -EINVAL (fault noted). */
+/* Acquires the slab of a block.  0, -EBUSY, -EINVAL: there is none, of the class. */
 static int
 acquire_of(struct thread *t, uint64_t block_off, uint32_t class_expected, uint64_t *ret_head, uint32_t *ret_block_idx)
 {
@@ -462,11 +464,11 @@ acquire_of(struct thread *t, uint64_t block_off, uint32_t class_expected, uint64
 
         for (int tries = 0; tries < 8; tries++) { /* a lost CAS means that the word moved on: bounded, then busy */
                 if (!slab_block_of(r, block_off, ret_head, ret_block_idx))
-                        return fault_note(t, FAULT_INVALID_FREE, block_off);
+                        return -EINVAL;
                 word = owner_load(run_word(r, *ret_head));
                 if (!word_is_slab(r, *ret_head, word) ||
                     (class_expected != SIZE_CLASS_NONE && granule_class(word) != class_expected))
-                        return fault_note(t, FAULT_INVALID_FREE, block_off);
+                        return -EINVAL;
                 if (granule_owner(word) != THREAD_NONE)
                         return -EBUSY;
                 candidate_set(t,
@@ -486,6 +488,8 @@ slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off)
         uint32_t block_idx, class_idx, n_free;
         int err = acquire_of(t, block_off, SIZE_CLASS_NONE, &head, &block_idx);
 
+        if (err == -EINVAL)
+                return fault_note(t, FAULT_INVALID_FREE, block_off);
         if (err < 0)
                 return err;
         class_idx = granule_class(owner_load(run_word(r, head)));
@@ -545,8 +549,10 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
                 return 0;
         top = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
         err = acquire_of(t, top, class_idx, &head, &block_idx);
-        if (err == -EINVAL)
+        if (err == -EINVAL) {
                 store_relaxed(&m->n, n - 1); /* no block of ours: drop it */
+                magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_INVALID_FREE, top);
+        }
         if (err < 0)
                 return err;
         n_free = granule_count(owner_load(run_word(r, head)));
@@ -554,18 +560,22 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
         if (k == 0) { /* the topmost is free already */
                 store_relaxed(&m->n, n - 1);
                 release(t, head, n_free);
-                return fault_note(t, FAULT_DOUBLE_FREE, top);
+                magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_DOUBLE_FREE, top);
+                return -EINVAL;
         }
         intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - k},
                      INTENT_DRAIN); /* DRAIN.3 */
+        is_bad = false;
         for (uint32_t i = 0; i < k; i++) {
                 uint64_t entry = load_relaxed(&m->slot[n - 1 - i]);
                 uint64_t off = region_entry_off(r, entry) - (head << GEO_GRANULE_SHIFT);
 
-                if (bit_is_set(r, head, size_class_block_index(class_idx, off)))
-                        (void)fault_note(t, FAULT_DOUBLE_FREE, region_entry_off(r, entry)); /* twice in here */
-                else
+                if (bit_is_set(r, head, size_class_block_index(class_idx, off))) { /* twice in here */
+                        magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_DOUBLE_FREE, region_entry_off(r, entry));
+                        is_bad = true;
+                } else {
                         n_free++;
+                }
                 bit_set(r, head, size_class_block_index(class_idx, off)); /* DRAIN.4 */
         }
         kill_order();
@@ -573,7 +583,7 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
         intent_end(t);               /* DRAIN.6 */
         owner_add(&t->slot->counters[class_idx].n_drained, (uint64_t)k);
         release(t, head, n_free); /* DRAIN.7, DRAIN.8 */
-        return t->fault.what != 0 ? -EINVAL : 0;
+        return is_bad ? -EINVAL : 0;
 }
 
 /* ------------------------------------------------------------------ settle */

@@ -153,7 +153,7 @@ struct thread_slot {
         uint32_t client_incarnation;                 /* owner */
         uint64_t os_tid;                             /* owner  gettid(), for people to read */
         uint64_t n_attached;                         /* owner  how often this slot has been taken */
-        uint64_t run_bytes_cached;                   /* owner  statistic */
+        uint64_t n_dropped;                          /* owner, reaper  entries that were no free blocks of theirs */
         uint64_t pid_ns;                             /* atomic CAS once  the only pid namespace that ever uses it */
         uint32_t os_pid;                             /* owner  its process: gone means that the thread is dead */
         uint32_t pad[3];

@@ -230,9 +230,13 @@ chunk_with_count(uint64_t word, uint32_t count)
 
 /* ------------------------------------------------------------------ magazine words
  *
- *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43
+ *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43 | foreign 44
+ *
+ * `foreign` while a thread owns it: there may be blocks in it that others freed.  From a depot until it is empty.
  */
 enum magazine_state { MAGAZINE_POOL = 0, MAGAZINE_TCACHE, MAGAZINE_DEPOT, MAGAZINE_N_STATES };
+
+#define MAGAZINE_FOREIGN (UINT64_C(1) << 44)
 
 static inline uint64_t
 magazine_word(enum magazine_state state, uint32_t owner, uint32_t arena, uint32_t tag)
@@ -256,6 +260,12 @@ static inline uint32_t
 magazine_arena(uint64_t word)
 {
         return (uint32_t)WORD_FIELD(word, 18, 10);
+}
+
+static inline bool
+magazine_is_foreign(uint64_t word)
+{
+        return (word & MAGAZINE_FOREIGN) != 0;
 }
 
 static inline uint32_t

@@ -25,6 +25,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "heap/arena.h"
+#include "heap/fault.h"
 #include "heap/placement.h"
 #include "heap/reap.h"
 #include "heap/root.h"
@@ -328,6 +329,15 @@ tcache_get(struct process_heap *heap, int *ret_err)
 
 /* ------------------------------------------------------------------ letting go */
 
+/* A thread that ends has nobody to report a fault to. */
+static void
+tell(struct tcache *t)
+{
+        if (UNLIKELY(t->thread.fault.what != FAULT_NONE) && t->heap->tell)
+                t->heap->tell(t->heap, &t->thread);
+        t->thread.fault.what = FAULT_NONE;
+}
+
 void
 tcache_detach(struct tcache *t, bool unlock)
 {
@@ -339,6 +349,7 @@ tcache_detach(struct tcache *t, bool unlock)
                 root_settle_pending(t->thread.region, t->thread.slot, t->thread.no,
                                     &t->thread); /* left inside init() */
                 tcache_flush(t);
+                tell(t); /* as long as the slot keeps the heap mapped */
                 t->limit = 0;
                 memset(t->by_size, 0, sizeof t->by_size);
                 t->is_attached = false;

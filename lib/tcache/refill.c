@@ -65,6 +65,7 @@ tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t sp
 {
         struct thread *th = &t->thread;
 
+        magazine_is_empty_now(th, current);
         store_relaxed(&th->slot->hand, current + 1); /* between the next two stores only the hand names it */
         kill_order();
         store_relaxed(magazine_current(th, tag), spare + 1);

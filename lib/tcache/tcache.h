@@ -34,6 +34,8 @@
 /* One open heap of this process.  Private memory; `struct shheap` of the API begins with it. */
 struct process_heap {
         struct region region;
+        /* Says what was found wrong in the caches of a thread that ends; set by who opens the heap. */
+        void (*tell)(struct process_heap *heap, const struct thread *t);
         struct client_id client;
         struct reserve reserve;
         bool is_closed;       /* set by close: threads let go at their next slow call or at their end */

@@ -73,6 +73,7 @@ enum {
         SCRIPT_TIGHT = 1u << 1,      /* the heap may be too small for everybody's wishes */
         SCRIPT_TRACED = 1u << 2,     /* copies so much that only stores to the metadata are looked at */
         SCRIPT_PLAYED = 1u << 3,     /* needs other actors in its own process, or its own clock */
+        SCRIPT_MISUSED = 1u << 4,    /* A frees what it must not: until it is settled the check has something to say */
 };
 
 extern const struct script scripts_small[], scripts_large[], scripts_life[]; /* end with a NULL name */
@@ -204,6 +205,13 @@ struct crash_options {
 };
 
 extern struct crash_options opt;
+
+/* Whether a script that is played left the heap as only misuse does. */
+static inline bool
+is_misused(void)
+{
+        return ((opt.script ? opt.script->flags : 0) | (opt.other ? opt.other->flags : 0)) & SCRIPT_MISUSED;
+}
 
 struct counts {
         uint64_t n_instructions, n_changes, n_states, n_states_deep, n_forks, n_bad, n_hangs;

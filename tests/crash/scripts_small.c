@@ -134,6 +134,43 @@ setup_depot_put(struct actor *a)
         free_n(a, CAP);
 }
 
+/* ------------------------------------------------------------------ sift: what should not have been freed */
+
+static void
+free_once_more(void *p)
+{
+        if (!tcache_push(tcache_list, p))
+                report_line("no room for a double");
+}
+
+/* Both magazines full: a block is in one of them twice, with a pointer into the middle of it, and once in the other. */
+static void
+setup_sift(struct actor *a)
+{
+        void *twice;
+
+        malloc_n(a, PAGE, 4 * CAP);
+        twice = a->p[a->n_p - 1];
+        free_n(a, 1);
+        free_once_more(twice);
+        free_once_more((char *)twice + 64);
+        free_n(a, CAP - 3);
+        free_n(a, CAP - 1);
+        free_once_more(twice);
+}
+
+/* The spare one leaves the thread's hands. */
+static void
+run_sift(struct actor *a)
+{
+        struct thread *t = thread_of(a);
+        uint32_t tag = tag_make(0, size_class_of(PAGE)), idx = magazine_in(t, magazine_spare(t, tag));
+
+        magazine_pick_up(t, magazine_spare(t, tag), idx);
+        magazine_put(t, idx, t->arena, true);
+        t->fault.what = 0;
+}
+
 /* ------------------------------------------------------------------ drain: both full, the depot crowded */
 
 /* Frees all but the last so that the depot is full, the spare holds `spare` and the current one what is left. */
@@ -394,6 +431,7 @@ const struct script scripts_small[] = {
          .hot_bytes = PAGE},
         {.name = "free-swap", .setup = setup_free_swap, .run = run_free, .hot_bytes = PAGE},
         {.name = "depot-put", .setup = setup_depot_put, .run = run_free, .hot_bytes = PAGE},
+        {.name = "sift", .setup = setup_sift, .run = run_sift, .hot_bytes = PAGE, .flags = SCRIPT_MISUSED},
         {.name = "drain", .setup = setup_drain, .run = run_free, .hot_bytes = DRAIN_BYTES},
         {.name = "drain-busy",
          .setup = setup_drain_busy,

@@ -370,6 +370,7 @@ actor_make(struct actor *a, int no, const struct layout *layout)
         a->heap = &handles[no];
         a->heap->is_open = true;
         a->tcache_default = a->tcache_last = tcache_none();
+        a->heap->told_s = UINT64_MAX; /* bad frees of others are counted, and nothing is said */
         a->heap->process.region.fd = WORLD_FD;
         region_bind(&a->heap->process.region, (void *)WORLD_BASE, layout);
         region_set_policy(&a->heap->process.region, OPTIONS_NUMA_LOCAL, 0);

@@ -251,7 +251,7 @@ list_threads(struct list *l)
                         list_mutex(l, "reap", offsetof(struct thread_slot, reap));
                         WORD(l, struct thread_slot, os_tid, 0);
                         WORD(l, struct thread_slot, n_attached, 0);
-                        WORD(l, struct thread_slot, run_bytes_cached, 0);
+                        WORD(l, struct thread_slot, n_dropped, 0);
                         WORD(l, struct thread_slot, n_huge_malloc, 0);
                         WORD(l, struct thread_slot, n_reaped, 0);
                         WORD(l, struct thread_slot, counters[3].n_filled, 0);

@@ -206,7 +206,8 @@ START_TEST(depot_of_a_neighbour_gives_what_it_can_spare)
         for (int i = 0; i < 2; i++) {
                 ck_assert(magazine_take_neighbour(near, tag, &got));
                 ck_assert_uint_eq(got, idx[i]);
-                ck_assert_uint_eq(word_of(got), magazine_word(MAGAZINE_TCACHE, near->no, near->arena, tag));
+                ck_assert_uint_eq(word_of(got),
+                                  magazine_word(MAGAZINE_TCACHE, near->no, near->arena, tag) | MAGAZINE_FOREIGN);
                 ck_assert_uint_eq(near->slot->hand, got + 1);
                 magazine_place(near, i == 0 ? magazine_current(near, tag) : magazine_spare(near, tag), got);
         }

@@ -1,13 +1,21 @@
 /*
  * What is at stake: the memory of everybody else in the heap.  Whichever function of the malloc family is handed a
  * pointer or a size that it must not be ends the process before it does harm, with a line that names the function and
- * the mistake; and a checked heap notices every second free at once.
+ * the mistake; and a checked heap notices every second free at once.  What a process that is gone did wrong ends nobody else,
+ * and gives nobody a block twice.
  */
 #include <check.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "base/size_class.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"
@@ -429,6 +437,231 @@ START_TEST(sized_frees_take_every_size_from_what_was_asked_for_to_what_is_usable
 }
 END_TEST
 
+/* ------------------------------------------------------------------ others */
+
+enum { N_SHARED = 400, HANDLED = 7 };
+
+static void *shared[N_SHARED]; /* blocks of one class, known to parent and children */
+static unsigned distance;      /* frees between the two of one block */
+
+/* As badly as can be: blocks twice, at a distance, and pointers into the middle of one. */
+static void
+frees_badly(void)
+{
+        for (unsigned i = 0; i < 3; i++)
+                shheap_free(h, hide(shared[i]));
+        for (unsigned i = 3; i < 3 + distance; i++)
+                shheap_free(h, hide(shared[i]));
+        for (unsigned i = 0; i < 3; i++)
+                shheap_free(h, hide(shared[i]));
+        shheap_free(h, hide((char *)shared[0] + 16));
+        shheap_free(h, hide((char *)shared[N_SHARED - 1] + 96));
+}
+
+static void
+frees_badly_and_is_gone(void)
+{
+        frees_badly();
+        _exit(0);
+}
+
+static void
+frees_badly_and_closes(void)
+{
+        frees_badly();
+        shheap_close(h);
+}
+
+static void *
+frees_badly_in_a_thread(void *arg)
+{
+        frees_badly();
+        return arg;
+}
+
+static void
+frees_badly_and_ends_the_thread(void)
+{
+        pthread_t thread;
+
+        MUST(pthread_create(&thread, NULL, frees_badly_in_a_thread, NULL) == 0);
+        MUST(pthread_join(thread, NULL) == 0);
+        _exit(0);
+}
+
+static int
+by_address(const void *a, const void *b)
+{
+        const uintptr_t x = (uintptr_t) * (void *const *)a, y = (uintptr_t) * (void *const *)b;
+
+        return x < y ? -1 : x > y;
+}
+
+/* Nobody gets a block twice, or one that is somebody's, or none; and all that was freed can be had again. */
+static void
+assert_each_is_had_once(size_t size, unsigned n_freed)
+{
+        static void *got[2 * N_SHARED];
+        unsigned n = 0;
+
+        for (; n < N_SHARED; n++)
+                NEED((got[n] = shheap_malloc(h, size)) != NULL && shheap_usable_size(h, got[n]) >= size);
+        for (unsigned i = n_freed; i < N_SHARED; i++)
+                got[n++] = shared[i];
+        qsort(got, n, sizeof got[0], by_address);
+        for (unsigned i = 1; i < n; i++)
+                NEED(got[i] != got[i - 1]);
+        for (unsigned i = 0; i < n; i++)
+                shheap_free(h, got[i]);
+        NEED(shheap_purge(h, -1) == 0);
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+        heap_assert_clean(h);
+}
+
+/* Wherever the second free was in the magazines when its process ended, and however that ended. */
+START_TEST(bad_frees_of_another_process_hurt_nobody)
+{
+        static void (*const ways[])(void) = {frees_badly_and_is_gone, frees_badly_and_closes,
+                                             frees_badly_and_ends_the_thread};
+        static const unsigned distances[] = {0, 1, 40, 61, 70, 110};
+        static const size_t sizes[] = {100, 1024, 3000};
+        char text[4096];
+
+        for (unsigned w = 0; w < 3; w++)
+                for (unsigned d = 0; d < sizeof distances / sizeof distances[0]; d++)
+                        for (unsigned k = 0; k < 3; k++) {
+                                unsigned cap = size_class_magazine_cap(size_class_of(sizes[k]));
+                                uint64_t n_dropped = heap_ctl(h, "stats.dropped");
+                                int status;
+
+                                distance = distances[d] + 8 < 2 * cap ? distances[d] : 2 * cap - 8;
+                                for (unsigned i = 0; i < N_SHARED; i++)
+                                        NEED((shared[i] = shheap_malloc(h, sizes[k])) != NULL);
+                                status = child_says(ways[w], text, sizeof text);
+                                if (w == 1) /* it is told itself, while there is somebody to tell */
+                                        NEED(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
+                                             strstr(text, "shheap_close("));
+                                else
+                                        NEED(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+                                if (w == 2) /* there is nobody to report it to, but it is said */
+                                        NEED(strstr(text, "end of a thread: ") && strstr(text, "only now"));
+                                shheap_reap(h);
+                                NEED(heap_ctl(h, "stats.dropped") == n_dropped + 5);
+                                assert_each_is_had_once(sizes[k], 3 + distance);
+                        }
+}
+END_TEST
+
+static void
+frees_badly_and_goes_on(void)
+{
+        distance = 30;
+        frees_badly();
+        for (unsigned i = 3 + distance; i < N_SHARED; i++)
+                shheap_free(h, hide(shared[i]));
+}
+
+START_TEST(bad_frees_are_told_before_others_can_get_the_blocks)
+{
+        for (unsigned i = 0; i < N_SHARED; i++)
+                NEED((shared[i] = shheap_malloc(h, 100)) != NULL);
+        ends_with(frees_badly_and_goes_on, "shheap_free(", "found only now");
+        heap_assert_clean(h);
+}
+END_TEST
+
+/* What the heap has back is freed again, by a process that ends before anybody could notice. */
+static void
+frees_what_is_home_and_is_gone(void)
+{
+        for (unsigned i = 0; i < 10; i++)
+                shheap_free(h, hide(shared[i]));
+        MUST(shheap_purge(h, -1) == 0);
+        for (unsigned i = 0; i < 10; i++)
+                shheap_free(h, hide(shared[i]));
+        _exit(0);
+}
+
+static void
+ends_with_a_status(const struct shheap_fault *fault, void *arg)
+{
+        (void)fault;
+        (void)arg;
+        _exit(HANDLED);
+}
+
+/* An innocent process: it meets what others did, a thousand times if it must. */
+static void
+empties_caches(void)
+{
+        shheap_set_fault_handler(ends_with_a_status, NULL);
+        for (int i = 0; i < 3; i++) {
+                shheap_reap(h);
+                MUST(shheap_purge(h, -1) == 0);
+        }
+}
+
+START_TEST(who_meets_bad_frees_of_others_says_so_and_goes_on)
+{
+        char text[4096];
+        int status;
+
+        for (unsigned i = 0; i < N_SHARED; i++)
+                NEED((shared[i] = shheap_malloc(h, 500)) != NULL);
+        status = child_says(frees_what_is_home_and_is_gone, text, sizeof text);
+        NEED(WIFEXITED(status) && text[0] == '\0');
+        status = child_says(empties_caches, text, sizeof text);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x, \"%s\"", status, text);
+        ck_assert_msg(strstr(text, "dropped from a cache") && strstr(text, "in heap \"m\"") &&
+                              strstr(text, "512 bytes each"),
+                      "%s", text);
+        ck_assert_uint_eq(heap_ctl(h, "stats.dropped"), 10);
+        for (unsigned i = 10; i < N_SHARED; i++)
+                shheap_free(h, shared[i]);
+        heap_assert_clean(h);
+}
+END_TEST
+
+/* A line of each heap and second, however much there is to be said. */
+static void
+meets_bad_frees_all_the_time(void)
+{
+        time_t first, last;
+        char text[4096];
+
+        for (unsigned i = 0; i < N_SHARED; i++)
+                MUST((shared[i] = shheap_malloc(h, 500)) != NULL);
+        time(&first);
+        for (int i = 0; i < 8; i++) {
+                MUST(child_says(frees_what_is_home_and_is_gone, text, sizeof text) == 0);
+                for (int k = 0; k < 10; k++)
+                        MUST((shared[k] = shheap_malloc(h, 500)) != NULL);
+                shheap_reap(h);
+                MUST(shheap_purge(h, -1) == 0);
+        }
+        time(&last);
+        MUST(heap_ctl(h, "stats.dropped") >= 8);
+        dprintf(STDERR_FILENO, "seconds: %ld\n", (long)(last - first) + 2);
+}
+
+START_TEST(bad_frees_of_others_are_said_once_a_second)
+{
+        char text[1 << 14], *line = text;
+        long n = 0, n_most;
+        int status = child_says(meets_bad_frees_all_the_time, text, sizeof text);
+
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x, \"%s\"", status, text);
+        NEED(sscanf(strstr(text, "seconds: "), "seconds: %ld", &n_most) == 1);
+        while ((line = strstr(line, "dropped from a cache")) != NULL) {
+                line++;
+                n++;
+        }
+        ck_assert_int_ge(n, 1);
+        ck_assert_int_le(n, n_most);
+        shheap_reap(h);
+}
+END_TEST
+
 START_TEST(checked_heap_notices_every_second_free_at_once)
 {
         reopen(0, "check:true");
@@ -458,6 +691,15 @@ main(void)
         tcase_add_test(tcase, sized_frees_take_every_size_from_what_was_asked_for_to_what_is_usable);
         tcase_add_test(tcase, checked_heap_notices_every_second_free_at_once);
         tcase_add_test(tcase, checked_heap_notices_the_free_of_a_named_object);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("others");
+        tcase_set_timeout(tcase, 240);
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_test(tcase, bad_frees_of_another_process_hurt_nobody);
+        tcase_add_test(tcase, bad_frees_are_told_before_others_can_get_the_blocks);
+        tcase_add_test(tcase, who_meets_bad_frees_of_others_says_so_and_goes_on);
+        tcase_add_test(tcase, bad_frees_of_others_are_said_once_a_second);
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("misuse");

@@ -294,7 +294,10 @@ START_TEST(block_starts_are_the_multiples_below_the_tail)
                         bool expected = off % bytes == 0 && off + bytes <= slab_bytes;
 
                         FAIL_IF_CLASS(size_class_is_block_start(idx, off) != expected, idx, "offset", off);
-                        n_starts += expected;
+                        expected = off % bytes == 0; /* the tail's start, too */
+                        FAIL_IF_CLASS(size_class_is_multiple(size_class_reciprocal(idx), off) != expected, idx,
+                                      "offset", off);
+                        n_starts += size_class_is_block_start(idx, off);
                 }
                 ck_assert_uint_eq(n_starts, size_class_slab_blocks(idx));
         }
