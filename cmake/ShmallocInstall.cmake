@@ -1,6 +1,12 @@
 # cmake --install: libraries, header, pkg-config file, CMake package, manual pages.
 include(CMakePackageConfigHelpers)
 
+# What has to be built for it, as one target.
+add_custom_target(installed DEPENDS shmalloc shmalloc_static)
+if(SHMALLOC_TOOLS)
+  add_dependencies(installed shmallocd shmallocctl)
+endif()
+
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/shmalloc")
 
 install(TARGETS shmalloc EXPORT shmallocTargets

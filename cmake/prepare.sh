@@ -64,16 +64,20 @@ install_packages() {
 }
 
 # build ON|OFF: configures build/ with or without tests, and builds with all cores; says something only if that fails.
+# With tests everything is built, without them what is installed and what the demonstration runs.
 build() {
         mkdir -p "$build" 2>/dev/null || die "cannot write to $(pwd)/$build"
         if [ -f "$build/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd)" "$build/CMakeCache.txt"; then
                 die "$(pwd)/$build was configured for another folder; remove it and try again"
         fi
-        generator=
-        if [ ! -f "$build/CMakeCache.txt" ] || [ ! -f "$build/build.ninja" ] && [ ! -f "$build/Makefile" ]; then
-                generator='-G Ninja'
+        generator='-G Ninja'
+        [ ! -f "$build/CMakeCache.txt" ] || generator= # it knows its own
+        is_configured=no
+        if [ -z "$generator" ] && { [ -f "$build/build.ninja" ] || [ -f "$build/Makefile" ]; }; then
+                is_configured=yes
+                [ "$1" = OFF ] || grep -qx 'SHMALLOC_TESTS:BOOL=ON' "$build/CMakeCache.txt" || is_configured=no
         fi
-        if [ -n "$generator" ] || [ "$1" = ON ] && ! grep -qx 'SHMALLOC_TESTS:BOOL=ON' "$build/CMakeCache.txt"; then
+        if [ $is_configured = no ]; then
                 say "Configuring $build/"
                 # The option and its value are two words.
                 # shellcheck disable=SC2086
@@ -85,7 +89,7 @@ build() {
         fi
         say "Building $build/"
         targets=all
-        [ "$1" = ON ] || targets='shmalloc wordindex'
+        [ "$1" = ON ] || targets='installed wordindex'
         # shellcheck disable=SC2086
         if ! cmake --build "$build" --parallel "$(nproc)" --target $targets >"$build/build.log" 2>&1; then
                 grep -v '^\[[0-9]*/[0-9]*\] [A-Z][a-z]*ing ' "$build/build.log" | tail -n 60 >&2

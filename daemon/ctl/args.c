@@ -14,10 +14,18 @@
 
 enum { KEY_JSON = 'j', KEY_SOCKET = 's' };
 
-static const struct argp_option options[] = {
+/* Those that a verb does not have are known, so that it can say so, but not shown. */
+static struct argp_option options[] = {
         {"json", KEY_JSON, NULL, 0, "Print one JSON document", 0},
         {"socket", KEY_SOCKET, "PATH", 0, "Of the daemon; default: SHMALLOC_SOCKET, or " PROTOCOL_SOCKET, 0},
         {0}};
+
+static void
+show_only(unsigned wants)
+{
+        for (struct argp_option *o = options; o->name; o++)
+                o->flags = wants & (o->key == KEY_JSON ? CTL_WANTS_JSON : CTL_WANTS_SOCKET) ? 0 : OPTION_HIDDEN;
+}
 
 static error_t
 parse(int key, char *arg, struct argp_state *state)
@@ -36,6 +44,7 @@ parse(int key, char *arg, struct argp_state *state)
                 args->socket = arg;
                 return 0;
         case ARGP_KEY_INIT:
+                show_only(args->wants);
                 args->socket = options_env(OPTIONS_ENV_SOCKET);
                 if (!args->socket)
                         args->socket = PROTOCOL_SOCKET;
@@ -56,18 +65,6 @@ parse(int key, char *arg, struct argp_state *state)
 
 const struct argp ctl_common_argp = {.options = options, .parser = parse};
 
-/* Options that the verb does not have are not shown. */
-static char *
-help_filter(int key, const char *text, void *input)
-{
-        const struct ctl_args *args = input;
-
-        if (args && ((key == KEY_JSON && !(args->wants & CTL_WANTS_JSON)) ||
-                     (key == KEY_SOCKET && !(args->wants & CTL_WANTS_SOCKET))))
-                return NULL;
-        return (char *)(uintptr_t)text;
-}
-
 void
 ctl_parse(int argc, char **argv, struct ctl_args *args, const char *doc)
 {
@@ -75,7 +72,6 @@ ctl_parse(int argc, char **argv, struct ctl_args *args, const char *doc)
 
         argp.args_doc = args->wants & CTL_WANTS_NAME ? "NAME" : args->wants & CTL_WANTS_OPTIONAL ? "[NAME]" : "";
         argp.doc = doc;
-        argp.help_filter = help_filter;
         argp_parse(&argp, argc, argv, 0, NULL, args);
 }
 

@@ -15,6 +15,38 @@ for verb in ls stat top clients map check reap purge dump rm; do
         [ "$verb" = ls ] || expect 2 "$ctl" "$verb"
         expect 2 "$ctl" "$verb" --no-such-option
 done
+# The help of each verb lists the options that it takes and no others: any verb's are tried with all.
+listed() {
+        "$ctl" "$1" --help | sed -nE 's/^ {2,6}(-[a-zA-Z], )?--([a-z-]+)(=[A-Z]+)?.*/\2\3/p' | grep -vxE 'help|usage|version' || :
+}
+verbs="ls stat top clients map check reap purge dump rm"
+options=$(for verb in $verbs; do listed "$verb"; done | sort -u)
+[ "$(echo "$options" | wc -l)" -ge 12 ] || fail "so few options: $options"
+for verb in $verbs; do
+        listed "$verb" >"$tmp/listed"
+        for option in $options; do
+                value=
+                case $option in
+                node=*) value=1 ;;
+                *=[A-Z]*) value=200 ;;
+                esac
+                word=--${option%%=*}${value:+=$value}
+                set -- "$verb" "$word"
+                [ "$verb" = ls ] || set -- "$@" nothing-of-the-kind
+                "$ctl" "$@" >"$tmp/out" 2>"$tmp/err" || :
+                is_taken=yes
+                ! grep -q -- '--help' "$tmp/err" || is_taken=no
+                is_listed=no
+                ! grep -qxF "$option" "$tmp/listed" || is_listed=yes
+                [ $is_taken = $is_listed ] || fail "$verb: $option is listed: $is_listed, taken: $is_taken: $(cat "$tmp/err")"
+        done
+        # The words of bash are between the quotes.
+        # shellcheck disable=SC2016
+        bash -c 'source "$1" && COMP_WORDS=(shmallocctl "$2" --) COMP_CWORD=2 && _shmallocctl && printf "%s\n" "${COMPREPLY[@]}"' \
+                bash "$(dirname "$0")/../../daemon/install/shmallocctl.bash" "$verb" | grep -vx -- --help | sort >"$tmp/completed" || :
+        sed 's/^\([^=]*\).*/--\1/' "$tmp/listed" | sort | diff - "$tmp/completed" >"$tmp/out" ||
+                fail "$verb: the completion's options are not those of --help: $(cat "$tmp/out")"
+done
 for verb in stat clients map check reap purge dump rm; do
         expect 3 "$ctl" "$verb" nothing-of-the-kind
         says err 'nothing-of-the-kind'
