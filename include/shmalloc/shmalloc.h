@@ -241,6 +241,9 @@ SHA_API int shheap_set_default(shheap *h);
  * given what was asked for (C23), or anything from there up to what shheap_usable_size() says; the aligned one also the
  * alignment; after shheap_xallocx(), what that returned.  A size for which nobody would be given such a block, whatever
  * the alignment, is a fault, be it too large or too small.
+ * A free of a valid block needs nothing that may be short: no thread slot of its own, no client's place, no page, no memory of
+ * the process; it goes by a slot that another process or thread keeps and does not use just now.  If there is none either
+ * (all of them are in use, or their users are stopped), the block is lost, and a line on standard error says so.
  */
 SHA_API void shheap_free(shheap *h, void *p);
 #ifndef SHMALLOC_NO_SHORT_NAMES
@@ -324,7 +327,9 @@ SHA_API SHA_NODISCARD void *shheap_malloc_to(shheap *h, size_t size, unsigned fl
 
 /* The reverse: frees the block that *dest holds and stores SHREF_NULL there in one step.  0, also if *dest was null;
  * -EINVAL for a bad dest; -EBUSY, and nothing was done: others hold the block's slab and there is no memory for a magazine to
- * put it in, or somebody died while resizing the block and cannot be reaped just now. */
+ * put it in, or somebody died while resizing the block and cannot be reaped just now; and as for allocating -EUSERS, -ENOMEM,
+ * -EACCES, -EBADF, -ENOTSUP, the first two only where shheap_free() would lose the block.  What *dest holds being no block, or
+ * free, is a fault as in a free. */
 SHA_API int shheap_free_from(shheap *h, shref *dest);
 
 /* ------------------------------------------------------------------ named objects */
@@ -379,8 +384,8 @@ enum shheap_fault_what {
         SHHEAP_FAULT_SIZE_MISMATCH = 4, /* size or alignment given to a sized free do not fit: too large or too small */
         SHHEAP_FAULT_NAMED_OBJECT = 5,  /* a free of the object of a name */
         SHHEAP_FAULT_METADATA = 7,      /* the heap's own tables contradict each other */
-        SHHEAP_FAULT_NOT_A_CLIENT = 8   /* a free through a handle that is closed or read-only, or that this process
-                                             cannot attach to */
+        SHHEAP_FAULT_NOT_A_CLIENT = 8   /* a free through a handle that is closed or read-only, or in a child of a raw
+                                           clone(2) */
 };
 
 struct shheap_fault {

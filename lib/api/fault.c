@@ -300,14 +300,39 @@ tell_of_others(struct shheap *h, uint64_t block_off, const char *operation)
 }
 
 void
+fault_tell_lost(struct shheap *h, const void *p, const char *operation, const char *why)
+{
+        struct line line = {.length = 0};
+
+        if (!may_tell(h))
+                return;
+        say(&line,
+            "shmalloc: process %u: %s(%p): the block is lost, nothing is left by which it could be freed (%s): %p",
+            process_id(), operation, p, why, p);
+        say_pointer(&line, h, p);
+        write_line(&line);
+}
+
+/* What a thread noted that is not its own doing. */
+static void
+tell(struct shheap *h, const struct fault *fault, const char *operation)
+{
+        if (fault->what == FAULT_OF_OTHERS)
+                tell_of_others(h, fault->block_off, operation);
+        else
+                fault_tell_lost(h, region_block(&h->process.region, fault->block_off), operation,
+                                "its slab is held for too long, and there is no magazine");
+}
+
+void
 fault_tell(struct process_heap *heap, const struct thread *t)
 {
         struct shheap *h = (struct shheap *)(void *)heap; /* `process` is the first member */
         const void *p = region_block(&heap->region, t->fault.block_off);
         struct line line = {.length = 0};
 
-        if (t->fault.what == FAULT_OF_OTHERS) {
-                tell_of_others(h, t->fault.block_off, "end of a thread");
+        if (t->fault.what >= FAULT_OF_OTHERS) {
+                tell(h, &t->fault, "end of a thread");
                 return;
         }
         say(&line, "shmalloc: process %u: end of a thread: %s, found only now that caches are emptied: %p",
@@ -319,8 +344,8 @@ fault_tell(struct process_heap *heap, const struct thread *t)
 void
 fault_report(struct shheap *h, const struct thread *t, const char *operation, const void *p, size_t given_size)
 {
-        if (t->fault.what == FAULT_OF_OTHERS)
-                tell_of_others(h, t->fault.block_off, operation);
+        if (t->fault.what >= FAULT_OF_OTHERS)
+                tell(h, &t->fault, operation);
         else
                 report(h, t->fault.what, operation, p, given_size,
                        region_block(&h->process.region, t->fault.block_off));

@@ -49,6 +49,9 @@ void fault_report(struct shheap *h, const struct thread *t, const char *operatio
 /* What a thread noted while it let go of the heap at its end: said, and nothing else. */
 void fault_tell(struct process_heap *heap, const struct thread *t);
 
+/* A valid block that is freed, and there is no place for it.  Nobody is to blame. */
+void fault_tell_lost(struct shheap *h, const void *p, const char *operation, const char *why);
+
 /* Entries of caches that were dropped because no free block of theirs was there, by whoever met them. */
 uint64_t heap_n_dropped(const struct shheap *h);
 

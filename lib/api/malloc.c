@@ -30,6 +30,7 @@ heap_enter(struct entry *e, struct shheap *h)
         int err;
 
         e->heap = h;
+        e->is_lent = false;
         if (h->is_readonly) {
                 errno = -error_set(-EACCES, "the heap is open read-only: it can be read, not allocated from");
                 return false;
@@ -48,11 +49,32 @@ heap_enter(struct entry *e, struct shheap *h)
         return err == 0;
 }
 
+static bool
+is_shortage(int err)
+{
+        return err == EUSERS || err == ENOMEM || err == ENOSPC || err == EBUSY;
+}
+
+bool
+heap_enter_to_free(struct entry *e, struct shheap *h)
+{
+        int err;
+
+        if (LIKELY(heap_enter(e, h)))
+                return true;
+        err = errno;
+        e->is_lent = is_shortage(err) && thread_lend(&h->process, &e->borrowed, &e->lent) == 0;
+        errno = err;
+        return e->is_lent;
+}
+
 static void
 let_go(struct entry *e)
 {
         if (e->t)
                 tcache_leave(e->t);
+        else if (UNLIKELY(e->is_lent))
+                thread_give_back(&e->borrowed, &e->lent);
         else
                 thread_return(&e->heap->process, &e->borrowed);
 }
@@ -214,8 +236,11 @@ free_in(struct shheap *h, void *p, const char *operation)
         uint64_t block_off = heap_block_off(h, p);
         struct entry e;
 
-        if (!heap_enter(&e, h)) {
-                fault_report_pointer(h, SHHEAP_FAULT_NOT_A_CLIENT, operation, p, 0);
+        if (!heap_enter_to_free(&e, h)) {
+                if (is_shortage(errno))
+                        fault_tell_lost(h, p, operation, error_message());
+                else
+                        fault_report_pointer(h, SHHEAP_FAULT_NOT_A_CLIENT, operation, p, 0);
                 errno = saved_errno;
                 return;
         }
@@ -227,7 +252,7 @@ free_in(struct shheap *h, void *p, const char *operation)
                 if (e.t)
                         tcache_free_slow(e.t, block_off);
                 else
-                        (void)free_block_patiently(e.thread, block_off, 0); /* -EBUSY: see there */
+                        free_block_finally(e.thread, block_off);
         }
         heap_leave(&e, operation, p, 0);
         errno = saved_errno;
@@ -286,6 +311,7 @@ leave_plain(struct tcache *t, const char *operation, const void *p, size_t given
         e.heap = (struct shheap *)(void *)t->heap; /* `process` is the first member */
         e.t = t;
         e.thread = &t->thread;
+        e.is_lent = false;
         heap_leave(&e, operation, p, given_size);
 }
 
@@ -622,7 +648,7 @@ shheap_free_from(shheap *h, shref *dest)
         if (load_relaxed(dest) == SHREF_NULL)
                 return 0;
         block_off = load_relaxed(dest) - h->process.region.layout.chunks_off;
-        if (!heap_enter(&e, h))
+        if (!heap_enter_to_free(&e, h))
                 return -errno;
         if (h->process.is_checked && !heap_check_free(&e, block_off))
                 err = -EINVAL;

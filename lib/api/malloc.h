@@ -16,10 +16,15 @@ struct entry {
         struct tcache *t; /* NULL: borrowed */
         struct thread *thread;
         struct thread borrowed;
+        struct shield lent; /* of a slot that was lent */
+        bool is_lent;
 };
 
 /* False: errno and message are set. */
 bool heap_enter(struct entry *e, struct shheap *h);
+
+/* The same for a free, which is not to fail where slots, clients' places or pages are short: then by a slot that others lend. */
+bool heap_enter_to_free(struct entry *e, struct shheap *h);
 
 /* Reports what was noted on the way, now that nothing is owned. */
 void heap_leave(struct entry *e, const char *operation, const void *p, size_t given_size);

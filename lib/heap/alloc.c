@@ -548,6 +548,22 @@ is_done(const struct region *r, uint64_t block_off, uint64_t dest_off)
                                         r->layout.chunks_off + block_off; /* only the caller and a reaper write it */
 }
 
+/* Where no empty magazine is to be had: one of a depot that has room, or is given some. */
+static bool
+take_roomy(struct thread *t, uint32_t tag, uint32_t *ret_idx)
+{
+        uint32_t first = tag_node(tag) * t->region->arenas_per_node, cap = size_class_magazine_cap(tag_class(tag));
+
+        for (uint32_t arena = first; arena < first + t->region->arenas_per_node; arena++) {
+                if (!magazine_take_depot(t, arena, tag, ret_idx)) /* MAG.1, .2 */
+                        continue;
+                if (drain_magazine(t, *ret_idx, cap - 1))
+                        return true;
+                magazine_put(t, *ret_idx, arena, true);
+        }
+        return false;
+}
+
 bool
 free_block_aside(struct thread *t, uint64_t block_off, uint64_t dest_off)
 {
@@ -562,7 +578,7 @@ free_block_aside(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 magazine_push(t, idx, block_off, dest_off);
                 return true;
         }
-        if (magazine_take_empty(t, tag, &idx) < 0) /* MAG.1, .2 */
+        if (magazine_take_empty(t, tag, &idx) < 0 && !take_roomy(t, tag, &idx)) /* MAG.1, .2 */
                 return false;
         magazine_push(t, idx, block_off, dest_off);
         magazine_put(t, idx, magazine_home(t, tag), true); /* MAG.3 */
@@ -590,6 +606,13 @@ free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 return 0;
         }
         return err;
+}
+
+void
+free_block_finally(struct thread *t, uint64_t block_off)
+{
+        if (free_block_patiently(t, block_off, 0) == -EBUSY)
+                fault_note_lost(t, block_off);
 }
 
 bool

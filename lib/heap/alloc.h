@@ -64,6 +64,9 @@ bool free_block_aside(struct thread *t, uint64_t block_off, uint64_t dest_off);
  * finished the free for somebody who died of it: 0. */
 int free_block_patiently(struct thread *t, uint64_t block_off, uint64_t dest_off);
 
+/* The same without a dest: what cannot be freed even so is lost, which is noted. */
+void free_block_finally(struct thread *t, uint64_t block_off);
+
 /* Usable bytes of the block that starts here; 0: none does.  *ret_class: its class, SIZE_CLASS_NONE for huge. */
 uint64_t block_usable(struct region *r, uint64_t block_off, uint32_t *ret_class);
 

@@ -19,7 +19,8 @@ enum fault_what {
         FAULT_METADATA = 7,
         FAULT_NOT_A_CLIENT = 8,
 
-        FAULT_OF_OTHERS = 100 /* nothing that this thread did: said, and it goes on */
+        FAULT_OF_OTHERS = 100, /* nothing that this thread did: said, and it goes on */
+        FAULT_LOST = 101       /* likewise: nothing was left by which the block could have been freed */
 };
 
 /* A bad entry that others put into a magazine has been dropped. */
@@ -30,11 +31,20 @@ fault_note_others(struct thread *t, uint64_t block_off)
                 t->fault = (struct fault){.what = FAULT_OF_OTHERS, .block_off = block_off};
 }
 
+/* There was no place for a block that was freed. */
+static inline void
+fault_note_lost(struct thread *t, uint64_t block_off)
+{
+        owner_add(&t->slot->n_dropped, UINT64_C(1));
+        if (t->fault.what == FAULT_NONE)
+                t->fault = (struct fault){.what = FAULT_LOST, .block_off = block_off};
+}
+
 /* Keeps the first one.  Always -EINVAL. */
 static inline int
 fault_note(struct thread *t, enum fault_what what, uint64_t block_off)
 {
-        if (t->fault.what == FAULT_NONE || t->fault.what == FAULT_OF_OTHERS)
+        if (t->fault.what == FAULT_NONE || t->fault.what >= FAULT_OF_OTHERS)
                 t->fault = (struct fault){.what = (uint32_t)what, .block_off = block_off};
         return -EINVAL;
 }

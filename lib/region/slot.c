@@ -48,6 +48,11 @@
  * RETURN
  *   .1 state := 0                            `life` marked, binding left                    REAP
  *   .2 release `life`                        a reserve slot, of a living client or not      REAP, once it is gone
+ * LEND (for one free, to a process that can have no slot: the reserve slot of whatever client)
+ *   .1 .2 .3 as BORROW, the slot being of no use just now
+ *   .4 process and thread id: the borrower's as BORROW.2                                    REAP
+ *   .5 state := 1, .6 release `reap`         a dead thread's slot                           REAP
+ *   given back as RETURN
  * UNRESERVE (close)
  *   .1 try `reap`                            `reap` marked, a reserve slot                  REAP, once it is gone
  *   .2 binding := 0                          empty, `reap` marked                           taken over
@@ -99,6 +104,15 @@ slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t id
 {
         return slot_is_reserve(r, idx) &&
                client_is_live(r, load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation));
+}
+
+/* A reserve slot in which another process than its client's is, or was last: the client's death is no evidence then. */
+static bool
+slot_is_lent(const struct region *r, const struct thread_slot *slot)
+{
+        const struct client_slot *client = region_client(r, load_relaxed(&slot->client_idx));
+
+        return client != NULL && load_relaxed(&slot->os_pid) != load_relaxed(&client->pid);
 }
 
 /* A slot belongs to the pid namespace of whoever uses it first, for ever. */
@@ -383,7 +397,8 @@ slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx, const s
 
         if (slot_is_empty(r, slot, idx))
                 return -EBUSY;
-        got = dead != NULL && slot_is_of(slot, dead) ? liveness->lock_try(&slot->life, true) : slot_lock_life(slot);
+        got = dead != NULL && slot_is_of(slot, dead) && !slot_is_lent(r, slot) ? liveness->lock_try(&slot->life, true)
+                                                                               : slot_lock_life(slot);
         if (got == 0 && slot_is_kept(r, slot, idx) && load_relaxed(&slot->state) == 0) {
                 liveness->lock_release(&slot->life);
                 return -EBUSY;
@@ -567,6 +582,7 @@ slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const s
                 pthread_mutex_unlock(&reserve->lock);
                 return err;
         }
+        store_relaxed(&slot->os_pid, self.pid); /* it may have been lent */
         store_relaxed(&slot->os_tid, (uint64_t)self.tid);
         owner_add(&slot->n_attached, UINT64_C(1));
         store_relaxed(&slot->state, UINT64_C(1)); /* BORROW.4 */
@@ -577,7 +593,7 @@ slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const s
 }
 
 void
-slot_return(struct reserve *reserve, struct thread *t)
+slot_give_back(struct thread *t)
 {
         struct thread_slot *slot = t->slot;
 
@@ -587,5 +603,63 @@ slot_return(struct reserve *reserve, struct thread *t)
         t->slot = NULL;
         t->no = 0;
         liveness->lock_release(&slot->life); /* RETURN.2 */
+}
+
+void
+slot_return(struct reserve *reserve, struct thread *t)
+{
+        slot_give_back(t);
         pthread_mutex_unlock(&reserve->lock);
+}
+
+/* ------------------------------------------------------------------ lending */
+
+/* LEND.1 to .3: 0 with both locks held and the slot settled. */
+static int
+lend_lock(struct region *r, uint32_t idx, struct thread_slot *slot, slot_settle_fn *settle, void *arg)
+{
+        int got = -EBUSY;
+
+        if (!slot_is_reserve(r, idx) || load_relaxed(&slot->state) != 0 ||
+            load_relaxed(&slot->pid_ns) != liveness->pid_ns() ||
+            liveness->lock_try(&slot->reap, false) < 0) /* LEND.1 */
+                return -EBUSY;
+        if (slot_is_reserve(r, idx))
+                got = slot_lock_life(slot); /* LEND.2 */
+        if (got >= 0 && (got == 1 || load_relaxed(&slot->state) != 0)) {
+                settle(r, idx + 1, arg); /* LEND.3 */
+                slot_empty(r, slot, idx, BINDING_RESERVE);
+        }
+        if (got < 0)
+                liveness->lock_release(&slot->reap);
+        return got < 0 ? -EBUSY : 0;
+}
+
+int
+slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg)
+{
+        uint32_t hwm = region_threads_hwm(r);
+        struct liveness_self self;
+        int err = liveness->identify(&self);
+
+        if (err < 0)
+                return err;
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                struct thread_slot *slot = region_thread(r, idx);
+                struct client_id its;
+
+                if (slot == NULL || lend_lock(r, idx, slot, settle, arg) < 0)
+                        continue;
+                store_relaxed(&slot->os_pid, self.pid); /* LEND.4 */
+                store_relaxed(&slot->os_tid, (uint64_t)self.tid);
+                kill_order();
+                store_relaxed(&slot->state, UINT64_C(1)); /* LEND.5 */
+                kill_order();
+                liveness->lock_release(&slot->reap); /* LEND.6 */
+                its = (struct client_id){.idx = load_relaxed(&slot->client_idx),
+                                         .incarnation = load_relaxed(&slot->client_incarnation)};
+                thread_fill(t, r, idx, slot, &its);
+                return 0;
+        }
+        return -EBUSY;
 }

@@ -408,6 +408,33 @@ thread_borrow(struct process_heap *heap, struct thread *ret_thread)
         return err;
 }
 
+/* Where no client's place is needed, nor a mapping, nor news of forks: it is given back before this thread can fork. */
+int
+thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield *ret_shield)
+{
+        struct region *r = &heap->region;
+        int err;
+
+        memset(ret_thread, 0, sizeof *ret_thread);
+        shield_raise(ret_shield);
+        err = slot_lend(ret_thread, r, reap_settle, NULL);
+        if (err < 0)
+                shield_lower(ret_shield);
+        for (uint32_t arena = r->layout.n_arenas; err == 0 && arena-- > 0;)
+                if (region_arena(r, arena)) { /* the lowest; it need not be near */
+                        ret_thread->arena = arena;
+                        ret_thread->node = region_arena_node(r, arena);
+                }
+        return err;
+}
+
+void
+thread_give_back(struct thread *t, const struct shield *shield)
+{
+        slot_give_back(t);
+        shield_lower(shield);
+}
+
 void
 thread_return(struct process_heap *heap, struct thread *t)
 {

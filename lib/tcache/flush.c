@@ -245,7 +245,7 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
         if (tag != TAG_NONE && tag < r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N)
                 idx = size_class_is_small(tag_class(tag)) ? ensure_room(t, tag) : ensure_large(t, tag);
         if (idx == MAGAZINE_IDX_NONE) {
-                (void)free_block_patiently(th, block_off, 0); /* -EBUSY: see there */
+                free_block_finally(th, block_off);
                 return;
         }
         m = &r->magazines[idx];
@@ -257,7 +257,7 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
                 drain_magazine(th, idx, load_relaxed(&m->cap) - 1);
         }
         if (is_full(r, idx)) {
-                (void)free_block_patiently(th, block_off, 0); /* -EBUSY: see there */
+                free_block_finally(th, block_off);
                 return;
         }
         store_relaxed(&m->slot[load_relaxed(&m->n)], region_entry(r, block_off));

@@ -119,6 +119,10 @@ void tcache_thread_ends(void *arg);
 int thread_borrow(struct process_heap *heap, struct thread *ret_thread);
 void thread_return(struct process_heap *heap, struct thread *t);
 
+/* For a free by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno. */
+int thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield *ret_shield);
+void thread_give_back(struct thread *t, const struct shield *shield);
+
 /* In the child of fork(): nothing of the parent's is ours. */
 void tcache_after_fork(void);
 

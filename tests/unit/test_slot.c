@@ -524,6 +524,69 @@ START_TEST(reserve_slot_of_a_client_that_is_gone_is_anybodys)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ lending */
+
+static void *
+lend_and_die(void *arg)
+{
+        struct thread t = {.no = 0};
+
+        (void)arg;
+        ck_assert_int_eq(slot_lend(&t, r, settle_never, NULL), 0);
+        return NULL;
+}
+
+START_TEST(idle_reserve_slot_is_lent_to_whoever_asks_and_had_again)
+{
+        struct settled settled = {{0}};
+        struct reserve reserve;
+        struct thread t = {.no = 0}, u = {.no = 0};
+        uint32_t idx;
+
+        ck_assert_int_eq(slot_reserve(&reserve, r, &client, settle_never, NULL), 0);
+        idx = reserve.idx;
+        ck_assert_int_eq(slot_lend(&t, r, settle_never, NULL), 0);
+        ck_assert_uint_eq(t.no, idx + 1);
+        ck_assert_uint_eq(state_of(idx), 1);
+        ck_assert_int_eq(slot_lend(&u, r, settle_never, NULL), -EBUSY); /* there was one */
+        ck_assert_int_eq(slot_borrow(&reserve, &u, r, &client, settle_never, NULL), -EBUSY);
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
+        slot_give_back(&t);
+        ck_assert_uint_eq(state_of(idx), 0);
+        ck_assert_int_eq(slot_borrow(&reserve, &u, r, &client, settle_never, NULL), 0);
+        ck_assert_int_eq(slot_lend(&t, r, settle_never, NULL), -EBUSY);
+        slot_return(&reserve, &u);
+
+        in_thread(lend_and_die, NULL);
+        ck_assert_uint_eq(state_of(idx), 1);
+        ck_assert_int_eq(slot_borrow(&reserve, &u, r, &client, settle_count, &settled), 0);
+        ck_assert_uint_eq(settled.n[idx + 1], 1);
+        slot_return(&reserve, &u);
+        in_thread(lend_and_die, NULL);
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
+        ck_assert_int_eq(slot_lend(&t, r, settle_never, NULL), 0); /* it is kept for its client, who lives */
+        slot_give_back(&t);
+}
+END_TEST
+
+/* That a client is dead says nothing of the stranger to whom its reserve slot was lent. */
+START_TEST(borrower_of_another_process_outlives_the_client_that_lent)
+{
+        struct settled settled = {{0}};
+        struct reserve reserve;
+        struct thread t = {.no = 0};
+
+        ck_assert_int_eq(slot_reserve(&reserve, r, &client, settle_never, NULL), 0);
+        ck_assert_int_eq(slot_lend(&t, r, settle_never, NULL), 0);
+        region_client(r, client.idx)->pid++; /* the client is another process */
+        ck_assert_int_eq(slot_reap_of_dead(r, reserve.idx, &client, settle_never, NULL), 0);
+        slot_give_back(&t);
+        region_client(r, client.idx)->pid--;
+        ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_never, NULL), 0);
+        ck_assert_int_eq(slot_reap_of_dead(r, reserve.idx, &client, settle_count, &settled), 1);
+}
+END_TEST
+
 START_TEST(unreserved_slot_is_anybodys)
 {
         struct reserve reserve;
@@ -733,6 +796,8 @@ main(void)
         tcase_add_test(tcase, reserve_slot_serves_when_all_others_are_taken);
         tcase_add_test(tcase, reserve_slot_has_one_user_at_a_time);
         tcase_add_test(tcase, borrower_that_dies_is_settled_and_the_reserve_kept);
+        tcase_add_test(tcase, idle_reserve_slot_is_lent_to_whoever_asks_and_had_again);
+        tcase_add_test(tcase, borrower_of_another_process_outlives_the_client_that_lent);
         tcase_add_test(tcase, reserve_slot_of_a_client_that_is_gone_is_anybodys);
         tcase_add_test(tcase, unreserved_slot_is_anybodys);
 
