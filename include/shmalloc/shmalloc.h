@@ -189,10 +189,9 @@ SHA_API int shheap_dup_fd(const shheap *h, unsigned flags);
 
 /*
  * Takes back one open.  With the last one, the calling thread's caches return, and the handle and pointers to blocks
- * are not to be used any more: calls are refused with EBADF, in threads that are still attached after a few.  Other
- * threads of the process must not be inside a call on the heap then.  Those that have used it let go when they end;
- * until they have, the heap stays mapped and the process its client, and opening it again gives the same handle.
- * -EBADF: not an open heap.
+ * are not to be used any more.  Other threads of the process must not be inside a call on the heap then.  Those that
+ * have used it let go when they end; until they have, the heap stays mapped and the process its client, and opening it
+ * again gives the same handle.  -EBADF: not an open heap.
  */
 SHA_API int shheap_close(shheap *h);
 

@@ -24,14 +24,14 @@ struct shheap {
 };
 
 /* What every public function asks first, but for hits: whether the handle may be used.  False: errno and message. */
-bool heap_refuse(const char *operation);
+bool heap_refuse(const struct shheap *h, const char *operation);
 
 static inline bool
 heap_is_open(const struct shheap *h, const char *operation)
 {
         if (LIKELY(h && load_relaxed(&h->is_open)))
                 return true;
-        return heap_refuse(operation);
+        return heap_refuse(h, operation);
 }
 
 /* The open heap whose chunks contain the address, or NULL.  Never waits, and leaves nothing behind if it is left. */

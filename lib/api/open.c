@@ -116,8 +116,10 @@ open_again(struct shheap *h, const struct region_open_args *args)
                 store_relaxed(&h->process.is_closed, is_closed);
                 return err;
         }
-        if (is_closed)
+        if (is_closed) {
+                tcache_open_all(&h->process);
                 registry_add(h);
+        }
         h->n_opens++;
         return 0;
 }
@@ -287,6 +289,7 @@ close_heap(struct shheap *h)
         if (tcache_default_heap() == &h->process)
                 tcache_set_default(NULL);
         registry_remove(h);
+        tcache_close_all(&h->process);
         tcache_forget(&h->process);
         registry_sweep();
 }

@@ -23,7 +23,7 @@
  *
  * What it gave up: a free that stands still between two loads of heap_of_address() while its process opens as many heaps
  * as there are handles may take its block for another heap's.  A child of _Fork() waits for ever if it was made while
- * another thread was registering the process, and it uses that heap.
+ * another thread was registering the process, attaching or letting go, and it uses that heap.
  */
 #include "api/registry.h"
 
@@ -80,7 +80,11 @@ take_over(void)
         if (!is_forking)
                 return; /* _Fork() */
         is_forking = false;
-        cds_list_for_each_entry(h, &heaps, node) pthread_mutex_init(&h->process.lock, NULL);
+        cds_list_for_each_entry(h, &heaps, node)
+        {
+                pthread_mutex_init(&h->process.lock, NULL);
+                h->process.tcaches = NULL;
+        }
         if (tcache_generation() == generation_before_fork) /* else a call in somebody's handler has noticed */
                 tcache_after_fork();
 }
@@ -182,8 +186,10 @@ registry_new(void)
 }
 
 bool
-heap_refuse(const char *operation)
+heap_refuse(const struct shheap *h, const char *operation)
 {
+        if (h && load_relaxed(&h->process.is_closed)) /* and mapped: perhaps for this thread's sake */
+                tcache_forget((struct process_heap *)(uintptr_t)&h->process);
         errno = -error_set(-EBADF, "%s: not an open heap", operation);
         return false;
 }

@@ -66,6 +66,32 @@ hide(const struct tcache *t)
                 tcache_default = tcache_none();
 }
 
+/* The heap's list of tcaches.  Behind a shield; in the child of a fork its rest may be zeroed. */
+static void
+link_to_heap(struct tcache *t)
+{
+        struct process_heap *heap = t->heap;
+
+        pthread_mutex_lock(&heap->lock);
+        t->next_of_heap = heap->tcaches;
+        heap->tcaches = t;
+        pthread_mutex_unlock(&heap->lock);
+}
+
+static void
+unlink_from_heap(const struct tcache *t)
+{
+        struct process_heap *heap = t->heap;
+        struct tcache **at = &heap->tcaches;
+
+        pthread_mutex_lock(&heap->lock);
+        while (*at && *at != t)
+                at = &(*at)->next_of_heap;
+        if (*at)
+                *at = t->next_of_heap;
+        pthread_mutex_unlock(&heap->lock);
+}
+
 /* First round: give everything back.  Next round: forget, unless a destructor in between attached again.  What was left by
  * another door is forgotten at once: its slot stands. */
 void
@@ -86,6 +112,8 @@ tcache_thread_ends(void *arg)
                         at = &t->next;
                 } else {
                         hide(t);
+                        if (t->is_attached)
+                                unlink_from_heap(t);
                         *at = t->next;
                         unmap(t);
                 }
@@ -198,16 +226,29 @@ tcache_limit(const struct tcache *t)
 }
 
 static void
+allow_hits(struct tcache *t)
+{
+        if (!t->heap->is_junked && !t->heap->is_zeroed && !t->thread.region->is_relocated)
+                memcpy(t->by_size, size_class_by_size, sizeof size_class_by_size);
+        t->limit = tcache_limit(t);
+}
+
+static void
+forbid_hits(struct tcache *t)
+{
+        t->limit = 0;
+        memset(t->by_size, 0, sizeof t->by_size);
+}
+
+static void
 publish_all(struct tcache *t)
 {
         struct region *r = t->thread.region;
 
-        if (!t->heap->is_junked && !t->heap->is_zeroed && !r->is_relocated)
-                memcpy(t->by_size, size_class_by_size, sizeof size_class_by_size);
         for (uint32_t tag = 1; tag < r->layout.n_tags; tag++)
                 tcache_publish(t, tag);
         t->chunks = r->chunks;
-        t->limit = tcache_limit(t);
+        allow_hits(t);
 }
 
 /* Slot, arena, hit paths.  *t is zeroed, or what detach left. */
@@ -231,6 +272,7 @@ attach(struct tcache *t, struct process_heap *heap)
         t->is_attached = true;
         tcache_settle_node(t);
         publish_all(t);
+        link_to_heap(t);
         return 0;
 }
 
@@ -350,8 +392,8 @@ tcache_detach(struct tcache *t, bool unlock)
                                     &t->thread); /* left inside init() */
                 tcache_flush(t);
                 tell(t); /* as long as the slot keeps the heap mapped */
-                t->limit = 0;
-                memset(t->by_size, 0, sizeof t->by_size);
+                forbid_hits(t);
+                unlink_from_heap(t);
                 t->is_attached = false;
                 if (unlock)
                         slot_release(&t->thread);
@@ -382,6 +424,34 @@ tcache_forget(struct process_heap *heap)
                         at = &t->next; /* another heap's, or left as it is until the thread ends */
                 }
         }
+        shield_lower(&shield);
+}
+
+/* Other threads' tcaches are written here.  None of them is inside a call, and whoever tells them that the heap is closed,
+ * or open again, orders this before what they do. */
+void
+tcache_close_all(struct process_heap *heap)
+{
+        struct shield shield;
+
+        shield_raise(&shield);
+        pthread_mutex_lock(&heap->lock);
+        for (struct tcache *t = heap->tcaches; t; t = t->next_of_heap)
+                forbid_hits(t);
+        pthread_mutex_unlock(&heap->lock);
+        shield_lower(&shield);
+}
+
+void
+tcache_open_all(struct process_heap *heap)
+{
+        struct shield shield;
+
+        shield_raise(&shield);
+        pthread_mutex_lock(&heap->lock);
+        for (struct tcache *t = heap->tcaches; t; t = t->next_of_heap)
+                allow_hits(t);
+        pthread_mutex_unlock(&heap->lock);
         shield_lower(&shield);
 }
 

@@ -38,13 +38,14 @@ struct process_heap {
         void (*tell)(struct process_heap *heap, const struct thread *t);
         struct client_id client;
         struct reserve reserve;
-        bool is_closed;       /* set by close: threads let go at their next slow call or at their end */
-        bool is_checked;      /* option check: no free is a hit */
-        bool is_junked;       /* option junk */
-        bool is_zeroed;       /* option zero */
-        uint32_t generation;  /* of fork(): client and reserve are this process's only if it is the current one */
-        struct shield shield; /* of the thread that has borrowed the reserve slot, under the reserve's lock */
-        pthread_mutex_t lock; /* among this process's threads: client registration after fork */
+        bool is_closed;         /* set by close: threads let go at their next slow call or at their end */
+        bool is_checked;        /* option check: no free is a hit */
+        bool is_junked;         /* option junk */
+        bool is_zeroed;         /* option zero */
+        uint32_t generation;    /* of fork(): client and reserve are this process's only if it is the current one */
+        struct shield shield;   /* of the thread that has borrowed the reserve slot, under the reserve's lock */
+        pthread_mutex_t lock;   /* among this process's threads: client registration after fork, and: */
+        struct tcache *tcaches; /* of all threads, attached */
 };
 
 struct tcache {
@@ -59,6 +60,7 @@ struct tcache {
         /* slow paths only */
         struct process_heap *heap;
         struct tcache *next; /* the thread's other tcaches */
+        struct tcache *next_of_heap;
         struct thread thread;
         bool is_attached;
         bool is_inside;  /* a call is at work here, or has been left by another door */
@@ -110,6 +112,11 @@ void tcache_detach(struct tcache *t, bool unlock);
 
 /* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are. */
 void tcache_forget(struct process_heap *heap);
+
+/* At the last close, and when a heap that is mapped still is opened again: whether calls of any thread are hits.  No thread is
+ * inside a call on the heap. */
+void tcache_close_all(struct process_heap *heap);
+void tcache_open_all(struct process_heap *heap);
 
 /* What the end of a thread does with its tcaches, once in each round of destructors; the argument means nothing. */
 void tcache_thread_ends(void *arg);

@@ -501,6 +501,106 @@ START_TEST(closed_handle_is_refused_while_other_threads_hold_slots)
 }
 END_TEST
 
+struct attached {
+        struct scene *scene;
+        int (*call)(struct scene *s); /* the first thing after the close */
+        pthread_t thread;
+        pthread_barrier_t turn;
+        int err, err_again;
+};
+
+/* With full and with empty magazines: what it calls would be a hit. */
+static void *
+call_after_close(void *arg)
+{
+        struct attached *a = arg;
+        struct scene *s = a->scene;
+        struct scene mine = *s;
+        void *p[3];
+
+        for (int i = 0; i < 3; i++)
+                p[i] = shheap_malloc(s->h, 100);
+        shheap_free(s->h, p[0]);
+        shheap_free(s->h, p[1]);
+        mine.p = p[2];
+        pthread_barrier_wait(&a->turn);
+        pthread_barrier_wait(&a->turn);
+        a->err = a->call(&mine);
+        mine.p = p[2];
+        assert_all_refuse(&mine);
+        pthread_barrier_wait(&a->turn);
+        pthread_barrier_wait(&a->turn);
+        a->err_again = call_malloc(s);
+        return NULL;
+}
+
+START_TEST(closed_handle_is_refused_in_threads_that_are_attached)
+{
+        struct attached attached[] = {
+                {.scene = &scene, .call = call_malloc},
+                {.scene = &scene, .call = call_free},
+                {.scene = &scene, .call = call_malloc_large},
+                {.scene = &scene, .call = call_check},
+        };
+        shheap *same;
+
+        for (int i = 0; i < 4; i++) {
+                pthread_barrier_init(&attached[i].turn, NULL, 2);
+                ck_assert_int_eq(pthread_create(&attached[i].thread, NULL, call_after_close, &attached[i]), 0);
+                pthread_barrier_wait(&attached[i].turn);
+        }
+        ck_assert_int_eq(shheap_close(scene.h), 0);
+        for (int i = 0; i < 4; i++) {
+                pthread_barrier_wait(&attached[i].turn);
+                pthread_barrier_wait(&attached[i].turn);
+                ck_assert_msg(attached[i].err == -EBADF, "%d: %s", i, strerror(-attached[i].err));
+        }
+        ck_assert_int_eq(shheap_open(&same, "public", 0, NULL), 0); /* they have let go: another handle */
+        ck_assert_ptr_ne(same, scene.h);
+        for (int i = 0; i < 4; i++) {
+                pthread_barrier_wait(&attached[i].turn);
+                pthread_join(attached[i].thread, NULL);
+                ck_assert_int_eq(attached[i].err_again, -EBADF);
+        }
+        heap_assert_clean(same);
+        ck_assert_int_eq(shheap_close(same), 0);
+}
+END_TEST
+
+/* Closed and opened again by another thread: the same handle, and hits as before. */
+static void *
+use_when_open_again(void *arg)
+{
+        struct scene *s = arg;
+
+        for (int i = 0; i < 2; i++) {
+                shheap_free(s->h, shheap_malloc(s->h, 100));
+                ck_assert(tcache_last->limit != 0 && tcache_last->by_size[100] != 0);
+                pthread_barrier_wait(&turn);
+                pthread_barrier_wait(&turn);
+        }
+        return NULL;
+}
+
+START_TEST(heap_that_is_opened_again_is_as_quick_as_before)
+{
+        pthread_t thread;
+        shheap *same;
+
+        pthread_barrier_init(&turn, NULL, 2);
+        ck_assert_int_eq(pthread_create(&thread, NULL, use_when_open_again, &scene), 0);
+        pthread_barrier_wait(&turn);
+        ck_assert_int_eq(shheap_close(scene.h), 0);
+        ck_assert_int_eq(shheap_open(&same, "public", 0, NULL), 0);
+        ck_assert_ptr_eq(same, scene.h);
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn);
+        pthread_join(thread, NULL);
+        heap_assert_clean(scene.h);
+}
+END_TEST
+
 static void *
 refuse_in_thread(void *arg)
 {
@@ -636,6 +736,8 @@ main(void)
         tcase_add_test(tcase, closed_handle_is_refused_by_all);
         tcase_add_test(tcase, no_handle_is_refused_by_all);
         tcase_add_test(tcase, closed_handle_is_refused_while_other_threads_hold_slots);
+        tcase_add_test(tcase, closed_handle_is_refused_in_threads_that_are_attached);
+        tcase_add_test(tcase, heap_that_is_opened_again_is_as_quick_as_before);
         tcase_add_test(tcase, closed_handle_is_refused_in_threads_that_never_used_it);
         tcase_add_test(tcase, closed_handle_is_refused_in_children);
         tcase_add_test(tcase, closed_handle_is_refused_when_others_have_been_opened);
