@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ctl/ctl.h"
+#include "os/descriptor.h"
 
 static const struct verb {
         const char *name;
@@ -56,8 +57,10 @@ int
 main(int argc, char **argv)
 {
         const struct verb *verb = argc > 1 ? find_verb(argv[1]) : NULL;
+        struct descriptor_plugs plugs;
         char name[64];
 
+        descriptor_plug(&plugs); /* for good: what we print goes into no heap, if 0 to 2 are closed */
         argp_err_exit_status = CTL_USAGE;
         if (argc > 1 &&
             (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "common/protocol.h"
+#include "os/descriptor.h"
 #include "region/options.h"
 #include "shmallocd/daemon.h"
 #include "shmallocd/helper.h"
@@ -416,8 +417,10 @@ main(int argc, char **argv)
 {
         static struct daemon d = {.listen_fd = -1, .spare_fd = -1};
         struct args args = {.is_helper = false};
+        struct descriptor_plugs plugs;
         int status;
 
+        descriptor_plug(&plugs); /* for good: what we log goes into no heap and no socket, if 0 to 2 are closed */
         heap_config_init(&args.heap, "");
         parse_arguments(argc, argv, &args);
         if (args.is_helper)

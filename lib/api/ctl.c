@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "heap/check.h"
 #include "os/shm.h"
+#include "region/file.h"
 #include "region/open.h"
 
 #define DECAY_MS_MAX INT64_C(1000000000000) /* as in options.c */
@@ -43,6 +44,13 @@ get_is_linked(struct shheap *h, uint64_t *ret)
 
         *ret = is_linked > 0;
         return is_linked < 0 ? is_linked : 0;
+}
+
+static int
+get_region_bytes(struct shheap *h, uint64_t *ret)
+{
+        *ret = h->process.region.layout.region_bytes;
+        return 0;
 }
 
 static int
@@ -200,8 +208,12 @@ static int
 get_mapped(struct shheap *h, uint64_t *ret)
 {
         struct stat st;
-        int err = os_fstat(h->process.region.fd, &st);
+        int fd = file_borrow(&h->process.region), err;
 
+        if (fd < 0)
+                return fd;
+        err = os_fstat(fd, &st);
+        os_close(fd);
         if (err < 0)
                 return error_set(err, "stats.mapped: %s", error_name(err));
         *ret = (uint64_t)st.st_blocks * 512;
@@ -247,6 +259,7 @@ static const struct setting {
         {"heap.id", get_id, NULL},
         {"heap.base", get_base, NULL},
         {"heap.is_linked", get_is_linked, NULL},
+        {"heap.region_bytes", get_region_bytes, NULL},
         {"heap.capacity", get_capacity, set_capacity},
         {"heap.max_capacity", get_max_capacity, NULL},
         {"heap.decay_ms", get_decay_ms, set_decay_ms},

@@ -239,7 +239,7 @@ tell_system(const struct region *r, uint64_t chunk, uint64_t n, uint32_t node)
                 return 0;
         if (is_spread && (nodes & r->numa_nodes) != 0)
                 nodes &= r->numa_nodes;
-        return os_numa_bind(r->fd, off, n << GEO_CHUNK_SHIFT, is_spread ? nodes : bit(node), is_spread);
+        return os_numa_bind(r->base + off, n << GEO_CHUNK_SHIFT, is_spread ? nodes : bit(node), is_spread);
 }
 
 /* Chunks that are not of the node.  With several nodes, pages that no note knows of may be there too, if the heap was

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "os/descriptor.h"
 #include "os/syscall.h"
 
 #ifndef SO_PEERPIDFD
@@ -25,14 +26,17 @@ announce_connect(const char *socket_path)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         size_t length = strlen(socket_path);
+        struct descriptor_plugs plugs;
         int fd, err;
 
         if (length >= sizeof address.sun_path)
                 return -ENAMETOOLONG;
         memcpy(address.sun_path, socket_path, length + 1);
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        descriptor_plug(&plugs);
+        fd = descriptor_lift((int)SYS_RETRY(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+        descriptor_unplug(&plugs);
         if (fd < 0)
-                return -errno;
+                return fd;
         err = sys_connect(fd, &address, sizeof address);
         if (err == 0)
                 return fd;

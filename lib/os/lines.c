@@ -6,12 +6,13 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "os/descriptor.h"
 #include "os/syscall.h"
 
 int
 lines_open(struct lines *ret_lines, const char *path)
 {
-        int fd = sys_open(path, O_RDONLY | O_CLOEXEC);
+        int fd = descriptor_openat(AT_FDCWD, path, O_RDONLY, 0);
 
         if (fd < 0)
                 return fd;

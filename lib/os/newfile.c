@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/shm.h"
 #include "os/syscall.h"
@@ -38,7 +39,7 @@ open_unnamed(int dirfd)
 {
         char path[32];
         int err = os_injected("tmpfile");
-        int fd = err < 0 ? err : sys_openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        int fd = err < 0 ? err : descriptor_openat(dirfd, ".", O_TMPFILE | O_RDWR, 0600);
         struct stat st;
 
         if (fd < 0)
@@ -88,7 +89,7 @@ open_temp(int dirfd, char temp[32])
                 int fd, err = os_injected("create");
 
                 snprintf(temp, 32, TEMP_PREFIX "%016" PRIx64 TEMP_SUFFIX, os_random());
-                fd = err < 0 ? err : sys_openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+                fd = err < 0 ? err : descriptor_openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
                 if (fd >= 0 && lock_named(fd))
                         return fd;
                 if (fd < 0 && (err < 0 || fd != -EEXIST))

@@ -1,8 +1,8 @@
 /*
  * numa.c - see numa.h.
  *
- * Binding goes through a mapping of the range that is made for it and forgotten again: the policy is the file's, but
- * the call would also cut the caller's mapping of the region in pieces, one per change of node, and a process may
+ * Binding goes through a second mapping of the range that is made for it and forgotten again: the policy is the file's,
+ * but the call would also cut the caller's mapping of the region in pieces, one per change of node, and a process may
  * have 65530 of them.
  *
  * Free memory is read from sysfs with read(2): stdio would allocate, on a path that may have been entered by malloc.
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/lines.h"
 #include "os/shield.h"
@@ -207,7 +208,7 @@ os_numa_free_bytes(uint32_t node)
                 return os_numa_fake->free_bytes(node);
 #endif
         snprintf(path, sizeof path, "/sys/devices/system/node/node%u/meminfo", node);
-        fd = sys_open(path, O_RDONLY | O_CLOEXEC);
+        fd = descriptor_openat(AT_FDCWD, path, O_RDONLY, 0);
         if (fd < 0)
                 return fd == -ENOENT ? 0 : UINT64_MAX; /* offline; or no descriptor left: then we do not know */
         n = sys_read(fd, text, sizeof text - 1);
@@ -222,7 +223,7 @@ os_numa_free_bytes(uint32_t node)
 /* ------------------------------------------------------------------ binding */
 
 int
-os_numa_bind(int fd, uint64_t off, uint64_t bytes, uint64_t nodes, bool interleave)
+os_numa_bind(void *addr, uint64_t bytes, uint64_t nodes, bool interleave)
 {
         unsigned long mask[2] = {nodes, 0};
         int err = os_injected("numa_bind");
@@ -232,9 +233,9 @@ os_numa_bind(int fd, uint64_t off, uint64_t bytes, uint64_t nodes, bool interlea
                 return err;
 #if SHM_DEBUG
         if (FAKE(bind))
-                return os_numa_fake->bind(fd, off, bytes, nodes, interleave);
+                return os_numa_fake->bind(addr, bytes, nodes, interleave);
 #endif
-        p = mmap(NULL, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)off);
+        p = mremap(addr, 0, bytes, MREMAP_MAYMOVE); /* of a shared mapping: a second one of the same pages */
         if (p == MAP_FAILED)
                 return -errno;
         if (mbind(p, bytes, interleave ? MPOL_INTERLEAVE : MPOL_PREFERRED, mask, MASK_BITS, 0) < 0)
@@ -327,9 +328,9 @@ play_free_bytes(uint32_t node)
 }
 
 static int
-play_bind(int fd, uint64_t off, uint64_t bytes, uint64_t nodes, bool interleave)
+play_bind(void *addr, uint64_t bytes, uint64_t nodes, bool interleave)
 {
-        (void)fd, (void)off, (void)bytes, (void)interleave;
+        (void)addr, (void)bytes, (void)interleave;
         return nodes & played.machine.with_memory ? 0 : -EINVAL;
 }
 

@@ -33,12 +33,12 @@ uint64_t os_numa_allowed(void);
 uint64_t os_numa_free_bytes(uint32_t node);
 
 /*
- * Whoever gives pages to this range of the file: they come from that node, from others when that is full; with
+ * Whoever gives pages to the part of the file that is mapped here: they come from that node, from others when that is full; with
  * `interleave`, from all of the nodes in turn.  Pages that are there already stay.  A policy of the file, not of a
  * mapping: it holds in every process, and outlives this one.  Page-aligned.  0, -EINVAL: none of the nodes is online
  * and allowed; -EPERM, -ENOSYS: the system has no such thing for this process; -ENOMEM.
  */
-int os_numa_bind(int fd, uint64_t off, uint64_t bytes, uint64_t nodes, bool interleave);
+int os_numa_bind(void *addr, uint64_t bytes, uint64_t nodes, bool interleave);
 
 /* The node that the page at this address lies on.  It is read for that: it must be there.  -errno. */
 int os_numa_node_of(const void *addr);
@@ -53,7 +53,7 @@ struct os_numa_fake {
         uint32_t (*here)(void);
         uint64_t (*allowed)(void);
         uint64_t (*free_bytes)(uint32_t node);
-        int (*bind)(int fd, uint64_t off, uint64_t bytes, uint64_t nodes, bool interleave);
+        int (*bind)(void *addr, uint64_t bytes, uint64_t nodes, bool interleave);
         int64_t (*count_elsewhere)(const void *addr, uint64_t bytes, uint32_t node);
 };
 

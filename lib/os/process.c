@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "os/descriptor.h"
 #include "os/syscall.h"
 
 static uint64_t pid_ns_known;    /* this process's pid namespace, 0 = not asked yet */
@@ -108,7 +109,7 @@ process_start_ticks(uint32_t pid)
         int fd;
 
         snprintf(path, sizeof path, "/proc/%u/stat", pid);
-        fd = sys_open(path, O_RDONLY | O_CLOEXEC);
+        fd = descriptor_openat(AT_FDCWD, path, O_RDONLY, 0);
         if (fd < 0)
                 return 0;
         n = sys_read(fd, line, sizeof line - 1);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/syscall.h"
 
@@ -35,16 +36,16 @@ int
 os_open_dir(const char *path)
 {
         INJECT("open_dir");
-        return sys_open(path, O_DIRECTORY | O_CLOEXEC | O_PATH);
+        return descriptor_openat(AT_FDCWD, path, O_DIRECTORY | O_PATH, 0);
 }
 
 int
 os_open_file(int dirfd, const char *file, bool is_readonly)
 {
-        const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+        const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 
         INJECT("open_file");
-        return sys_openat(dirfd, file, flags | (is_readonly ? O_RDONLY : O_RDWR), 0);
+        return descriptor_openat(dirfd, file, flags | (is_readonly ? O_RDONLY : O_RDWR), 0);
 }
 
 int
@@ -54,7 +55,7 @@ os_reopen(int fd, bool is_readonly)
 
         INJECT("reopen");
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        return sys_open(path, O_CLOEXEC | (is_readonly ? O_RDONLY : O_RDWR));
+        return descriptor_openat(AT_FDCWD, path, is_readonly ? O_RDONLY : O_RDWR, 0);
 }
 
 int
@@ -132,13 +133,6 @@ os_allocate(int fd, uint64_t off, uint64_t bytes)
 {
         INJECT("allocate");
         return sys_fallocate(fd, 0, off, bytes);
-}
-
-int
-os_punch(int fd, uint64_t off, uint64_t bytes)
-{
-        INJECT("punch");
-        return sys_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, bytes);
 }
 
 /* ------------------------------------------------------------------ mapping */
@@ -276,8 +270,14 @@ os_wipe_private(void *addr, uint64_t bytes)
 int
 os_memfd(const char *label)
 {
+        struct descriptor_plugs plugs;
+        int fd;
+
         INJECT("memfd");
-        return (int)SYS_RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+        descriptor_plug(&plugs);
+        fd = descriptor_lift((int)SYS_RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING)));
+        descriptor_unplug(&plugs);
+        return fd;
 }
 
 int
@@ -321,7 +321,7 @@ os_list_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg)
         int fd, result;
 
         INJECT("list_dir");
-        fd = sys_openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        fd = descriptor_openat(dirfd, ".", O_RDONLY | O_DIRECTORY, 0);
         if (fd < 0)
                 return fd;
         result = list_open_dir(fd, fn, arg);

@@ -37,11 +37,8 @@ int os_truncate(int fd, uint64_t bytes);
 int os_pread(int fd, void *buf, size_t bytes, uint64_t off);
 
 /* Backs a range with pages in one call, all or nothing.  A caller keeps the range short: the kernel holds the inode
- * meanwhile, and a signal rolls everything back. */
+ * meanwhile, and a signal rolls everything back.  Of a file that is mapped: see os/pages.h. */
 int os_allocate(int fd, uint64_t off, uint64_t bytes);
-
-/* Gives pages back; the range reads as zeroes afterwards. */
-int os_punch(int fd, uint64_t off, uint64_t bytes);
 
 /* Maps a file at exactly `addr`: -EEXIST when something is there already. */
 int os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly);

@@ -17,6 +17,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "os/descriptor.h"
 #include "os/newfile.h"
 #include "os/numa.h"
 #include "os/owner.h"
@@ -102,7 +103,7 @@ bind_part(const struct region *r, enum layout_table table, uint64_t n, uint32_t 
 
         start = bits_align_up(start, OS_PAGE_BYTES);
         if (start < end)
-                (void)os_numa_bind(r->fd, start, end - start, UINT64_C(1) << node, false); /* at best: see below */
+                (void)os_numa_bind(r->base + start, end - start, UINT64_C(1) << node, false); /* at best: see below */
 }
 
 /* What the threads of a node use lies there, whoever backs it.  Where that cannot be had, such as in a container that
@@ -123,15 +124,30 @@ bind_tables(const struct region *r, const struct layout *l)
         }
 }
 
-/* The file at its full size, sparse, but for what every region has backed. */
+/* The file at its full size, sparse. */
 static int
-fill_file(struct region *r, const struct plan *p)
+fill_file(struct region *r, const struct plan *p, struct stat *ret_st)
 {
         int err = os_truncate(r->fd, p->layout.region_bytes);
 
         if (err < 0)
                 return no_room(err, p->what, "the address range");
-        r->layout = p->layout;
+        err = os_fstat(r->fd, ret_st);
+        if (err == 0)
+                err = os_fchmod(r->fd, p->args->options.mode); /* whatever the umask */
+        if (err < 0)
+                return error_set(err, "cannot set the mode of %s: %s", p->what, error_name(err));
+        r->dev = ret_st->st_dev;
+        r->ino = ret_st->st_ino;
+        return 0;
+}
+
+/* Pages for what every region has backed. */
+static int
+fill_pages(struct region *r, const struct plan *p)
+{
+        int err;
+
         bind_tables(r, &p->layout);
         err = region_reserve_fixed(r);
         return err < 0 ? no_room(err, p->what, "the first tables") : fill_first(r, p);
@@ -174,8 +190,6 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         r->header->numa_policy = o->numa_policy;
         r->header->numa_nodes = o->numa_nodes;
         region_set_policy(r, o->numa_policy, o->numa_nodes);
-        r->dev = st->st_dev;
-        r->ino = st->st_ino;
         r->id = r->header->id;
 }
 
@@ -185,20 +199,16 @@ fill(struct region *r, const struct plan *p)
 {
         struct stat st;
         uint64_t base = 0;
-        int err = fill_file(r, p);
+        int err = fill_file(r, p, &st);
 
-        if (err < 0)
-                return err;
-        err = os_fstat(r->fd, &st);
         if (err == 0)
-                err = os_fchmod(r->fd, p->args->options.mode); /* whatever the umask */
-        if (err < 0)
-                return error_set(err, "cannot set the mode of %s: %s", p->what, error_name(err));
-        err = fill_map(r, p, st.st_ino, &base);
+                err = fill_map(r, p, st.st_ino, &base);
         if (err < 0)
                 return err;
-        fill_header(r, p, base, &st);
-        if (p->args->flags & REGION_POPULATE)
+        err = fill_pages(r, p);
+        if (err == 0)
+                fill_header(r, p, base, &st);
+        if (err == 0 && (p->args->flags & REGION_POPULATE))
                 err = create_populate(r, p->what, true);
         if (err < 0)
                 os_unmap(r->base, p->layout.region_bytes);
@@ -234,14 +244,14 @@ place_chunk(struct region *r, uint64_t chunk, uint64_t n_chunks)
         uint32_t node;
 
         if (r->numa_policy == OPTIONS_NUMA_INTERLEAVE) {
-                if (os_numa_bind(r->fd, off, GEO_CHUNK_BYTES, nodes, true) == 0)
+                if (os_numa_bind(r->base + off, GEO_CHUNK_BYTES, nodes, true) == 0)
                         r->chunk_words[chunk] = chunk_with_node1(0, r->layout.spread_node + 1);
                 return;
         }
         for (uint64_t i = chunk * (uint64_t)__builtin_popcountll(nodes) / n_chunks; i > 0; i--)
                 nodes &= nodes - 1;
         node = nodes != 0 ? (uint32_t)bits_ctz(nodes) : 0;
-        if (nodes != 0 && os_numa_bind(r->fd, off, GEO_CHUNK_BYTES, UINT64_C(1) << node, false) == 0)
+        if (nodes != 0 && os_numa_bind(r->base + off, GEO_CHUNK_BYTES, UINT64_C(1) << node, false) == 0)
                 r->chunk_words[chunk] = chunk_with_node1(0, node + 1);
 }
 
@@ -274,17 +284,16 @@ create_populate(struct region *r, const char *what, bool is_new)
 static int
 adopt_name(struct region *r, int dirfd, const char *file)
 {
-        int fd = name_open_file(dirfd, file, false);
-        struct stat st;
-        int err = 0;
+        int fd = descriptor_keep(name_open_file(dirfd, file, false)), old = r->fd;
+        int err;
 
-        if (fd >= 0 && os_fstat(fd, &st) == 0 && st.st_dev == r->dev && st.st_ino == r->ino) {
-                int old = r->fd;
-
-                err = map_again(r, fd);
-                fd = old;
+        if (!descriptor_is(fd, r->dev, r->ino)) {
+                os_close(fd);
+                r->fd = descriptor_keep(old);
+                return r->fd < 0 ? r->fd : 0;
         }
-        os_close(fd);
+        err = map_again(r, fd);
+        os_close(old);
         return err;
 }
 
@@ -348,7 +357,7 @@ region_create_anonymous(struct region *ret, const char *label, const struct regi
                 err = plan_init(&plan, -1, label, args);
         if (err < 0)
                 return err;
-        r.fd = os_memfd(file_name);
+        r.fd = descriptor_keep(os_memfd(file_name));
         if (r.fd < 0)
                 return error_set(r.fd, "cannot create %s in memory: %s", plan.what, error_name(r.fd));
         err = fill(&r, &plan);

@@ -26,9 +26,11 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "os/descriptor.h"
 #include "os/owner.h"
 #include "os/shm.h"
 #include "region/create.h"
+#include "region/file.h"
 #include "region/header.h"
 #include "region/map.h"
 #include "region/name.h"
@@ -91,31 +93,35 @@ check_owner(const struct target *t, int fd, const struct header *h)
                          t->what, uid, geteuid());
 }
 
-/* Takes over `fd` if it succeeds. */
+/* Takes over `fd`, whatever comes of it. */
 static int
 open_checked(struct region *ret, int fd, const char *what, const struct header *h, const struct region_open_args *args)
 {
         struct region r = {
-                .fd = fd,
+                .fd = descriptor_keep(fd),
                 .is_readonly = wants(args, REGION_RDONLY),
                 .dev = h->st.st_dev,
                 .ino = h->st.st_ino,
                 .id = h->copy.id,
         };
-        int err = map_region(&r, &h->layout, what, h->copy.base_addr, wants(args, REGION_RELOCATABLE));
+        int err = r.fd < 0 ? error_set(r.fd, "cannot keep a descriptor of %s: %s", what, error_name(r.fd))
+                           : map_region(&r, &h->layout, what, h->copy.base_addr, wants(args, REGION_RELOCATABLE));
 
         if (err < 0)
-                return err;
+                goto err_close;
         region_set_policy(&r, h->copy.numa_policy, h->copy.numa_nodes);
         if (wants(args, REGION_POPULATE) && !r.is_readonly) {
                 err = create_populate(&r, what, false);
-                if (err < 0) {
-                        os_unmap(r.base, r.layout.region_bytes);
-                        return err;
-                }
+                if (err < 0)
+                        goto err_unmap;
         }
         *ret = r;
         return 0;
+err_unmap:
+        os_unmap(r.base, r.layout.region_bytes);
+err_close:
+        os_close(r.fd);
+        return err;
 }
 
 static int
@@ -132,10 +138,10 @@ open_existing(struct region *ret, const struct target *t)
                 err = check_owner(t, fd, &header);
         if (err == 0)
                 err = open_checked(ret, fd, t->what, &header, t->args);
+        else
+                os_close(fd);
         if (err == 0)
                 snprintf(ret->name, sizeof ret->name, "%s", t->name);
-        if (err < 0)
-                os_close(fd);
         return err;
 }
 
@@ -235,20 +241,23 @@ region_open_fd(struct region *ret, int fd, const struct region_open_args *args)
         if (err == 0)
                 err = check_seals(own, what);
         if (err == 0)
-                err = open_checked(ret, own, what, &header, args);
-        if (err < 0)
-                os_close(own);
+                return open_checked(ret, own, what, &header, args);
+        os_close(own);
         return err;
 }
 
 int
 region_dup_fd(const struct region *r, bool is_readonly)
 {
-        int fd;
+        int own, fd;
 
         if (r->is_readonly && !is_readonly)
                 return error_set(-EACCES, "the heap was opened read-only: no writable descriptor of it can be had");
-        fd = is_readonly ? os_reopen(r->fd, true) : os_dup(r->fd);
+        own = file_borrow(r);
+        if (own < 0)
+                return own;
+        fd = is_readonly ? os_reopen(own, true) : os_dup(own);
+        os_close(own);
         if (fd < 0)
                 return error_set(fd, "cannot duplicate the descriptor of the heap: %s", error_name(fd));
         return fd;
@@ -260,9 +269,8 @@ void
 region_close(struct region *r)
 {
         os_unmap(r->base, r->layout.region_bytes);
-        os_close(r->fd);
+        file_drop(r);
         r->base = NULL;
-        r->fd = -1;
 }
 
 int

@@ -2,7 +2,7 @@
  * region.c - the memory behind the tables: binding, formatting, backing, and the high-water marks.
  *
  * A mark is raised from k to k + 1 only, and only by somebody who has himself backed all that element k needs.  So
- * whoever sees a mark above k may touch k, whatever became of the one who raised it: fallocate is idempotent, dying
+ * whoever sees a mark above k may touch k, whatever became of the one who raised it: backing is idempotent, dying
  * between the backing and the CAS leaves pages that the next one backs again, and losing the CAS means that
  * another one has done the same work.
  *
@@ -20,10 +20,12 @@
 
 #include "base/bits.h"
 #include "os/numa.h"
+#include "os/pages.h"
 #include "os/shm.h"
+#include "region/file.h"
 #include "region/options.h"
 
-/* One fallocate holds the inode against everybody else, and a signal rolls all of it back: about 0.2 ms. */
+/* A call for so many takes about a millisecond; a fallocate holds the inode meanwhile, and a signal rolls it back. */
 #define RESERVE_PIECE_BYTES (UINT64_C(2) << 20)
 
 /* ------------------------------------------------------------------ binding and formatting */
@@ -94,6 +96,23 @@ range_is_valid(const struct region *r, uint64_t off, uint64_t bytes)
         return off <= r->layout.region_bytes && bytes <= r->layout.region_bytes - off;
 }
 
+/* By the mapping.  Where that does not do, fallocate(2) says why, or does it after all: for a kernel that is too old, or
+ * since room was found meanwhile. */
+static int
+reserve_piece(const struct region *r, uint64_t off, uint64_t bytes)
+{
+        int fd, err = os_populate(r->base + off, bytes);
+
+        if (err == 0)
+                return 0;
+        fd = file_borrow(r);
+        if (fd < 0)
+                return err == -EFAULT ? -ENOSPC : err;
+        err = os_allocate(fd, off, bytes);
+        os_close(fd);
+        return err;
+}
+
 int
 region_reserve(struct region *r, uint64_t off, uint64_t bytes)
 {
@@ -105,7 +124,7 @@ region_reserve(struct region *r, uint64_t off, uint64_t bytes)
                 return 0;
         for (off = bits_align_down(off, OS_PAGE_BYTES); off < end;) {
                 uint64_t piece = end - off < RESERVE_PIECE_BYTES ? end - off : RESERVE_PIECE_BYTES;
-                int err = os_allocate(r->fd, off, piece);
+                int err = reserve_piece(r, off, piece);
 
                 if (err < 0)
                         return err;
@@ -149,7 +168,7 @@ region_punch(struct region *r, uint64_t off, uint64_t bytes)
                 memset(r->base + off, 0, bytes);
                 return 0;
         }
-        return start < end ? os_punch(r->fd, start, end - start) : 0;
+        return start < end ? os_remove(r->base + start, end - start) : 0;
 }
 
 /* ------------------------------------------------------------------ marks */
@@ -249,7 +268,7 @@ region_raise_threads(struct region *r, uint32_t k)
         uint64_t stride = r->layout.stride[TABLE_THREADS];
 
         if (r->has_numa && k < r->layout.n[TABLE_THREADS] && k >= region_threads_hwm(r))
-                (void)os_numa_bind(r->fd, r->layout.off[TABLE_THREADS] + k * stride, stride,
+                (void)os_numa_bind(r->base + r->layout.off[TABLE_THREADS] + k * stride, stride,
                                    UINT64_C(1) << os_numa_here(), false);
         return raise_slots(r, TABLE_THREADS, &r->header->threads_hwm, k);
 }

@@ -1,7 +1,7 @@
 /*
  * world.c - the region, the actors, and everything that the library asks the system about.
  *
- * The test is linked to the library's objects, so its own syscall(), madvise() and clock_gettime() are the ones that
+ * The test is linked to the library's objects, so its own madvise() and clock_gettime() are the ones that
  * they call: pages are taken from a table of this process, caches survive the forks that the test makes for itself, and
  * time stands still.  Forks are made with _Fork(), which runs none of the library's handlers.
  */
@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,13 +60,13 @@ policy_of(uint64_t region_off)
 }
 
 static int
-fake_bind(int fd, uint64_t off, uint64_t bytes, uint64_t nodes, bool interleave)
+fake_bind(void *addr, uint64_t bytes, uint64_t nodes, bool interleave)
 {
-        uint64_t chunk = (off - world_region->layout.chunks_off) >> GEO_CHUNK_SHIFT;
+        uint64_t chunk = (uint64_t)((char *)addr - world_region->chunks) >> GEO_CHUNK_SHIFT;
 
         (void)interleave;
-        if (fd != WORLD_FD || chunk + (bytes >> GEO_CHUNK_SHIFT) > WORLD_CHUNKS)
-                return -EBADF;
+        if (chunk + (bytes >> GEO_CHUNK_SHIFT) > WORLD_CHUNKS)
+                return -EFAULT;
         for (uint64_t i = 0; i < bytes >> GEO_CHUNK_SHIFT; i++)
                 policy[chunk + i] = (uint8_t)(1 + __builtin_ctzll(nodes));
         return 0;
@@ -128,63 +127,26 @@ static const struct os_numa_fake fake_numa = {
         .count_elsewhere = fake_count_elsewhere,
 };
 
-/* What the C library's does. */
-static long
-real_syscall(long number, const long arg[6])
-{
-        register long arg3 __asm__("r10") = arg[3];
-        register long arg4 __asm__("r8") = arg[4];
-        register long arg5 __asm__("r9") = arg[5];
-        long result;
-
-        __asm__ volatile("syscall"
-                         : "=a"(result)
-                         : "0"(number), "D"(arg[0]), "S"(arg[1]), "d"(arg[2]), "r"(arg3), "r"(arg4), "r"(arg5)
-                         : "rcx", "r11", "memory");
-        if (result >= 0 || result < -4095)
-                return result;
-        errno = (int)-result;
-        return -1;
-}
-
-static long
-fake_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
-{
-        uint64_t first = off >> 12, n = bytes >> 12;
-
-        if (fd != WORLD_FD || first + n > WORLD_PAGES) {
-                errno = EBADF;
-                return -1;
-        }
-        for (uint64_t page = first; page < first + n; page++)
-                if (mode != 0)
-                        backed[page] = 0;
-                else if (backed[page] == 0)
-                        backed[page] = (uint8_t)(1 + policy_of(page << 12));
-        if (mode != 0 && syscall(SYS_madvise, WORLD_BASE + off, bytes, MADV_DONTNEED) < 0)
-                return -1;
-        return 0;
-}
-
-long
-syscall(long number, ...)
-{
-        long arg[6];
-        va_list args;
-
-        va_start(args, number);
-        for (unsigned i = 0; i < 6; i++)
-                arg[i] = va_arg(args, long);
-        va_end(args);
-        if (number == SYS_fallocate)
-                return fake_fallocate((int)arg[0], (int)arg[1], (uint64_t)arg[2], (uint64_t)arg[3]);
-        return real_syscall(number, arg);
-}
-
+/* Pages are given and taken in the table; what is taken is zeroed. */
 int
 madvise(void *addr, size_t bytes, int advice)
 {
-        return advice == MADV_WIPEONFORK ? 0 : (int)syscall(SYS_madvise, addr, bytes, advice);
+        uint64_t first = ((uint64_t)(uintptr_t)addr - WORLD_BASE) >> 12, n = bytes >> 12;
+
+        if (advice == MADV_WIPEONFORK)
+                return 0;
+        if (advice != MADV_POPULATE_WRITE && advice != MADV_REMOVE)
+                return (int)syscall(SYS_madvise, addr, bytes, advice);
+        if ((uint64_t)(uintptr_t)addr < WORLD_BASE || first + n > WORLD_PAGES) {
+                errno = EFAULT;
+                return -1;
+        }
+        for (uint64_t page = first; page < first + n; page++)
+                if (advice == MADV_REMOVE)
+                        backed[page] = 0;
+                else if (backed[page] == 0)
+                        backed[page] = (uint8_t)(1 + policy_of(page << 12));
+        return advice == MADV_REMOVE ? (int)syscall(SYS_madvise, addr, bytes, MADV_DONTNEED) : 0;
 }
 
 int

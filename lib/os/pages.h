@@ -1,0 +1,25 @@
+/*
+ * pages.h - giving pages to a mapped file and taking them back, by its mapping.
+ *
+ * What is mapped somewhere is known, whatever the program around us has done to descriptors: a mapping cannot become
+ * another file's unless somebody maps over it.  So these calls need no descriptor, and there is no moment between looking
+ * at one and using it.
+ */
+#ifndef OS_PAGES_H
+#define OS_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Page-aligned ranges of a shared mapping of a file. */
+
+/*
+ * The range has pages afterwards, and they are mapped here.  Signals do not interrupt it.  On failure a part of the range
+ * may have got pages.  -EFAULT: the file system has none (why, os_allocate() would tell); -EINVAL: a kernel before 5.14.
+ */
+int os_populate(void *addr, uint64_t bytes);
+
+/* Gives the range's pages back, for everybody who maps the file; it reads as zeroes afterwards. */
+int os_remove(void *addr, uint64_t bytes);
+
+#endif

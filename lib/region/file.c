@@ -1,0 +1,64 @@
+/*
+ * file.c - see file.h.
+ *
+ * A number is duplicated before it is looked at: what was seen is then what is used, unless somebody closes a number that
+ * he has never been given, in this very moment.
+ */
+#include "region/file.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "os/descriptor.h"
+#include "os/shm.h"
+#include "region/name.h"
+
+/* The descriptor, if it is the file's; else it is closed. */
+static int
+only_ours(const struct region *r, int fd)
+{
+        if (descriptor_is(fd, r->dev, r->ino))
+                return fd;
+        os_close(fd);
+        return -EBADF;
+}
+
+static int
+open_by_name(const struct region *r)
+{
+        char name[LAYOUT_NAME_MAX + 1], file[NAME_FILE_BYTES];
+        int dirfd, fd;
+
+        memcpy(name, r->name[0] != '\0' ? r->name : r->header->name, sizeof name);
+        name[LAYOUT_NAME_MAX] = '\0';
+        if (name_to_file(name, file) < 0)
+                return -EBADF;
+        dirfd = name_open_dir();
+        if (dirfd < 0)
+                return -EBADF;
+        fd = os_open_file(dirfd, file, r->is_readonly);
+        os_close(dirfd);
+        return only_ours(r, fd);
+}
+
+int
+file_borrow(const struct region *r)
+{
+        int fd = only_ours(r, descriptor_dup(r->fd));
+
+        if (fd < 0)
+                fd = open_by_name(r);
+        return fd >= 0 ? fd
+                       : error_set(fd, "the program has closed the library's descriptor %d of the heap, or put another file "
+                                       "there, and the heap is not found by its name",
+                                   r->fd);
+}
+
+void
+file_drop(struct region *r)
+{
+        if (descriptor_is(r->fd, r->dev, r->ino))
+                os_close(r->fd);
+        r->fd = -1;
+}
