@@ -173,35 +173,41 @@ get_thread_node(struct shheap *h, uint64_t *ret)
 
 /* ------------------------------------------------------------------ figures */
 
-static int
-count(struct shheap *h, struct check_totals *ret)
+static uint64_t
+cached_bytes(const struct check_totals *totals)
 {
-        int err = check_region(&h->process.region, 0, NULL, ret);
+        uint64_t bytes = 0;
 
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+                bytes += totals->classes[class_idx].n_cached * size_class_bytes(class_idx);
+        return bytes;
+}
+
+/* Into memory of its own: the caller's stack may be small. */
+static int
+count(struct shheap *h, uint64_t (*bytes_of)(const struct check_totals *totals), uint64_t *ret)
+{
+        void *totals;
+        int err = os_map_private(sizeof(struct check_totals), false, &totals);
+
+        if (err == 0) {
+                err = check_region(&h->process.region, 0, NULL, totals);
+                *ret = bytes_of(totals);
+                os_unmap(totals, sizeof(struct check_totals));
+        }
         return err < 0 ? error_set(err, "shheap_ctl: no memory to count with") : 0;
 }
 
 static int
 get_allocated(struct shheap *h, uint64_t *ret)
 {
-        struct check_totals totals;
-        int err = count(h, &totals);
-
-        if (err == 0)
-                *ret = check_live_bytes(&totals);
-        return err;
+        return count(h, check_live_bytes, ret);
 }
 
 static int
 get_cached(struct shheap *h, uint64_t *ret)
 {
-        struct check_totals totals;
-        int err = count(h, &totals);
-
-        *ret = 0;
-        for (uint32_t class_idx = 0; err == 0 && class_idx < SIZE_CLASS_N; class_idx++)
-                *ret += totals.classes[class_idx].n_cached * size_class_bytes(class_idx);
-        return err;
+        return count(h, cached_bytes, ret);
 }
 
 static int

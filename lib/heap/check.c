@@ -27,6 +27,7 @@
 #include "base/bits.h"
 #include "heap/check_parts.h"
 #include "os/print.h"
+#include "os/shm.h"
 #include "region/owner.h"
 
 #define MARK_UNIT SIZE_CLASS_QUANTUM_BYTES
@@ -41,7 +42,7 @@ check_fault(struct check *c, const char *fmt, ...)
         c->n_seen++;
         if (!c->is_last)
                 return;
-        c->totals->n_faults++;
+        c->totals.n_faults++;
         if (!c->report || c->n_lines >= CHECK_LINES_MAX)
                 return;
         c->n_lines++;
@@ -88,7 +89,7 @@ read_unit(struct check *c, check_unit_fn *fn, uint64_t unit, bool is_counted)
                         break;
                 /* A courtesy: whoever is in the midst of it may get on.  Not where so much is wrong that it is damage:
                  * on a busy machine each would cost a turn of everybody else's. */
-                if (!c->is_last && c->totals->n_faults < CHECK_LINES_MAX)
+                if (!c->is_last && c->totals.n_faults < CHECK_LINES_MAX)
                         sched_yield();
         }
 }
@@ -103,7 +104,7 @@ void
 check_unit_counted(struct check *c, check_unit_fn *fn, uint64_t unit)
 {
         read_unit(c, fn, unit, true);
-        part_add(c->totals, &c->part);
+        part_add(&c->totals, &c->part);
         if (c->by_arena && c->part_arena < c->r->layout.n_arenas)
                 part_add(&c->by_arena[c->part_arena], &c->part);
 }
@@ -276,7 +277,7 @@ count_marked(struct check_totals *totals, const struct check_found *f, bool is_p
 void
 check_count_marked(struct check *c, const struct check_found *f, bool is_pending)
 {
-        count_marked(c->totals, f, is_pending);
+        count_marked(&c->totals, f, is_pending);
         if (c->by_arena && f->arena < c->r->layout.n_arenas)
                 count_marked(&c->by_arena[f->arena], f, is_pending);
 }
@@ -388,36 +389,52 @@ metadata_bytes(const struct check *c)
         return bytes;
 }
 
-static int
-begin(struct check *c, const struct region *r, unsigned flags, FILE *report, struct check_totals *totals)
-{
-        *c = (struct check){.r = (struct region *)(uintptr_t)r,
-                            .is_quiescent = (flags & CHECK_QUIESCENT) != 0,
-                            .report = report,
-                            .totals = totals};
-        check_unit(c, check_marks, 0);
-        c->marks_bytes = (c->chunks_hwm << GEO_CHUNK_SHIFT) / MARK_UNIT / 8;
-        if (c->marks_bytes == 0)
-                return 0;
-        c->marks =
-                mmap(NULL, c->marks_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (c->marks != MAP_FAILED)
-                return 0;
-        c->marks_bytes = 0;
-        return -ENOMEM;
-}
-
 static void
 end(struct check *c)
 {
         if (c->marks_bytes != 0)
-                munmap(c->marks, c->marks_bytes);
+                os_unmap(c->marks, c->marks_bytes);
+        os_unmap(c, sizeof *c);
+}
+
+static void
+end_if_begun(struct check **c)
+{
+        if (*c)
+                end(*c);
+}
+
+/* NULL: no memory. */
+static struct check *
+begin(const struct region *r, unsigned flags, FILE *report)
+{
+        struct check *c;
+        void *p;
+
+        if (os_map_private(sizeof *c, false, &p) < 0)
+                return NULL;
+        c = p;
+        c->r = (struct region *)(uintptr_t)r;
+        c->is_quiescent = (flags & CHECK_QUIESCENT) != 0;
+        c->report = report;
+        check_unit(c, check_marks, 0);
+        if (c->chunks_hwm == 0)
+                return c;
+        p = mmap(NULL, (c->chunks_hwm << GEO_CHUNK_SHIFT) / MARK_UNIT / 8, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED) {
+                end(c);
+                return NULL;
+        }
+        c->marks = p;
+        c->marks_bytes = (c->chunks_hwm << GEO_CHUNK_SHIFT) / MARK_UNIT / 8;
+        return c;
 }
 
 static void
 summarise(const struct check *c)
 {
-        const struct check_totals *t = c->totals;
+        const struct check_totals *t = &c->totals;
         uint64_t n_live = t->n_huge - t->n_huge_pending, n_cached = 0;
 
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
@@ -457,30 +474,30 @@ int
 check_region_by_arena(const struct region *r, unsigned flags, FILE *report, struct check_totals *ret_totals,
                       struct check_totals *ret_by_arena)
 {
-        struct check_totals totals = {.n_faults = 0};
-        struct check c;
-        int err = begin(&c, r, flags, report, &totals);
+        struct check *c = begin(r, flags, report);
+        uint64_t n;
 
-        if (err < 0)
-                return err;
-        c.by_arena = ret_by_arena;
-        check_unit(&c, check_header, 0);
+        if (!c)
+                return -ENOMEM;
+        c->by_arena = ret_by_arena;
+        check_unit(c, check_header, 0);
         for (uint32_t arena = 0; arena < r->layout.n_arenas; arena++)
-                check_unit(&c, check_arena, arena);
-        check_chunks(&c);
-        check_slots(&c);
-        check_magazines(&c);
-        check_roots(&c);
-        totals.metadata_bytes = metadata_bytes(&c);
-        cut_below_zero(&totals);
+                check_unit(c, check_arena, arena);
+        check_chunks(c);
+        check_slots(c);
+        check_magazines(c);
+        check_roots(c);
+        c->totals.metadata_bytes = metadata_bytes(c);
+        cut_below_zero(&c->totals);
         for (uint32_t arena = 0; ret_by_arena && arena < r->layout.n_arenas; arena++)
                 cut_below_zero(&ret_by_arena[arena]);
         if (report)
-                summarise(&c);
-        end(&c);
+                summarise(c);
         if (ret_totals)
-                *ret_totals = totals;
-        return totals.n_faults < INT32_MAX ? (int)totals.n_faults : INT32_MAX;
+                *ret_totals = c->totals;
+        n = c->totals.n_faults;
+        end(c);
+        return n < INT32_MAX ? (int)n : INT32_MAX;
 }
 
 int
@@ -606,17 +623,17 @@ walk_chunk(const struct walk *w, uint64_t chunk, uint64_t *ret_n)
 int
 check_walk(const struct region *r, unsigned where, check_walk_fn *fn, void *arg)
 {
-        struct check_totals totals = {.n_faults = 0};
-        struct check c __attribute__((cleanup(end))); /* also if fn throws */
-        struct walk w = {.c = &c, .where = where, .fn = fn, .arg = arg};
-        int ret = begin(&c, r, CHECK_QUIESCENT, NULL, &totals); /* one reading, whatever it shows */
+        struct check *c __attribute__((cleanup(end_if_begun))) = /* also if fn throws */
+                begin(r, CHECK_QUIESCENT, NULL);                 /* one reading, whatever it shows */
+        struct walk w = {.c = c, .where = where, .fn = fn, .arg = arg};
         uint64_t n;
+        int ret = 0;
 
-        if (ret < 0)
-                return ret;
-        check_slots(&c);
-        check_magazines(&c);
-        for (uint64_t chunk = 0; chunk < c.chunks_hwm && ret == 0; chunk += n)
+        if (!c)
+                return -ENOMEM;
+        check_slots(c);
+        check_magazines(c);
+        for (uint64_t chunk = 0; chunk < c->chunks_hwm && ret == 0; chunk += n)
                 ret = walk_chunk(&w, chunk, &n);
         return ret;
 }
@@ -625,16 +642,15 @@ check_walk(const struct region *r, unsigned where, check_walk_fn *fn, void *arg)
 bool
 check_block_is_allocated(const struct region *r, uint64_t block_off)
 {
-        struct check_totals totals = {.n_faults = 0};
         struct check_place other, nowhere = {.magazine_idx = CHECK_IDX_NONE, .slot_idx = UINT32_MAX};
+        struct check *c = begin(r, CHECK_QUIESCENT, NULL);
         struct check_found found;
-        struct check c;
         bool is_allocated;
 
-        if (begin(&c, r, CHECK_QUIESCENT, NULL, &totals) < 0)
+        if (!c)
                 return false;
-        is_allocated = !check_find(&c, block_off, &found) && !found.is_free &&
-                       !check_find_other_place(&c, found.mark_off, nowhere, &other);
-        end(&c);
+        is_allocated = !check_find(c, block_off, &found) && !found.is_free &&
+                       !check_find_other_place(c, found.mark_off, nowhere, &other);
+        end(c);
         return is_allocated;
 }

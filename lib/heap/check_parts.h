@@ -29,6 +29,9 @@ struct check_found {
         bool is_later;  /* in a chunk that came after the check began: nothing is known of it */
 };
 
+enum { CHECK_ROOTS_MAX = 65536 };
+
+/* Memory of its own, not of the caller's stack, which may be small. */
 struct check {
         struct region *r; /* never written to */
         bool is_quiescent;
@@ -42,7 +45,7 @@ struct check {
         uint64_t *marks; /* a bit per 16 bytes of chunks: the block that starts there is cached or pending */
         uint64_t marks_bytes;
 
-        struct check_totals *totals;
+        struct check_totals totals;
         struct check_totals *by_arena; /* may be NULL */
         struct check_totals part;      /* of the unit being read, if it counts */
         uint32_t part_arena;
@@ -53,6 +56,8 @@ struct check {
         struct check_found found;
         uint32_t n_rescans;
         uint64_t n_lines;
+
+        uint64_t chain[CHECK_ROOTS_MAX / 64]; /* which root records the chain leads to */
 };
 
 /* ------------------------------------------------------------------ check.c */

@@ -206,36 +206,30 @@ check_slots(struct check *c)
 
 /* ------------------------------------------------------------------ roots */
 
-#define ROOTS_MAX 65536u
-
-struct record_set {
-        uint64_t word[ROOTS_MAX / 64];
-};
-
 static bool
-set_has(const struct record_set *set, uint32_t idx)
+is_in_chain(const struct check *c, uint32_t idx)
 {
-        return set->word[idx / 64] >> idx % 64 & 1;
+        return c->chain[idx / 64] >> idx % 64 & 1;
 }
 
 /* The records of the chain; a fault if it is no chain. */
 static void
-walk_chain(struct check *c, struct record_set *ret_set)
+walk_chain(struct check *c)
 {
         uint32_t idx1 = load_acquire(&c->r->header->roots_head); /* E10.acq: the records behind it */
         uint32_t hwm = region_roots_hwm(c->r); /* as it is now: names may have come since the check began */
 
-        memset(ret_set, 0, sizeof *ret_set);
+        memset(c->chain, 0, sizeof c->chain);
         for (uint32_t n = 0; idx1 != 0; n++) {
-                if (idx1 > hwm || idx1 > ROOTS_MAX) {
+                if (idx1 > hwm || idx1 > CHECK_ROOTS_MAX) {
                         check_fault(c, "roots: the chain leads to record %u, which does not exist", idx1 - 1);
                         return;
                 }
-                if (n >= hwm || set_has(ret_set, idx1 - 1)) {
+                if (n >= hwm || is_in_chain(c, idx1 - 1)) {
                         check_fault(c, "roots: the chain comes back to record %u", idx1 - 1);
                         return;
                 }
-                ret_set->word[(idx1 - 1) / 64] |= UINT64_C(1) << (idx1 - 1) % 64;
+                c->chain[(idx1 - 1) / 64] |= UINT64_C(1) << (idx1 - 1) % 64;
                 idx1 = load_relaxed(&c->r->roots[idx1 - 1].next); /* const once linked */
         }
 }
@@ -243,18 +237,16 @@ walk_chain(struct check *c, struct record_set *ret_set)
 static void
 check_chain(struct check *c, uint64_t unit)
 {
-        struct record_set set;
-
         (void)unit;
-        walk_chain(c, &set);
-        for (uint32_t idx = 0; idx < c->roots_hwm && idx < ROOTS_MAX; idx++) {
+        walk_chain(c);
+        for (uint32_t idx = 0; idx < c->roots_hwm && idx < CHECK_ROOTS_MAX; idx++) {
                 uint64_t word = load_acquire(&c->r->roots[idx].word); /* E3.acq */
                 bool is_linked = WORD_FIELD(word, 0, 4) == ROOT_LINKED;
 
                 /* What was linked after the chain was walked is in it at the next reading. */
-                if (is_linked && !set_has(&set, idx))
+                if (is_linked && !is_in_chain(c, idx))
                         check_fault(c, "root record %u: linked by its word, and not in the chain", idx);
-                if (set_has(&set, idx) && !is_linked && (c->is_quiescent || WORD_FIELD(word, 0, 4) != ROOT_NEW))
+                if (is_in_chain(c, idx) && !is_linked && (c->is_quiescent || WORD_FIELD(word, 0, 4) != ROOT_NEW))
                         check_fault(c, "root record %u: in the chain, and not linked by its word", idx);
         }
 }

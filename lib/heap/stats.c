@@ -13,10 +13,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "heap/stats_parts.h"
 #include "os/print.h"
+#include "os/shm.h"
 #include "region/owner.h"
 
 #define COUNTER true
@@ -476,25 +476,28 @@ count_slots(struct stats *s)
 int
 stats_print(const struct region *r, FILE *out, unsigned flags)
 {
-        struct stats s = {.r = (struct region *)(uintptr_t)r};
-        size_t bytes = r->layout.n_arenas * sizeof *s.by_arena;
+        uint64_t bytes = sizeof(struct stats) + r->layout.n_arenas * sizeof(struct check_totals);
         uint32_t n_groups = flags & STATS_MERGED ? 1 : STATS_GROUPS;
-        int n;
+        struct stats *s; /* the caller's stack may be small */
+        void *p;
+        int n = os_map_private(bytes, false, &p);
 
-        s.by_arena = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (s.by_arena == MAP_FAILED)
-                return -ENOMEM;
-        n = check_region_by_arena(r, 0, NULL, &s.totals, s.by_arena);
+        if (n < 0)
+                return n;
+        s = p;
+        s->r = (struct region *)(uintptr_t)r;
+        s->by_arena = (void *)(s + 1);
+        n = check_region_by_arena(r, 0, NULL, &s->totals, s->by_arena);
         if (n >= 0) {
-                count_slots(&s);
+                count_slots(s);
                 if (flags & STATS_JSON)
-                        stats_write_json(&s, out, n_groups);
+                        stats_write_json(s, out, n_groups);
                 else if (flags & STATS_OPENMETRICS)
-                        stats_write_openmetrics(&s, out, n_groups);
+                        stats_write_openmetrics(s, out, n_groups);
                 else
-                        stats_write_text(&s, out, n_groups);
+                        stats_write_text(s, out, n_groups);
         }
-        munmap(s.by_arena, bytes);
+        os_unmap(p, bytes);
         if (n < 0)
                 return n;
         return print_end(out);

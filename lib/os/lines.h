@@ -12,7 +12,7 @@ struct lines {
         size_t n;    /* bytes in buf */
         size_t used; /* of them, given out */
         bool is_eof;
-        char buf[2048];
+        char buf[512]; /* the caller's stack may be small */
 };
 
 /* 0 or -errno. */

@@ -33,7 +33,7 @@
 enum {
         DISTANCE_SELF = 10,
         DISTANCE_OTHER = 20,
-        PAGES_AT_ONCE = 256,
+        PAGES_AT_ONCE = 64,
         KEPT_BYTES = 1 << 20, /* beside what the kernel says: it is not asked about each page */
         MASK_BITS = 65        /* the kernel takes one bit less than it is told */
 };

@@ -104,7 +104,7 @@ start_ticks_parse(const char *stat_line)
 uint64_t
 process_start_ticks(uint32_t pid)
 {
-        char path[32], line[1024];
+        char path[32], line[768];
         long n;
         int fd;
 

@@ -299,7 +299,7 @@ os_seals(int fd)
 static int
 list_open_dir(int fd, int (*fn)(const char *file, void *arg), void *arg)
 {
-        _Alignas(struct dirent64) char buf[4096];
+        _Alignas(struct dirent64) char buf[1024]; /* the caller's stack may be small; a name has 255 bytes at most */
         long n;
 
         while ((n = SYS_RETRY(getdents64(fd, buf, sizeof buf))) > 0) {

@@ -50,9 +50,11 @@ file_borrow(const struct region *r)
         if (fd < 0)
                 fd = open_by_name(r);
         return fd >= 0 ? fd
-                       : error_set(fd, "the program has closed the library's descriptor %d of the heap, or put another file "
-                                       "there, and the heap is not found by its name",
-                                   r->fd);
+                       : error_set(
+                                 fd,
+                                 "the program has closed the library's descriptor %d of the heap, or put another file "
+                                 "there, and the heap is not found by its name",
+                                 r->fd);
 }
 
 void

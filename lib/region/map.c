@@ -4,7 +4,8 @@
  * Two windows of the address space are free in nearly every process: under plain, PIE and static programs, address
  * and memory sanitizer, valgrind (the second not under the thread and memory sanitizers, which abort the process when
  * something is mapped at an address they do not like: under the former it is not used, and nothing is probed).  They
- * are cut up in slots of 1 GiB, so one bit per slot says what is in use, and a page of stack holds all of them.
+ * are cut up in slots of 1 GiB, so one bit per slot says what is in use; they are put in memory that is mapped for the
+ * moment, since the caller's stack may be small.
  *
  * The name's hash spreads heaps over the slots, so that two creators that choose at the same moment and do not
  * see each other's file seldom collide; if they do, a process can still open either heap, only not both at once.
@@ -42,6 +43,7 @@ struct window {
         uint32_t n_slots;
         uint32_t n_neighbours;
         int dirfd;
+        struct region_header copy;            /* of the neighbour that is looked at */
         uint64_t used[WINDOW_SLOTS_MAX / 64]; /* bit per slot */
 };
 
@@ -90,7 +92,6 @@ static int
 mark_neighbour(const char *file, void *arg)
 {
         struct window *w = arg;
-        struct region_header copy;
         int fd;
 
         if (name_from_file(file) == NULL)
@@ -100,8 +101,8 @@ mark_neighbour(const char *file, void *arg)
         fd = os_open_file(w->dirfd, file, true);
         if (fd < 0)
                 return 0; /* not ours to read: then we cannot open both at once anyway */
-        if (header_peek(fd, &copy) && copy.region_bytes <= UINT64_MAX - copy.base_addr)
-                window_mark(w, copy.base_addr, copy.base_addr + copy.region_bytes);
+        if (header_peek(fd, &w->copy) && w->copy.region_bytes <= UINT64_MAX - w->copy.base_addr)
+                window_mark(w, w->copy.base_addr, w->copy.base_addr + w->copy.region_bytes);
         os_close(fd);
         return 0;
 }
@@ -144,19 +145,23 @@ hash_name(const char *name)
 static uint64_t
 choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots)
 {
-        uint64_t n_places = windows[window_idx].n_slots / n_slots;
-        struct window w = {
-                .start = windows[window_idx].start,
-                .n_slots = windows[window_idx].n_slots,
-                .dirfd = dirfd,
-        };
+        uint64_t n_places = windows[window_idx].n_slots / n_slots, base;
+        struct window *w;
+        void *p;
 
-        if (n_places == 0 || (is_under_tsan() && !windows[window_idx].is_good_for_tsan))
+        if (n_places == 0 || (is_under_tsan() && !windows[window_idx].is_good_for_tsan) ||
+            os_map_private(sizeof *w, false, &p) < 0)
                 return 0;
-        os_maps_each(mark_mapping, &w); /* without /proc we find out when we map */
+        w = p;
+        w->start = windows[window_idx].start;
+        w->n_slots = windows[window_idx].n_slots;
+        w->dirfd = dirfd;
+        os_maps_each(mark_mapping, w); /* without /proc we find out when we map */
         if (dirfd >= 0)
-                os_list_dir(dirfd, mark_neighbour, &w);
-        return window_find(&w, (uint32_t)(key % n_places * n_slots), n_slots);
+                os_list_dir(dirfd, mark_neighbour, w);
+        base = window_find(w, (uint32_t)(key % n_places * n_slots), n_slots);
+        os_unmap(w, sizeof *w);
+        return base;
 }
 
 uint64_t

@@ -124,7 +124,8 @@ err_close:
         return err;
 }
 
-static int
+/* Apart from creating, by which it is followed: the caller's stack may be small. */
+static __attribute__((noinline)) int
 open_existing(struct region *ret, const struct target *t)
 {
         struct header header;

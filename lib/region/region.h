@@ -43,7 +43,7 @@ struct region {
         struct slab_bitmap_rest *slab_rests;
         uint16_t *tags;
         struct layout layout;
-        int fd;                   /* kept, but perhaps closed by the program: file.h; -1: memory of a test, always backed */
+        int fd; /* kept, but perhaps closed by the program: file.h; -1: memory of a test, always backed */
         uint32_t arenas_per_node; /* copy of the parameter, validated */
         uint32_t n_nodes;         /* likewise */
         uint64_t dev, ino;        /* of the file: the same heap opened twice has the same three; 0 without a file */
