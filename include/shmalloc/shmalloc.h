@@ -23,16 +23,24 @@
  *               shheap_walk() and read-only processes trust nothing that they find.
  *   Memory.     Pages are reserved before they are handed out: a full /dev/shm, a small one, or the capacity reached
  *               gives NULL and ENOMEM, never a signal.  Two limits of the system remain: a memory cgroup that is full
- *               makes the kernel kill processes, and whoever may write to the file may also truncate it.
+ *               makes the kernel kill processes, and whoever may write to the file may also truncate it.  On a disk
+ *               there is no such promise: a heap is not created or opened for writing there, unless disk:true asks
+ *               for it.
  *   Errors.     Functions that return int give 0 (or a count) or a negative errno value; functions that return a
- *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.
+ *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.  Where
+ *               the system refused something (a seccomp filter, a quota, a limit) the text names the system call and
+ *               the system's reason; the value is ENOMEM or ENOSPC where it was about memory for blocks, threads or
+ *               processes, in shheap_open() and its kin else the system's own (EPERM, ENOSYS, EMFILE, EAGAIN ...).
  *               Through a handle that is not open, or NULL, every function fails with EBADF: -EBADF, NULL, or 0 for a size
  *               or a reference, with errno; a free is the fault SHHEAP_FAULT_NOT_A_CLIENT.  A handle is not given out
  *               again before 4096 heaps have been opened; how others are misused is not noticed.
+ *   Descriptors. The library keeps one for each heap, 1000 or higher where the limit allows, never 0, 1 or 2.  A program
+ *               that closes it, or puts a file of its own there, loses nothing: blocks need none.
+ *               shheap_dup_fd() and stats.mapped find the file again by its name, if it still has that.
  *   Misuse.     Double frees, stray pointers and wrong sizes end the process that is to blame only, after it has let go
  *               of what it held; see shheap_set_fault_handler(), which also says what is noticed when.
  *   Threads.    Everything may be called from any number of threads at once.  Thread exit needs no call; destructors
- *               of thread-local data may allocate and free.
+ *               of thread-local data may allocate and free.  PTHREAD_STACK_MIN bytes of stack are enough for every call.
  *   Signals.    A call may be left by any door: a signal handler may jump out of it or end the thread there, and a
  *               thread may be cancelled there asynchronously.  For everybody else that is a death in this call: the
  *               heap stays consistent, nobody waits, and at most the call's own block is lost.  The thread may go on
@@ -126,7 +134,7 @@ enum shheap_numa_policy {
         SHHEAP_NUMA_STRICT = 3      /* of the thread's node or not at all */
 };
 
-/* How a heap is to be created; for an existing one, only `conf`'s check, junk and zero count.  0 or NULL stands for the
+/* How a heap is to be created; for an existing one, only `conf`'s check, junk, zero and disk count.  0 or NULL stands for the
  * default.  Start from SHHEAP_ATTR_INIT: it sets `size`, by which a later library knows which fields you knew. */
 struct shheap_attr {
         size_t size;
@@ -163,6 +171,7 @@ struct shheap_attr {
  *   check:true   every free is checked at once, and costs accordingly
  *   junk:true    blocks are filled with garbage when they are allocated and when they are freed
  *   zero:true    blocks are zeroed when they are allocated
+ *   disk:true    the heap may lie on a disk, where blocks may end in SIGBUS when the file system is full
  *
  *   -EINVAL      name, flags or options           -ENOENT     there is none, and no SHHEAP_CREATE
  *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is another user's, who may have
@@ -172,7 +181,7 @@ struct shheap_attr {
  *                                                             copy of this library that has it open
  *   -EUSERS      max_clients or max_threads attached already, all of them alive
  *   -ENOMEM, -ENOSPC, -EFBIG  no memory or more than 4096 heaps open, no room in the file system, file size limit
- *   -ENOTSUP     huge pages; or a process made by a raw clone(2)
+ *   -ENOTSUP     huge pages; a file system that is not in memory, without disk:true; a process made by a raw clone(2)
  *   -EBUSY       this process has it open with SHHEAP_RDONLY, and now without, or the other way round
  *   -EAGAIN      it keeps appearing and disappearing, or its owner keeps a lease on its file
  */
@@ -184,7 +193,8 @@ SHA_API SHA_NODISCARD int shheap_open(shheap **ret_heap, const char *name, unsig
 SHA_API SHA_NODISCARD int shheap_open_fd(shheap **ret_heap, int fd, unsigned flags);
 
 /* A descriptor of the heap to pass on, close-on-exec, the caller's to close.  flags: 0 or SHHEAP_RDONLY, for a
- * descriptor through which nothing can be written.  -EACCES if the heap itself is open read-only and flags is 0. */
+ * descriptor through which nothing can be written.  -EACCES if the heap itself is open read-only and flags is 0.  -EBADF:
+ * the program has closed the library's own, and the heap is not found by its name. */
 SHA_API int shheap_dup_fd(const shheap *h, unsigned flags);
 
 /*
@@ -438,6 +448,7 @@ SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
  *   heap.is_linked     1: others find it by its name; 0: its file has been removed, or another one put in its place.
  *                      This process keeps it, and so does everybody who has it open; who comes later makes, or finds,
  *                      another heap, at another address.  -ENOENT, -EACCES: that cannot be seen from here (chroot)
+ *   heap.region_bytes  length of the mapping and of the file
  *   heap.capacity      bytes; may be raised, up to heap.max_capacity, while everybody goes on
  *   heap.max_capacity  bytes
  *   heap.decay_ms      int64_t  unused memory is given back after so long: -1 never, 0 at once; may be changed
@@ -450,7 +461,7 @@ SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
  *   thread.node        of that arena; heap.nodes if its memory is interleaved
  *   stats.allocated    bytes in blocks that are allocated, by a walk through the whole heap
  *   stats.cached       bytes in blocks that caches hold, likewise
- *   stats.mapped       bytes of memory that the heap occupies, tables included
+ *   stats.mapped       bytes of memory that the heap occupies, tables included; -EBADF as for shheap_dup_fd()
  *   stats.purged       bytes given back to the system so far
  *   stats.reaped       dead threads settled by shheap_reap() and on slow paths so far
  *   stats.dropped      entries of caches found so far that were no block, or free already, and dropped

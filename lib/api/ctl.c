@@ -195,7 +195,7 @@ count(struct shheap *h, uint64_t (*bytes_of)(const struct check_totals *totals),
                 *ret = bytes_of(totals);
                 os_unmap(totals, sizeof(struct check_totals));
         }
-        return err < 0 ? error_set(err, "shheap_ctl: no memory to count with") : 0;
+        return err < 0 ? error_set_refused(err, "shheap_ctl: no memory to count with") : 0;
 }
 
 static int
@@ -221,7 +221,7 @@ get_mapped(struct shheap *h, uint64_t *ret)
         err = os_fstat(fd, &st);
         os_close(fd);
         if (err < 0)
-                return error_set(err, "stats.mapped: %s", error_name(err));
+                return error_set_refused(err, "stats.mapped");
         *ret = (uint64_t)st.st_blocks * 512;
         return 0;
 }

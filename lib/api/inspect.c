@@ -305,9 +305,11 @@ shheap_reserve(shheap *h, size_t bytes)
 
         if (err < 0)
                 return err;
+        error_forget_refused();
         err = reserve_bytes(v.thread, bytes);
         if (err < 0)
-                error_set(err, "shheap_reserve: %zu bytes could not be had: %s", bytes, error_name(err));
+                error_append_refused(
+                        error_set(err, "shheap_reserve: %zu bytes could not be had: %s", bytes, error_name(err)));
         visit_end(&v, "shheap_reserve");
         return err;
 }

@@ -129,8 +129,9 @@ no_memory(size_t size, size_t align, unsigned flags, const char *operation)
         struct request rq = {.size = size ? size : 1, .align = align};
 
         if (request_classify(&rq))
-                errno = -error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s", operation, size, align,
-                                   flags & SHA_NOGROW ? ", without growing" : "");
+                errno = -error_append_refused(error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s",
+                                                        operation, size, align,
+                                                        flags & SHA_NOGROW ? ", without growing" : ""));
         else
                 errno = -error_set(-ENOMEM, "%s: %zu bytes aligned to %zu can never be had", operation, size, align);
         return NULL;

@@ -13,6 +13,11 @@
 
 static _Thread_local char message[ERROR_MESSAGE_MAX + 1] __attribute__((tls_model("initial-exec")));
 
+static _Thread_local struct {
+        const char *call; /* NULL: none */
+        int err;
+} refused __attribute__((tls_model("initial-exec")));
+
 static void
 format_at(size_t start, const char *fmt, va_list args)
 {
@@ -45,6 +50,66 @@ error_append(int neg_errno, const char *fmt, ...)
         format_at(strlen(message), fmt, args);
         va_end(args);
         return neg_errno;
+}
+
+int
+error_refused(const char *call, int neg_errno)
+{
+        refused.call = call;
+        refused.err = -neg_errno;
+        return neg_errno;
+}
+
+void
+error_forget_refused(void)
+{
+        refused.call = NULL;
+}
+
+static const char *
+hint_of(int err)
+{
+        switch (err) {
+        case EPERM:
+        case ENOSYS:
+                return " (does a seccomp filter refuse it?)";
+        case ENOSPC:
+                return " (see df; the directory is chosen by SHMALLOC_DIR)";
+        case EFBIG:
+                return " (see ulimit -f)";
+        case EMFILE:
+                return " (see ulimit -n)";
+        case ENFILE:
+                return " (see fs.file-max)";
+        case EAGAIN:
+                return " (is locked memory limited? see ulimit -l)";
+        case ENOMEM:
+                return " (is the address space limited, see ulimit -v, or the number of mappings, see "
+                       "vm.max_map_count?)";
+        case EFAULT:
+                return " (no page could be had)";
+        default:
+                return "";
+        }
+}
+
+int
+error_append_refused(int neg_errno)
+{
+        if (refused.call)
+                error_append(0, ": %s: %s%s", refused.call, error_name(refused.err), hint_of(refused.err));
+        return neg_errno;
+}
+
+int
+error_set_refused(int neg_errno, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        format_at(0, fmt, args);
+        va_end(args);
+        return error_append_refused(neg_errno);
 }
 
 const char *

@@ -19,6 +19,19 @@ int error_append(int neg_errno, const char *fmt, ...) __attribute__((format(prin
 /* This thread's last message, "no error" before the first one.  Never NULL; valid until the thread's next failure. */
 const char *error_message(void);
 
+/*
+ * The system call that was refused last in this thread, and why: so that what fails for that says so, however many layers
+ * above, and whatever errno value stands for it there.  `call` is a constant string.  Returns neg_errno.
+ */
+int error_refused(const char *call, int neg_errno);
+void error_forget_refused(void);
+
+/* error_set(), and behind it the refused call, the system's reason, and what to look at. */
+int error_set_refused(int neg_errno, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Adds that to the message that is there, if a call was refused since error_forget_refused(). */
+int error_append_refused(int neg_errno);
+
 /* "Permission denied" for EACCES or -EACCES; a constant string. */
 const char *error_name(int err);
 

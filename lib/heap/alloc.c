@@ -14,6 +14,7 @@
 #include <sched.h>
 
 #include "base/bits.h"
+#include "base/error.h"
 #include "base/size_class.h"
 #include "heap/arena.h"
 #include "heap/chunk.h"
@@ -439,6 +440,7 @@ pursue(struct thread *t, struct goal *g)
 {
         int err = -ENOMEM;
 
+        error_forget_refused(); /* what is refused from here on is why there is no memory */
         for (int turn = 0; turn < TURNS_MAX && err < 0; turn++) {
                 uint64_t n_released = 0;
 

@@ -42,5 +42,7 @@ arena_bind(struct thread *t, uint32_t node)
                         return 0;
                 }
         }
-        return err == -ENOSPC ? error_set(-ENOMEM, "cannot attach a thread: no memory for an arena") : err;
+        return err == -ENOSPC || err == -ENOMEM
+                       ? error_set_refused(-ENOMEM, "cannot attach a thread: no memory for an arena")
+                       : err;
 }

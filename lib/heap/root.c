@@ -418,7 +418,7 @@ object_allocate(struct thread *t, const struct root_name *name, size_t size, uin
         entry_store(t, mover.entry, CELL_RESERVED);                                       /* ROOT.2 */
         if (!request_classify(&request) || alloc_block(t, &request, ret_block_off) < 0) { /* ROOT.3 */
                 entry_store(t, mover.entry, 0);
-                return error_set(-ENOMEM, "no memory for a root object of %zu bytes", size);
+                return error_append_refused(error_set(-ENOMEM, "no memory for a root object of %zu bytes", size));
         }
         entry_store(t, mover.entry, cell_moving(CELL_BUILDING, mover.sequence, *ret_block_off)); /* ROOT.4 */
         return entry;

@@ -175,7 +175,7 @@ claim(struct thread *t, uint32_t *ret_idx)
                 if (err == -EUCLEAN)
                         return chain_is_damaged();
                 if (err < 0)
-                        return error_set(-ENOMEM, "no memory for another root name");
+                        return error_set_refused(-ENOMEM, "no memory for another root name");
                 hwm = region_roots_hwm(r);
                 err = claim_among(t, hwm, ret_idx);
         }

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/shm.h"
@@ -109,7 +110,7 @@ os_newfile_open(struct os_newfile *ret_file, int dirfd)
         if (file.fd == -EOPNOTSUPP || file.fd == -EISDIR || file.fd == -EINVAL)
                 file.fd = open_temp(dirfd, file.temp);
         if (file.fd < 0)
-                return file.fd;
+                return error_refused("openat", file.fd);
         *ret_file = file;
         return 0;
 }
@@ -132,16 +133,12 @@ os_newfile_publish(struct os_newfile *file, const char *name)
         char path[32];
         int err = os_injected("link");
 
-        if (err < 0)
-                return err;
-        if (file->temp[0] != '\0') {
-                err = publish_temp(file, name);
-                if (err == 0)
-                        flock(file->fd, LOCK_UN);
-                return err;
-        }
         proc_path(path, file->fd);
-        return sys_linkat(AT_FDCWD, path, file->dirfd, name, AT_SYMLINK_FOLLOW);
+        if (err == 0 && file->temp[0] == '\0')
+                err = sys_linkat(AT_FDCWD, path, file->dirfd, name, AT_SYMLINK_FOLLOW);
+        else if (err == 0 && (err = publish_temp(file, name)) == 0)
+                flock(file->fd, LOCK_UN);
+        return err < 0 ? error_refused("linkat", err) : 0;
 }
 
 void

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "base/error.h"
 #include "os/inject.h"
 #include "os/syscall.h"
 
@@ -21,7 +22,9 @@ os_populate(void *addr, uint64_t bytes)
 {
         int err = os_injected("populate");
 
-        return err < 0 ? err : (int)SYS_RETRY(madvise(addr, bytes, MADV_POPULATE_WRITE));
+        if (err == 0)
+                err = (int)SYS_RETRY(madvise(addr, bytes, MADV_POPULATE_WRITE));
+        return err < 0 ? error_refused("madvise(MADV_POPULATE_WRITE)", err) : 0;
 }
 
 int

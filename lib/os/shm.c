@@ -9,14 +9,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/syscall.h"
@@ -25,27 +28,27 @@
 int (*os_inject)(const char *call);
 #endif
 
-#define INJECT(call)                                                                                                   \
-        do {                                                                                                           \
-                int inject_err = os_injected(call);                                                                    \
-                if (inject_err < 0)                                                                                    \
-                        return inject_err;                                                                             \
-        } while (0)
+/* The result of a system call, unless a test makes it fail; why it was refused is remembered. */
+#define CALL(call, injected, result)                                                                                   \
+        ({                                                                                                             \
+                long call_result = os_injected(injected);                                                              \
+                if (call_result == 0)                                                                                  \
+                        call_result = (long)(result);                                                                  \
+                call_result < 0 ? error_refused(call, (int)call_result) : (int)call_result;                            \
+        })
 
 int
 os_open_dir(const char *path)
 {
-        INJECT("open_dir");
-        return descriptor_openat(AT_FDCWD, path, O_DIRECTORY | O_PATH, 0);
+        return CALL("openat", "open_dir", descriptor_openat(AT_FDCWD, path, O_DIRECTORY | O_PATH, 0));
 }
 
 int
 os_open_file(int dirfd, const char *file, bool is_readonly)
 {
-        const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+        const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | (is_readonly ? O_RDONLY : O_RDWR);
 
-        INJECT("open_file");
-        return descriptor_openat(dirfd, file, flags | (is_readonly ? O_RDONLY : O_RDWR), 0);
+        return CALL("openat", "open_file", descriptor_openat(dirfd, file, flags, 0));
 }
 
 int
@@ -53,16 +56,14 @@ os_reopen(int fd, bool is_readonly)
 {
         char path[32];
 
-        INJECT("reopen");
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        return descriptor_openat(AT_FDCWD, path, is_readonly ? O_RDONLY : O_RDWR, 0);
+        return CALL("openat", "reopen", descriptor_openat(AT_FDCWD, path, is_readonly ? O_RDONLY : O_RDWR, 0));
 }
 
 int
 os_dup(int fd)
 {
-        INJECT("dup");
-        return sys_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return CALL("fcntl", "dup", sys_fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
 void
@@ -76,29 +77,34 @@ os_close(int fd)
 int
 os_fstat(int fd, struct stat *ret_st)
 {
-        INJECT("fstat");
-        return sys_fstat(fd, ret_st);
+        return CALL("fstat", "fstat", sys_fstat(fd, ret_st));
 }
 
 int
 os_stat_at(int dirfd, const char *file, struct stat *ret_st)
 {
-        INJECT("stat_at");
-        return sys_fstatat(dirfd, file, ret_st, AT_SYMLINK_NOFOLLOW);
+        return CALL("newfstatat", "stat_at", sys_fstatat(dirfd, file, ret_st, AT_SYMLINK_NOFOLLOW));
+}
+
+bool
+os_is_in_memory(int fd)
+{
+        struct statfs st;
+
+        return CALL("fstatfs", "fstatfs", SYS_RETRY(fstatfs(fd, &st))) < 0 || st.f_type == TMPFS_MAGIC ||
+               st.f_type == RAMFS_MAGIC;
 }
 
 int
 os_fchmod(int fd, uint32_t mode)
 {
-        INJECT("fchmod");
-        return sys_fchmod(fd, mode);
+        return CALL("fchmod", "fchmod", sys_fchmod(fd, mode));
 }
 
 int
 os_unlink(int dirfd, const char *file)
 {
-        INJECT("unlink");
-        return sys_unlinkat(dirfd, file);
+        return CALL("unlinkat", "unlink", sys_unlinkat(dirfd, file));
 }
 
 int
@@ -106,21 +112,19 @@ os_truncate(int fd, uint64_t bytes)
 {
         struct rlimit limit;
 
-        INJECT("truncate");
         if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
-                return -EFBIG;
-        return (int)SYS_RETRY(ftruncate(fd, (off_t)bytes));
+                return error_refused("ftruncate", -EFBIG);
+        return CALL("ftruncate", "truncate", SYS_RETRY(ftruncate(fd, (off_t)bytes)));
 }
 
 int
 os_pread(int fd, void *buf, size_t bytes, uint64_t off)
 {
         for (size_t done = 0; done < bytes;) {
-                INJECT("pread");
-                long n = sys_pread(fd, (char *)buf + done, bytes - done, off + done);
+                int n = CALL("pread64", "pread", sys_pread(fd, (char *)buf + done, bytes - done, off + done));
 
                 if (n < 0)
-                        return (int)n;
+                        return n;
                 if (n == 0)
                         return -ENODATA;
                 done += (size_t)n;
@@ -131,8 +135,7 @@ os_pread(int fd, void *buf, size_t bytes, uint64_t off)
 int
 os_allocate(int fd, uint64_t off, uint64_t bytes)
 {
-        INJECT("allocate");
-        return sys_fallocate(fd, 0, off, bytes);
+        return CALL("fallocate", "allocate", sys_fallocate(fd, 0, off, bytes));
 }
 
 /* ------------------------------------------------------------------ mapping */
@@ -144,7 +147,7 @@ map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_a
         void *p = mmap(addr, bytes, prot, MAP_SHARED | MAP_NORESERVE | flag, fd, 0);
 
         if (p == MAP_FAILED)
-                return -errno;
+                return error_refused("mmap", -errno);
         *ret_addr = p;
         return 0;
 }
@@ -155,8 +158,7 @@ os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
         void *p = NULL;
         int err;
 
-        INJECT("map");
-        err = map(fd, addr, bytes, is_readonly, MAP_FIXED_NOREPLACE, &p);
+        err = CALL("mmap", "map", map(fd, addr, bytes, is_readonly, MAP_FIXED_NOREPLACE, &p));
         if (err < 0 || p == addr)
                 return err;
         munmap(p, bytes); /* a kernel before 4.17, or an emulator, took the address for a hint */
@@ -166,8 +168,7 @@ os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
 int
 os_map_over(int fd, void *addr, uint64_t bytes, bool is_readonly)
 {
-        INJECT("map");
-        return map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr);
+        return CALL("mmap", "map", map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr));
 }
 
 /* Reserves more than needed, so that an aligned part of it exists, and gives the rest back. */
@@ -178,7 +179,7 @@ reserve_aligned(uint64_t bytes, uint64_t align, char **ret_addr)
         uint64_t head;
 
         if (p == MAP_FAILED)
-                return -errno;
+                return error_refused("mmap", -errno);
         head = -(uintptr_t)p & (align - 1);
         if (head > 0)
                 munmap(p, head);
@@ -194,8 +195,7 @@ os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void *
         char *reserved = NULL;
         int err;
 
-        INJECT("map");
-        err = reserve_aligned(bytes, align, &reserved);
+        err = CALL("mmap", "map", reserve_aligned(bytes, align, &reserved));
         if (err < 0)
                 return err;
         err = map(fd, reserved, bytes, is_readonly, MAP_FIXED, ret_addr);
@@ -214,22 +214,22 @@ os_unmap(void *addr, uint64_t bytes)
 int
 os_protect_none(void *addr, uint64_t bytes)
 {
-        INJECT("protect");
-        return (int)SYS_RETRY(mprotect(addr, bytes, PROT_NONE));
+        return CALL("mprotect", "protect", SYS_RETRY(mprotect(addr, bytes, PROT_NONE)));
 }
 
 int
 os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr)
 {
+        int err = os_injected("map_private");
         void *p;
 
-        INJECT("map_private");
+        if (err < 0)
+                return error_refused("mmap", err);
         p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
-                return -errno;
+                return error_refused("mmap", -errno);
         if (wiped_by_fork && madvise(p, bytes, MADV_WIPEONFORK) < 0) {
-                int err = -errno;
-
+                err = error_refused("madvise(MADV_WIPEONFORK)", -errno);
                 munmap(p, bytes);
                 return err;
         }
@@ -273,9 +273,9 @@ os_memfd(const char *label)
         struct descriptor_plugs plugs;
         int fd;
 
-        INJECT("memfd");
         descriptor_plug(&plugs);
-        fd = descriptor_lift((int)SYS_RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING)));
+        fd = CALL("memfd_create", "memfd", SYS_RETRY(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING)));
+        fd = descriptor_lift(fd);
         descriptor_unplug(&plugs);
         return fd;
 }
@@ -283,8 +283,7 @@ os_memfd(const char *label)
 int
 os_seal_size(int fd)
 {
-        INJECT("seal");
-        return sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+        return CALL("fcntl", "seal", sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
 }
 
 int
@@ -320,8 +319,7 @@ os_list_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg)
 {
         int fd, result;
 
-        INJECT("list_dir");
-        fd = descriptor_openat(dirfd, ".", O_RDONLY | O_DIRECTORY, 0);
+        fd = CALL("openat", "list_dir", descriptor_openat(dirfd, ".", O_RDONLY | O_DIRECTORY, 0));
         if (fd < 0)
                 return fd;
         result = list_open_dir(fd, fn, arg);

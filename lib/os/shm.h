@@ -27,6 +27,8 @@ void os_close(int fd);
 
 int os_fstat(int fd, struct stat *ret_st);
 int os_stat_at(int dirfd, const char *file, struct stat *ret_st); /* does not follow a symlink */
+/* Whether it lies in memory (tmpfs, ramfs), where pages that were reserved are there; also where nobody can say. */
+bool os_is_in_memory(int fd);
 int os_fchmod(int fd, uint32_t mode);
 int os_unlink(int dirfd, const char *file);
 

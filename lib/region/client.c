@@ -173,8 +173,9 @@ client_claim_new(struct region *r, const struct liveness_self *self, struct clie
                 int err = region_raise_clients(r, idx);
 
                 if (err < 0)
-                        return error_set(err == -ENOSPC ? -ENOMEM : err,
-                                         "cannot register process %u: no memory for another client slot", self->pid);
+                        return error_set_refused(err == -ENOSPC ? -ENOMEM : err,
+                                                 "cannot register process %u: no memory for another client slot",
+                                                 self->pid);
                 if (client_try_claim(r, idx, self, false, ret_client))
                         return 0;
         }

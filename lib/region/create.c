@@ -22,6 +22,7 @@
 #include "os/numa.h"
 #include "os/owner.h"
 #include "os/shm.h"
+#include "region/file.h"
 #include "region/header.h"
 #include "region/map.h"
 #include "region/name.h"
@@ -67,15 +68,7 @@ plan_init(struct plan *p, int dirfd, const char *name, const struct region_open_
 static int
 no_room(int err, const char *what, const char *for_what)
 {
-        const char *hint = "";
-
-        if (err == -ENOSPC)
-                hint = " (see df; the directory is chosen by SHMALLOC_DIR)";
-        else if (err == -EFBIG)
-                hint = " (see ulimit -f)";
-        else if (err == -EOPNOTSUPP)
-                hint = " (its file system has no fallocate)";
-        return error_set(err, "no room for %s of %s: %s%s", for_what, what, error_name(err), hint);
+        return error_set_refused(err, "no room for %s of %s", for_what, what);
 }
 
 /* ------------------------------------------------------------------ filling */
@@ -136,7 +129,7 @@ fill_file(struct region *r, const struct plan *p, struct stat *ret_st)
         if (err == 0)
                 err = os_fchmod(r->fd, p->args->options.mode); /* whatever the umask */
         if (err < 0)
-                return error_set(err, "cannot set the mode of %s: %s", p->what, error_name(err));
+                return error_set_refused(err, "cannot set the mode of %s", p->what);
         r->dev = ret_st->st_dev;
         r->ino = ret_st->st_ino;
         return 0;
@@ -161,12 +154,14 @@ fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_bas
         int tries = base != 0 ? 1 : MAP_TRIES;
         int err = -EADDRINUSE;
 
+        error_forget_refused();
         while (err == -EADDRINUSE && tries-- > 0) {
                 if (p->args->options.base_addr == 0)
                         base = map_choose_base(p->dirfd, p->name, ino, p->layout.region_bytes);
                 if (base == 0)
-                        return error_set(-EADDRINUSE, "no free address range of %" PRIu64 " bytes for %s",
-                                         p->layout.region_bytes, p->what);
+                        return error_append_refused(error_set(-EADDRINUSE,
+                                                              "no free address range of %" PRIu64 " bytes for %s",
+                                                              p->layout.region_bytes, p->what));
                 err = map_region(r, &p->layout, p->what, base, relocatable);
         }
         *ret_base = base;
@@ -303,7 +298,7 @@ publish(struct os_newfile *file, const char *name, const char *what, bool replac
         int err = replaces ? stale_replace(file, name, what) : os_newfile_publish(file, name);
 
         if (err < 0 && !replaces)
-                error_set(err, "cannot give %s its name in %s: %s", what, name_dir(), error_name(err));
+                error_set_refused(err, "cannot give %s its name in %s", what, name_dir());
         return err;
 }
 
@@ -322,9 +317,11 @@ create_region(struct region *ret, int dirfd, const char *name, const struct regi
                 return err;
         err = os_newfile_open(&file, dirfd);
         if (err < 0)
-                return error_set(err, "cannot create %s in %s: %s", plan.what, name_dir(), error_name(err));
+                return error_set_refused(err, "cannot create %s in %s", plan.what, name_dir());
         r.fd = file.fd;
-        err = fill(&r, &plan);
+        err = file_check_kind(r.fd, plan.what, args->options.disk);
+        if (err == 0)
+                err = fill(&r, &plan);
         if (err < 0)
                 goto err_discard;
         err = publish(&file, file_name, plan.what, replaces);
@@ -333,7 +330,7 @@ create_region(struct region *ret, int dirfd, const char *name, const struct regi
         err = adopt_name(&r, dirfd, file_name);
         if (err < 0) {
                 os_close(r.fd);
-                return error_set(err, "cannot map %s again: %s", plan.what, error_name(err));
+                return error_set_refused(err, "cannot map %s again", plan.what);
         }
         snprintf(r.name, sizeof r.name, "%s", name);
         *ret = r;
@@ -359,13 +356,13 @@ region_create_anonymous(struct region *ret, const char *label, const struct regi
                 return err;
         r.fd = descriptor_keep(os_memfd(file_name));
         if (r.fd < 0)
-                return error_set(r.fd, "cannot create %s in memory: %s", plan.what, error_name(r.fd));
+                return error_set_refused(r.fd, "cannot create %s in memory", plan.what);
         err = fill(&r, &plan);
         if (err < 0)
                 goto err_close;
         err = os_seal_size(r.fd);
         if (err < 0) {
-                error_set(err, "cannot seal the size of %s: %s", plan.what, error_name(err));
+                error_set_refused(err, "cannot seal the size of %s", plan.what);
                 goto err_unmap;
         }
         *ret = r;

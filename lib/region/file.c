@@ -37,7 +37,7 @@ open_by_name(const struct region *r)
         dirfd = name_open_dir();
         if (dirfd < 0)
                 return -EBADF;
-        fd = os_open_file(dirfd, file, r->is_readonly);
+        fd = name_open_file(dirfd, file, r->is_readonly);
         os_close(dirfd);
         return only_ours(r, fd);
 }
@@ -55,6 +55,18 @@ file_borrow(const struct region *r)
                                  "the program has closed the library's descriptor %d of the heap, or put another file "
                                  "there, and the heap is not found by its name",
                                  r->fd);
+}
+
+int
+file_check_kind(int fd, const char *what, bool disk)
+{
+        if (disk || os_is_in_memory(fd))
+                return 0;
+        return error_set(
+                -ENOTSUP,
+                "%s would lie on a disk: its file system is none in memory, such as tmpfs, so that blocks that were "
+                "handed out may end in SIGBUS when it is full; choose another SHMALLOC_DIR, or say disk:true",
+                what);
 }
 
 void

@@ -145,10 +145,9 @@ read_copy(int fd, const char *what, struct header *h, size_t bytes)
 {
         int err = os_pread(fd, &h->copy, bytes, 0);
 
-        if (err == 0)
-                return 0;
-        return error_set(err == -ENODATA ? -EBADMSG : err, "cannot read the header of %s: %s", what,
-                         err == -ENODATA ? "it ends before" : error_name(err));
+        if (err == -ENODATA)
+                return error_set(-EBADMSG, "cannot read the header of %s: it ends before", what);
+        return err < 0 ? error_set_refused(err, "cannot read the header of %s", what) : 0;
 }
 
 int
@@ -158,7 +157,7 @@ header_read(int fd, const char *what, bool is_readonly, struct header *ret_heade
         int err = os_fstat(fd, &h->st);
 
         if (err < 0)
-                return error_set(err, "cannot look at %s: %s", what, error_name(err));
+                return error_set_refused(err, "cannot look at %s", what);
         err = check_file(h, what);
         if (err == 0)
                 err = read_copy(fd, what, h, LAYOUT_FROZEN_BYTES);

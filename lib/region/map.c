@@ -244,12 +244,11 @@ map_region(struct region *r, const struct layout *layout, const char *what, uint
         if (err == -EEXIST)
                 return complain_taken(r, what, base_addr, bytes);
         if (err < 0)
-                return error_set(err, "cannot map the %" PRIu64 " bytes of %s: %s%s", bytes, what, error_name(err),
-                                 err == -ENOMEM ? " (is the address space limited? ulimit -v)" : "");
+                return error_set_refused(err, "cannot map the %" PRIu64 " bytes of %s", bytes, what);
         err = map_guard(addr, layout);
         if (err < 0) {
                 os_unmap(addr, bytes);
-                return error_set(err, "cannot protect the guard of %s: %s", what, error_name(err));
+                return error_set_refused(err, "cannot protect the guard of %s", what);
         }
         region_bind(r, addr, layout);
         r->canonical = base_addr + layout->chunks_off;

@@ -83,7 +83,7 @@ name_open_dir(void)
         int fd = os_open_dir(name_dir());
 
         if (fd < 0)
-                return error_set(fd, "cannot open the directory of heaps %s: %s%s", name_dir(), error_name(fd),
-                                 fd == -ENOENT ? " (it is chosen by SHMALLOC_DIR)" : "");
+                return error_set_refused(fd, "cannot open the directory of heaps %s%s", name_dir(),
+                                         fd == -ENOENT ? " (it is chosen by SHMALLOC_DIR)" : "");
         return fd;
 }

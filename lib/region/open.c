@@ -68,11 +68,11 @@ complain_open(const struct target *t, int err)
                 if (!S_ISREG(st.st_mode))
                         return error_set(-ENODEV, "%s/%s is no heap: it is %s", name_dir(), t->file,
                                          header_file_type(&st));
-                if (err == -EACCES || err == -EPERM)
+                if (err == -EACCES && (st.st_uid != geteuid() || (st.st_mode & 0600) != 0600))
                         return error_set(-EACCES, "%s belongs to uid %u with mode %04o: uid %u may not open it",
                                          t->what, st.st_uid, st.st_mode & 07777, geteuid());
         }
-        return error_set(err, "cannot open %s in %s: %s", t->what, name_dir(), error_name(err));
+        return error_set_refused(err, "cannot open %s in %s", t->what, name_dir());
 }
 
 static int
@@ -104,8 +104,9 @@ open_checked(struct region *ret, int fd, const char *what, const struct header *
                 .ino = h->st.st_ino,
                 .id = h->copy.id,
         };
-        int err = r.fd < 0 ? error_set(r.fd, "cannot keep a descriptor of %s: %s", what, error_name(r.fd))
-                           : map_region(&r, &h->layout, what, h->copy.base_addr, wants(args, REGION_RELOCATABLE));
+        int err =
+                r.fd < 0 ? error_set(r.fd, "cannot keep a descriptor of %s: %s (see ulimit -n)", what, error_name(r.fd))
+                         : map_region(&r, &h->layout, what, h->copy.base_addr, wants(args, REGION_RELOCATABLE));
 
         if (err < 0)
                 goto err_close;
@@ -137,6 +138,8 @@ open_existing(struct region *ret, const struct target *t)
         err = header_read(fd, t->what, wants(t->args, REGION_RDONLY), &header);
         if (err == 0)
                 err = check_owner(t, fd, &header);
+        if (err == 0 && !wants(t->args, REGION_RDONLY))
+                err = file_check_kind(fd, t->what, t->args->options.disk);
         if (err == 0)
                 err = open_checked(ret, fd, t->what, &header, t->args);
         else
@@ -237,10 +240,12 @@ region_open_fd(struct region *ret, int fd, const struct region_open_args *args)
         snprintf(what, sizeof what, "the heap of descriptor %d", fd);
         own = os_dup(fd);
         if (own < 0)
-                return error_set(own, "cannot duplicate descriptor %d: %s", fd, error_name(own));
+                return error_set_refused(own, "cannot duplicate descriptor %d", fd);
         err = header_read(own, what, wants(args, REGION_RDONLY), &header);
         if (err == 0)
                 err = check_seals(own, what);
+        if (err == 0 && !wants(args, REGION_RDONLY))
+                err = file_check_kind(own, what, args->options.disk);
         if (err == 0)
                 return open_checked(ret, own, what, &header, args);
         os_close(own);
@@ -260,7 +265,7 @@ region_dup_fd(const struct region *r, bool is_readonly)
         fd = is_readonly ? os_reopen(own, true) : os_dup(own);
         os_close(own);
         if (fd < 0)
-                return error_set(fd, "cannot duplicate the descriptor of the heap: %s", error_name(fd));
+                return error_set_refused(fd, "cannot duplicate the descriptor of the heap");
         return fd;
 }
 
@@ -290,7 +295,7 @@ region_unlink(const char *name)
         if (err == -ENOENT)
                 return error_set(err, "there is no heap \"%s\" in %s", name, name_dir());
         if (err < 0)
-                return error_set(err, "cannot unlink heap \"%s\" in %s: %s", name, name_dir(), error_name(err));
+                return error_set_refused(err, "cannot unlink heap \"%s\" in %s", name, name_dir());
         return 0;
 }
 
@@ -312,7 +317,7 @@ region_is_linked(const struct region *r)
         err = os_stat_at(dirfd, file, &st);
         os_close(dirfd);
         if (err < 0 && err != -ENOENT)
-                return error_set(err, "cannot look for heap \"%s\" in %s: %s", name, name_dir(), error_name(err));
+                return error_set_refused(err, "cannot look for heap \"%s\" in %s", name, name_dir());
         return err == 0 && st.st_dev == r->dev && st.st_ino == r->ino;
 }
 

@@ -33,6 +33,7 @@ struct region_open_args {
  *   -ENODEV      no region of ours          -EPROTO  of another build           -EBADMSG damaged or truncated
  *   -EAGAIN      it is being replaced, again and again
  *   -EACCES      forbidden, or somebody else's (see open.c)                     -EADDRINUSE its address is taken
+ *   -ENOTSUP     not in memory, and no disk:true
  *   -ENOMEM, -ENOSPC, -EFBIG  no memory, no room in the file system, file size limit
  */
 int region_open(struct region *ret, const char *name, const struct region_open_args *args);

@@ -232,6 +232,12 @@ set_zero(struct options *o, struct text value)
         return parse_bool(value, &o->zero);
 }
 
+static bool
+set_disk(struct options *o, struct text value)
+{
+        return parse_bool(value, &o->disk);
+}
+
 static const struct key {
         const char *name;
         bool (*set)(struct options *o, struct text value);
@@ -249,11 +255,12 @@ static const struct key {
         {"check", set_check, "true or false"},
         {"junk", set_junk, "true or false"},
         {"zero", set_zero, "true or false"},
+        {"disk", set_disk, "true or false"},
 };
 
 #define KEYS_TEXT                                                                                                      \
         "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, numa_nodes, check, junk, "    \
-        "zero"
+        "zero, disk"
 
 /* ------------------------------------------------------------------ strings */
 

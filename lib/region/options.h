@@ -38,6 +38,7 @@ struct options {
         bool check;           /* every free is checked at once */
         bool junk;            /* blocks are filled with garbage when allocated and when freed */
         bool zero;            /* blocks are zeroed when allocated */
+        bool disk;            /* the file need not lie in memory */
 };
 
 /* The fields of the caller's attributes; 0 or NULL = not given. */

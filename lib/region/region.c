@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/error.h"
 #include "os/numa.h"
 #include "os/pages.h"
 #include "os/shm.h"
@@ -96,8 +97,10 @@ range_is_valid(const struct region *r, uint64_t off, uint64_t bytes)
         return off <= r->layout.region_bytes && bytes <= r->layout.region_bytes - off;
 }
 
-/* By the mapping.  Where that does not do, fallocate(2) says why, or does it after all: for a kernel that is too old, or
- * since room was found meanwhile. */
+/*
+ * By the mapping.  Where that does not do, fallocate(2) says why, or does it after all: for a kernel that is too old, a
+ * filter that refuses the first call, or since room was found meanwhile.
+ */
 static int
 reserve_piece(const struct region *r, uint64_t off, uint64_t bytes)
 {
@@ -106,11 +109,13 @@ reserve_piece(const struct region *r, uint64_t off, uint64_t bytes)
         if (err == 0)
                 return 0;
         fd = file_borrow(r);
-        if (fd < 0)
-                return err == -EFAULT ? -ENOSPC : err;
+        if (fd < 0) {
+                error_refused("the heap's descriptor was closed by the program; madvise(MADV_POPULATE_WRITE)", err);
+                return err == -EFAULT ? -ENOSPC : -ENOMEM;
+        }
         err = os_allocate(fd, off, bytes);
         os_close(fd);
-        return err;
+        return err == -EDQUOT ? -ENOSPC : err < 0 && err != -ENOSPC ? -ENOMEM : err;
 }
 
 int

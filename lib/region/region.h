@@ -67,7 +67,8 @@ void region_format(struct region *r, const struct layout_params *params, const c
 /* What the header says of placement, as far as it makes sense. */
 void region_set_policy(struct region *r, uint32_t numa_policy, uint64_t numa_nodes);
 
-/* Backs [off, off + bytes) with pages, in pieces of at most 2 MiB.  Idempotent.  0, -ENOMEM or -ENOSPC. */
+/* Backs [off, off + bytes) with pages, in pieces of at most 2 MiB.  Idempotent.  0, -ENOMEM or -ENOSPC, and the refused
+ * call is remembered (base/error.h); then a part of the range may have got pages. */
 int region_reserve(struct region *r, uint64_t off, uint64_t bytes);
 
 /* Backs elements [idx, idx + n) of a table. */

@@ -244,7 +244,7 @@ static int
 slot_find_failed(const struct region *r, int err)
 {
         if (err != -EUSERS)
-                return error_set(err, "cannot attach a thread: no memory for another thread slot");
+                return error_set_refused(err, "cannot attach a thread: no memory for another thread slot");
         return error_set(err,
                          "cannot attach a thread: all %u thread slots of this heap are taken by living threads; end "
                          "some, or create the heap with more max_threads",

@@ -20,6 +20,7 @@
 #include "tcache/tcache.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -331,7 +332,11 @@ attach_anew(struct process_heap *heap, int *ret_err)
         if (!t || !has_key || !notice_fork()) {
                 if (t && is_new)
                         unmap(t);
-                *ret_err = error_set(-ENOMEM, "attach: no memory for the thread's cache");
+                *ret_err = has_key ? error_set_refused(-ENOMEM, "attach: no memory for the thread's cache")
+                                   : error_set(-ENOMEM,
+                                               "attach: no key for data of threads was left when it was wanted: "
+                                               "a process has %d (pthread_key_create)",
+                                               PTHREAD_KEYS_MAX);
                 return NULL;
         }
         *ret_err = attach(t, heap);

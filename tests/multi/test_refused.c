@@ -1,0 +1,324 @@
+/*
+ * What is at stake: who runs in a sandbox, under a quota or at a limit, and reads what a failed call says.  "No memory" sends
+ * it looking in the wrong place: so a call does without what the system refuses, or names it and the system's reason.
+ */
+#include <check.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "support/child.h"
+#include "support/heap_dir.h"
+#include "support/suite.h"
+
+#define MIB ((size_t)1 << 20)
+
+enum { SKIPPED = 77 };
+
+static void
+setup(void)
+{
+        heap_dir_empty();
+}
+
+static void
+teardown(void)
+{
+        heap_dir_empty();
+}
+
+/* ------------------------------------------------------------------ filters */
+
+static const struct refusal {
+        const char *name; /* as messages have it */
+        int number;
+        int and_number; /* refused as well, 0: none */
+        const char *and_name;
+} refusals[] = {
+        {"fallocate", SYS_fallocate, 0, NULL},
+        {"madvise", SYS_madvise, 0, NULL},
+        {"fallocate", SYS_fallocate, SYS_madvise, "madvise"},
+        {"mmap", SYS_mmap, 0, NULL},
+        {"mprotect", SYS_mprotect, 0, NULL},
+        {"ftruncate", SYS_ftruncate, 0, NULL},
+        {"fchmod", SYS_fchmod, 0, NULL},
+        {"openat", SYS_openat, 0, NULL},
+        {"linkat", SYS_linkat, 0, NULL},
+        {"fstat", SYS_fstat, 0, NULL},
+        {"pread64", SYS_pread64, 0, NULL},
+        {"fcntl", SYS_fcntl, 0, NULL},
+        {"getdents64", SYS_getdents64, 0, NULL},
+        {"newfstatat", SYS_newfstatat, 0, NULL},
+        {"fstatfs", SYS_fstatfs, 0, NULL},
+        {"mremap", SYS_mremap, 0, NULL},
+        {"munlock", SYS_munlock, SYS_mlock2, "mlock2"},
+};
+static const int errors[] = {EPERM, ENOSYS, EDQUOT};
+
+enum { N_REFUSALS = sizeof refusals / sizeof refusals[0], N_ERRORS = sizeof errors / sizeof errors[0] };
+
+static void
+refuse(const struct refusal *refusal, int error)
+{
+        struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)refusal->number, 1, 0),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refusal->and_number ? (unsigned)refusal->and_number : UINT_MAX, 0,
+                         1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {sizeof code / sizeof code[0], code};
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+                _exit(SKIPPED);
+}
+
+static void
+must_name(const struct refusal *refusal, int error)
+{
+        const char *text = shheap_errormsg();
+
+        if ((!strstr(text, refusal->name) && !(refusal->and_name && strstr(text, refusal->and_name))) ||
+            !strstr(text, strerror(error)))
+                child_fail(__FILE__, __LINE__, "the message names the call and the reason");
+}
+
+enum moment { BEFORE_CREATE, BEFORE_OPEN, AFTER_OPEN, N_MOMENTS };
+
+struct trial {
+        const struct refusal *refusal;
+        int error;
+        enum moment moment;
+};
+
+static void
+do_without_or_say_so(struct child *self, void *arg)
+{
+        const struct trial *trial = arg;
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        shheap *h = NULL;
+        size_t size;
+        void *p;
+        int err;
+
+        (void)self;
+        attr.capacity = 64 * MIB;
+        if (trial->moment == BEFORE_OPEN)
+                MUST(shheap_open(&h, "x", SHHEAP_CREATE, &attr) == 0 && shheap_close(h) == 0);
+        if (trial->moment != AFTER_OPEN)
+                refuse(trial->refusal, trial->error);
+        err = shheap_open(&h, "x", SHHEAP_CREATE, &attr);
+        if (err < 0) {
+                must_name(trial->refusal, trial->error);
+                return;
+        }
+        if (trial->moment == AFTER_OPEN)
+                refuse(trial->refusal, trial->error);
+        for (size = 100; size <= 16 * MIB; size *= 8) {
+                p = shheap_malloc(h, size);
+                if (p)
+                        memset(p, 1, size);
+                else
+                        must_name(trial->refusal, trial->error);
+                shheap_free(h, p);
+        }
+        MUST(shheap_purge(h, -1) == 0);
+        err = shheap_reserve(h, 20 * MIB);
+        if (err < 0)
+                must_name(trial->refusal, trial->error);
+        err = shheap_root(h, "r", 100, 0, NULL, NULL, &p);
+        if (err < 0)
+                must_name(trial->refusal, trial->error);
+        MUST(shheap_close(h) == 0);
+}
+
+START_TEST(what_is_refused_is_done_without_or_named)
+{
+        struct trial trial = {
+                .refusal = &refusals[_i / (N_ERRORS * N_MOMENTS)],
+                .error = errors[_i / N_MOMENTS % N_ERRORS],
+                .moment = (enum moment)(_i % N_MOMENTS),
+        };
+        struct child c;
+        int status;
+
+        child_start(&c, do_without_or_say_so, &trial);
+        status = child_end(&c);
+        ck_assert_msg(status == 0 || WEXITSTATUS(status) == SKIPPED, "%s%s, %s, moment %d: status %#x",
+                      trial.refusal->name, trial.refusal->and_number ? " and another" : "", strerror(trial.error),
+                      trial.moment, (unsigned)status);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ limits */
+
+static void
+limit(int resource, rlim_t value)
+{
+        struct rlimit r = {value, value};
+
+        MUST(setrlimit(resource, &r) == 0);
+}
+
+static void
+must_fail(const char *a, const char *b)
+{
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        shheap *h;
+
+        attr.capacity = 64 * MIB;
+        MUST(shheap_open(&h, "x", SHHEAP_CREATE, &attr) < 0);
+        MUST(strstr(shheap_errormsg(), a) && strstr(shheap_errormsg(), b));
+}
+
+static void
+without_keys(void)
+{
+        pthread_key_t key;
+
+        while (pthread_key_create(&key, NULL) == 0)
+                continue;
+        must_fail("key", "attach");
+}
+
+static void
+without_address_space(void)
+{
+        limit(RLIMIT_AS, 64 * MIB);
+        must_fail("mmap", "ulimit -v");
+}
+
+static void
+without_descriptors(void)
+{
+        limit(RLIMIT_NOFILE, 0);
+        must_fail("openat", "ulimit -n");
+}
+
+static void
+without_locked_memory(void)
+{
+        struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+        struct __user_cap_data_struct data[2] = {{0}};
+
+        MUST(mlockall(MCL_FUTURE) == 0);
+        MUST(syscall(SYS_capset, &header, data) == 0); /* with the right to lock anything there is no limit */
+        limit(RLIMIT_MEMLOCK, 1 * MIB);
+        must_fail("mmap", "ulimit -l");
+}
+
+static void
+with_small_files(void)
+{
+        limit(RLIMIT_FSIZE, 1 * MIB);
+        must_fail("ftruncate", "ulimit -f");
+}
+
+static void (*const limits[])(void) = {
+        without_keys, without_address_space, without_descriptors, without_locked_memory, with_small_files,
+};
+
+static void
+under_limit(struct child *self, void *arg)
+{
+        (void)self;
+        (*(void (*const *)(void))arg)();
+}
+
+START_TEST(limit_that_is_reached_is_named)
+{
+        struct child c;
+
+        child_start(&c, under_limit, (void *)(uintptr_t)&limits[_i]);
+        ck_assert_msg(child_end(&c) == 0, "limit %d", _i);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ file systems */
+
+/* Another file system than one in memory. */
+static const char *
+disk_dir(void)
+{
+        static char dir[64];
+
+        strcpy(dir, "/var/tmp/shmalloc-test-XXXXXX");
+        return mkdtemp(dir);
+}
+
+START_TEST(heap_on_a_disk_is_refused_unless_it_is_asked_for)
+{
+        const char *dir = disk_dir(), *before = getenv("SHMALLOC_DIR");
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        shheap *h = NULL, *readonly = NULL, *by_fd = NULL;
+        int refused, created, again, fd, of_fd, looked;
+        bool names, is_memory;
+        char old[200], path[100];
+
+        ck_assert_ptr_nonnull(dir);
+        snprintf(old, sizeof old, "%s", before);
+        attr.capacity = 16 * MIB;
+        setenv("SHMALLOC_DIR", dir, 1);
+        refused = shheap_open(&h, "d", SHHEAP_CREATE, &attr);
+        is_memory = refused == 0; /* /var/tmp is a tmpfs here */
+        names = strstr(shheap_errormsg(), "file system") && strstr(shheap_errormsg(), "disk:true");
+        if (is_memory)
+                shheap_close(h);
+        attr.conf = "disk:true";
+        created = shheap_open(&h, "d", SHHEAP_CREATE, &attr);
+        fd = created == 0 ? shheap_dup_fd(h, 0) : -1;
+        if (created == 0)
+                shheap_close(h);
+        again = shheap_open(&h, "d", 0, NULL);
+        of_fd = shheap_open_fd(&by_fd, fd, 0);
+        looked = shheap_open(&readonly, "d", SHHEAP_RDONLY, NULL);
+        if (looked == 0)
+                shheap_close(readonly);
+        shheap_unlink("d");
+        close(fd);
+        snprintf(path, sizeof path, "%s", dir);
+        rmdir(path);
+        setenv("SHMALLOC_DIR", old, 1);
+        if (is_memory)
+                return;
+        ck_assert_int_eq(refused, -ENOTSUP);
+        ck_assert(names);
+        ck_assert_int_eq(created, 0);
+        ck_assert_int_eq(again, -ENOTSUP);
+        ck_assert_int_eq(of_fd, -ENOTSUP);
+        ck_assert_int_eq(looked, 0);
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("multi/refused");
+        TCase *tc = tcase_create("refused");
+        int status;
+
+        heap_dir_create("refused");
+        tcase_add_checked_fixture(tc, setup, teardown);
+        tcase_set_timeout(tc, 120);
+        tcase_add_loop_test(tc, what_is_refused_is_done_without_or_named, 0, N_REFUSALS * N_ERRORS * N_MOMENTS);
+        tcase_add_loop_test(tc, limit_that_is_reached_is_named, 0, (int)(sizeof limits / sizeof limits[0]));
+        tcase_add_test(tc, heap_on_a_disk_is_refused_unless_it_is_asked_for);
+        suite_add_tcase(suite, tc);
+        status = suite_run(suite);
+        heap_dir_remove();
+        return status;
+}
