@@ -11,11 +11,19 @@
 
 #include "base/error.h"
 #include "os/inject.h"
+#include "os/shm.h"
 #include "os/syscall.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+
+/* Pages of a locked mapping cannot be dropped from page tables; of another one they can, and come back from the file. */
+static bool
+is_locked(void *page)
+{
+        return madvise(page, OS_PAGE_BYTES, MADV_DONTNEED) < 0 && errno == EINVAL;
+}
 
 int
 os_populate(void *addr, uint64_t bytes)
@@ -27,17 +35,41 @@ os_populate(void *addr, uint64_t bytes)
         return err < 0 ? error_refused("madvise(MADV_POPULATE_WRITE)", err) : 0;
 }
 
+/* Locks of pages as they come; without the right to that, none. */
+static void
+lock_on_fault(void *addr, uint64_t bytes)
+{
+        if (mlock2(addr, bytes, MLOCK_ONFAULT) < 0)
+                munlock(addr, bytes);
+}
+
 int
-os_remove(void *addr, uint64_t bytes)
+os_remove(void *addr, uint64_t bytes, void *whole, uint64_t whole_bytes)
 {
         int err = os_injected("remove");
 
         if (err == 0)
                 err = (int)SYS_RETRY(madvise(addr, bytes, MADV_REMOVE));
-        if (err == -EINVAL && munlock(addr, bytes) == 0) { /* locked, or a mapping that cannot */
+        if (err == -EINVAL && is_locked(addr)) {
+                lock_on_fault(whole, whole_bytes);
+                munlock(addr, bytes);
                 err = (int)SYS_RETRY(madvise(addr, bytes, MADV_REMOVE));
-                if (err == 0)
-                        (void)mlock2(addr, bytes, MLOCK_ONFAULT); /* where that is refused it stays unlocked */
+                lock_on_fault(addr, bytes);
         }
         return err;
+}
+
+void
+os_keep_sparse(void *addr, uint64_t bytes)
+{
+        if (is_locked(addr))
+                lock_on_fault(addr, bytes);
+        os_dump(addr, bytes, false);
+}
+
+void
+os_dump(void *addr, uint64_t bytes, bool is_wanted)
+{
+        (void)madvise(addr, bytes,
+                      is_wanted ? MADV_DODUMP : MADV_DONTDUMP); /* else core files are longer, or lack it */
 }

@@ -19,7 +19,14 @@
  */
 int os_populate(void *addr, uint64_t bytes);
 
-/* Gives the range's pages back, for everybody who maps the file; it reads as zeroes afterwards. */
-int os_remove(void *addr, uint64_t bytes);
+/* Gives the range's pages back, for everybody who maps the file; it reads as zeroes afterwards.  `whole` is the mapping: if
+ * it is locked in memory, its pages are locked as they come into use from then on. */
+int os_remove(void *addr, uint64_t bytes, void *whole, uint64_t whole_bytes);
+
+/* Of a new mapping that is not accessible yet: nobody fills its holes by locking memory or by dumping it. */
+void os_keep_sparse(void *addr, uint64_t bytes);
+
+/* Whether a core file has what lies in the range. */
+void os_dump(void *addr, uint64_t bytes, bool is_wanted);
 
 #endif

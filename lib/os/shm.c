@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "os/descriptor.h"
 #include "os/inject.h"
+#include "os/pages.h"
 #include "os/syscall.h"
 
 #if SHM_DEBUG
@@ -140,16 +141,28 @@ os_allocate(int fd, uint64_t off, uint64_t bytes)
 
 /* ------------------------------------------------------------------ mapping */
 
+/*
+ * With mlockall(MCL_FUTURE) in force the kernel fills each new mapping, but for those that may not be touched; so a mapping
+ * becomes accessible once it is settled that its pages are locked as they come.
+ */
 static int
 map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_addr)
 {
-        int prot = is_readonly ? PROT_READ : PROT_READ | PROT_WRITE;
-        void *p = mmap(addr, bytes, prot, MAP_SHARED | MAP_NORESERVE | flag, fd, 0);
+        int prot = is_readonly ? PROT_READ : PROT_READ | PROT_WRITE, err = os_injected("map");
+        void *p;
 
+        if (err < 0)
+                return error_refused("mmap", err);
+        p = mmap(addr, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE | flag, fd, 0);
         if (p == MAP_FAILED)
                 return error_refused("mmap", -errno);
-        *ret_addr = p;
-        return 0;
+        os_keep_sparse(p, bytes);
+        err = CALL("mprotect", "protect", SYS_RETRY(mprotect(p, bytes, prot)));
+        if (err < 0)
+                munmap(p, bytes);
+        else
+                *ret_addr = p;
+        return err;
 }
 
 int
@@ -158,7 +171,7 @@ os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
         void *p = NULL;
         int err;
 
-        err = CALL("mmap", "map", map(fd, addr, bytes, is_readonly, MAP_FIXED_NOREPLACE, &p));
+        err = map(fd, addr, bytes, is_readonly, MAP_FIXED_NOREPLACE, &p);
         if (err < 0 || p == addr)
                 return err;
         munmap(p, bytes); /* a kernel before 4.17, or an emulator, took the address for a hint */
@@ -168,7 +181,7 @@ os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
 int
 os_map_over(int fd, void *addr, uint64_t bytes, bool is_readonly)
 {
-        return CALL("mmap", "map", map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr));
+        return map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr);
 }
 
 /* Reserves more than needed, so that an aligned part of it exists, and gives the rest back. */
@@ -195,7 +208,7 @@ os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void *
         char *reserved = NULL;
         int err;
 
-        err = CALL("mmap", "map", reserve_aligned(bytes, align, &reserved));
+        err = reserve_aligned(bytes, align, &reserved);
         if (err < 0)
                 return err;
         err = map(fd, reserved, bytes, is_readonly, MAP_FIXED, ret_addr);
@@ -240,12 +253,14 @@ os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr)
 int
 os_reserve_private(uint64_t bytes, void **ret_addr)
 {
+        int err = os_injected("map_private");
         void *p;
 
-        INJECT("map_private");
+        if (err < 0)
+                return error_refused("mmap", err);
         p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
-                return -errno;
+                return error_refused("mmap", -errno);
         munlock(p, bytes); /* else all pages come with the right to write */
         *ret_addr = p;
         return 0;
@@ -254,8 +269,7 @@ os_reserve_private(uint64_t bytes, void **ret_addr)
 int
 os_unprotect(void *addr, uint64_t bytes)
 {
-        INJECT("protect");
-        return (int)SYS_RETRY(mprotect(addr, bytes, PROT_READ | PROT_WRITE));
+        return CALL("mprotect", "protect", SYS_RETRY(mprotect(addr, bytes, PROT_READ | PROT_WRITE)));
 }
 
 void

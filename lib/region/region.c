@@ -173,7 +173,7 @@ region_punch(struct region *r, uint64_t off, uint64_t bytes)
                 memset(r->base + off, 0, bytes);
                 return 0;
         }
-        return start < end ? os_remove(r->base + start, end - start) : 0;
+        return start < end ? os_remove(r->base + start, end - start, r->base, r->layout.region_bytes) : 0;
 }
 
 /* ------------------------------------------------------------------ marks */

@@ -1,0 +1,152 @@
+/*
+ * What is at stake: "it costs next to nothing until it is used".  Who locks its memory, or crashes and is dumped, touches every
+ * page of the mapping, and makes a heap as large as it could ever become real for everybody.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/child.h"
+#include "support/heap_dir.h"
+#include "support/suite.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+enum { SKIPPED = 77 };
+
+static void
+setup(void)
+{
+        heap_dir_empty();
+}
+
+static void
+teardown(void)
+{
+        heap_dir_empty();
+}
+
+/* Locked memory without a limit, or nothing can be shown. */
+static void
+lock_all(int flags)
+{
+        struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+
+        (void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
+        if (mlockall(flags) < 0)
+                _exit(SKIPPED);
+}
+
+/* How many mappings of the heap there are, and how many with this flag. */
+static void
+count_flags(const shheap *h, const char *flag, unsigned *ret_n, unsigned *ret_with)
+{
+        FILE *file = fopen("/proc/self/smaps", "re");
+        uint64_t base = heap_ctl((shheap *)(uintptr_t)h, "heap.base"), start, end;
+        uint64_t bytes = heap_ctl((shheap *)(uintptr_t)h, "heap.region_bytes");
+        bool is_ours = false;
+        char line[512];
+
+        *ret_n = *ret_with = 0;
+        MUST(file != NULL);
+        while (fgets(line, sizeof line, file))
+                if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
+                        is_ours = start >= base && end <= base + bytes;
+                        *ret_n += is_ours;
+                } else if (is_ours && strncmp(line, "VmFlags:", 8) == 0) {
+                        *ret_with += strstr(line, flag) != NULL;
+                }
+        fclose(file);
+}
+
+/* ------------------------------------------------------------------ dumps */
+
+START_TEST(no_part_of_a_heap_is_dumped)
+{
+        static const unsigned flags[] = {SHHEAP_CREATE, 0, SHHEAP_RDONLY, SHHEAP_RELOCATABLE};
+        shheap *first = heap_dir_open("x", SHHEAP_CREATE, NULL), *h;
+        unsigned n, n_with;
+        void *p;
+
+        ck_assert_ptr_nonnull(p = shheap_malloc(first, MIB));
+        memset(p, 1, MIB);
+        ck_assert_int_eq(shheap_close(first), 0);
+        for (unsigned i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+                h = heap_dir_open("x", flags[i], NULL);
+                count_flags(h, " dd", &n, &n_with);
+                ck_assert_uint_ge(n, 1);
+                ck_assert_uint_eq(n, n_with);
+                ck_assert_int_eq(shheap_close(h), 0);
+        }
+}
+END_TEST
+
+/* ------------------------------------------------------------------ locks */
+
+static void
+open_when_locked(struct child *self, void *arg)
+{
+        unsigned flags = *(unsigned *)arg, n, n_locked;
+        void *p[8];
+        shheap *h;
+
+        (void)self;
+        lock_all(MCL_CURRENT | MCL_FUTURE);
+        h = heap_dir_open("x", flags, NULL);
+        MUST(heap_ctl(h, "stats.mapped") < 8 * MIB);
+        count_flags(h, " lo", &n, &n_locked);
+        MUST(n > 0 && n_locked == n); /* what comes into use is locked */
+        if (flags & SHHEAP_RDONLY)
+                return;
+        for (int i = 0; i < 8; i++)
+                MUST((p[i] = shheap_malloc(h, MIB)) && memset(p[i], 1, MIB));
+        MUST(heap_ctl(h, "stats.mapped") < 16 * MIB);
+        for (int i = 0; i < 8; i++)
+                shheap_free(h, p[i]);
+        MUST(shheap_purge(h, -1) == 0);
+        MUST(heap_ctl(h, "stats.mapped") < 8 * MIB); /* pages of a locked mapping can be given back */
+        count_flags(h, " lo", &n, &n_locked);
+        MUST(n == n_locked && n < 16);
+        MUST(shheap_close(h) == 0);
+}
+
+START_TEST(who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse)
+{
+        static const unsigned flags[] = {SHHEAP_CREATE, 0, SHHEAP_RDONLY, SHHEAP_RELOCATABLE};
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, NULL);
+        unsigned f = flags[_i];
+        struct child c;
+        int status;
+
+        ck_assert_int_eq(shheap_close(h), 0);
+        if (f == SHHEAP_CREATE)
+                ck_assert_int_eq(shheap_unlink("x"), 0);
+        child_start(&c, open_when_locked, &f);
+        status = child_end(&c);
+        ck_assert(status == 0 || WEXITSTATUS(status) == SKIPPED);
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *suite = suite_create("multi/made_real");
+        TCase *tc = tcase_create("made real");
+        int status;
+
+        heap_dir_create("made-real");
+        tcase_add_checked_fixture(tc, setup, teardown);
+        tcase_set_timeout(tc, 120);
+        tcase_add_test(tc, no_part_of_a_heap_is_dumped);
+        tcase_add_loop_test(tc, who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse, 0, 4);
+        suite_add_tcase(suite, tc);
+        status = suite_run(suite);
+        heap_dir_remove();
+        return status;
+}
