@@ -50,6 +50,8 @@ private_state(void)
 
 /* ------------------------------------------------------------------ points */
 
+enum { EVERY = 6 }; /* of the points beyond --samples */
+
 static uint64_t private_before;
 
 static void
@@ -89,7 +91,7 @@ left_point(ucontext_t *uc)
         private_before = now;
         region_remember();
         counts->n_changes++;
-        if (state_is_new(now) && (counts->n_changes <= opt.n_samples || counts->n_changes % 4 == 0))
+        if (state_is_new(now) && (counts->n_changes <= opt.n_samples || counts->n_changes % EVERY == 0))
                 left_here(uc);
 }
 
