@@ -101,20 +101,20 @@ run(const struct bench_allocator *a, const struct bench_case *c)
                 start_client(1);
         for (uint64_t i = 0; i < rounds; i++) {
                 pid_t pid = start_client(c->a);
-                uint64_t cached = number("stats.cached");
+                uint64_t cached = number("stats.cached"), n_reaped = number("stats.reaped");
                 double start, stop;
-                int n;
+                int n_left;
 
                 kill(pid, SIGKILL);
                 start = bench_now();
                 waitpid(pid, NULL, 0);
                 stop = bench_now();
-                n = shheap_reap(heap);
+                n_left = shheap_reap(heap);
                 bench_value("reap", "us", BENCH_PLAIN, (bench_now() - stop) * 1e6);
                 bench_value("death", "us", BENCH_PLAIN, (stop - start) * 1e6);
                 bench_value("cached", "KiB", BENCH_PLAIN, (double)cached / 1024);
-                if (n < 1) {
-                        fprintf(stderr, "nobody was reaped: %d\n", n);
+                if (n_left != 0 || number("stats.reaped") == n_reaped) {
+                        fprintf(stderr, "nobody was reaped: %d\n", n_left);
                         return 1;
                 }
         }

@@ -29,7 +29,7 @@ int
 verb_reap(int argc, char **argv)
 {
         struct ctl_args args = {.wants = CTL_WANTS_NAME};
-        uint64_t before;
+        uint64_t before, after;
         shheap *h;
         int n;
 
@@ -44,8 +44,11 @@ verb_reap(int argc, char **argv)
         n = shheap_reap(h);
         if (n < 0)
                 return ctl_fail(n);
-        printf("heap %s: %d dead threads settled, %llu ever\n", args.name, n,
-               (unsigned long long)(before + (unsigned)n));
+        after = figure(h, "stats.reaped");
+        printf("heap %s: %llu dead threads settled, %llu ever\n", args.name, (unsigned long long)(after - before),
+               (unsigned long long)after);
+        if (n > 0)
+                printf("%d are left, which another process is at settling\n", n);
         shheap_close(h);
         return CTL_GOOD;
 }

@@ -6,6 +6,7 @@
 #include "store.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,8 @@ open_root(shheap *heap, const struct store_options *o, struct root **ret_root)
         *ret_root = root;
         if (root->layout == ROOT_LAYOUT)
                 return 0;
+        if (shheap_settled(heap, &root->buckets_ref) < 0) /* another supervisor may have died of it */
+                return fail(-EBUSY, o->name, "cannot yet use heap");
         err = fill_root(heap, root, o);
         if (err < 0)
                 return fail(err, o->name, "no room for the table in heap");
@@ -181,6 +184,32 @@ is_clean(const struct place *place)
         return is_clean;
 }
 
+/* What the dead was allocating or freeing is done or undone: now the place's references are true.  The empty ones, too:
+ * a reaper that stands still may be about to empty one that has the same block again. */
+static bool
+is_settled(shheap *heap, const struct place *place)
+{
+        bool is_settled =
+                shheap_settled(heap, &place->fresh_item) == 0 && shheap_settled(heap, &place->fresh_extension) == 0;
+
+        for (int i = 0; is_settled && i < RETIRED_MAX; i++)
+                is_settled = shheap_settled(heap, &place->retired[i]) == 0;
+        return is_settled;
+}
+
+static bool
+await_settled(shheap *heap, const struct place *place, unsigned patience_ms)
+{
+        uint64_t until = store_now_ms() + patience_ms;
+
+        while (!is_settled(heap, place)) {
+                if (store_now_ms() >= until)
+                        return false;
+                sched_yield();
+        }
+        return true;
+}
+
 /* The place's mutex is held. */
 static void
 settle(struct cache *c, shheap *heap, struct root *root, uint32_t place_no)
@@ -190,7 +219,6 @@ settle(struct cache *c, shheap *heap, struct root *root, uint32_t place_no)
         if (getrandom(&c->random, sizeof c->random, GRND_NONBLOCK) != sizeof c->random)
                 c->random = c->now_ms;
         c->random |= 1;
-        shheap_reap(heap); /* what the dead was allocating or freeing is done or undone: now the mailboxes are true */
         table_settle(c);
 }
 
@@ -201,6 +229,10 @@ store_enter(struct cache *c, shheap *heap, struct root *root, uint32_t place_no,
 
         if (mutex_take(&me->life, patience_ms) < 0)
                 return -EBUSY;
+        if (!await_settled(heap, me, patience_ms)) {
+                pthread_mutex_unlock(&me->life);
+                return -EBUSY;
+        }
         settle(c, heap, root, place_no);
         put(&me->pid, (uint64_t)getpid());
         put(&me->n_clients, 0);
@@ -227,7 +259,7 @@ store_settle_places(shheap *heap, struct root *root)
         for (uint32_t i = 0; i < PLACES; i++) {
                 if (mutex_take(&root->place[i].life, 0) < 0)
                         continue; /* its process lives */
-                if (is_clean(&root->place[i])) {
+                if (is_clean(&root->place[i]) || !is_settled(heap, &root->place[i])) {
                         pthread_mutex_unlock(&root->place[i].life);
                         continue;
                 }

@@ -19,7 +19,8 @@ int store_create(const struct store_options *options, shheap **ret_heap, struct 
 /* Finds them.  0, or a negative errno value with a message. */
 int store_open(const char *name, shheap **ret_heap, struct root **ret_root);
 
-/* Takes a place, and settles what its last process left there.  -EBUSY: its process lives on after so long. */
+/* Takes a place, and settles what its last process left there.  -EBUSY: its process lives on after so long,
+ * or another one is still at settling what it did in the heap. */
 int store_enter(struct cache *c, shheap *heap, struct root *root, uint32_t place_no, unsigned patience_ms);
 void store_leave(struct cache *c);
 

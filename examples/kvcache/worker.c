@@ -159,8 +159,8 @@ static void
 begin(struct worker *w, shheap *heap, struct root *root, uint32_t no)
 {
         if (store_enter(&w->cache, heap, root, no, PATIENCE_MS) < 0) {
-                fprintf(stderr, "kvcache: place %u of heap %s is taken by a process that lives\n", no,
-                        settings.heap_name);
+                fprintf(stderr, "kvcache: place %u of heap %s is taken by a process that lives, or not yet settled\n",
+                        no, settings.heap_name);
                 exit(EXIT_SETUP);
         }
         prefer_batches();

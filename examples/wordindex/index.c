@@ -87,6 +87,18 @@ free_owned(shheap *heap, shref *ref)
                 errx(1, "cannot free a block: %s", shheap_errormsg());
 }
 
+void
+await_settled(shheap *heap, const shref *ref)
+{
+        int error;
+
+        /* Another process is at settling the dead: stopped by a debugger, or slow. */
+        while ((error = shheap_settled(heap, ref)) == -EBUSY)
+                sched_yield();
+        if (error < 0)
+                errx(1, "cannot take over a reference: %s", shheap_errormsg());
+}
+
 /* ------------------------------------------------------------------ changing it */
 
 void

@@ -20,6 +20,9 @@ struct index *index_find(shheap *heap);
 /* Ends the process unless p is a block. */
 void *need_block(const void *p);
 
+/* Until nothing that the dead have begun can change *ref any more. */
+void await_settled(shheap *heap, const shref *ref);
+
 /* Frees the block that *ref owns, if any. */
 void free_owned(shheap *heap, shref *ref);
 

@@ -170,6 +170,21 @@ claim_file(struct self *self)
         return NULL;
 }
 
+/* First the heap's own part.  What the predecessor was just allocating or freeing, for any of the references that this
+ * place owns, has been done or undone before one of them is believed. */
+static void
+settle_references(struct self *self)
+{
+        await_settled(self->heap, &self->place->pending);
+        await_settled(self->heap, &self->place->drafts);
+        for (struct draft *draft = shheap_ptr(self->heap, self->place->drafts); draft;
+             draft = shheap_ptr(self->heap, draft->next)) {
+                await_settled(self->heap, &draft->posting);
+                await_settled(self->heap, &draft->word);
+                await_settled(self->heap, &draft->key);
+        }
+}
+
 /* Finishes what the last process in this place was killed in. */
 static void
 settle(struct self *self)
@@ -178,7 +193,7 @@ settle(struct self *self)
         struct file *file = NULL;
         bool is_drafted = false;
 
-        shheap_reap(self->heap); /* first the heap's own part: a reference that was being stored is there, or is not */
+        settle_references(self);
         settle_pending(self);
         for (uint64_t i = 0; i < index->n_files && !file; i++) {
                 uint64_t state = atomic_load(&index->files[i].state);

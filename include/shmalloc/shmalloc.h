@@ -328,9 +328,9 @@ SHA_API void *shheap_ptr(const shheap *h, shref ref);
 /*
  * Allocates a block and stores its reference in *dest in one step: whenever the process is killed, either *dest holds
  * the new block, or *dest is as it was and there is no block.  For a process that was killed inside this call or
- * shheap_free_from() that holds once it has been reaped: who takes over the dest of a dead process calls shheap_reap()
- * first.  dest lies in a block of the same heap, is 8-aligned, and
- * is written by nobody else meanwhile.  NULL: errno is set and *dest is as it was; EINVAL also for a bad dest.
+ * shheap_free_from() that holds once shheap_settled() says so of dest.  dest lies in a block of the same heap, is
+ * 8-aligned, and is written by nobody else meanwhile.  NULL: errno is set and *dest is as it was; EINVAL also for a bad
+ * dest.
  */
 SHA_API SHA_NODISCARD void *shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest);
 
@@ -340,6 +340,20 @@ SHA_API SHA_NODISCARD void *shheap_malloc_to(shheap *h, size_t size, unsigned fl
  * -EACCES, -EBADF, -ENOTSUP, the first two only where shheap_free() would lose the block.  What *dest holds being no block, or
  * free, is a fault as in a free. */
 SHA_API int shheap_free_from(shheap *h, shref *dest);
+
+/*
+ * For who takes over the dest of somebody who has died: before it reads *dest, or writes to it.
+ *
+ *   0         *dest holds a block that is allocated, or what it held before, or SHREF_NULL, and nobody will store to it any
+ *             more: what the dead had begun has been undone or finished, by this call or another one
+ *   -EBUSY    not yet, or it cannot be told: somebody who was handing over a block to or from *dest is not known to be
+ *             dead (it may live, in another pid namespace, or have left the call by a jump), or another process is at
+ *             settling it and stands still.  *dest may hold a block that is free: leave it alone, and ask again
+ *   -EINVAL   a bad dest; -EACCES, -EBADF, -EUSERS, -ENOMEM, -ENOTSUP as for allocating
+ *
+ * Nothing else tells: shheap_reap() passes by what another process is at settling.
+ */
+SHA_API SHA_NODISCARD int shheap_settled(shheap *h, const shref *dest);
 
 /* ------------------------------------------------------------------ named objects */
 
@@ -365,6 +379,32 @@ SHA_API_CALLS SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t 
                                             int (*init)(void *obj, size_t size, void *arg), void *arg, void **ret_obj);
 
 /*
+ * The same for an object whose init() allocates.  Where init() has succeeded and the object is not published all the same
+ * (another one was faster, or there is no room for the name), undo() is called with it, in the process that made it and
+ * before it is freed, to free what init() has allocated.  It may use the heap as init() may.  It is not called where
+ * init() failed or threw, which has to clean up behind itself as a constructor has.
+ *
+ * What init() allocates should hang on the object from the start: shheap_malloc_to() into a member.  Then undo(), an
+ * init() that fails, and whoever removes the object find it there, and nothing else needs to be remembered.  A death in
+ * init() or undo() frees the object and nothing that hung on it.  To lose nothing then, either, publish the object empty
+ * and hang things on it afterwards.
+ */
+SHA_API_CALLS SHA_NODISCARD int shheap_root_undo(shheap *h, const char *name, size_t size, unsigned flags,
+                                                 int (*init)(void *obj, size_t size, void *arg),
+                                                 void (*undo)(void *obj, size_t size, void *arg), void *arg,
+                                                 void **ret_obj);
+
+/*
+ * Takes the name from its object, and gives the object to the caller, of several to exactly one: the others get -ENOENT.
+ * It is a block like any other from now on, to be freed by shheap_free().  *ret_size, unless ret_size is NULL: the size it
+ * was created with.  Others may still hold pointers to it.  Who is killed in here leaves the object to its name, or to be
+ * freed by a reaper, or takes it along like any block whose address is stored nowhere; an object that must survive its
+ * taker is left to its name, and marked as taken by a word of its own.  Both are untouched on failure.
+ * -ENOENT, -EINVAL, -ENOBUFS, -EUCLEAN as below.
+ */
+SHA_API SHA_NODISCARD int shheap_root_take(shheap *h, const char *name, void **ret_obj, size_t *ret_size);
+
+/*
  * Takes the name from its object, and frees the object: nobody may use it any more.
  *
  *   -ENOENT   there is none        -EINVAL  name        -ENOBUFS  as above
@@ -381,9 +421,14 @@ SHA_API_CALLS int shheap_root_iterate(shheap *h, int (*fn)(const char *name, voi
 
 /* ------------------------------------------------------------------ death and misuse */
 
-/* Settles what dead threads and processes left, now.  How many threads were settled.  Happens by itself when threads
- * attach, now and then on slow paths, and before any allocation fails; so this is for those who want the memory, or the
- * statistics, earlier. */
+/*
+ * Settles what dead threads and processes left, now.  How many threads it could NOT settle: those that are known to be
+ * dead, and those that another process, which may stand still, is just at settling; so 0 says that none is left.  How
+ * many have been settled so far is stats.reaped.
+ *
+ * Happens by itself when threads attach, now and then on slow paths, and before any allocation fails; so this is for
+ * those who want the memory, or the statistics, earlier.  Who takes over a dest asks shheap_settled().
+ */
 SHA_API int shheap_reap(shheap *h);
 
 enum shheap_fault_what {

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "api/heap.h"
+#include "api/malloc.h"
 #include "api/visit.h"
 #include "base/error.h"
 #include "heap/alloc.h"
@@ -118,15 +118,16 @@ find_root(struct region *r, const char *name, size_t size, uint64_t *ret_block_o
         return err;
 }
 
-/* A visit in which init() is called, which may throw, or be left in other ways. */
+/* A visit in which init() and undo() are called, which may throw, or be left in other ways. */
 struct creation {
         struct visit visit;
         root_init_fn *init;
+        root_undo_fn *undo;
         void *arg;
         bool is_calling;
 };
 
-/* On the way back from init(), however it ended but by a jump. */
+/* On the way back from either, however it ended but by a jump. */
 static void
 come_back(struct creation **at)
 {
@@ -150,6 +151,18 @@ call_init(void *obj, size_t size, void *arg)
 }
 
 static void
+call_undo(void *obj, size_t size, void *arg)
+{
+        struct creation *c __attribute__((cleanup(come_back))) = arg;
+
+        visit_pause(&c->visit);
+        c->is_calling = true;
+        c->undo(obj, size, c->arg);
+        c->is_calling = false;
+        visit_resume(&c->visit);
+}
+
+static void
 creation_end(struct creation *c)
 {
         if (c->is_calling) /* thrown */
@@ -163,12 +176,13 @@ create_in_a_slot(struct creation *c, const char *name, size_t size, uint32_t fla
         struct visit *v = &c->visit;
 
         if (!c->init)
-                return root_find_or_create(v->thread, name, size, flags, NULL, NULL, ret_block_off);
+                return root_find_or_create(v->thread, name, size, flags, NULL, NULL, NULL, ret_block_off);
         if (!v->tcache)
                 return error_set(-EUSERS,
                                  "shheap_root: this thread has no slot in the heap: all are taken, or it has left "
                                  "too many calls by jumps");
-        return root_find_or_create(v->thread, name, size, flags, call_init, c, ret_block_off);
+        return root_find_or_create(v->thread, name, size, flags, call_init, c->undo ? call_undo : NULL, c,
+                                   ret_block_off);
 }
 
 /* Whether another slot of this thread has to be tried: this one is full of creations, which go on, or which jumps out of
@@ -182,10 +196,11 @@ is_crowded(struct visit *v, int err)
 }
 
 static int
-create_root(struct shheap *h, const char *name, size_t size, unsigned flags, root_init_fn *init, void *arg,
-            uint64_t *ret_block_off)
+create_root(struct shheap *h, const char *name, size_t size, unsigned flags, root_init_fn *init, root_undo_fn *undo,
+            void *arg, uint64_t *ret_block_off)
 {
-        struct creation c __attribute__((cleanup(creation_end))) = {.init = init, .arg = arg, .is_calling = false};
+        struct creation c
+                __attribute__((cleanup(creation_end))) = {.init = init, .undo = undo, .arg = arg, .is_calling = false};
         uint32_t alloc_flags = 0;
         bool again = true;
         int err = root_flags(flags, &alloc_flags);
@@ -204,17 +219,49 @@ create_root(struct shheap *h, const char *name, size_t size, unsigned flags, roo
 }
 
 int
-shheap_root(shheap *h, const char *name, size_t size, unsigned flags, int (*init)(void *obj, size_t size, void *arg),
-            void *arg, void **ret_obj)
+shheap_root_undo(shheap *h, const char *name, size_t size, unsigned flags,
+                 int (*init)(void *obj, size_t size, void *arg), void (*undo)(void *obj, size_t size, void *arg),
+                 void *arg, void **ret_obj)
 {
         uint64_t block_off = 0;
         int err = heap_is_open(h, "shheap_root") ? find_root(&h->process.region, name, size, &block_off) : -EBADF;
 
         if (err == -ENOENT && size != 0)
-                err = create_root(h, name, size, flags, init, arg, &block_off);
+                err = create_root(h, name, size, flags, init, undo, arg, &block_off);
         if (err < 0)
                 return err;
         *ret_obj = region_block(&h->process.region, block_off);
+        return 0;
+}
+
+int
+shheap_root(shheap *h, const char *name, size_t size, unsigned flags, int (*init)(void *obj, size_t size, void *arg),
+            void *arg, void **ret_obj)
+{
+        return shheap_root_undo(h, name, size, flags, init, NULL, arg, ret_obj);
+}
+
+int
+shheap_root_take(shheap *h, const char *name, void **ret_obj, size_t *ret_size)
+{
+        uint64_t block_off = 0, size = 0;
+        struct visit v;
+        bool again;
+        int err;
+
+        do { /* as above */
+                err = visit_begin(&v, h, "shheap_root_take");
+                if (err < 0)
+                        return err;
+                err = root_take(v.thread, name, &block_off, &size);
+                again = is_crowded(&v, err);
+                visit_end(&v, "shheap_root_take");
+        } while (again);
+        if (err < 0)
+                return err;
+        *ret_obj = region_block(&h->process.region, block_off);
+        if (ret_size)
+                *ret_size = size;
         return 0;
 }
 
@@ -274,7 +321,31 @@ shheap_reap(shheap *h)
         client_bury_all(&h->process.region);
         owner_add(&v.thread->slot->n_reaped, (uint64_t)n);
         visit_end(&v, "shheap_reap");
-        return n;
+        return (int)slot_count_unsettled(&h->process.region);
+}
+
+int
+shheap_settled(shheap *h, const shref *dest)
+{
+        struct visit v;
+        uint64_t dest_off;
+        int err;
+
+        if (!heap_is_open(h, "shheap_settled"))
+                return -EBADF;
+        dest_off = heap_dest_off(h, dest, "shheap_settled");
+        err = dest_off == 0 ? -EINVAL : visit_begin(&v, h, "shheap_settled");
+        if (err < 0)
+                return err;
+        err = reap_dest(v.thread, dest_off);
+        if (err < 0)
+                error_set(
+                        err,
+                        "shheap_settled(%p): a thread that handed over a block here has not been settled: it may live, "
+                        "or another process is at settling it",
+                        (const void *)dest);
+        visit_end(&v, "shheap_settled");
+        return err;
 }
 
 int

@@ -614,9 +614,8 @@ shstrndup(const char *s, size_t n)
 
 /* ------------------------------------------------------------------ crash-atomic hand-over */
 
-/* A region offset that a step may store to: an aligned word in the chunks of the heap; 0: it is not. */
-static uint64_t
-dest_off_of(const struct shheap *h, const shref *dest, const char *operation)
+uint64_t
+heap_dest_off(const struct shheap *h, const shref *dest, const char *operation)
 {
         if (dest && (uintptr_t)dest % sizeof *dest == 0 && heap_has(h, dest))
                 return h->process.region.layout.chunks_off + heap_block_off(h, dest);
@@ -627,7 +626,7 @@ dest_off_of(const struct shheap *h, const shref *dest, const char *operation)
 void *
 shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
 {
-        uint64_t dest_off = heap_is_open(h, "shheap_malloc_to") ? dest_off_of(h, dest, "shheap_malloc_to") : 0;
+        uint64_t dest_off = heap_is_open(h, "shheap_malloc_to") ? heap_dest_off(h, dest, "shheap_malloc_to") : 0;
 
         if (dest_off == 0 || !heap_size_check(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
                 return NULL;
@@ -643,7 +642,7 @@ shheap_free_from(shheap *h, shref *dest)
 
         if (!heap_is_open(h, "shheap_free_from"))
                 return -EBADF;
-        dest_off = dest_off_of(h, dest, "shheap_free_from");
+        dest_off = heap_dest_off(h, dest, "shheap_free_from");
         if (dest_off == 0)
                 return -EINVAL;
         if (load_relaxed(dest) == SHREF_NULL)

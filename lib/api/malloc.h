@@ -37,6 +37,9 @@ void heap_free(struct shheap *h, void *p, const char *operation);
 /* Whether the handle may be used to free p.  False: that was reported as a fault. */
 bool heap_can_free(const struct shheap *h, const void *p, const char *operation, size_t given_size);
 
+/* A region offset that a step may store to: an aligned word in the chunks of the heap; 0: it is not; errno and message. */
+uint64_t heap_dest_off(const struct shheap *h, const shref *dest, const char *operation);
+
 /* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for: when
  * the block is resized, the usable size is the border between old and new. */
 void heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags);

@@ -5,8 +5,17 @@
  * Then what the slot names: the candidate, the magazines, the roots under construction.  A candidate whose CAS failed
  * belongs to somebody else, and is told by its word.  Everything read from the slot or the region is bounds-checked:
  * the dead may have died of the very damage that it wrote.
+ *
+ * Who takes over the word that a dead thread was handing a block to or from (reap_dest) cannot go by the slots that are
+ * left to be reaped: a slot that a reaper is at, stopped perhaps, is not.  He goes by the intent.  Whoever stores to a
+ * dest, its thread or a reaper, does so while the intent in that slot names it, and only a thread that is inside of the
+ * call begins such an intent: so of those that the dead one left, one per slot at most, each is over once it has been
+ * seen to be over, in whatever order the slots are looked at.  The slot may have a new owner by then, whose intents name
+ * other words.
  */
 #include "heap/reap.h"
+
+#include <errno.h>
 
 #include "base/size_class.h"
 #include "heap/chunk.h"
@@ -18,7 +27,9 @@
 #include "heap/run.h"
 #include "heap/sift.h"
 #include "heap/slab.h"
+#include "region/intent.h"
 #include "region/owner.h"
+#include "region/slot.h"
 
 /* ------------------------------------------------------------------ what an intent names */
 
@@ -190,7 +201,7 @@ settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
                 break;
         }
         kill_order();
-        store_relaxed(&slot->intent.kind, (uint64_t)INTENT_NONE);
+        store_release(&slot->intent.kind, (uint64_t)INTENT_NONE); /* E15.rel: what was stored to dest */
         kill_order();
 }
 
@@ -282,4 +293,22 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
                 store_relaxed(&slot->magazines[place], 0u);
         }
         root_settle_pending(r, slot, thread_no, arg); /* REAP.7 */
+}
+
+int
+reap_dest(struct thread *t, uint64_t dest_off)
+{
+        struct region *r = t->region;
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                const struct thread_slot *slot = region_thread(r, idx);
+
+                if (!slot || !intent_names_dest(slot, dest_off))
+                        continue;
+                owner_add(&t->slot->n_reaped, (uint64_t)slot_reap_one(r, idx, reap_settle, t));
+                if (intent_names_dest(slot, dest_off))
+                        return -EBUSY;
+        }
+        return 0;
 }

@@ -40,23 +40,26 @@
  *   ROOT.9   CAS pending[k] BUILDING -> PUBLISHED    PUBLISHED and its FROM                ROOT.10, .11
  *   ROOT.10  CAS object FROM -> OBJECT               PUBLISHED, no FROM                    ROOT.11
  *   ROOT.11  pending[k] := 0                         a finished root
- *   Whoever finds FROM may do .9 and .10.  Where init() failed, or another one has published an object:
+ *   Whoever finds FROM may do .9 and .10.  Where init() failed, or another one has published an object; then, if init()
+ *   has not failed, undo() runs on the object first, with nothing but this cell in hand, as init() did:
  *   ROOT.12  pending[k] := BLOCK                     BLOCK                                 freed
  *   ROOT.13  free, zeroing pending[k]                nothing, or the free's own intent:    reap.c
  *                                                    FREE_ONE, RUN_FROM, HUGE_FROM,
  *                                                    PUSH_FROM
  *
- *   TAKE, from a record to remove its object, from a dead slot to reap
+ *   TAKE, from a record to remove its object or to give it to the caller, from a dead slot to reap
  *   TAKE.1   pending_record[k] := where from;        TAKING, no TAKEN                      zeroed
  *            pending[k] := TAKING
  *   TAKE.2   CAS that cell -> TAKEN (commit)         TAKING and its TAKEN                  TAKE.3, .4, .5
  *   TAKE.3   CAS pending[k] TAKING -> BLOCK          BLOCK; TAKEN, which means nothing     freed
  *   TAKE.4   CAS that cell TAKEN -> 0                BLOCK                                 freed
- *   TAKE.5   as ROOT.13
+ *   TAKE.5   as ROOT.13; or, for the caller,         nothing: the block is the caller's,   nobody
+ *            pending[k] := 0 (commit)                and lost with it, as malloc's are
  *   Whoever finds TAKEN may do .3 and .4.
  *
- * What it gave up: blocks that init() allocated are init()'s to give back when it fails, and are lost when it is
- * outrun or its thread dies: only the object itself is freed.
+ * What it gave up: blocks that init() allocated are init()'s to give back when it fails, undo()'s when it is outrun, and
+ * are lost when its thread dies: only the object itself is freed.  A block that was freed by other means and allocated
+ * again is not told from the object.
  */
 #include "heap/root.h"
 
@@ -456,14 +459,14 @@ object_publish(struct thread *t, uint32_t entry, struct root_record *record, str
         return -EUCLEAN;
 }
 
-/* While init() runs on what is under construction in `entry`. */
+/* While init() or undo() runs on what is under construction in `entry`. */
 struct calling {
         struct thread *t;
         uint32_t entry;
         bool is_calling;
 };
 
-/* init() has not returned: it throws, or its thread ends in there. */
+/* It has not returned: it throws, or its thread ends in there. */
 static void
 calling_end(struct calling *c)
 {
@@ -482,11 +485,20 @@ object_init(struct thread *t, uint32_t entry, root_init_fn *init, void *p, size_
                           : err;
 }
 
+static void
+object_undo(struct thread *t, uint32_t entry, root_undo_fn *undo, void *p, size_t size, void *arg)
+{
+        struct calling c __attribute__((cleanup(calling_end))) = {.t = t, .entry = entry, .is_calling = true};
+
+        undo(p, size, arg);
+        c.is_calling = false;
+}
+
 /* ROOT.5 to ROOT.11 for what is under construction in `entry`.  0; 1: another one is published, which is *object now;
  * or what went wrong. */
 static int
 object_finish(struct thread *t, uint32_t entry, const struct root_name *name, root_init_fn *init, void *arg,
-              struct object *object)
+              struct object *object, bool *ret_is_built)
 {
         void *p = region_block(t->region, object->block_off);
         uint32_t idx = 0;
@@ -496,6 +508,7 @@ object_finish(struct thread *t, uint32_t entry, const struct root_name *name, ro
         err = init ? object_init(t, entry, init, p, object->size, arg) : 0;
         if (err < 0)
                 return err;
+        *ret_is_built = init != NULL;
         err = root_record_find_or_link(t, name, &idx); /* ROOT.6 */
         if (err < 0)
                 return err;
@@ -505,16 +518,21 @@ object_finish(struct thread *t, uint32_t entry, const struct root_name *name, ro
 }
 
 static int
-object_create(struct thread *t, const struct root_name *name, uint32_t alloc_flags, root_init_fn *init, void *arg,
-              struct object *object)
+object_create(struct thread *t, const struct root_name *name, uint32_t alloc_flags, root_init_fn *init,
+              root_undo_fn *undo, void *arg, struct object *object)
 {
+        uint64_t size = object->size, own_off;
+        bool is_built = false;
         int entry, err;
 
         root_tidy(t);
         entry = object_allocate(t, name, object->size, alloc_flags, &object->block_off);
         if (entry < 0)
                 return entry;
-        err = object_finish(t, (uint32_t)entry, name, init, arg, object);
+        own_off = object->block_off;
+        err = object_finish(t, (uint32_t)entry, name, init, arg, object, &is_built);
+        if (err != 0 && is_built && undo)
+                object_undo(t, (uint32_t)entry, undo, region_block(t->region, own_off), size, arg);
         if (err != 0 && !t->is_left)
                 entry_abandon(t, (uint32_t)entry);
         return err < 0 ? err : 0;
@@ -522,12 +540,12 @@ object_create(struct thread *t, const struct root_name *name, uint32_t alloc_fla
 
 /* The entry that has the object now; -EAGAIN: it changed meanwhile; -ENOENT, -ENOBUFS, -EUCLEAN without a message. */
 static int
-object_take(struct thread *t, struct root_record *record)
+object_take(struct thread *t, struct root_record *record, uint64_t *ret_slack)
 {
         struct region *r = t->region;
         uint64_t seen = cell_load(&record->object);
-        uint64_t block_off, slack;
-        int err = object_decode(r, seen, &block_off, &slack);
+        uint64_t block_off;
+        int err = object_decode(r, seen, &block_off, ret_slack);
 
         if (cell_kind(seen) == CELL_FROM) {
                 finish_publish(r, &record->object, seen);
@@ -570,7 +588,7 @@ root_find(struct region *r, const char *name, uint64_t *ret_block_off, uint64_t 
 
 int
 root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t alloc_flags, root_init_fn *init,
-                    void *arg, uint64_t *ret_block_off)
+                    root_undo_fn *undo, void *arg, uint64_t *ret_block_off)
 {
         struct object object;
         struct root_name key;
@@ -583,7 +601,7 @@ root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t al
         err = find(t->region, &key, &object); /* ROOT.1 */
         if (err == -ENOENT) {
                 object = (struct object){.size = size};
-                err = object_create(t, &key, alloc_flags, init, arg, &object);
+                err = object_create(t, &key, alloc_flags, init, undo, arg, &object);
         }
         if (err < 0)
                 return err;
@@ -596,7 +614,7 @@ root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t al
 
 /* The entry that has the object of that name now, which has none any more; or -errno with the message set. */
 static int
-take_by_name(struct thread *t, const struct root_name *name)
+take_by_name(struct thread *t, const struct root_name *name, uint64_t *ret_slack)
 {
         uint32_t idx = 0;
         int err = root_record_find(t->region, name, &idx);
@@ -606,7 +624,7 @@ take_by_name(struct thread *t, const struct root_name *name)
         root_tidy(t);
         err = -EAGAIN;
         for (int tries = 0; err == -EAGAIN && tries < OBJECT_TRIES_MAX; tries++)
-                err = object_take(t, &t->region->roots[idx]);
+                err = object_take(t, &t->region->roots[idx], ret_slack);
         switch (err) {
         case -ENOENT:
                 return object_is_missing(name);
@@ -621,13 +639,38 @@ int
 root_remove(struct thread *t, const char *name)
 {
         struct root_name key;
+        uint64_t slack;
         int entry = root_name_make(name, &key);
 
         if (entry == 0)
-                entry = take_by_name(t, &key);
+                entry = take_by_name(t, &key, &slack);
         if (entry < 0)
                 return entry;
         return entry_free(t, (uint32_t)entry) == -EUCLEAN ? object_is_freed(&key) : 0; /* TAKE.5 */
+}
+
+int
+root_take(struct thread *t, const char *name, uint64_t *ret_block_off, uint64_t *ret_size)
+{
+        struct root_name key;
+        uint64_t slack = 0, word, block_off, usable = 0;
+        uint32_t class_idx;
+        int entry = root_name_make(name, &key);
+
+        if (entry == 0)
+                entry = take_by_name(t, &key, &slack);
+        if (entry < 0)
+                return entry;
+        word = cell_load(&t->slot->pending[entry]);
+        block_off = word - t->region->layout.chunks_off;
+        if (block_word_is_valid(t->region, word) && block_is_there(t->region, block_off))
+                usable = block_usable(t->region, block_off, &class_idx);
+        entry_store(t, (uint32_t)entry, 0); /* TAKE.5: commit */
+        if (usable <= slack)
+                return object_is_freed(&key);
+        *ret_block_off = block_off;
+        *ret_size = usable - slack;
+        return 0;
 }
 
 int

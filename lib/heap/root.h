@@ -16,14 +16,18 @@
 /* Fills the zeroed object.  A value below 0 gives it up and is passed on. */
 typedef int root_init_fn(void *obj, size_t size, void *arg);
 
+/* Takes back what init() has done to the object, which is freed afterwards. */
+typedef void root_undo_fn(void *obj, size_t size, void *arg);
+
 /* `name` is a copy, valid during the call.  Non-zero stops. */
 typedef int root_visit_fn(const char *name, uint64_t block_off, uint64_t size, void *arg);
 
 /*
  * Finds the object of that name and size, or makes it: a zeroed block, passed to init() (unless that is NULL), then
  * published by one step.  init() may run in several threads at once, each on a block of its own: one is published, the
- * others are freed again.  init() may allocate, and may itself find or create roots, ROOTS_PENDING_MAX deep in all.  What
- * it throws comes through, and the object is freed.
+ * others are freed again, after undo() (unless that or init() is NULL) in their makers.  Both may allocate and free, and
+ * may themselves find or create roots, ROOTS_PENDING_MAX deep in all.  What they throw comes through, and the object is
+ * freed.
  *
  * 0; -EEXIST: the name has an object of another size; -EINVAL: the name is not 1 to 63 bytes, or size is 0; -ENOSPC:
  * every record has a name; -ENOMEM; -ENOBUFS: nested too deep, or too much waits to be freed; -EUCLEAN: damage; -EINTR:
@@ -31,7 +35,7 @@ typedef int root_visit_fn(const char *name, uint64_t block_off, uint64_t size, v
  * set, but for init()'s errors.  t->fault tells of misuse met on the way.
  */
 int root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t alloc_flags, root_init_fn *init,
-                        void *arg, uint64_t *ret_block_off);
+                        root_undo_fn *undo, void *arg, uint64_t *ret_block_off);
 
 /* The same without making it, for a caller who may be no client.  0, -ENOENT, -EINVAL, -EUCLEAN. */
 int root_find(struct region *r, const char *name, uint64_t *ret_block_off, uint64_t *ret_size);
@@ -40,6 +44,9 @@ int root_find(struct region *r, const char *name, uint64_t *ret_block_off, uint6
  * 0, -ENOENT, -EINVAL, -ENOBUFS, -EUCLEAN: damage, or somebody had freed the object by other means; then the name has
  * none any more, too. */
 int root_remove(struct thread *t, const char *name);
+
+/* Takes the object from the name and gives it to the caller, as a block like any other.  As root_remove(). */
+int root_take(struct thread *t, const char *name, uint64_t *ret_block_off, uint64_t *ret_size);
 
 /* Whether the block is the object of a name.  Looks at every name: for the option that checks each free. */
 bool root_has(struct region *r, uint64_t block_off);

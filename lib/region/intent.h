@@ -9,7 +9,9 @@
 #include "base/verify.h"
 #include "region/thread.h"
 
-/* Operands first, then the kind: a reaper that sees the kind sees the operands. */
+/* Operands first, then the kind: a reaper that sees the kind sees the operands.  So does who takes over from the dead
+ * (intent_names_dest): whatever he finds here, an operand or a kind, was stored after what earlier intents of this slot
+ * did, by its owner or by a reaper. */
 static inline void
 intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
 {
@@ -22,9 +24,9 @@ intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
         store_relaxed(&intent->i, operands.i);
         store_relaxed(&intent->j, operands.j);
         store_relaxed(&intent->a, operands.a);
-        store_relaxed(&intent->b, operands.b);
+        store_release(&intent->b, operands.b); /* E15.rel */
         kill_order();
-        store_relaxed(&intent->kind, (uint64_t)kind);
+        store_release(&intent->kind, (uint64_t)kind); /* E15.rel */
         kill_order();
 }
 
@@ -32,8 +34,36 @@ static inline void
 intent_end(struct thread *t)
 {
         kill_order();
-        store_relaxed(&t->slot->intent.kind, (uint64_t)INTENT_NONE);
+        store_release(&t->slot->intent.kind, (uint64_t)INTENT_NONE); /* E15.rel: what it did */
         kill_order();
+}
+
+static inline bool
+intent_has_dest(uint64_t kind)
+{
+        switch (kind) {
+        case INTENT_ALLOC_ONE:
+        case INTENT_FREE_ONE:
+        case INTENT_RUN_TO:
+        case INTENT_RUN_FROM:
+        case INTENT_HUGE_TO:
+        case INTENT_HUGE_FROM:
+        case INTENT_POP_TO:
+        case INTENT_PUSH_FROM:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* Whether the slot's thread, or who settles it, may be about to store to this word.  False stays so while nobody begins a
+ * hand-over to it, and all that was stored there before is seen. */
+static inline bool
+intent_names_dest(const struct thread_slot *slot, uint64_t dest_off)
+{
+        uint64_t kind = load_acquire(&slot->intent.kind); /* E15.acq */
+
+        return intent_has_dest(kind) && load_acquire(&slot->intent.b) == dest_off; /* E15.acq */
 }
 
 /* Before the first CAS of what it names. */

@@ -470,6 +470,21 @@ slot_reap_all(struct region *r, slot_settle_fn *settle, void *arg)
         return n;
 }
 
+/* With `state` 1 a slot's `reap` is held by who settles it, or for the last instructions of its attaching. */
+uint32_t
+slot_count_unsettled(const struct region *r)
+{
+        uint32_t hwm = region_threads_hwm(r), n = 0;
+
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                const struct thread_slot *slot = region_thread(r, idx);
+
+                n += slot != NULL && load_relaxed(&slot->state) != 0 &&
+                     (slot_is_dead_hint(r, slot, idx) || liveness->lock_view(&slot->reap, false) == LOCK_HELD);
+        }
+        return n;
+}
+
 /* ------------------------------------------------------------------ the reserve slot */
 
 /* Robust, so that a thread that ends with the slot in use leaves it to its siblings. */

@@ -55,6 +55,10 @@ int slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *de
 /* How many were reaped, of all slots.  A system call for each living thread. */
 uint32_t slot_reap_all(struct region *r, slot_settle_fn *settle, void *arg);
 
+/* Slots of threads that are known to be dead, and slots that somebody is settling just now (or, for an instant, attaching to).
+ * A system call for each living thread. */
+uint32_t slot_count_unsettled(const struct region *r);
+
 /* The kernel has marked the slot's thread as dead.  One load; may say no for a while, or for ever. */
 bool slot_thread_is_dead_hint(const struct region *r, uint32_t idx);
 

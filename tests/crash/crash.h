@@ -215,7 +215,8 @@ is_misused(void)
 
 struct counts {
         uint64_t n_instructions, n_changes, n_states, n_states_deep, n_forks, n_bad, n_hangs;
-        uint64_t most_us; /* that others needed while one was stopped */
+        uint64_t n_taken_over; /* words of the dead by an heir */
+        uint64_t most_us;      /* that others needed while one was stopped */
 };
 
 extern struct counts *counts; /* shared by all forks */

@@ -437,6 +437,30 @@ mode_two(void)
 
 /* ------------------------------------------------------------------ three: B dead, A stopped, C reaps */
 
+/* The heir takes the word that the dead one was handing a block to or from, as soon as he is told that he may: then what
+ * it says is true, and whoever is stopped in the midst of settling the dead must not touch it any more. */
+static void
+take_over(struct actor *heir, struct actor *dead)
+{
+        uint64_t *dest = dead->op.dest;
+        void *p;
+
+        if (!dest)
+                return;
+        actor_switch(heir);
+        if (shheap_settled(heir->heap, dest) != 0)
+                return;
+        counts->n_taken_over++;
+        p = *dest != 0 ? world_region->base + *dest : NULL;
+        dead->op = (struct op){0};
+        if (!p)
+                return;
+        actor_keep(heir, p);
+        *dest = 0;
+        if (stepping.n % 2 != 0)
+                a_free(heir, p); /* to a magazine of his own */
+}
+
 static long dead_at;
 
 static void
@@ -454,6 +478,7 @@ three_point(ucontext_t *uc)
                 struct stepping here = stepping;
 
                 stepping.point = NULL;
+                take_over(&actors[ACTOR_C], &actors[ACTOR_B]);
                 others_work(&actors[ACTOR_C]);
                 stepping = here;
                 go_on(uc);

@@ -124,5 +124,8 @@ inspect_dead(struct actor *by, bool is_thorough)
         if (is_thorough)
                 look_before();
         actor_reap();
+        for (int no = 0; no < N_ACTORS; no++) /* nobody else is at it */
+                if (actors[no].is_dead && actors[no].op.dest && shheap_settled(by->heap, actors[no].op.dest) != 0)
+                        report_line("what actor %d was handing over is not settled", no);
         inspect_rest(by, is_thorough);
 }

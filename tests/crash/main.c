@@ -133,6 +133,8 @@ main(int argc, char **argv)
                mode->name, opt.script->name, opt.other ? " " : "", opt.other ? opt.other->name : "",
                counts->n_instructions, counts->n_changes, counts->n_states, counts->n_states_deep, counts->n_forks,
                counts->n_bad, seconds_now() - start);
+        if (counts->n_taken_over)
+                printf(", %lu references taken over", counts->n_taken_over);
         if (counts->most_us)
                 printf(", others needed %lu us at most", counts->most_us);
         printf("; seed %lu\n", opt.seed);

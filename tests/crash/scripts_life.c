@@ -124,7 +124,7 @@ root(struct actor *a, const char *name)
 {
         uint64_t off;
 
-        if (root_find_or_create(a_enter(a), name, 300, 0, init_root, NULL, &off) < 0)
+        if (root_find_or_create(a_enter(a), name, 300, 0, init_root, NULL, NULL, &off) < 0)
                 report_line("no root %s", name);
         a_leave(a);
 }
@@ -162,6 +162,61 @@ setup_root_again(struct actor *a)
 {
         setup_root_there(a);
         run_root_remove(a);
+}
+
+/* init() allocates, and is outrun: by itself, which creates the same name once more. */
+static struct actor *maker;
+
+static int
+init_chained(void *obj, size_t size, void *arg)
+{
+        (void)size;
+        (void)arg;
+        a_leave(maker);
+        root(maker, "alpha");
+        *(void **)obj = a_malloc(maker, PAGE);
+        a_enter(maker);
+        return 0;
+}
+
+static void
+undo_chained(void *obj, size_t size, void *arg)
+{
+        (void)size;
+        (void)arg;
+        a_leave(maker);
+        a_free(maker, *(void **)obj);
+        a_enter(maker);
+}
+
+static void
+run_root_undo(struct actor *a)
+{
+        uint64_t off;
+
+        maker = a;
+        if (root_find_or_create(a_enter(a), "alpha", 300, 0, init_chained, undo_chained, NULL, &off) < 0)
+                report_line("no root alpha");
+        a_leave(a);
+}
+
+static void
+run_root_take(struct actor *a)
+{
+        uint64_t off, size;
+
+        a->op.new_bytes = 300; /* once it is the taker's, and known to nobody else */
+        kill_order();
+        a->op.n_new = 1;
+        kill_order();
+        if (root_take(a_enter(a), "alpha", &off, &size) == 0) { /* -ENOENT when another one was faster */
+                if (size != 300)
+                        report_line("an object of %lu bytes was taken", size);
+                actor_keep(a, region_block(world_region, off));
+        }
+        a_leave(a);
+        kill_order();
+        a->op.n_new = 0;
 }
 
 /* Another thread is stopped with the slab of the object in its hands. */
@@ -361,6 +416,8 @@ const struct script scripts_life[] = {
         {.name = "root-again", .setup = setup_root_again, .run = run_root, .hot_bytes = 300},
         {.name = "root-find", .setup = setup_root_there, .run = run_root, .hot_bytes = 300},
         {.name = "root-remove", .setup = setup_root_there, .run = run_root_remove, .hot_bytes = 300},
+        {.name = "root-undo", .setup = setup_root, .run = run_root_undo, .hot_bytes = 300},
+        {.name = "root-take", .setup = setup_root_there, .run = run_root_take, .hot_bytes = 300},
         {.name = "root-aside",
          .setup = setup_root_aside,
          .run = run_root_remove,

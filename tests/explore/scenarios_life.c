@@ -166,7 +166,7 @@ find_or_create(struct script *me)
         int err;
 
         me->n_allocating = 1;
-        err = root_find_or_create(&me->t, "x", 40, 0, NULL, NULL, &block_off);
+        err = root_find_or_create(&me->t, "x", 40, 0, NULL, NULL, NULL, &block_off);
         me->n_allocating = 0;
         if (err < 0)
                 script_complain(me, "a root could not be found nor made");

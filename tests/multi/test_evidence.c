@@ -67,7 +67,7 @@ START_TEST(the_word_of_who_knows_counts_for_that_client_only)
         ck_assert(child_hear(&child));
         kill(child.pid, SIGSTOP);
         theirs = client_of(r, child.pid);
-        ck_assert_int_eq(shheap_reap(h), 0);
+        ck_assert_uint_eq(heap_reap(h), 0);
         other = (struct client_id){theirs.idx, theirs.incarnation + 1};
         ck_assert_int_eq(reap_of_dead(r, &other), 0);
         other = (struct client_id){theirs.idx + 1, theirs.incarnation};
@@ -105,7 +105,7 @@ START_TEST(reaping_gives_back_the_places_of_dead_clients)
         theirs = client_of(r, child.pid);
         child_kill(&child);
         ck_assert(client_who(r, theirs.idx, &found, &pid));
-        ck_assert_int_ge(shheap_reap(h), 1);
+        ck_assert_uint_ge(heap_reap(h), 1);
         ck_assert(!client_who(r, theirs.idx, &found, &pid));
         ck_assert(client_who(r, h->process.client.idx, &found, &pid)); /* ourselves */
         heap_assert_clean(h);

@@ -167,7 +167,7 @@ START_TEST(killed_processes_lose_nothing)
         struct child children[N_CHILDREN];
 
         for (int round = 0; round < N_ROUNDS; round++) {
-                int n_reaped;
+                uint64_t n_reaped;
 
                 for (int i = 0; i < N_CHILDREN; i++) {
                         tables[i].n_done = 0;
@@ -179,10 +179,10 @@ START_TEST(killed_processes_lose_nothing)
                 }
                 for (int i = 0; i < N_CHILDREN; i++)
                         ck_assert_int_eq(WTERMSIG(child_end(&children[i])), SIGKILL);
-                n_reaped = shheap_reap(h); /* the others have been reaped by their siblings, or replaced */
-                ck_assert_int_ge(n_reaped, 1);
-                ck_assert_int_le(n_reaped, 2 * N_CHILDREN);
-                ck_assert_int_eq(shheap_reap(h), 0);
+                n_reaped = heap_reap(h); /* the others have been reaped by their siblings, or replaced */
+                ck_assert_uint_ge(n_reaped, 1);
+                ck_assert_uint_le(n_reaped, 2 * N_CHILDREN);
+                ck_assert_uint_eq(heap_reap(h), 0);
                 ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
                 ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
                 assert_books_balance(tables, N_CHILDREN);
@@ -229,7 +229,7 @@ START_TEST(what_killed_processes_had_cached_is_there_for_others)
                         wait_for_work(&children[i], &tables[i], (uint64_t)(round + 1) * 200);
                         child_kill(&children[i]);
                 }
-                ck_assert_int_ge(shheap_reap(h), 1);
+                ck_assert_uint_ge(heap_reap(h), 1);
                 heap_assert_clean(h);
                 /* What they had allocated, 200 blocks each, is lost, as any process leaks what it forgets. */
                 ck_assert_uint_le(heap_ctl(h, "stats.allocated") - before, N_CHILDREN * 200 * 768 + 100000);
@@ -258,7 +258,7 @@ START_TEST(memory_of_the_dead_is_found_by_who_runs_out)
                 *last = SHREF_NULL;
         }
         ck_assert_int_eq(errno, ENOMEM);
-        ck_assert_int_eq(shheap_reap(h), 0); /* has been done on the way, reserve slot and all */
+        ck_assert_uint_eq(heap_reap(h), 0); /* has been done on the way, reserve slot and all */
         heap_assert_clean(h);
 }
 END_TEST
@@ -274,7 +274,7 @@ START_TEST(survivors_go_on_while_others_are_stopped_anywhere)
                 kill(children[i].pid, SIGSTOP);
         }
         keep_books(&tables[0], 1, SURVIVORS_WORK);
-        ck_assert_int_eq(shheap_reap(h), 0); /* stopped is not dead */
+        ck_assert_uint_eq(heap_reap(h), 0); /* stopped is not dead */
         ck_assert_int_eq(shheap_check(h, 0, NULL), 0);
         for (int i = 1; i < N_CHILDREN; i++) {
                 uint64_t seen = n_done(&tables[i]);
@@ -284,7 +284,7 @@ START_TEST(survivors_go_on_while_others_are_stopped_anywhere)
         }
         for (int i = 1; i < N_CHILDREN; i++)
                 child_kill(&children[i]);
-        ck_assert_int_ge(shheap_reap(h), 1);
+        ck_assert_uint_ge(heap_reap(h), 1);
         assert_books_balance(tables, N_CHILDREN);
 }
 END_TEST
@@ -315,7 +315,7 @@ START_TEST(reapers_that_are_killed_are_followed_by_others)
                 for (int i = 0; i < 2; i++)
                         child_kill(&reapers[i]);
                 shheap_reap(h);
-                ck_assert_int_eq(shheap_reap(h), 0);
+                ck_assert_uint_eq(heap_reap(h), 0);
                 ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
                 assert_books_balance(tables, N_CHILDREN);
         }

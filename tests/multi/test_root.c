@@ -130,6 +130,111 @@ START_TEST(processes_that_come_at_once_get_one_object)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ constructions of several blocks */
+
+struct chain {
+        shref data;
+};
+
+static int
+build_chain(void *obj, size_t size, void *arg)
+{
+        struct chain *c = obj;
+
+        (void)size;
+        __atomic_fetch_add(&board->n_inits, 1, __ATOMIC_RELAXED);
+        if (arg) /* all are in here before one of them is published */
+                MUST(child_tell(arg) && child_hear(arg));
+        return shheap_malloc_to(h, 4000, 0, &c->data) ? 0 : -ENOMEM;
+}
+
+static void
+undo_chain(void *obj, size_t size, void *arg)
+{
+        struct chain *c = obj;
+
+        (void)arg;
+        MUST(size == sizeof *c);
+        MUST(shheap_free_from(h, &c->data) == 0);
+        __atomic_fetch_sub(&board->n_inits, 1, __ATOMIC_RELAXED);
+}
+
+static void
+child_builds_a_chain(struct child *self, void *arg)
+{
+        void *obj;
+
+        (void)arg;
+        open_anew();
+        MUST(shheap_root_undo(h, "chain", sizeof(struct chain), 0, build_chain, undo_chain, self, &obj) == 0);
+}
+
+START_TEST(losers_of_a_race_give_back_what_their_init_has_allocated)
+{
+        struct child children[N_CHILDREN];
+        void *obj;
+
+        for (int round = 0; round < N_ROUNDS; round++) {
+                board->n_inits = 0;
+                for (int i = 0; i < N_CHILDREN; i++)
+                        child_start(&children[i], child_builds_a_chain, NULL);
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert(child_hear(&children[i]));
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert(child_tell(&children[i]));
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert_int_eq(child_end(&children[i]), 0);
+                ck_assert_uint_eq(board->n_inits, 1);
+                ck_assert_int_eq(shheap_root(h, "chain", 0, 0, NULL, NULL, &obj), 0);
+                ck_assert_int_eq(shheap_free_from(h, &((struct chain *)obj)->data), 0);
+                assert_only_roots();
+                ck_assert_int_eq(shheap_root_remove(h, "chain"), 0);
+        }
+}
+END_TEST
+
+static void
+child_takes(struct child *self, void *arg)
+{
+        size_t size;
+        void *obj;
+        int err;
+
+        (void)arg;
+        open_anew();
+        MUST(child_tell(self) && child_hear(self)); /* all are ready */
+        err = shheap_root_take(h, "prize", &obj, &size);
+        MUST(err == 0 || err == -ENOENT);
+        if (err < 0)
+                return;
+        MUST(size == 5000 && *(char *)obj == 0x77);
+        shheap_free(h, obj);
+        __atomic_fetch_add(&board->n_done[0], 1, __ATOMIC_RELAXED);
+}
+
+START_TEST(of_several_who_take_an_object_one_gets_it)
+{
+        struct child children[N_CHILDREN];
+        void *obj;
+
+        for (int round = 0; round < N_ROUNDS; round++) {
+                ck_assert_int_eq(shheap_root(h, "prize", 5000, 0, stamp, NULL, &obj), 0);
+                for (int i = 0; i < N_CHILDREN; i++)
+                        child_start(&children[i], child_takes, NULL);
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert(child_hear(&children[i]));
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert(child_tell(&children[i]));
+                for (int i = 0; i < N_CHILDREN; i++)
+                        ck_assert_int_eq(child_end(&children[i]), 0);
+                ck_assert_uint_eq(board->n_done[0], (uint64_t)round + 1);
+                assert_only_roots();
+        }
+        ck_assert_int_eq(shheap_root_take(h, "prize", &obj, NULL), -ENOENT);
+        ck_assert_int_eq(shheap_root_take(h, "", &obj, NULL), -EINVAL);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ stopped, or killed, in init() */
 
 static int
@@ -183,7 +288,7 @@ START_TEST(who_is_killed_in_init_leaves_nothing)
                 child_kill(&c);
                 ck_assert_int_eq(shheap_root(h, "object", 0, 0, NULL, NULL, &obj), -ENOENT);
                 ck_assert_int_eq(shheap_root(h, "object", 10, 0, stamp, NULL, &obj), 0);
-                ck_assert_int_ge(shheap_reap(h), 1);
+                ck_assert_uint_ge(heap_reap(h), 1);
                 assert_only_roots();
                 ck_assert_int_eq(shheap_root_remove(h, "object"), 0);
         }
@@ -242,7 +347,7 @@ START_TEST(killed_processes_lose_nothing)
                 }
                 for (int i = 0; i < N_CHILDREN; i++)
                         ck_assert_int_eq(WTERMSIG(child_end(&children[i])), SIGKILL);
-                ck_assert_int_ge(shheap_reap(h), 1);
+                ck_assert_uint_ge(heap_reap(h), 1);
                 assert_only_roots();
         }
         for (char name[2] = "a"; name[0] < 'a' + N_NAMES; name[0]++) {
@@ -274,7 +379,7 @@ START_TEST(stopped_processes_keep_nobody_from_any_name)
                 }
         for (int i = 0; i < N_CHILDREN; i++)
                 child_kill(&children[i]);
-        ck_assert_int_ge(shheap_reap(h), 1);
+        ck_assert_uint_ge(heap_reap(h), 1);
         assert_only_roots();
 }
 END_TEST
@@ -385,6 +490,8 @@ main(void)
 
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_add_test(tc, processes_that_come_at_once_get_one_object);
+        tcase_add_test(tc, losers_of_a_race_give_back_what_their_init_has_allocated);
+        tcase_add_test(tc, of_several_who_take_an_object_one_gets_it);
         tcase_add_test(tc, who_is_stopped_in_init_keeps_nobody);
         tcase_add_test(tc, who_is_killed_in_init_leaves_nothing);
         tcase_add_test(tc, killed_processes_lose_nothing);

@@ -91,6 +91,16 @@ heap_ctl(shheap *h, const char *name)
         return value;
 }
 
+uint64_t
+heap_reap(shheap *h)
+{
+        uint64_t before = heap_ctl(h, "stats.reaped");
+
+        if (shheap_reap(h) != 0)
+                fail("the dead are not settled");
+        return heap_ctl(h, "stats.reaped") - before;
+}
+
 void
 heap_assert_clean(shheap *h)
 {

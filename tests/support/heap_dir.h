@@ -24,6 +24,9 @@ shheap *heap_dir_open(const char *name, unsigned flags, const char *conf);
 /* A setting or figure that is a number. */
 uint64_t heap_ctl(shheap *h, const char *name);
 
+/* Settles the dead, and aborts the test if any of them are left.  How many there were. */
+uint64_t heap_reap(shheap *h);
+
 /* Aborts the test unless the heap, in which nobody is at work, is in order. */
 void heap_assert_clean(shheap *h);
 

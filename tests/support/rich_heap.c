@@ -124,7 +124,7 @@ make_roots(struct rich_heap *rich)
         struct thread *t = rich->t;
         uint64_t dest = (uint64_t)((char *)&t->slot->pending[0] - rich->fx.region.base);
 
-        ck_assert_int_eq(root_find_or_create(t, "a", 40, 0, NULL, NULL, &rich->object), 0);
+        ck_assert_int_eq(root_find_or_create(t, "a", 40, 0, NULL, NULL, NULL, &rich->object), 0);
         keep(rich, rich->object);
         ck_assert(slab_alloc_one(t, make_slab(t, 3), dest, &rich->pending));
 }

@@ -93,7 +93,7 @@ make_two_roots(void)
 {
         uint64_t block_off;
 
-        ck_assert_int_eq(root_find_or_create(t, "b", 40, 0, NULL, NULL, &block_off), 0);
+        ck_assert_int_eq(root_find_or_create(t, "b", 40, 0, NULL, NULL, NULL, &block_off), 0);
         r->roots[1].object = r->roots[0].object;
 }
 

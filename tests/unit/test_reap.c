@@ -447,6 +447,30 @@ START_TEST(intent_half_settled_is_settled)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ taking over */
+
+/* The slots of the fixture's threads are not known to be dead, so who names the dest stays. */
+START_TEST(a_dest_is_settled_when_no_intent_names_it)
+{
+        static const enum intent_kind kinds[] = {INTENT_ALLOC_ONE, INTENT_FREE_ONE,  INTENT_RUN_TO, INTENT_RUN_FROM,
+                                                 INTENT_HUGE_TO,   INTENT_HUGE_FROM, INTENT_POP_TO, INTENT_PUSH_FROM};
+        uint64_t dest_off = r->layout.chunks_off + alloc(t, 3);
+
+        ck_assert_int_eq(reap_dest(t, dest_off), 0);
+        for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+                intent_begin(u, (struct intent){.b = dest_off}, kinds[i]);
+                ck_assert_int_eq(reap_dest(t, dest_off), -EBUSY);
+                ck_assert_int_eq(reap_dest(t, dest_off + 8), 0);
+                intent_end(u);
+                ck_assert_int_eq(reap_dest(t, dest_off), 0); /* though the operands still stand there */
+        }
+        intent_begin(u, (struct intent){.b = dest_off}, INTENT_SWAP); /* there it is an entry */
+        ck_assert_int_eq(reap_dest(t, dest_off), 0);
+        intent_end(u);
+        heap_verify(r, &live);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ hints */
 
 START_TEST(what_is_passed_on_can_be_found_by_hints)
@@ -478,6 +502,7 @@ main(void)
         tcase_add_loop_test(tcase, reaper_that_dies_is_followed_by_another, 0, N_SCENES * N_CLEARED * N_USES);
         tcase_add_test(tcase, handover_cut_short_is_undone_or_finished);
         tcase_add_test(tcase, intent_half_settled_is_settled);
+        tcase_add_test(tcase, a_dest_is_settled_when_no_intent_names_it);
         tcase_add_test(tcase, what_is_passed_on_can_be_found_by_hints);
         suite_add_tcase(suite, tcase);
         return suite_run(suite);

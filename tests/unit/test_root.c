@@ -59,7 +59,7 @@ static uint64_t
 create(struct thread *t, const char *name, size_t size)
 {
         uint64_t block_off = 0;
-        int err = root_find_or_create(t, name, size, 0, NULL, NULL, &block_off);
+        int err = root_find_or_create(t, name, size, 0, NULL, NULL, NULL, &block_off);
 
         ck_assert_msg(err == 0, "%s: %d: %s", name, err, error_message());
         return block_off;
@@ -70,7 +70,7 @@ try_create(struct thread *t, const char *name, size_t size, root_init_fn *init, 
 {
         uint64_t block_off;
 
-        return root_find_or_create(t, name, size, 0, init, arg, &block_off);
+        return root_find_or_create(t, name, size, 0, init, NULL, arg, &block_off);
 }
 
 /* ------------------------------------------------------------------ one thread after the other */
@@ -108,7 +108,7 @@ START_TEST(an_object_is_zeroed_then_initialised)
         for (int round = 0; round < 3; round++) { /* the same block again, with what was left in it */
                 uint64_t block_off;
 
-                ck_assert_int_eq(root_find_or_create(ta, "a", 200, 0, expect_zeroes, &seen, &block_off), 0);
+                ck_assert_int_eq(root_find_or_create(ta, "a", 200, 0, expect_zeroes, NULL, &seen, &block_off), 0);
                 ck_assert_uint_eq(seen, 200);
                 p = region_block(r, block_off);
                 ck_assert_int_eq(p[0], 0x5a);
@@ -326,7 +326,7 @@ START_TEST(the_loser_frees_its_own_and_gets_the_winners)
 {
         uint64_t winner = 0, block_off = 0;
 
-        ck_assert_int_eq(root_find_or_create(ta, "a", 100, 0, create_the_same_name, &winner, &block_off), 0);
+        ck_assert_int_eq(root_find_or_create(ta, "a", 100, 0, create_the_same_name, NULL, &winner, &block_off), 0);
         ck_assert_uint_eq(block_off, winner);
         ck_assert_int_eq(*(char *)region_block(r, block_off), 0);
         ck_assert_uint_eq(root_judge(r), 1);
@@ -358,6 +358,149 @@ come_and_go(void *obj, size_t size, void *arg)
         ck_assert_int_eq(root_remove(tb, "a"), 0);
         return 0;
 }
+
+/* What init() has allocated hangs on the object, and undo() frees it there. */
+struct chain {
+        uint64_t block_off;
+};
+
+static int n_undone;
+
+static int
+chain_and_lose(void *obj, size_t size, void *arg)
+{
+        struct chain *c = obj;
+        struct request rq = {.size = 5000, .align = 1, .arena = ta->arena};
+
+        (void)size;
+        if (arg)
+                create(tb, "a", *(size_t *)arg);
+        ck_assert(request_classify(&rq));
+        ck_assert_int_eq(alloc_block(ta, &rq, &c->block_off), 0);
+        return 0;
+}
+
+static void
+unchain(void *obj, size_t size, void *arg)
+{
+        const struct chain *c = obj;
+
+        (void)arg;
+        ck_assert_uint_eq(size, sizeof *c);
+        ck_assert_uint_eq(ta->slot->intent.kind, INTENT_NONE);
+        ck_assert_uint_eq(ta->slot->candidate, 0);
+        ck_assert_int_eq(free_block(ta, c->block_off, 0), 0);
+        n_undone++;
+}
+
+static int
+make_chain(size_t *other_size, uint64_t *ret_off)
+{
+        n_undone = 0;
+        return root_find_or_create(ta, "a", sizeof(struct chain), 0, chain_and_lose, unchain, other_size, ret_off);
+}
+
+START_TEST(undo_runs_in_the_loser_on_its_own_object)
+{
+        size_t same = sizeof(struct chain), another = 200;
+        uint64_t off, found, size;
+
+        ck_assert_int_eq(make_chain(&same, &off), 0);
+        ck_assert_int_eq(n_undone, 1);
+        ck_assert_int_eq(root_find(r, "a", &found, &size), 0);
+        ck_assert_uint_eq(off, found); /* tb's */
+        ck_assert_int_eq(root_remove(ta, "a"), 0);
+        ck_assert_int_eq(make_chain(&another, &off), -EEXIST);
+        ck_assert_int_eq(n_undone, 1);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+START_TEST(undo_does_not_run_for_what_is_published)
+{
+        uint64_t off;
+
+        ck_assert_int_eq(make_chain(NULL, &off), 0);
+        ck_assert_int_eq(n_undone, 0);
+        ck_assert_int_eq(free_block(ta, ((struct chain *)region_block(r, off))->block_off, 0), 0);
+        ck_assert_int_eq(make_chain(NULL, &off), 0); /* found */
+        ck_assert_int_eq(n_undone, 0);
+}
+END_TEST
+
+START_TEST(undo_runs_where_there_is_no_room_for_the_name)
+{
+        static const char *const names[N_NAMES] = {"b", "c", "d", "e"};
+        uint64_t off;
+
+        for (int i = 0; i < N_NAMES; i++)
+                create(tb, names[i], 10);
+        ck_assert_int_eq(make_chain(NULL, &off), -ENOSPC);
+        ck_assert_int_eq(n_undone, 1);
+        ck_assert_uint_eq(root_judge(r), N_NAMES);
+}
+END_TEST
+
+static void
+undo_never(void *obj, size_t size, void *arg)
+{
+        (void)obj;
+        (void)size;
+        (void)arg;
+        ck_abort_msg("undo() runs");
+}
+
+static int
+init_fails(void *obj, size_t size, void *arg)
+{
+        (void)obj;
+        (void)size;
+        (void)arg;
+        return -EPROTO;
+}
+
+START_TEST(undo_does_not_run_after_an_init_that_failed_or_is_missing)
+{
+        uint64_t off;
+
+        ck_assert_int_eq(root_find_or_create(ta, "a", 100, 0, init_fails, undo_never, NULL, &off), -EPROTO);
+        ck_assert_int_eq(root_find_or_create(ta, "a", 100, 0, NULL, undo_never, NULL, &off), 0);
+        ck_assert_uint_eq(root_judge(r), 1);
+}
+END_TEST
+
+START_TEST(a_taken_object_is_the_takers_alone)
+{
+        static const size_t sizes[] = {40, 5000, 100000, 5 << 20};
+
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                uint64_t off = create(ta, "a", sizes[i]), taken, size, other;
+
+                ck_assert_int_eq(root_take(tb, "a", &taken, &size), 0);
+                ck_assert_uint_eq(taken, off);
+                ck_assert_uint_eq(size, sizes[i]);
+                ck_assert_int_eq(root_take(ta, "a", &other, &size), -ENOENT);
+                ck_assert_int_eq(root_remove(ta, "a"), -ENOENT);
+                ck_assert(!root_has(r, off));
+                ck_assert_uint_ne(create(ta, "a", sizes[i]), off); /* it is in use */
+                ck_assert_int_eq(root_remove(ta, "a"), 0);
+                ck_assert_int_eq(free_block(tb, taken, 0), 0);
+                ck_assert_uint_eq(root_judge(r), 0);
+        }
+}
+END_TEST
+
+START_TEST(what_was_freed_by_other_means_is_not_given_to_a_taker)
+{
+        uint64_t taken = 1, size = 1;
+
+        ck_assert_int_eq(free_block(tb, create(ta, "a", 100), 0), 0);
+        ck_assert_int_eq(root_take(ta, "a", &taken, &size), -EUCLEAN);
+        ck_assert(taken == 1 && size == 1);
+        ck_assert_int_eq(root_take(ta, "a", &taken, &size), -ENOENT);
+        ck_assert_uint_eq(root_judge(r), 0);
+}
+END_TEST
 
 START_TEST(a_winner_that_is_gone_again_does_not_count)
 {
@@ -608,7 +751,7 @@ START_TEST(a_reaper_without_a_free_cell_leaves_the_block_where_it_is)
                 store_relaxed(&tb->slot->pending[i], 0);
         reap_settle(r, ta->no, tb);
         ck_assert_uint_eq(ta->slot->pending[0], 0);
-        ck_assert_int_eq(root_find_or_create(tb, "a", 1, 0, NULL, NULL, &block_off), 0);
+        ck_assert_int_eq(root_find_or_create(tb, "a", 1, 0, NULL, NULL, NULL, &block_off), 0);
         ck_assert_uint_eq(root_judge(r), 1);
 }
 END_TEST
@@ -783,7 +926,7 @@ race_to_create(void *arg)
                 int err;
 
                 pthread_barrier_wait(&barrier);
-                err = root_find_or_create(racer->t, "a", size, 0, count_and_stamp, racer, &racer->got[round]);
+                err = root_find_or_create(racer->t, "a", size, 0, count_and_stamp, NULL, racer, &racer->got[round]);
                 ck_assert_msg(err == 0, "%d: %s", err, error_message());
                 ck_assert_uint_eq(*(uint64_t *)region_block(r, racer->got[round]), size * 3);
                 pthread_barrier_wait(&barrier);
@@ -974,6 +1117,9 @@ main(void)
         ADD(suite, "init", a_failing_init_leaves_nothing, creations_nest, a_failure_deep_inside_undoes_all,
             too_deep_a_nest_is_refused, the_loser_frees_its_own_and_gets_the_winners, the_loser_to_another_size_is_told,
             a_winner_that_is_gone_again_does_not_count);
+        ADD(suite, "undo", undo_runs_in_the_loser_on_its_own_object, undo_does_not_run_for_what_is_published,
+            undo_runs_where_there_is_no_room_for_the_name, undo_does_not_run_after_an_init_that_failed_or_is_missing);
+        ADD(suite, "take", a_taken_object_is_the_takers_alone, what_was_freed_by_other_means_is_not_given_to_a_taker);
         ADD(suite, "held slabs", a_block_of_a_held_slab_is_put_aside, names_come_and_go_beside_who_holds_slabs_for_ever,
             without_a_magazine_the_block_waits_in_the_slot, cells_that_wait_are_not_used_for_anything_else);
         ADD(suite, "misuse", an_object_that_was_freed_by_other_means_is_not_freed_again,

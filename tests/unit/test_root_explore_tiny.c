@@ -93,7 +93,7 @@ create(struct thread *t)
 {
         uint64_t block_off;
 
-        return root_find_or_create(t, "x", x_bytes, 0, NULL, NULL, &block_off);
+        return root_find_or_create(t, "x", x_bytes, 0, NULL, NULL, NULL, &block_off);
 }
 
 static bool may_lack_records;
@@ -112,6 +112,17 @@ act_remove(struct thread *t)
         int err = root_remove(t, "x");
 
         NEED(err == 0 || err == -ENOENT, "%d: %s", err, error_message());
+}
+
+static void
+act_take(struct thread *t)
+{
+        uint64_t block_off, size;
+        int err = root_take(t, "x", &block_off, &size);
+
+        NEED(err == 0 || err == -ENOENT, "%d: %s", err, error_message());
+        if (err == 0)
+                NEED(size == x_bytes && free_block(t, block_off, 0) == 0, "%lu bytes taken", size);
 }
 
 static void
@@ -134,7 +145,7 @@ static void
 act_fail(struct thread *t)
 {
         uint64_t block_off;
-        int err = root_find_or_create(t, "x", x_bytes, 0, refuse, NULL, &block_off);
+        int err = root_find_or_create(t, "x", x_bytes, 0, refuse, NULL, NULL, &block_off);
 
         NEED(err == 0 || err == -EPROTO, "%d", err);
 }
@@ -523,6 +534,19 @@ START_TEST(two_removers)
 }
 END_TEST
 
+/* Without deaths: who dies with what it has taken takes it along (tests/crash, root-take). */
+START_TEST(two_takers)
+{
+        explore(act_take, act_take, 2, 0);
+}
+END_TEST
+
+START_TEST(taker_and_come_and_go)
+{
+        explore(act_take, act_create_remove, BY_INSTRUCTION ? 1 : 2, 0);
+}
+END_TEST
+
 START_TEST(remover_and_creator)
 {
         explore(act_remove, act_create, MEETING);
@@ -565,7 +589,7 @@ static void
 act_create_y(struct thread *t)
 {
         uint64_t block_off;
-        int err = root_find_or_create(t, "y", 100, 0, NULL, NULL, &block_off);
+        int err = root_find_or_create(t, "y", 100, 0, NULL, NULL, NULL, &block_off);
 
         NEED(err == 0 || err == -ENOSPC, "%d", err);
 }
@@ -595,7 +619,7 @@ setup_last_record(void)
         may_lack_records = true;
         t = heap_attach(&heap, 0);
         for (char name[2] = "p"; name[0] < 's'; name[0]++)
-                ck_assert_int_eq(root_find_or_create(t, name, 40, 0, NULL, NULL, &block_off), 0);
+                ck_assert_int_eq(root_find_or_create(t, name, 40, 0, NULL, NULL, NULL, &block_off), 0);
 }
 
 START_TEST(two_who_remove_and_create)
@@ -678,6 +702,8 @@ main(void)
         tcase_add_checked_fixture(x, setup_x, NULL);
         tcase_add_test(x, death_of_a_remover);
         tcase_add_test(x, two_removers);
+        tcase_add_test(x, two_takers);
+        tcase_add_test(x, taker_and_come_and_go);
         tcase_add_test(x, remover_and_creator);
         suite_add_tcase(suite, x);
 #if BY_INSTRUCTION
