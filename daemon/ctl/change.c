@@ -2,13 +2,22 @@
  * change.c - the verbs that change a heap: `reap` and `purge`, as a client like any other, and `rm`.
  */
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
+#include "region/name.h"
+#include "region/open.h"
+#include "region/stale.h"
 #include <shmalloc/shmalloc.h>
+
+enum { NOBODY = 65534 };
 
 static uint64_t
 figure(shheap *h, const char *name)
@@ -19,10 +28,47 @@ figure(shheap *h, const char *name)
         return shheap_ctl(h, name, &value, &length, NULL, 0) == 0 ? value : 0;
 }
 
+/*
+ * Who may write to a heap can make a process that uses it store where he likes, in that process: the kernel and the C
+ * library follow links between locks that lie in the heap.  So root does not work in a heap as root, but becomes the owner of
+ * its file; or nobody at all, if the file is root's and others may write to it.  The descriptor is opened before, and
+ * it is that very file that is mapped.
+ */
+static int
+give_up_root(const struct stat *st)
+{
+        uid_t uid = st->st_uid != 0 || (st->st_mode & 0022) == 0 ? st->st_uid : NOBODY;
+
+        if (geteuid() != 0 || uid == 0)
+                return 0;
+        if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(uid, uid, uid) < 0 ||
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return error_set(-errno, "cannot become user %u, and root does not work in this heap: %s", uid,
+                                 error_name(errno));
+        return 0;
+}
+
 static int
 open_client(shheap **ret, const char *name)
 {
-        return shheap_open(ret, name, SHHEAP_RELOCATABLE, NULL);
+        char file[NAME_FILE_BYTES];
+        struct stat st;
+        int dirfd, fd, err = name_to_file(name, file);
+
+        if (err < 0 || geteuid() != 0)
+                return err < 0 ? err : shheap_open(ret, name, SHHEAP_RELOCATABLE, NULL);
+        dirfd = name_open_dir();
+        if (dirfd < 0)
+                return dirfd;
+        fd = name_open_file(dirfd, file, false);
+        close(dirfd);
+        if (fd < 0)
+                return error_set(fd, "cannot open heap \"%s\" in %s: %s", name, name_dir(), error_name(fd));
+        err = fstat(fd, &st) < 0 ? error_set(-errno, "heap \"%s\": %s", name, error_name(errno)) : give_up_root(&st);
+        if (err == 0)
+                err = shheap_open_fd(ret, fd, SHHEAP_RELOCATABLE);
+        close(fd);
+        return err;
 }
 
 int
@@ -55,12 +101,12 @@ verb_reap(int argc, char **argv)
 
 /* ------------------------------------------------------------------ purge */
 
-enum { KEY_NODE = 'n', KEY_FORCE = 'f' };
+enum { KEY_NODE = 'n', KEY_FORCE = 'f', KEY_STALE = 512 };
 
 struct change_args {
         struct ctl_args common;
         int node; /* -1 = all */
-        bool is_forced;
+        bool is_forced, is_stale;
 };
 
 static error_t
@@ -77,6 +123,10 @@ change_parse(int key, char *arg, struct argp_state *state)
                 return 0;
         case KEY_FORCE:
                 args->is_forced = true;
+                return 0;
+        case KEY_STALE:
+                args->is_stale = true;
+                args->common.wants = CTL_WANTS_OPTIONAL; /* without a name: all */
                 return 0;
         case ARGP_KEY_INIT:
                 state->child_inputs[0] = &args->common;
@@ -145,20 +195,76 @@ check_unused(const char *name)
         return CTL_FAULTS;
 }
 
+/* 0; -EEXIST: it is no heap of another layout; or -errno and a message. */
+static int
+remove_stale(const char *name)
+{
+        char file[NAME_FILE_BYTES], what[LAYOUT_NAME_MAX + 16];
+        int dirfd, err = name_to_file(name, file);
+
+        if (err < 0)
+                return err;
+        snprintf(what, sizeof what, "heap \"%s\"", name);
+        dirfd = name_open_dir();
+        if (dirfd < 0)
+                return dirfd;
+        err = stale_remove(dirfd, file, what);
+        close(dirfd);
+        if (err == 0)
+                printf("heap %s: of another layout, and nobody had it open: removed\n", name);
+        return err;
+}
+
+/* What is no stale heap stays, and so does what is in use; only the latter is said, and is a fault. */
+static int
+remove_if_stale(const char *name, void *arg)
+{
+        int *status = arg, err = remove_stale(name);
+
+        if (err < 0 && err != -EEXIST)
+                *status = ctl_fail(err);
+        return 0;
+}
+
+static int
+rm_stale(const char *name)
+{
+        int status = CTL_GOOD, err = name ? remove_stale(name) : region_list(remove_if_stale, &status);
+
+        if (err == -EEXIST) {
+                struct view v;
+
+                err = view_open(&v, name); /* or says why not */
+                if (err < 0)
+                        return ctl_fail(err);
+                view_close(&v);
+                fprintf(stderr, "shmallocctl: heap \"%s\" is of this layout: it stays\n", name);
+                return CTL_FAULTS;
+        }
+        return err < 0 ? ctl_fail(err) : status;
+}
+
 int
 verb_rm(int argc, char **argv)
 {
         static const struct argp_option options[] = {
-                {"force", KEY_FORCE, NULL, 0, "Also if it has clients: they keep it until they close it", 0}, {0}};
-        static const struct argp argp = {
-                options,  change_parse,
-                "NAME",   "Removes a heap's name.  Its memory goes when the last client has closed it.",
-                children, NULL,
-                NULL};
+                {"force", KEY_FORCE, NULL, 0, "Also if it has clients: they keep it until they close it", 0},
+                {"stale", KEY_STALE, NULL, 0,
+                 "Only if it is of another layout and nobody has it open; without NAME: all such", 0},
+                {0}};
+        static const struct argp argp = {options,
+                                         change_parse,
+                                         "NAME\n--stale [NAME]",
+                                         "Removes a heap's name.  Its memory goes when the last client has closed it.",
+                                         children,
+                                         NULL,
+                                         NULL};
         struct change_args args = {.common = {.wants = CTL_WANTS_NAME}};
         int err, status;
 
         argp_parse(&argp, argc, argv, 0, NULL, &args);
+        if (args.is_stale)
+                return rm_stale(args.common.name);
         status = args.is_forced ? CTL_GOOD : check_unused(args.common.name);
         if (status != CTL_GOOD)
                 return status;

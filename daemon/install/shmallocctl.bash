@@ -25,7 +25,7 @@ _shmallocctl() {
         check) options='--quiescent --json --help' ;;
         purge) options='--node --help' ;;
         dump) options='--save --full --help' ;;
-        rm) options='--force --help' ;;
+        rm) options='--force --stale --help' ;;
         *) options='--help' ;;
         esac
         case $cur in

@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -15,14 +16,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "common/text.h"
+#include "region/header.h"
 #include "region/options.h"
 #include <shmalloc/shmalloc.h>
 
-#define DECAY_MS_MAX INT64_C(1000000000000)
+#define DECAY_MS_MAX     INT64_C(1000000000000)
+#define CONFIG_BYTES_MAX 1048576
+
+#define TEXT_OF(x)  TEXT_OF2(x)
+#define TEXT_OF2(x) #x
 
 static const char *const policies[] = {"local", "interleave", "bind", "strict"};
 
@@ -179,6 +186,15 @@ set_decay_ms(struct heap_config *h, const char *value)
 }
 
 static bool
+set_replace_stale(struct heap_config *h, const char *value)
+{
+        if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+                return false;
+        h->replaces_stale = strcmp(value, "yes") == 0;
+        return true;
+}
+
+static bool
 set_page_size(struct heap_config *h, const char *value)
 {
         if (strcasecmp(value, "4K") != 0 && strcmp(value, "4096") != 0)
@@ -203,12 +219,13 @@ const struct config_key config_keys[] = {
         {"decay_ms", "MS",
          "milliseconds until unused memory is given back, 0 to 1000000000000, or never; default 10000"},
         {"page_size", "SIZE", "4K; default 4K"},
+        {"replace_stale", "yes|no", "a heap of another layout that nobody has open is replaced; default no"},
 };
 const size_t config_n_keys = sizeof config_keys / sizeof config_keys[0];
 
 static bool (*const setters[])(struct heap_config *h, const char *value) = {
-        set_capacity,    set_max_capacity, set_mode,  set_owner,  set_group,    set_max_clients,
-        set_max_threads, set_arenas,       set_nodes, set_policy, set_decay_ms, set_page_size,
+        set_capacity, set_max_capacity, set_mode,   set_owner,    set_group,     set_max_clients,   set_max_threads,
+        set_arenas,   set_nodes,        set_policy, set_decay_ms, set_page_size, set_replace_stale,
 };
 
 _Static_assert(sizeof setters / sizeof setters[0] == sizeof config_keys / sizeof config_keys[0], "one for each");
@@ -255,8 +272,8 @@ bool
 heap_config_get(const struct heap_config *h, size_t key_idx, char *buf, size_t size)
 {
         const uint64_t numbers[] = {
-                h->capacity,    h->max_capacity, h->mode,       h->uid,         h->gid, h->max_clients,
-                h->max_threads, h->arenas,       h->numa_nodes, h->numa_policy, 0,      h->page_shift};
+                h->capacity, h->max_capacity, h->mode,        h->uid, h->gid,        h->max_clients,   h->max_threads,
+                h->arenas,   h->numa_nodes,   h->numa_policy, 0,      h->page_shift, h->replaces_stale};
 
         if (setters[key_idx] == set_mode)
                 snprintf(buf, size, "%04o", h->mode);
@@ -268,6 +285,8 @@ heap_config_get(const struct heap_config *h, size_t key_idx, char *buf, size_t s
                 snprintf(buf, size, "%s", policies[h->numa_policy]);
         else if (setters[key_idx] == set_page_size)
                 snprintf(buf, size, "4K");
+        else if (setters[key_idx] == set_replace_stale)
+                snprintf(buf, size, "%s", h->replaces_stale ? "yes" : "no");
         else
                 snprintf(buf, size, "%" PRIu64, numbers[key_idx]);
         if (setters[key_idx] == set_decay_ms)
@@ -461,12 +480,15 @@ read_lines(struct reader *reader, FILE *f)
 {
         char *line = NULL, error[CONFIG_ERROR_MAX];
         size_t size = 0;
-        ssize_t n;
+        ssize_t n, room = CONFIG_BYTES_MAX;
         int err = 0;
 
         while (err == 0 && (n = getline(&line, &size, f)) >= 0) {
                 reader->line++;
-                err = strlen(line) == (size_t)n ? read_line(reader, line) : complain(reader, "a NUL byte");
+                room -= n;
+                err = room < 0                    ? complain(reader, "more than %d bytes by now", CONFIG_BYTES_MAX)
+                      : strlen(line) == (size_t)n ? read_line(reader, line)
+                                                  : complain(reader, "a NUL byte");
         }
         free(line);
         if (err == 0 && ferror(f))
@@ -479,17 +501,44 @@ read_lines(struct reader *reader, FILE *f)
         return err;
 }
 
+/* Of a FIFO, opening would wait for a writer, and reading for as long as it likes; a device may do anything. */
+static int
+open_regular(const char *path, char error[CONFIG_ERROR_MAX])
+{
+        int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        const char *why = NULL;
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                why = strerror(errno);
+        else if (!S_ISREG(st.st_mode))
+                why = header_file_type(&st);
+        else if (st.st_size > CONFIG_BYTES_MAX)
+                why = "a file of more than " TEXT_OF(CONFIG_BYTES_MAX) " bytes";
+        if (!why)
+                return fd;
+        if (fd < 0)
+                snprintf(error, CONFIG_ERROR_MAX, "cannot open %.200s: %s", path, why);
+        else
+                snprintf(error, CONFIG_ERROR_MAX, "%.200s is no configuration: it is %s", path, why);
+        if (fd >= 0)
+                close(fd);
+        return -EINVAL;
+}
+
 int
 config_read(struct config *config, const char *path, char error[CONFIG_ERROR_MAX])
 {
         struct reader reader = {.config = config, .path = path, .error = error};
-        FILE *f = fopen(path, "re");
-        int err;
+        int err, fd = open_regular(path, error);
+        FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
 
+        if (fd < 0)
+                return fd;
         if (!f) {
-                err = -errno;
-                snprintf(error, CONFIG_ERROR_MAX, "cannot open %.200s: %s", path, strerror(errno));
-                return err;
+                snprintf(error, CONFIG_ERROR_MAX, "no memory");
+                close(fd);
+                return -ENOMEM;
         }
         err = read_lines(&reader, f);
         fclose(f);

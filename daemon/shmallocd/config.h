@@ -30,7 +30,8 @@ struct heap_config {
         uint32_t numa_policy;
         int64_t decay_ms; /* -1 = never; INT64_MIN = the default */
         uint32_t page_shift;
-        unsigned line; /* that its section begins in; 0: the command line */
+        bool replaces_stale; /* a heap of another layout, if nobody has it open */
+        unsigned line;       /* that its section begins in; 0: the command line */
 };
 
 struct config {

@@ -6,8 +6,10 @@
  * know, looks whether the heap still has its name.
  *
  * It may be killed or crash at any instruction: it is a client, whom the next helper, or any other client, reaps.  It
- * takes part in no election of arenas, since it allocates nothing.  That there is one helper per heap is a lock on the
- * heap's file (flock), which the kernel takes back when it dies.
+ * takes part in no election of arenas, since it allocates nothing.  That there is one helper per heap is a lock for
+ * writing on the heap's file (F_OFD_SETLK), which the kernel takes back when it dies, and which it gives only to who
+ * may write to the file.  Whoever may only read it could put a lock for reading in the way: such a one is passed over,
+ * and the helper goes on without.  The lock keeps daemons from doing the same work twice; the heap does not need it.
  *
  * What this gave up: a stopped helper keeps the lock, so no other daemon can take the heap over until the first one has
  * ended it, or died: it does not outlive its daemon.
@@ -23,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -35,6 +36,7 @@
 #include "heap/reap.h"
 #include "os/shm.h"
 #include "region/client.h"
+#include "region/open.h"
 #include "region/owner.h"
 #include "region/slot.h"
 #include "shmallocd/talk.h"
@@ -130,24 +132,44 @@ bind_to_daemon(void)
 
 /* ------------------------------------------------------------------ opening */
 
+/* -EAGAIN: another helper has it; -EDEADLK: somebody's lock for reading is in the way, which no helper takes. */
+static int
+try_lock(int fd)
+{
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+        if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+                return 0;
+        if (errno != EAGAIN && errno != EACCES)
+                return errno == EINTR ? -EAGAIN : -errno;
+        if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+                return -errno;
+        return lock.l_type == F_RDLCK ? -EDEADLK : -EAGAIN;
+}
+
 /* A process that ends gives its lock back: worth a moment, while the daemon is still there. */
 static int
 lock_heap(struct helper *h)
 {
         struct pollfd p = {.fd = TALK_FD, .events = 0};
+        int err = 0;
 
         for (int ms = 0; ms < LOCK_MAX_MS; ms += LOCK_PIECE_MS) {
-                if (flock(h->r->fd, LOCK_EX | LOCK_NB) == 0)
+                err = try_lock(h->r->fd);
+                if (err == 0)
                         return 0;
-                if (errno != EWOULDBLOCK && errno != EINTR)
-                        return error_set(-errno, "cannot lock heap \"%s\": %s", h->config->name, error_name(errno));
+                if (err == -EDEADLK)
+                        break;
+                if (err != -EAGAIN)
+                        return error_set(err, "cannot lock heap \"%s\": %s", h->config->name, error_name(err));
                 if (poll(&p, 1, LOCK_PIECE_MS) > 0)
                         _exit(0);
         }
-        return error_set(-EBUSY,
-                         "heap \"%s\" is kept by another shmallocd: stop that one first (lslocks -p shows who "
-                         "holds the lock on its file)",
-                         h->config->name);
+        if (err == -EDEADLK) {
+                say_text(TALK_NOTED, 0, "somebody who may only read its file keeps a lock on it: passed over");
+                return 0;
+        }
+        return error_set(-EBUSY, "heap \"%s\" is kept by another shmallocd: stop that one first", h->config->name);
 }
 
 /* The helper counts for no arena: it allocates nothing. */
@@ -193,6 +215,11 @@ open_heap(struct helper *h, bool *ret_is_created)
         *ret_is_created = err == 0;
         if (err == -EEXIST)
                 err = shheap_open(&h->heap, h->config->name, SHHEAP_RELOCATABLE, NULL);
+        if (err == -EPROTO && h->config->replaces_stale) {
+                err = shheap_open(&h->heap, h->config->name, SHHEAP_CREATE | SHHEAP_REPLACE_STALE | SHHEAP_RELOCATABLE,
+                                  &attr);
+                *ret_is_created = err == 0;
+        }
         if (err < 0)
                 return err;
         h->r = &h->heap->process.region;
@@ -385,13 +412,13 @@ tell_clients(struct helper *h)
 static void
 tick(struct helper *h)
 {
-        struct stat st;
-
         reap_all(h);
         purge(h);
         tell_clients(h);
-        if (os_fstat(h->r->fd, &st) == 0 && st.st_nlink == 0) {
-                say_text(TALK_FAILED, -ENOENT, "its file has been removed by somebody else");
+        if (region_is_linked(h->r) == 0) {
+                say_text(TALK_FAILED, -ENOENT,
+                         "its file has been removed by somebody else, or replaced: who has it "
+                         "open keeps it, but who comes later gets another heap");
                 h->is_over = true;
         }
 }

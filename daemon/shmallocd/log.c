@@ -6,6 +6,7 @@
  */
 #include "shmallocd/log.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shmallocd/limit.h"
+
 static int max_priority = LOG_INFO;
+static struct limit limit;
 
 void
 log_set_max(int max)
@@ -58,17 +62,9 @@ to_stderr(int priority, const char *heap, const char *text)
                 names[priority & 7], heap ? "heap \"" : "", heap ? heap : "", heap ? "\": " : "", text);
 }
 
-void
-log_line(int priority, const char *heap, const char *fmt, ...)
+static void
+write_line(int priority, const char *heap, char *text)
 {
-        char text[640];
-        va_list args;
-
-        if (priority > max_priority)
-                return;
-        va_start(args, fmt);
-        vsnprintf(text, sizeof text, fmt, args);
-        va_end(args);
         for (char *at = text; *at; at++)
                 if ((unsigned char)*at < ' ' || *at == 0x7f)
                         *at = '?';
@@ -79,4 +75,72 @@ log_line(int priority, const char *heap, const char *fmt, ...)
                                 heap, NULL);
         else
                 sd_journal_send("MESSAGE=%s", text, "PRIORITY=%i", priority, NULL);
+}
+
+/* ------------------------------------------------------------------ not too many */
+
+static uint64_t
+now_ms(void)
+{
+        struct timespec now = {0};
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint64_t
+cause_of(uint32_t uid, const char *heap)
+{
+        uint64_t hash = uid;
+
+        for (; heap && *heap; heap++)
+                hash = (hash ^ (unsigned char)*heap) * UINT64_C(0x100000001b3);
+        return hash;
+}
+
+static void
+log_text(uint32_t uid, int priority, const char *heap, const char *fmt, va_list args)
+{
+        char text[640];
+
+        if (priority > max_priority)
+                return;
+        vsnprintf(text, sizeof text, fmt, args);
+        if (max_priority >= LOG_DEBUG || limit_allows(&limit, fmt, cause_of(uid, heap), text, now_ms()))
+                write_line(priority, heap, text);
+}
+
+static void
+say_suppressed(uint64_t n, const char *example)
+{
+        char text[256];
+
+        snprintf(text, sizeof text, "%" PRIu64 " more lines were suppressed, such as: %s", n, example);
+        write_line(LOG_NOTICE, NULL, text);
+}
+
+void
+log_flush(bool is_end)
+{
+        limit_flush(&limit, is_end, now_ms(), say_suppressed);
+}
+
+void
+log_line(int priority, const char *heap, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        log_text(LOG_NOBODY, priority, heap, fmt, args);
+        va_end(args);
+}
+
+void
+log_line_of(uint32_t uid, int priority, const char *heap, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        log_text(uid, priority, heap, fmt, args);
+        va_end(args);
 }

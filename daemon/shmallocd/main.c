@@ -176,6 +176,7 @@ on_clock(sd_event_source *source, uint64_t usec, void *arg)
 
         for (struct kept *k = d->heaps; k; k = k->next)
                 kept_look_after(k);
+        log_flush(false);
         sd_event_source_set_time(source, usec + LOOK_US);
         return sd_event_source_set_enabled(source, SD_EVENT_ON);
 }
@@ -409,6 +410,7 @@ run(struct daemon *d)
         if (err < 0)
                 log_line(LOG_ERR, NULL, "the event loop ended: %s", error_name(err));
         server_close(d);
+        log_flush(true);
         return err < 0 ? 1 : d->exit_status;
 }
 

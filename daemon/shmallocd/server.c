@@ -32,14 +32,7 @@
 #define SO_PEERPIDFD 77
 #endif
 
-enum {
-        ACCEPT_BATCH = 64,
-        PENDING_MAX = 128,
-        PENDING_MS = 5000,
-        BACKLOG = 4096,
-        GROUPS_MAX = 1024,
-        REFUSALS_LOGGED = 100 /* per heap; then they are counted only */
-};
+enum { ACCEPT_BATCH = 64, PENDING_MAX = 128, PENDING_MS = 5000, BACKLOG = 4096, GROUPS_MAX = 1024 };
 
 struct peer {
         struct ucred cred;
@@ -180,9 +173,8 @@ refuse(struct daemon *d, struct kept *k, const struct ucred *cred, const char *w
 {
         d->n_refused++;
         k->n_refused++;
-        if (k->n_refused <= REFUSALS_LOGGED)
-                log_line(LOG_WARNING, k->config.name, "process %d of uid %u is refused: %s%s", cred->pid, cred->uid,
-                         why, k->n_refused == REFUSALS_LOGGED ? "; further ones are counted only" : "");
+        log_line_of(cred->uid, LOG_WARNING, k->config.name, "process %d of uid %u is refused: %s", cred->pid, cred->uid,
+                    why);
 }
 
 static void
@@ -201,7 +193,8 @@ on_register(struct daemon *d, int fd, const struct announce_message *m, struct p
         if (peer->pidfd == PEER_DEAD) {
                 struct talk t = {.kind = TALK_REAP};
 
-                log_line(LOG_INFO, k->config.name, "process %d died before it was heard", peer->cred.pid);
+                log_line_of(peer->cred.uid, LOG_INFO, k->config.name, "process %d died before it was heard",
+                            peer->cred.pid);
                 k->n_deaths++;
                 kept_say(k, &t);
                 return;
@@ -257,6 +250,18 @@ on_status(struct daemon *d, int fd)
 
 /* ------------------------------------------------------------------ connections */
 
+static void
+ignore(struct daemon *d, int fd, const char *why)
+{
+        struct ucred cred = {.uid = LOG_NOBODY};
+        socklen_t size = sizeof cred;
+
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size);
+        d->n_refused++;
+        log_line_of(cred.uid, LOG_WARNING, NULL, "a message of process %d of uid %u is ignored: %s", cred.pid, cred.uid,
+                    why);
+}
+
 /* True: it has said what it had to say, and can be closed. */
 static bool
 converse(struct daemon *d, int fd)
@@ -276,9 +281,8 @@ converse(struct daemon *d, int fd)
                 on_register(d, fd, &m, &peer);
         else if (err == 0 && m.kind == ANNOUNCE_STATUS)
                 on_status(d, fd);
-        else if (n > 0 && d->n_refused++ < REFUSALS_LOGGED)
-                log_line(LOG_WARNING, NULL, "a message is ignored: %s",
-                         err == -EPERM ? "the pidfd in it is not the sender's" : "it is not of this version");
+        else if (n > 0)
+                ignore(d, fd, err == -EPERM ? "the pidfd in it is not the sender's" : "it is not of this version");
         if (peer.pidfd >= 0)
                 close(peer.pidfd);
         if (sent_pidfd >= 0)

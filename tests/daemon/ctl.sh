@@ -198,6 +198,34 @@ truncate -s 8192 "$tmp/spoilt"
 expect 1 "$ctl" stat "$tmp/spoilt"
 says err truncated
 
+# ------------------------------------------------------------------ another layout
+
+# other_layout NAME   an abandoned heap of one
+other_layout() {
+        start_patient "$1" hold
+        end_patient
+        printf '\377\0\0\0' | dd of="$SHMALLOC_DIR/shmalloc.$1" bs=1 seek=8 conv=notrunc status=none
+}
+other_layout old
+other_layout older
+expect 1 "$ctl" stat old
+says err "layout version 255"
+expect 1 "$ctl" rm --stale busy
+says err "is of this layout: it stays"
+expect 3 "$ctl" rm --stale nothing-of-the-kind
+exec 7<"$SHMALLOC_DIR/shmalloc.old"
+expect 1 "$ctl" rm --stale old 7<&-
+says err "somebody has it open"
+expect 1 "$ctl" rm --stale 7<&-
+says out "heap older: of another layout, and nobody had it open: removed"
+says err "somebody has it open"
+[ -e "$SHMALLOC_DIR/shmalloc.old" ] || fail "a heap in use was removed"
+[ -e "$SHMALLOC_DIR/shmalloc.busy" ] || fail "a heap of this layout was removed"
+exec 7<&-
+expect 0 "$ctl" rm --stale old
+[ ! -e "$SHMALLOC_DIR/shmalloc.old" ] || fail "the heap is still there"
+expect 0 "$ctl" rm --stale
+
 # ------------------------------------------------------------------ rights
 
 if [ "$(id -u)" -eq 0 ]; then

@@ -3,6 +3,7 @@
  * what changes is changed while everybody goes on.
  */
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 
 #include "daemon/rig.h"
 #include "daemon/suite.h"
+#include "layout/layout.h"
 #include "support/heap_dir.h"
 
 enum { NOBODY = 65534 };
@@ -58,6 +60,7 @@ START_TEST(a_wrong_line_is_named_with_what_would_be_right)
                 {"[one]\npolicy = anywhere\n", "d.conf:2: \"anywhere\" is no policy: valid is WORD: local, interleave"},
                 {"[one]\ndecay_ms = soon\n", "d.conf:2: \"soon\" is no decay_ms: valid is MS: milliseconds"},
                 {"[one]\npage_size = 2M\n", "d.conf:2: \"2M\" is no page_size: valid is SIZE: 4K"},
+                {"[one]\nreplace_stale = maybe\n", "d.conf:2: \"maybe\" is no replace_stale: valid is yes|no"},
                 {"[one]\ncapacity 1G\n", "d.conf:2: \"capacity 1G\": valid is key = value"},
                 {"[one\n", "d.conf:1: \"[one\": a section is [NAME]"},
                 {"[.one]\n", "d.conf:1: \".one\" is no name of a heap: valid are 1 to 63 of A-Z"},
@@ -193,8 +196,87 @@ START_TEST(heaps_stay_at_the_end_or_are_removed)
 }
 END_TEST
 
+/* Nobody waits for what may never come, or never end. */
+START_TEST(what_is_no_file_is_no_configuration)
+{
+        char fifo[220], folder[220], large[220];
+        const struct {
+                const char *path, *says;
+        } wrong[] = {
+                {fifo, "is no configuration: it is a FIFO"},
+                {folder, "is no configuration: it is a directory"},
+                {"/dev/zero", "is no configuration: it is a character device"},
+                {"/dev/tty", "/dev/tty"},
+                {large, "is no configuration: it is a file of more than 1048576 bytes"},
+        };
+
+        snprintf(fifo, sizeof fifo, "%s/fifo", rig_dir());
+        ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+        snprintf(folder, sizeof folder, "%s/folder", rig_dir());
+        ck_assert_int_eq(mkdir(folder, 0700), 0);
+        snprintf(large, sizeof large, "%s", rig_write("large", "[one]\n"));
+        ck_assert_int_eq(truncate(large, 1048577), 0);
+        for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+                char arg[240];
+                struct rig rig;
+
+                snprintf(arg, sizeof arg, "--config=%s", wrong[i].path);
+                rig_start(&rig, arg, NULL);
+                expect_refusal(&rig, wrong[i].says);
+        }
+        ck_assert_int_eq(rmdir(folder), 0);
+}
+END_TEST
+
+/* Told to read it again, it stays as it was. */
+START_TEST(a_configuration_that_becomes_a_fifo_changes_nothing)
+{
+        const char *path;
+        struct rig rig;
+
+        rig_start(&rig, config_argument("[one]\ncapacity = 4M\n"), NULL);
+        rig_expect(&rig, "ready:");
+        path = rig_write("d.conf", "");
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(mkfifo(path, 0600), 0);
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "is no configuration: it is a FIFO");
+        rig_expect(&rig, "everything stays as it was");
+        rig_stop(&rig);
+}
+END_TEST
+
+static void
+leave_heap_of_another_layout(const char *name)
+{
+        uint32_t version = LAYOUT_VERSION + 1;
+        shheap *h = heap_dir_open(name, SHHEAP_CREATE, NULL);
+        int fd = shheap_dup_fd(h, 0);
+
+        ck_assert_int_eq(pwrite(fd, &version, sizeof version, offsetof(struct region_header, version)), sizeof version);
+        close(fd);
+        ck_assert_int_eq(shheap_close(h), 0);
+}
+
+START_TEST(a_heap_of_another_layout_is_replaced_where_that_is_configured)
+{
+        struct rig rig;
+        int status;
+
+        leave_heap_of_another_layout("one");
+        rig_start(&rig, config_argument("[one]\ncapacity = 4M\n"), NULL);
+        rig_expect(&rig, "layout version");
+        status = rig_wait(&rig);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        rig_start(&rig, config_argument("[one]\ncapacity = 4M\nreplace_stale = yes\n"), NULL);
+        rig_expect(&rig, "heap \"one\": created");
+        rig_stop(&rig);
+}
+END_TEST
+
 START_TEST(a_heap_that_somebody_removes_is_made_again)
 {
+        char path[220], away[220];
         struct rig rig;
 
         rig_start(&rig, "--heap=one", "--capacity=4M", NULL);
@@ -203,6 +285,11 @@ START_TEST(a_heap_that_somebody_removes_is_made_again)
         rig_expect(&rig, "its file has been removed by somebody else");
         rig_expect(&rig, "created");
         ck_assert(exists("one"));
+        snprintf(away, sizeof away, "%s/away", rig_dir());
+        snprintf(path, sizeof path, "%s/shmalloc.one", rig_dir());
+        ck_assert_int_eq(rename(path, away), 0);
+        rig_expect(&rig, "its file has been removed by somebody else, or replaced");
+        rig_expect(&rig, "created");
         rig_stop(&rig);
 }
 END_TEST
@@ -308,7 +395,10 @@ main(void)
         return SUITE_RUN("configuration", "config", a_wrong_line_is_named_with_what_would_be_right,
                          wrong_arguments_are_named, all_options_are_taken_and_done,
                          a_check_of_the_configuration_starts_nothing, a_changed_configuration_is_applied_when_told,
-                         heaps_stay_at_the_end_or_are_removed, a_heap_that_somebody_removes_is_made_again,
-                         idle_memory_is_given_back, a_heap_of_another_user_is_worked_on_with_his_rights,
-                         a_heap_of_somebody_else_is_not_adopted, without_root_only_own_heaps_can_be_kept);
+                         heaps_stay_at_the_end_or_are_removed, what_is_no_file_is_no_configuration,
+                         a_configuration_that_becomes_a_fifo_changes_nothing,
+                         a_heap_of_another_layout_is_replaced_where_that_is_configured,
+                         a_heap_that_somebody_removes_is_made_again, idle_memory_is_given_back,
+                         a_heap_of_another_user_is_worked_on_with_his_rights, a_heap_of_somebody_else_is_not_adopted,
+                         without_root_only_own_heaps_can_be_kept);
 }

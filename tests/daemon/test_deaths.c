@@ -57,7 +57,7 @@ START_TEST(each_death_is_settled_by_the_daemon)
         shheap *h;
         int n_fds = 0;
 
-        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
         h = heap_dir_open("deaths", 0, NULL);
         for (int i = 0; i < N_DEATHS; i++) {
@@ -142,7 +142,7 @@ START_TEST(a_thousand_killed_together_are_settled)
         pid_t group;
         int n_fds;
 
-        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
         h = heap_dir_open("deaths", 0, NULL);
         n_fds = rig_count_fds(&rig);
@@ -168,7 +168,7 @@ START_TEST(clients_beyond_the_limit_of_descriptors_are_settled_too)
         pid_t group;
 
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "up to 150 clients watched");
         h = heap_dir_open("deaths", 0, NULL);
         group = start_crowd(200);
@@ -198,7 +198,7 @@ START_TEST(who_never_announced_himself_is_found)
         struct child child;
         shheap *h;
 
-        rig_start(&rig, "--heap=deaths", "--capacity=64M", NULL);
+        rig_start(&rig, "--heap=deaths", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
         h = heap_dir_open("deaths", 0, NULL);
         child_start(&child, hide_and_wait, NULL);

@@ -133,7 +133,7 @@ START_TEST(killed_under_load_again_and_again)
         shheap *h;
 
         make_board();
-        rig_start(&rig, "--heap=work", "--capacity=256M", NULL);
+        rig_start(&rig, "--heap=work", "--capacity=256M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
         h = heap_dir_open("work", 0, NULL);
         start_workers(workers);
@@ -149,11 +149,11 @@ START_TEST(killed_under_load_again_and_again)
                 if (i % 5 == 0)
                         die_with_the_heap_open();
                 unlink(rig.log);
-                rig_start(&rig, "--heap=work", "--capacity=256M", NULL);
+                rig_start(&rig, "--heap=work", "--capacity=256M", "--verbose", NULL);
                 if (i % 7 == 3) { /* killed while it starts */
                         rig_kill(&rig);
                         unlink(rig.log);
-                        rig_start(&rig, "--heap=work", "--capacity=256M", NULL);
+                        rig_start(&rig, "--heap=work", "--capacity=256M", "--verbose", NULL);
                 }
                 rig_expect(&rig, "ready:");
                 if (i == 20)
@@ -178,7 +178,7 @@ START_TEST(a_helper_that_is_killed_is_replaced)
         struct rig rig;
         shheap *h;
 
-        rig_start(&rig, "--heap=work", "--capacity=64M", NULL);
+        rig_start(&rig, "--heap=work", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
         h = heap_dir_open("work", 0, NULL);
         for (int i = 0; i < 4; i++) {
@@ -224,7 +224,7 @@ START_TEST(stopped_under_load_it_delays_nobody)
         shheap *h;
 
         make_board();
-        rig_start(&rig, "--heap=work", "--capacity=256M", NULL);
+        rig_start(&rig, "--heap=work", "--capacity=256M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
         h = heap_dir_open("work", 0, NULL);
         start_workers(workers);
@@ -249,11 +249,11 @@ START_TEST(a_stopped_helper_does_not_outlive_its_daemon)
 {
         struct rig rig;
 
-        rig_start(&rig, "--heap=work", "--capacity=64M", NULL);
+        rig_start(&rig, "--heap=work", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
         kill(rig_helper(&rig), SIGSTOP);
         rig_kill(&rig);
-        rig_start(&rig, "--heap=work", "--capacity=64M", NULL);
+        rig_start(&rig, "--heap=work", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "adopted");
         rig_stop(&rig);
 }

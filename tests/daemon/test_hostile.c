@@ -88,7 +88,7 @@ START_TEST(a_hostile_heap_harms_neither_the_daemon_nor_other_heaps)
 
         snprintf(conf, sizeof conf, "--config=%s",
                  rig_write("two.conf", "[good]\ncapacity = 64M\n[evil]\ncapacity = 64M\ndecay_ms = 0\n"));
-        rig_start(&rig, conf, NULL);
+        rig_start(&rig, conf, "--verbose", NULL);
         rig_expect(&rig, "2 of 2 heaps");
         good = heap_dir_open("good", 0, NULL);
         die_in("evil", cache_if_possible);

@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -342,6 +345,76 @@ START_TEST(a_second_daemon_for_the_same_heap_refuses)
 }
 END_TEST
 
+/* Whoever may read the file may lock it, too: with each kind of lock that there is. */
+START_TEST(a_readers_locks_do_not_keep_the_daemon_away)
+{
+        struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+        char path[200];
+        struct rig rig;
+        int fd;
+
+        ck_assert_int_eq(shheap_close(heap_dir_open("mine", SHHEAP_CREATE, NULL)), 0);
+        snprintf(path, sizeof path, "%s/shmalloc.mine", rig_dir());
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+        start(&rig, "mine");
+        rig_stop(&rig);
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+        start(&rig, "mine");
+        ck_assert(rig_has_said(&rig, "somebody who may only read its file keeps a lock on it"));
+        rig_stop(&rig);
+        close(fd);
+}
+END_TEST
+
+/* Lines of the log that contain the text, and what is said of lines that are not there. */
+static unsigned
+count_lines(const struct rig *rig, const char *text, unsigned *ret_n_suppressed)
+{
+        FILE *f = fopen(rig->log, "r");
+        char line[1024];
+        unsigned n = 0;
+
+        *ret_n_suppressed = 0;
+        while (fgets(line, sizeof line, f)) {
+                const char *suppressed = strstr(line, " more lines were suppressed, such as: ");
+
+                if (!strstr(line, text))
+                        continue;
+                if (!suppressed) {
+                        n++;
+                        continue;
+                }
+                while (suppressed > line && suppressed[-1] >= '0' && suppressed[-1] <= '9')
+                        suppressed--;
+                *ret_n_suppressed += (unsigned)strtoul(suppressed, NULL, 10);
+        }
+        fclose(f);
+        return n;
+}
+
+START_TEST(a_talker_does_not_fill_the_log)
+{
+        enum { N = 2000 };
+        struct rig rig;
+        unsigned n, n_suppressed;
+
+        rig_start(&rig, "--heap=mine", "--capacity=64M", NULL);
+        rig_expect(&rig, "ready:");
+        for (int i = 0; i < N; i++) {
+                int fd = connect_to_daemon();
+
+                ck_assert_int_eq(send(fd, "garbage", 7, MSG_NOSIGNAL), 7);
+                ck_assert_int_eq(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1), 1); /* it has been heard */
+                close(fd);
+        }
+        rig_stop(&rig);
+        n = count_lines(&rig, "is ignored: it is not of this version", &n_suppressed);
+        ck_assert_msg(n + n_suppressed == N, "%u written, %u suppressed", n, n_suppressed);
+        ck_assert_uint_gt(n_suppressed, 0);
+}
+END_TEST
+
 /* With other heaps to keep, it waits for its turn. */
 START_TEST(a_heap_that_is_busy_is_taken_over_later)
 {
@@ -446,6 +519,7 @@ main(void)
                          whatever_the_socket_is_heaps_open, a_daemon_that_never_accepts_is_not_waited_for,
                          a_pidfd_counts_if_it_is_the_sender_s, garbage_is_survived_and_nothing_leaks,
                          the_silent_do_not_keep_others_from_being_heard, a_second_daemon_on_the_same_socket_refuses,
-                         a_second_daemon_for_the_same_heap_refuses, a_heap_that_is_busy_is_taken_over_later,
+                         a_second_daemon_for_the_same_heap_refuses, a_readers_locks_do_not_keep_the_daemon_away,
+                         a_talker_does_not_fill_the_log, a_heap_that_is_busy_is_taken_over_later,
                          what_is_no_socket_is_not_removed, it_takes_its_socket_from_systemd_and_says_when_it_is_ready);
 }
