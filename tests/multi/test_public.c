@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -350,7 +351,7 @@ static const struct function functions[] = {
         {"shref_of", call_shref_of, false},
         {"shptr_of", call_shptr_of, false},
 };
-enum { N_OTHERS = 50, N_FUNCTIONS = sizeof functions / sizeof functions[0] };
+enum { N_OTHERS = 50, N_CANCELLED = 200, N_FUNCTIONS = sizeof functions / sizeof functions[0] };
 
 /* The symbols of the short names have a prefix. */
 static const struct function *
@@ -722,6 +723,84 @@ START_TEST(none_is_a_cancellation_point)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ asynchronous cancellation */
+
+/* Calls one after the other until it is cancelled, wherever that is. */
+static void *
+call_until_cancelled(void *arg)
+{
+        struct scene mine = *(struct scene *)arg;
+        int skip = rand() % N_FUNCTIONS;
+
+        pthread_barrier_wait(&turn);
+        pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+        for (;;) {
+                mine.p = shheap_malloc(mine.h, 100); /* what is lost of these is found by a walk */
+                for (int i = 0; i < N_FUNCTIONS; i++)
+                        if (i >= skip && functions[i].call != call_open) /* which leaves its heap open */
+                                (void)functions[i].call(&mine);
+                skip = 0;
+                shheap_free(mine.h, mine.p);
+        }
+        return NULL;
+}
+
+enum { N_LEFT_MAX = 256 };
+
+struct left {
+        shref ref[N_LEFT_MAX];
+        int n;
+};
+
+static int
+note_block(const struct shheap_block *block, void *arg)
+{
+        struct left *left = arg;
+
+        if (left->n == N_LEFT_MAX)
+                return 1;
+        left->ref[left->n++] = block->ref;
+        return 0;
+}
+
+/* What cancelled threads had allocated is there, once, and all of it can be had again. */
+static void
+assert_nothing_is_lost(struct scene *s)
+{
+        struct left left = {.n = 0};
+
+        (void)shheap_root_remove(s->h, "of the test");
+        shheap_reap(s->h);
+        ck_assert_int_eq(shheap_walk(s->h, SHHEAP_WALK_LIVE, note_block, &left), 0);
+        for (int i = 0; i < left.n; i++)
+                if (shheap_ptr(s->h, left.ref[i]) != s->dest)
+                        shheap_free(s->h, shheap_ptr(s->h, left.ref[i]));
+        heap_assert_clean(s->h);
+        ck_assert_uint_eq(heap_ctl(s->h, "stats.allocated"), shheap_usable_size(s->h, s->dest));
+}
+
+START_TEST(cancelled_anywhere_a_thread_leaves_nothing_behind)
+{
+        srand(1);
+        pthread_barrier_init(&turn, NULL, 2);
+        ck_assert_int_eq(shheap_set_default(scene.h), 0);
+        shheap_free(scene.h, scene.p);
+        for (int round = 0; round < N_CANCELLED; round++) {
+                unsigned wait = (unsigned)rand() % 200;
+                pthread_t thread;
+
+                *scene.dest = SHREF_NULL;
+                ck_assert_int_eq(pthread_create(&thread, NULL, call_until_cancelled, &scene), 0);
+                pthread_barrier_wait(&turn);
+                while (wait-- > 0)
+                        sched_yield();
+                pthread_cancel(thread);
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+                assert_nothing_is_lost(&scene);
+        }
+}
+END_TEST
+
 int
 main(void)
 {
@@ -743,6 +822,7 @@ main(void)
         tcase_add_test(tcase, closed_handle_is_refused_when_others_have_been_opened);
         tcase_add_test(tcase, heap_is_found_by_address_until_it_is_closed);
         tcase_add_test(tcase, none_is_a_cancellation_point);
+        tcase_add_test(tcase, cancelled_anywhere_a_thread_leaves_nothing_behind);
         suite_add_tcase(suite, tcase);
         status = suite_run(suite);
         heap_dir_remove();
