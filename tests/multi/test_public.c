@@ -204,6 +204,27 @@ count_root(const char *name, void *obj, size_t size, void *arg)
 }
 
 INT(call_root_iterate, shheap_root_iterate(s->h, count_root, NULL))
+static int
+call_root_undo(struct scene *s)
+{
+        void *obj;
+
+        return shheap_root_undo(s->h, "of the test", 100, 0, NULL, NULL, NULL, &obj);
+}
+
+static int
+call_root_take(struct scene *s)
+{
+        size_t size;
+        void *obj;
+        int err = shheap_root_take(s->h, "of the test", &obj, &size);
+
+        if (err == 0)
+                shheap_free(s->h, obj);
+        return err;
+}
+
+INT(call_settled, shheap_settled(s->h, s->dest))
 INT(call_root_remove, shheap_root_remove(s->h, "of the test"))
 
 static int
@@ -331,6 +352,9 @@ static const struct function functions[] = {
         {"shheap_root", call_root, true},
         {"shheap_root_iterate", call_root_iterate, true},
         {"shheap_root_remove", call_root_remove, true},
+        {"shheap_root_undo", call_root_undo, true},
+        {"shheap_root_take", call_root_take, true},
+        {"shheap_settled", call_settled, true},
         {"shheap_reap", call_reap, true},
         {"shheap_ctl", call_ctl, true},
         {"shheap_stats_print", call_stats_print, true},
