@@ -635,7 +635,7 @@ lend_lock(struct region *r, uint32_t idx, struct thread_slot *slot, slot_settle_
 {
         int got = -EBUSY;
 
-        if (!slot_is_reserve(r, idx) || load_relaxed(&slot->state) != 0 ||
+        if (!slot_is_reserve(r, idx) || (load_relaxed(&slot->state) != 0 && !slot_thread_is_dead_hint(r, idx)) ||
             load_relaxed(&slot->pid_ns) != liveness->pid_ns() ||
             liveness->lock_try(&slot->reap, false) < 0) /* LEND.1 */
                 return -EBUSY;

@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -34,7 +35,10 @@
 #include "os/shm.h"
 #include "region/announce.h"
 
-enum { TCACHES_MAX = 64 }; /* of one thread in one heap */
+enum {
+        TCACHES_MAX = 64,        /* of one thread in one heap */
+        LEND_TRIES_MAX = 1 << 14 /* for a slot that others keep, while all are in use */
+};
 
 const struct tcache tcache_dummy __attribute__((aligned(64)));
 
@@ -488,11 +492,12 @@ int
 thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield *ret_shield)
 {
         struct region *r = &heap->region;
-        int err;
+        int err, tries = 0;
 
         memset(ret_thread, 0, sizeof *ret_thread);
         shield_raise(ret_shield);
-        err = slot_lend(ret_thread, r, reap_settle, NULL);
+        while ((err = slot_lend(ret_thread, r, reap_settle, NULL)) == -EBUSY && ++tries < LEND_TRIES_MAX)
+                sched_yield(); /* whoever has one gives it back after one free */
         if (err < 0)
                 shield_lower(ret_shield);
         for (uint32_t arena = r->layout.n_arenas; err == 0 && arena-- > 0;)

@@ -200,6 +200,26 @@ run_return(void)
         return 0;
 }
 
+static void
+prepare_lent(void)
+{
+        prepare_reserve();
+        NEED(slot_lend(&victim, r, NULL, NULL) == 0);
+}
+
+static int
+run_lend(void)
+{
+        return slot_lend(&victim, r, settle, NULL);
+}
+
+static int
+run_give_back(void)
+{
+        slot_give_back(&victim);
+        return 0;
+}
+
 static int
 run_register(void)
 {
@@ -240,6 +260,9 @@ static const struct operation {
         {"borrow", prepare_reserve, run_borrow, false},
         {"borrow after a borrower's death", prepare_dead_borrower, run_borrow, false},
         {"return", prepare_borrowed, run_return, false},
+        {"lend", prepare_reserve, run_lend, false},
+        {"lend after a borrower's death", prepare_dead_borrower, run_lend, false},
+        {"give back", prepare_lent, run_give_back, false},
         {"register", prepare_nothing, run_register, true},
         {"unregister", prepare_nothing, run_unregister, true},
         {"bind", prepare_attached, run_bind, true},
