@@ -25,7 +25,10 @@
  *               gives NULL and ENOMEM, never a signal.  Two limits of the system remain: a memory cgroup that is full
  *               makes the kernel kill processes, and whoever may write to the file may also truncate it.  On a disk
  *               there is no such promise: a heap is not created or opened for writing there, unless disk:true asks
- *               for it.
+ *               for it.  A heap is not dumped into core files.  Where memory is locked (mlockall(MCL_FUTURE)) its pages
+ *               are locked as they come into use; who calls mlockall(MCL_CURRENT) later, or reads the whole mapping,
+ *               makes all of heap.region_bytes real for everybody: what is not used comes back by shheap_purge(), and
+ *               bit by bit while threads go on allocating.
  *   Errors.     Functions that return int give 0 (or a count) or a negative errno value; functions that return a
  *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.  Where
  *               the system refused something (a seccomp filter, a quota, a limit) the text names the system call and

@@ -335,6 +335,9 @@ check_header(struct check *c, uint64_t unit)
         if ((load_relaxed(&h->features_ro_compat) & ~LAYOUT_FEATURES_RO_COMPAT) != 0 ||
             (load_relaxed(&h->features_incompat) & ~LAYOUT_FEATURES_INCOMPAT) != 0)
                 check_fault(c, "header: features that this library does not know");
+        if (c->is_quiescent && load_relaxed(&h->sweep) != 0)
+                check_fault(c, "header: thread %u sweeps although nobody is running",
+                            sweep_owner(load_relaxed(&h->sweep)));
         if (load_relaxed(&h->region_bytes) != r->layout.region_bytes)
                 check_fault(c, "header: region_bytes is %" PRIu64 ", not %" PRIu64, load_relaxed(&h->region_bytes),
                             r->layout.region_bytes);

@@ -19,6 +19,7 @@
 #include "os/clock.h"
 #include "region/intent.h"
 #include "region/owner.h"
+#include "region/sweep.h"
 
 void
 chunk_hint_free(struct region *r, uint64_t chunk, bool is_free)
@@ -177,7 +178,8 @@ chunk_give(struct thread *t, uint32_t arena)
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
                 owner_release(run_word(r, g), run_free_word(owner_load(run_word(r, g)), stamp)); /* CHUNK.6, E3.rel */
         run_renew_hints(r, chunk);
-        candidate_clear(t); /* CHUNK.7 */
+        candidate_clear(t);  /* CHUNK.7 */
+        sweep_now(r, t->no); /* where much is used, what nobody knows of is missed first */
         return 0;
 }
 

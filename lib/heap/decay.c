@@ -25,29 +25,70 @@
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "os/clock.h"
+#include "os/shm.h"
+#include "region/file.h"
 #include "region/intent.h"
 #include "region/owner.h"
+#include "region/sweep.h"
 
 enum {
         DECAY_TICKS = 8,          /* per decay interval */
         DECAY_CHUNKS_MAX = 8,     /* chunks looked into per tick */
         DECAY_PUNCHES_MAX = 1024, /* system calls for pages of slabs per tick */
+        SEARCH_MS = 1000,         /* between searches for pages that no note knows of, at least */
         ARENAS_MAX = 16           /* of others that are looked at per tick */
 };
 
-static bool
-is_ripe(const struct region *r, uint64_t word, uint64_t now_ms, uint32_t min_age)
+/* What a pass purges. */
+struct pass {
+        uint64_t now_ms;
+        uint32_t min_age;
+        uint32_t n_left; /* system calls for pages of slabs */
+        int fd;          /* of the file, to find pages that no note knows of; -1: this pass does not look for them */
+        uint64_t looked, next; /* the first page at `looked` or behind it is at `next` */
+};
+
+static struct pass
+pass_make(struct thread *t, uint64_t now_ms, uint32_t min_age, uint32_t n_left, bool is_thorough)
 {
-        return granule_state(word) == GRANULE_FREE && (word & GRANULE_MAY_HAVE) &&
-               decay_age(decay_stamp(r, now_ms), granule_stamp(word)) >= min_age;
+        return (struct pass){.now_ms = now_ms,
+                             .min_age = min_age,
+                             .n_left = n_left,
+                             .fd = is_thorough ? file_borrow_kept(t->region) : -1,
+                             .looked = UINT64_MAX};
+}
+
+/* Whether there are pages in a stretch of which no note knows any: somebody has made holes real, by locking or dumping its
+ * memory, or by reading it. */
+static bool
+has_strays(const struct region *r, struct pass *pass, uint64_t granule, uint64_t n)
+{
+        uint64_t off = region_granule_off(r, granule), end = off + (n << GEO_GRANULE_SHIFT);
+
+        if (pass->fd < 0)
+                return false;
+        if (off < pass->looked || off > pass->next) {
+                pass->looked = off;
+                pass->next = file_next_page(pass->fd, off);
+        }
+        return pass->next < end;
+}
+
+static bool
+is_ripe(const struct region *r, uint64_t granule, uint64_t word, struct pass *pass)
+{
+        if (granule_state(word) != GRANULE_FREE)
+                return false;
+        return word & GRANULE_MAY_HAVE ? decay_age(decay_stamp(r, pass->now_ms), granule_stamp(word)) >= pass->min_age
+                                       : has_strays(r, pass, granule, 1);
 }
 
 /* PURGE.1 candidate, .2 claim side by side, .3 punch, .4 release.  Granules done, ripe or not, from `head` on. */
 static uint32_t
-purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, uint32_t min_age, uint64_t *bytes)
+purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, struct pass *pass, uint64_t *bytes)
 {
         struct region *r = t->region;
-        uint32_t stamp = decay_stamp(r, now_ms);
+        uint32_t stamp = decay_stamp(r, pass->now_ms);
         uint32_t n = 0;
         int err;
 
@@ -56,7 +97,7 @@ purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, 
                 uint64_t word = owner_load(run_word(r, head + n));
                 uint64_t taken = granule_word(GRANULE_PURGING, t->no, granule_arena(word)) | GRANULE_MAY_HAVE;
 
-                if (!is_ripe(r, word, now_ms, min_age) ||
+                if (!is_ripe(r, head + n, word, pass) ||
                     !owner_acquire(run_word(r, head + n), &word, taken)) /* PURGE.2 */
                         break;
         }
@@ -79,18 +120,18 @@ purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint64_t now_ms, 
 }
 
 static uint64_t
-purge_chunk_of_arena(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min_age, uint32_t *n_left)
+purge_chunk_of_arena(struct thread *t, uint64_t chunk, struct pass *pass)
 {
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0, slab_bytes;
         uint32_t i = 0;
 
         slab_tidy_chunk(t, chunk);
-        slab_bytes = slab_purge_chunk(t, chunk, min_age, n_left);
+        slab_bytes = slab_purge_chunk(t, chunk, pass->min_age, pass->fd, &pass->n_left);
         if (load_relaxed(&t->region->chunk_maps[chunk].free) == 0) /* a hint: the next tick will see */
                 return slab_bytes;
         while (i < GEO_GRANULES_PER_CHUNK)
-                if (is_ripe(t->region, owner_load(run_word(t->region, first + i)), now_ms, min_age))
-                        i += purge_stretch(t, first + i, (uint32_t)GEO_GRANULES_PER_CHUNK - i, now_ms, min_age, &bytes);
+                if (is_ripe(t->region, first + i, owner_load(run_word(t->region, first + i)), pass))
+                        i += purge_stretch(t, first + i, (uint32_t)GEO_GRANULES_PER_CHUNK - i, pass, &bytes);
                 else
                         i++;
         if (bytes > 0)
@@ -100,7 +141,7 @@ purge_chunk_of_arena(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t
 
 /* A chunk of no arena whose pages a huge block, or a retired arena, left behind. */
 static uint64_t
-purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min_age)
+purge_free_chunk(struct thread *t, uint64_t chunk, struct pass *pass)
 {
         struct region *r = t->region;
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0, word = owner_load(&r->chunk_words[chunk]);
@@ -109,7 +150,9 @@ purge_free_chunk(struct thread *t, uint64_t chunk, uint64_t now_ms, uint32_t min
 
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
                 has_pages |= (owner_load(run_word(r, g)) & GRANULE_MAY_HAVE) != 0;
-        if (!has_pages || decay_age(decay_stamp(r, now_ms), granule_stamp(owner_load(run_word(r, first)))) < min_age)
+        if (has_pages ? decay_age(decay_stamp(r, pass->now_ms), granule_stamp(owner_load(run_word(r, first)))) <
+                                pass->min_age
+                      : !has_strays(r, pass, first, GEO_GRANULES_PER_CHUNK))
                 return 0;
         candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1)); /* PURGE_CHUNK.1 */
         if (chunk_state(word) != CHUNK_FREE || chunk_owner(word) != THREAD_NONE ||
@@ -189,6 +232,28 @@ tick_for_nobody(struct thread *t, uint64_t now_ms, uint64_t decay_ms)
         }
 }
 
+/* Whether the arena's time has come to look for pages that no note knows of. */
+static bool
+may_search(struct arena *a, uint64_t now_ms, uint64_t decay_ms)
+{
+        uint64_t next_ms = load_relaxed(&a->sweep_next_ms), wait_ms = decay_ms < SEARCH_MS ? SEARCH_MS : decay_ms;
+
+        if (next_ms > now_ms && next_ms - now_ms <= wait_ms) /* a hint; else it is damage: it has come */
+                return false;
+        store_relaxed(&a->sweep_next_ms, now_ms + wait_ms);
+        return true;
+}
+
+/* And what lies beyond the marks.  Bytes. */
+static uint64_t
+pass_end(struct thread *t, struct pass *pass, uint64_t most)
+{
+        uint64_t bytes = pass->fd >= 0 ? sweep_beyond_marks(t->region, t->no, pass->fd, most) : 0;
+
+        os_close(pass->fd);
+        return bytes;
+}
+
 void
 decay_tick(struct thread *t)
 {
@@ -196,7 +261,7 @@ decay_tick(struct thread *t)
         struct arena *a = region_arena(r, t->arena);
         int64_t decay_ms = load_relaxed(&r->header->decay_ms); /* a setting */
         uint64_t now_ms, bytes = 0, from, n_chunks;
-        uint32_t n_left = DECAY_PUNCHES_MAX;
+        struct pass pass;
 
         if (!a || decay_ms < 0)
                 return;
@@ -206,21 +271,24 @@ decay_tick(struct thread *t)
                 return;
         store_relaxed(&a->decay_next_ms, now_ms + (uint64_t)decay_ms / DECAY_TICKS + 1);
         trim_depots(t, t->arena);
+        pass = pass_make(t, now_ms, decay_ms == 0 ? 0 : DECAY_AGE, DECAY_PUNCHES_MAX,
+                         may_search(a, now_ms, (uint64_t)decay_ms));
         from = load_relaxed(&a->decay_hand);
         n_chunks = region_chunks_hwm(r);
         for (uint64_t i = 0; i < n_chunks && i < DECAY_CHUNKS_MAX * UINT64_C(64); i++) {
                 uint64_t chunk = (from + i) % n_chunks, word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
 
                 if (chunk_state(word) == CHUNK_ARENA)
-                        bytes += purge_chunk_of_arena(t, chunk, now_ms, decay_ms == 0 ? 0 : DECAY_AGE, &n_left);
+                        bytes += purge_chunk_of_arena(t, chunk, &pass);
                 else if (chunk_state(word) == CHUNK_FREE)
-                        bytes += purge_free_chunk(t, chunk, now_ms, decay_ms == 0 ? 0 : DECAY_AGE);
-                if (n_left == 0) /* the next tick goes on in this chunk */
+                        bytes += purge_free_chunk(t, chunk, &pass);
+                if (pass.n_left == 0) /* the next tick goes on in this chunk */
                         break;
                 store_relaxed(&a->decay_hand, chunk + 1);
                 if (bytes >= DECAY_CHUNKS_MAX * GEO_CHUNK_BYTES)
                         break;
         }
+        bytes += pass_end(t, &pass, SWEEP_PIECE_BYTES);
         retire_empty(t, t->arena);
         tick_for_nobody(t, now_ms, (uint64_t)decay_ms);
         owner_add(&t->slot->purged_bytes, bytes);
@@ -230,6 +298,7 @@ static uint64_t
 purge(struct thread *t, uint32_t node, uint32_t *n_left)
 {
         struct region *r = t->region;
+        struct pass pass = pass_make(t, clock_ms(), 0, UINT32_MAX, true);
         uint64_t bytes = 0;
 
         t->stamp = decay_stamp(r, clock_ms());
@@ -241,10 +310,12 @@ purge(struct thread *t, uint32_t node, uint32_t *n_left)
 
                 if (chunk_state(word) == CHUNK_ARENA &&
                     (node == UINT32_MAX || region_arena_node(r, chunk_arena(word)) == node))
-                        bytes += purge_chunk_of_arena(t, chunk, clock_ms(), 0, n_left);
+                        bytes += purge_chunk_of_arena(t, chunk, &pass);
                 else if (chunk_state(word) == CHUNK_FREE && (node == UINT32_MAX || chunk_node1(word) == node + 1))
-                        bytes += purge_free_chunk(t, chunk, clock_ms(), 0);
+                        bytes += purge_free_chunk(t, chunk, &pass);
         }
+        bytes += pass_end(t, &pass, UINT64_MAX);
+        *n_left = pass.n_left;
         owner_add(&t->slot->purged_bytes, bytes);
         return bytes;
 }

@@ -30,6 +30,7 @@
 #include "region/intent.h"
 #include "region/owner.h"
 #include "region/slot.h"
+#include "region/sweep.h"
 
 /* ------------------------------------------------------------------ what an intent names */
 
@@ -279,7 +280,8 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
                 return;
         settle_intent(r, slot, thread_no);    /* REAP.3 */
         settle_candidate(r, slot, thread_no); /* REAP.4 */
-        idx1 = load_relaxed(&slot->hand);     /* REAP.5 */
+        sweep_settle(r, thread_no);
+        idx1 = load_relaxed(&slot->hand); /* REAP.5 */
         if (idx1 != 0)
                 settle_magazine(r, slot, thread_no, idx1 - 1, arg);
         kill_order();

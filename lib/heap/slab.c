@@ -22,6 +22,7 @@
 #include "heap/magazine.h"
 #include "heap/run.h"
 #include "heap/slab_pages.h"
+#include "region/file.h"
 #include "region/intent.h"
 #include "region/owner.h"
 
@@ -314,14 +315,30 @@ punch_unused(struct thread *t, uint64_t head, uint32_t class_idx, uint64_t pages
 static bool
 is_idle(const struct thread *t, uint64_t word, uint32_t min_age)
 {
-        uint32_t stamp = granule_stamp(word);
+        return granule_owner(word) == THREAD_NONE && granule_count(word) > 0 &&
+               ((t->stamp - granule_stamp(word)) & STAMP_TIME) >= min_age;
+}
 
-        return granule_owner(word) == THREAD_NONE && granule_count(word) > 0 && !(stamp & STAMP_PURGED) &&
-               ((t->stamp - stamp) & STAMP_TIME) >= min_age;
+/* Whether a slab that was purged has pages again, where no block is allocated: somebody has made the holes real.  A hint,
+ * as the bitmap may be changing. */
+static bool
+has_strays(struct region *r, uint64_t head, uint32_t class_idx, int fd)
+{
+        uint64_t pages = fd >= 0 ? slab_unused_pages(r, head, class_idx) : 0, base = region_granule_off(r, head);
+
+        while (pages != 0) {
+                uint32_t first = bits_ctz(pages), len = ~(pages >> first) == 0 ? 64 : bits_ctz(~(pages >> first));
+                uint64_t off = base + ((uint64_t)first << GEO_PAGE_SHIFT);
+
+                if (file_next_page(fd, off) < off + ((uint64_t)len << GEO_PAGE_SHIFT))
+                        return true;
+                pages &= ~bits_mask(first, len);
+        }
+        return false;
 }
 
 uint64_t
-slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n_left)
+slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, int fd, uint32_t *n_left)
 {
         struct region *r = t->region;
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
@@ -331,6 +348,7 @@ slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n
                 uint32_t class_idx = granule_class(word), n;
 
                 if (!word_is_slab(r, head, word) || !is_idle(t, word, min_age) ||
+                    ((granule_stamp(word) & STAMP_PURGED) && !has_strays(r, head, class_idx, fd)) ||
                     !acquire(t, head, granule_arena(word), class_idx)) /* PURGE_SLAB.1, .2 */
                         continue;
                 pages = slab_unused_pages(r, head, class_idx);

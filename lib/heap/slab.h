@@ -45,7 +45,7 @@ uint32_t slab_tidy_chunk(struct thread *t, uint64_t chunk);
 
 /* PURGE_SLAB: gives back the pages of a chunk's slabs in which no block is allocated, where nobody used the slab for
  * min_age (units of decay_stamp.h, up to 127).  At most about *n_left system calls, which it counts down.  Bytes. */
-uint64_t slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, uint32_t *n_left);
+uint64_t slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, int fd, uint32_t *n_left);
 
 /* Settles a slab that names a dead thread: recount, hints, release. */
 void slab_settle(struct region *r, uint64_t head);

@@ -70,12 +70,13 @@ struct region_header {
 
         /* high-water marks: from k to k + 1 only, by CAS, after reserving k's metadata; each never shrinks */
         uint64_t capacity_chunks __attribute__((aligned(64))); /* atomic CAS  grows up to max_capacity */
-        uint64_t chunks_hwm __attribute__((aligned(64)));      /* atomic CAS  E1: chunk metadata below it is reserved */
-        uint32_t threads_hwm __attribute__((aligned(64)));     /* atomic CAS */
-        uint32_t clients_hwm;                                  /* atomic CAS */
-        uint32_t roots_hwm;                                    /* atomic CAS */
-        uint32_t roots_head;                                   /* atomic CAS  first linked root record + 1 */
-        uint64_t n_released __attribute__((aligned(64)));      /* atomic add  runs and chunks given back, ever */
+        uint64_t sweep; /* atomic CAS, reaper  words.h: who sweeps beyond which mark */
+        uint64_t chunks_hwm __attribute__((aligned(64)));  /* atomic CAS  E1: chunk metadata below it is reserved */
+        uint32_t threads_hwm __attribute__((aligned(64))); /* atomic CAS */
+        uint32_t clients_hwm;                              /* atomic CAS */
+        uint32_t roots_hwm;                                /* atomic CAS */
+        uint32_t roots_head;                               /* atomic CAS  first linked root record + 1 */
+        uint64_t n_released __attribute__((aligned(64)));  /* atomic add  runs and chunks given back, ever */
 
         uint32_t magazines_hwm[NODE_MAX] __attribute__((aligned(64))); /* atomic CAS  per node */
         uint64_t node_version[NODE_MAX] __attribute__((aligned(64)));  /* atomic CAS  bumped by every binder */
@@ -226,7 +227,8 @@ struct arena {
         uint64_t magazine_hand; /* atomic store  hint: clock hand over magazine words */
         uint64_t n_remote_free; /* atomic add  blocks of it that threads of other nodes sent home */
         uint64_t n_fallback;    /* atomic add  allocations that wanted its memory and got another node's */
-        uint64_t pad[2];
+        uint64_t sweep_next_ms; /* atomic store  hint: no search for pages that nobody knows of before this */
+        uint64_t pad;
         uint32_t depot[TAG_CLASSES][DEPOT_SLOTS]; /* atomic CAS  hints: magazine index + 1 */
         uint32_t depot_low[TAG_CLASSES];          /* atomic store  hint: fewest seen since the last decay tick */
         uint64_t summary[]; /* atomic or/and  [HINT_N_KINDS][n_summary_words]: bit g = group g has a hint of the kind */

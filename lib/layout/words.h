@@ -337,4 +337,41 @@ candidate_length(uint64_t candidate)
         return WORD_FIELD(candidate, 34, 28);
 }
 
+/* ------------------------------------------------------------------ sweep: what lies beyond a mark is being given back
+ *
+ *   owner 0..15 | mark 16..23 | limit 24..63; 0 = nobody sweeps.  The mark may not be raised beyond the limit meanwhile.
+ */
+enum sweep_mark {
+        SWEEP_CHUNKS,
+        SWEEP_THREADS,
+        SWEEP_CLIENTS,
+        SWEEP_ROOTS,
+        SWEEP_MAGAZINES, /* of node 0; and so on */
+        SWEEP_N = SWEEP_MAGAZINES + NODE_MAX
+};
+
+static inline uint64_t
+sweep_word(uint32_t owner, uint32_t mark, uint64_t limit)
+{
+        return WORD_PUT(owner, 0) | WORD_PUT(mark, 16) | WORD_PUT(limit, 24);
+}
+
+static inline uint32_t
+sweep_owner(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 0, 16);
+}
+
+static inline uint32_t
+sweep_mark(uint64_t word)
+{
+        return (uint32_t)WORD_FIELD(word, 16, 8);
+}
+
+static inline uint64_t
+sweep_limit(uint64_t word)
+{
+        return word >> 24;
+}
+
 #endif

@@ -133,6 +133,12 @@ os_pread(int fd, void *buf, size_t bytes, uint64_t off)
         return 0;
 }
 
+int64_t
+os_seek(int fd, uint64_t off, bool is_page)
+{
+        return sys_lseek(fd, off, is_page ? SEEK_DATA : SEEK_HOLE);
+}
+
 int
 os_allocate(int fd, uint64_t off, uint64_t bytes)
 {

@@ -38,6 +38,9 @@ int os_truncate(int fd, uint64_t bytes);
 /* All `bytes` or -errno; -ENODATA at the end of the file. */
 int os_pread(int fd, void *buf, size_t bytes, uint64_t off);
 
+/* Where the next page is, or the next hole, from `off` on; -ENXIO: behind the last. */
+int64_t os_seek(int fd, uint64_t off, bool is_page);
+
 /* Backs a range with pages in one call, all or nothing.  A caller keeps the range short: the kernel holds the inode
  * meanwhile, and a signal rolls everything back.  Of a file that is mapped: see os/pages.h. */
 int os_allocate(int fd, uint64_t off, uint64_t bytes);

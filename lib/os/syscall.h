@@ -82,6 +82,12 @@ sys_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
         return (int)SYS_RETRY(syscall(SYS_fallocate, fd, mode, off, bytes));
 }
 
+static inline int64_t
+sys_lseek(int fd, uint64_t off, int whence)
+{
+        return SYS_RETRY(syscall(SYS_lseek, fd, off, whence));
+}
+
 static inline int
 sys_fstat(int fd, struct stat *ret_st)
 {

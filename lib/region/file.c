@@ -43,9 +43,15 @@ open_by_name(const struct region *r)
 }
 
 int
+file_borrow_kept(const struct region *r)
+{
+        return r->fd < 0 ? -EBADF : only_ours(r, descriptor_dup(r->fd));
+}
+
+int
 file_borrow(const struct region *r)
 {
-        int fd = only_ours(r, descriptor_dup(r->fd));
+        int fd = file_borrow_kept(r);
 
         if (fd < 0)
                 fd = open_by_name(r);
@@ -67,6 +73,22 @@ file_check_kind(int fd, const char *what, bool disk)
                 "%s would lie on a disk: its file system is none in memory, such as tmpfs, so that blocks that were "
                 "handed out may end in SIGBUS when it is full; choose another SHMALLOC_DIR, or say disk:true",
                 what);
+}
+
+uint64_t
+file_next_page(int fd, uint64_t off)
+{
+        int64_t at = os_seek(fd, off, true);
+
+        return at >= 0 ? (uint64_t)at : UINT64_MAX;
+}
+
+uint64_t
+file_pages_bytes(int fd, uint64_t off)
+{
+        int64_t at = os_seek(fd, off, false);
+
+        return at > (int64_t)off ? (uint64_t)at - off : OS_PAGE_BYTES;
 }
 
 void

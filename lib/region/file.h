@@ -19,6 +19,15 @@ int file_borrow(const struct region *r);
  */
 int file_check_kind(int fd, const char *what, bool disk);
 
+/* The same of the kept one only, and without a message. */
+int file_borrow_kept(const struct region *r);
+
+/* The first page at `off` or behind it, of the file of a borrowed descriptor; UINT64_MAX: there is none, or nobody can say. */
+uint64_t file_next_page(int fd, uint64_t off);
+
+/* How many bytes from there on have pages side by side. */
+uint64_t file_pages_bytes(int fd, uint64_t off);
+
 /* Closes the kept one, unless it is another file's by now. */
 void file_drop(struct region *r);
 

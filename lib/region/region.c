@@ -194,14 +194,20 @@ reserve_next(struct region *r, enum layout_table table, uint64_t idx, uint64_t n
         return off < end ? region_reserve(r, off, end - off) : 0;
 }
 
-/* What is to be done before k can be published.  1 = the mark is above k already. */
+/* What is to be done before k can be published.  1 = the mark is above k already.  -ENOMEM: what lies there is just being
+ * given back (region/sweep.c), which nobody waits for.  E17.acq: of a sweep that is over, the pages that it took. */
 static int
-raise_begin(uint64_t mark, uint64_t k, uint64_t n)
+raise_begin(const struct region *r, uint32_t which, uint64_t mark, uint64_t k, uint64_t n)
 {
+        uint64_t sweep;
+
         if (mark > k)
                 return 1;
         if (k >= n)
                 return -ENOSPC;
+        sweep = load_acquire(&r->header->sweep);
+        if (sweep_owner(sweep) != THREAD_NONE && sweep_mark(sweep) == which && k >= sweep_limit(sweep))
+                return -ENOMEM;
         return mark == k ? 0 : -EUCLEAN;
 }
 
@@ -243,7 +249,8 @@ region_raise_chunks(struct region *r, uint64_t k)
                 {TABLE_TAGS, GEO_GRANULES_PER_CHUNK},
         };
         uint64_t *mark = &r->header->chunks_hwm;
-        int err = raise_begin(load_acquire(mark), k, region_capacity_chunks(r)); /* E1.acq: k - 1 is backed */
+        int err = raise_begin(r, SWEEP_CHUNKS, load_acquire(mark), k,
+                              region_capacity_chunks(r)); /* E1.acq: k - 1 is backed */
 
         if (err != 0)
                 return err > 0 ? 0 : err;
@@ -256,9 +263,9 @@ region_raise_chunks(struct region *r, uint64_t k)
 }
 
 static int
-raise_slots(struct region *r, enum layout_table table, uint32_t *mark, uint32_t k)
+raise_slots(struct region *r, enum layout_table table, uint32_t which, uint32_t *mark, uint32_t k)
 {
-        int err = raise_begin(load_acquire(mark), k, r->layout.n[table]); /* E1.acq: k - 1 is backed */
+        int err = raise_begin(r, which, load_acquire(mark), k, r->layout.n[table]); /* E1.acq: k - 1 is backed */
 
         if (err != 0)
                 return err > 0 ? 0 : err;
@@ -275,19 +282,19 @@ region_raise_threads(struct region *r, uint32_t k)
         if (r->has_numa && k < r->layout.n[TABLE_THREADS] && k >= region_threads_hwm(r))
                 (void)os_numa_bind(r->base + r->layout.off[TABLE_THREADS] + k * stride, stride,
                                    UINT64_C(1) << os_numa_here(), false);
-        return raise_slots(r, TABLE_THREADS, &r->header->threads_hwm, k);
+        return raise_slots(r, TABLE_THREADS, SWEEP_THREADS, &r->header->threads_hwm, k);
 }
 
 int
 region_raise_clients(struct region *r, uint32_t k)
 {
-        return raise_slots(r, TABLE_CLIENTS, &r->header->clients_hwm, k);
+        return raise_slots(r, TABLE_CLIENTS, SWEEP_CLIENTS, &r->header->clients_hwm, k);
 }
 
 int
 region_raise_roots(struct region *r, uint32_t k)
 {
-        return raise_slots(r, TABLE_ROOTS, &r->header->roots_hwm, k);
+        return raise_slots(r, TABLE_ROOTS, SWEEP_ROOTS, &r->header->roots_hwm, k);
 }
 
 /* Marks are per node: the element before a node's first one belongs to another mark, so it proves nothing. */
@@ -301,7 +308,8 @@ region_raise_magazines(struct region *r, uint32_t node, uint32_t k)
         if (node >= r->n_nodes)
                 return -EINVAL;
         mark = &r->header->magazines_hwm[node];
-        err = raise_begin(load_acquire(mark), k, r->layout.magazines_per_node); /* E1.acq: k - 1 is backed */
+        err = raise_begin(r, SWEEP_MAGAZINES + node, load_acquire(mark), k,
+                          r->layout.magazines_per_node); /* E1.acq: k - 1 is backed */
         if (err != 0)
                 return err > 0 ? 0 : err;
         err = reserve_next(r, TABLE_MAGAZINE_WORDS, idx, 1, k > 0);

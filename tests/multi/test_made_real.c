@@ -12,9 +12,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/heap.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
+#include "tcache/tcache.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -133,6 +135,133 @@ START_TEST(who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ what comes back */
+
+/* Somebody reads all that is mapped: each hole becomes a page. */
+static void
+read_everything(struct child *self, void *arg)
+{
+        shheap *h = arg;
+        const volatile char *base = (void *)(uintptr_t)heap_ctl(h, "heap.base");
+        const struct region *r = &h->process.region;
+        uint64_t guard = r->layout.chunks_off - LAYOUT_GUARD_BYTES;
+
+        (void)self;
+        for (uint64_t off = 0; off < r->layout.region_bytes; off += 4096)
+                if (off < guard || off >= r->layout.chunks_off)
+                        (void)base[off];
+}
+
+static void
+lock_everything(struct child *self, void *arg)
+{
+        (void)self, (void)arg;
+        lock_all(MCL_CURRENT);
+}
+
+enum { N_BLOCKS = 4000, BLOCK = 3000 };
+
+static void
+make_real(shheap *h, bool by_lock)
+{
+        struct child c;
+        int status;
+
+        child_start(&c, by_lock ? lock_everything : read_everything, h);
+        status = child_end(&c);
+        ck_assert(status == 0 || WEXITSTATUS(status) == SKIPPED);
+        if (status == 0)
+                ck_assert_uint_gt(heap_ctl(h, "stats.mapped"), 60 * MIB);
+}
+
+START_TEST(what_others_made_real_comes_back)
+{
+        shheap *h =
+                heap_dir_open("x", SHHEAP_CREATE,
+                              _i & 2 ? "decay_ms:100,max_clients:16,max_threads:64" : "decay_ms:-1,max_capacity:1G");
+        static unsigned char *p[N_BLOCKS];
+        uint64_t before, after;
+
+        for (int i = 0; i < N_BLOCKS; i++) {
+                ck_assert_ptr_nonnull(p[i] = shheap_malloc(h, BLOCK));
+                memset(p[i], i, BLOCK);
+        }
+        for (int i = 0; i < N_BLOCKS; i++)
+                if (i % 100 != 0)
+                        shheap_free(h, p[i]);
+        ck_assert_int_eq(shheap_purge(h, -1), 0);
+        before = heap_ctl(h, "stats.mapped");
+        make_real(h, _i & 1);
+        if (_i & 2) /* by ticks of whoever goes on working, at last */
+                for (after = before + 17 * MIB; after > before + 16 * MIB; after = heap_ctl(h, "stats.mapped")) {
+                        void *q[500];
+
+                        for (int i = 0; i < 500; i++)
+                                ck_assert_ptr_nonnull(q[i] = shheap_malloc(h, 200));
+                        for (int i = 0; i < 500; i++)
+                                shheap_free(h, q[i]);
+                }
+        else
+                ck_assert_int_eq(shheap_purge(h, -1), 0);
+        after = heap_ctl(h, "stats.mapped");
+        ck_assert_msg(after <= before + 16 * MIB, "%lu bytes before, %lu now", before, after);
+        for (int i = 0; i < N_BLOCKS; i += 100)
+                for (int k = 0; k < BLOCK; k++)
+                        ck_assert_msg(p[i][k] == (unsigned char)i, "block %d lost byte %d", i, k);
+        for (int i = 0; i < N_BLOCKS; i++)
+                if (i % 100 != 0) {
+                        ck_assert_ptr_nonnull(p[i] = shheap_malloc(h, BLOCK));
+                        memset(p[i], 1, BLOCK);
+                }
+        heap_assert_clean(h);
+        ck_assert_int_eq(shheap_close(h), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ sweeps that stop half-way */
+
+/* Says which thread it is, and that it sweeps, and stays so until it is killed. */
+static void
+stop_in_sweep(struct child *self, void *arg)
+{
+        shheap *h = arg;
+        struct region *r = &h->process.region;
+        int err;
+        struct tcache *t = tcache_get(&h->process, &err);
+
+        MUST(t != NULL);
+        __atomic_store_n(&r->header->sweep, sweep_word(t->thread.no, SWEEP_CHUNKS, region_chunks_hwm(r) + 2),
+                         __ATOMIC_RELEASE);
+        MUST(child_tell(self));
+        child_hear(self);
+}
+
+START_TEST(who_stops_in_a_sweep_holds_nobody_up_and_who_dies_there_is_settled)
+{
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, NULL);
+        struct region *r = &h->process.region;
+        struct child c;
+        void *p, *q;
+
+        ck_assert_ptr_nonnull(p = shheap_malloc(h, 100));
+        child_start(&c, stop_in_sweep, h);
+        ck_assert(child_hear(&c));
+        ck_assert_ptr_nonnull(q = shheap_malloc(h, 3 * MIB)); /* below the limit */
+        ck_assert_ptr_null(shheap_malloc(h, 40 * MIB));       /* beyond it: done without */
+        ck_assert_int_eq(errno, ENOMEM);
+        shheap_free(h, q);
+        ck_assert_int_eq(shheap_purge(h, -1), 0); /* does not sweep, and does not wait */
+        child_kill(&c);
+        ck_assert_int_ge(shheap_reap(h), 1);
+        ck_assert_ptr_nonnull(q = shheap_malloc(h, 40 * MIB));
+        ck_assert_uint_eq(r->header->sweep, 0);
+        shheap_free(h, q);
+        shheap_free(h, p);
+        heap_assert_clean(h);
+        ck_assert_int_eq(shheap_close(h), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -145,6 +274,8 @@ main(void)
         tcase_set_timeout(tc, 120);
         tcase_add_test(tc, no_part_of_a_heap_is_dumped);
         tcase_add_loop_test(tc, who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse, 0, 4);
+        tcase_add_loop_test(tc, what_others_made_real_comes_back, 0, 4);
+        tcase_add_test(tc, who_stops_in_a_sweep_holds_nobody_up_and_who_dies_there_is_settled);
         suite_add_tcase(suite, tc);
         status = suite_run(suite);
         heap_dir_remove();

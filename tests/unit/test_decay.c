@@ -539,16 +539,16 @@ START_TEST(slab_is_purged_when_nobody_used_it_for_long_and_once)
 
         for (uint32_t units = 0; units < 32; units += 31) {
                 t->stamp = granule_stamp(word_of(head)) + units;
-                ck_assert_uint_eq(slab_purge_chunk(t, 0, 32, &(uint32_t){100}), 0);
+                ck_assert_uint_eq(slab_purge_chunk(t, 0, 32, -1, &(uint32_t){100}), 0);
                 ck_assert_uint_eq(granule_backed(word_of(head)), GRANULE_BACKED_ALL);
         }
         t->stamp++;
-        ck_assert_uint_gt(slab_purge_chunk(t, 0, 32, &(uint32_t){100}), 0);
+        ck_assert_uint_gt(slab_purge_chunk(t, 0, 32, -1, &(uint32_t){100}), 0);
         assert_purged(head);
         memset(region_block(r, head << GEO_GRANULE_SHIFT), 0x44, 1); /* as a write by mistake: nobody comes by again */
-        ck_assert_uint_eq(slab_purge_chunk(t, 0, 0, &(uint32_t){100}), 0);
+        ck_assert_uint_eq(slab_purge_chunk(t, 0, 0, -1, &(uint32_t){100}), 0);
         ck_assert_int_eq(*(char *)region_block(r, head << GEO_GRANULE_SHIFT), 0x44);
-        ck_assert_uint_eq(slab_purge_chunk(t, 0, 0, &(uint32_t){0}), 0);
+        ck_assert_uint_eq(slab_purge_chunk(t, 0, 0, -1, &(uint32_t){0}), 0);
 }
 END_TEST
 

@@ -375,7 +375,7 @@ START_TEST(slab_purged_in_part_gives_the_blocks_on_the_pages_it_has)
         uint64_t found, block_off, n;
 
         ck_assert_int_eq(run_reserve(t, head, slab_bytes_of(0)), 0);
-        ck_assert_uint_gt(slab_purge_chunk(t, head / GEO_GRANULES_PER_CHUNK, 0, &(uint32_t){100}), 0);
+        ck_assert_uint_gt(slab_purge_chunk(t, head / GEO_GRANULES_PER_CHUNK, 0, -1, &(uint32_t){100}), 0);
         t->no_grow = true;
         ck_assert(slab_find_owned(t, 0, 0, &found) && found == head);
         ck_assert_uint_eq(slab_fill(t, head, idx, 3), 3);
