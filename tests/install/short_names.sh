@@ -68,8 +68,13 @@ try() {
         shift 2
         "$@" -DWHOSE="\"$whose\"" -D_GNU_SOURCE -I"$tmp/h" -I"$include" -c -o "$tmp/program.o" "$here/short_names.c" \
                 >"$tmp/log" 2>&1 || return 1
-        for libraries in "-L$tmp -lshmem -L$so -lshmalloc" "-L$so -lshmalloc -L$tmp -lshmem" "-L$tmp -lshmem $static" \
-                "$static -L$tmp -lshmem"; do
+        for order in $orders; do
+                case $order in
+                shared) libraries="-L$tmp -lshmem -L$so -lshmalloc" ;;
+                static) libraries="-L$tmp -lshmem $static" ;;
+                shared-first) libraries="-L$so -lshmalloc -L$tmp -lshmem" ;;
+                static-first) libraries="$static -L$tmp -lshmem" ;;
+                esac
                 # The libraries are words.
                 # shellcheck disable=SC2086
                 "$1" -O2 "$tmp/program.o" -o "$tmp/program" -Wl,--no-as-needed $libraries -Wl,-rpath,"$tmp:$so" \
@@ -99,10 +104,11 @@ both() {
 }
 
 n=0
+orders="shared static" # with theirs first, which used to be taken
 warnings="-Wall -Wextra -Werror"
 # The warnings are words.
 # shellcheck disable=SC2086
-both C "${CC:-cc}" -std=c11 -O2 $warnings
+orders="shared static shared-first static-first" both C "${CC:-cc}" -std=c11 -O2 $warnings
 both "C, link-time optimisation" "${CC:-cc}" -std=gnu11 -O2 -flto
 both C++ "${CXX:-c++}" -x c++ -std=c++17 -O2
 if command -v clang >/dev/null; then
