@@ -40,10 +40,10 @@ process_state(uint32_t pid)
 static enum client_view_state
 client_state(const struct client_slot *slot, uint32_t pid)
 {
-        uint64_t ns = load_relaxed(&slot->pid_ns), start = load_relaxed(&slot->start_ticks);
+        uint64_t start = load_relaxed(&slot->start_ticks);
         char state;
 
-        if (ns != process_pid_ns())
+        if ((uint32_t)load_relaxed(&slot->pid_ns) != process_pid_ns())
                 return CLIENT_VIEW_ELSEWHERE;
         state = process_is_gone(pid) ? 0 : process_state(pid);
         if (state == 0 || (start != 0 && process_start_ticks(pid) != start))
@@ -121,7 +121,7 @@ read_client(const struct region *r, uint32_t idx, struct client_view *c)
         *c = (struct client_view){
                 .idx = idx,
                 .incarnation = (uint32_t)(word >> 32),
-                .pid = (uint32_t)WORD_FIELD(word, 2, 30),
+                .pid = (uint32_t)load_relaxed(&slot->process),
                 .uid = load_relaxed(&slot->uid),
                 .arena = -1,
         };

@@ -186,7 +186,8 @@ dump_threads(const struct region *r)
                 if (!slot || (binding == 0 && load_relaxed(&slot->state) == 0))
                         continue;
                 hand = load_relaxed(&slot->hand);
-                printf("  %u: %s, client %u.%u, tid %" PRIu64 ", life %#x, %u magazines, %" PRIu64 " times attached",
+                printf("  %u: %s, client %u.%u, tid %" PRIu64 ", life %#" PRIx64 ", %u magazines, %" PRIu64
+                       " times attached",
                        i + 1,
                        binding & BINDING_RESERVE         ? "kept for its client"
                        : load_relaxed(&slot->state) == 1 ? "in use"

@@ -133,7 +133,7 @@ get_clients(struct shheap *h, uint64_t *ret)
 
         *ret = 0;
         for (uint32_t idx = 0; idx < region_clients_hwm(r); idx++)
-                *ret += client_is_live(r, idx, load_relaxed(&r->clients[idx].filled));
+                *ret += client_is_live(r, idx, (uint32_t)(load_relaxed(&r->clients[idx].word) >> 32));
         return 0;
 }
 

@@ -12,7 +12,6 @@
 #include "api/registry.h"
 #include "base/error.h"
 #include "heap/fault.h"
-#include "heap/reap.h"
 #include "os/pin.h"
 #include "os/shm.h"
 #include "region/create.h"
@@ -83,17 +82,12 @@ args_make(struct region_open_args *ret_args, unsigned flags, const struct shheap
 
 /* ------------------------------------------------------------------ opening: under the registry's lock */
 
-/* A process whose clients and slots are all taken may owe that to the dead. */
 static int
 attach_caller(struct shheap *h)
 {
         int err;
 
-        if (h->is_readonly || tcache_get(&h->process, &err))
-                return 0;
-        if (err == -EUSERS && slot_reap_all(&h->process.region, reap_settle, NULL) > 0 && tcache_get(&h->process, &err))
-                return 0;
-        return err;
+        return h->is_readonly || tcache_get(&h->process, &err) ? 0 : err;
 }
 
 /* The heap is open already, or was and is still mapped. */

@@ -308,21 +308,17 @@ registry_remove(struct shheap *h)
 static bool
 client_is_ours(const struct shheap *h)
 {
-        const struct client_id *client = &h->process.client;
-        const struct client_slot *slot;
-
         if (h->is_readonly || load_relaxed(&h->process.generation) != tcache_generation())
                 return false;
-        slot = region_client(&h->process.region, client->idx);
-        return slot && load_relaxed(&slot->filled) == client->incarnation &&
-               load_relaxed(&slot->pid) == process_id(); /* a child of _Fork() that has not noticed yet */
+        return client_is_of(&h->process.region, &h->process.client, process_id(),
+                            0); /* a child of _Fork() may not have noticed yet */
 }
 
 void
 registry_destroy(struct shheap *h)
 {
         if (client_is_ours(h)) {
-                slot_unreserve(&h->process.reserve, &h->process.region);
+                slot_unreserve(&h->process.reserve, &h->process.region, &h->process.client);
                 client_unregister(&h->process.region, &h->process.client);
         }
         region_close(&h->process.region);

@@ -19,6 +19,10 @@
 #define store_relaxed(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)
 #define store_release(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELEASE)
 
+/* The same for a struct as large, and as aligned, as a word. */
+#define load_relaxed_to(ptr, ret)     __atomic_load((ptr), (ret), __ATOMIC_RELAXED)
+#define store_relaxed_from(ptr, from) __atomic_store((ptr), (from), __ATOMIC_RELAXED)
+
 /* A failed try leaves what it saw in *expected. */
 #define cas_relaxed(ptr, expected, desired)                                                                            \
         __atomic_compare_exchange_n((ptr), (expected), (desired), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)

@@ -410,7 +410,7 @@ client_row(const struct stats *s, uint32_t idx, struct stats_row *row)
         if (!client || WORD_FIELD(load_relaxed(&client->word), 0, 2) != CLIENT_LIVE)
                 return false;
         label_number(row, "client", idx);
-        label_number(row, "pid", load_relaxed(&client->pid));
+        label_number(row, "pid", (uint32_t)load_relaxed(&client->process));
         label_number(row, "uid", load_relaxed(&client->uid));
         label_text(row, "name", client->name, sizeof client->name);
         for (uint32_t i = 0; i < hwm; i++) {

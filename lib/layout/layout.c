@@ -27,7 +27,7 @@ FROZEN_AT(features_ro_compat, 48, 8);
 FROZEN_AT(features_incompat, 56, 8);
 _Static_assert(offsetof(struct region_header, params) == LAYOUT_FROZEN_BYTES, "nothing else is in the frozen line");
 _Static_assert(sizeof(struct region_header) <= 4096, "the header is one page");
-_Static_assert(sizeof(pthread_mutex_t) <= 64, "a mutex has a cache line of its own");
+_Static_assert(sizeof(struct robust_lock) == 64, "a lock has a cache line of its own");
 _Static_assert(SIZE_CLASS_N <= TAG_CLASSES, "class indices fit the stride of the tags");
 _Static_assert(HINT_DIRTY < HINT_N_KINDS, "hint kinds fit a group");
 _Static_assert(SIZE_CLASS_BLOCKS_MAX < 1 << 13, "free counts fit a granule word");
@@ -161,7 +161,7 @@ layout_hash(void)
                                   GEO_LARGE_MAX,
                                   SIZE_CLASS_N,
                                   SIZE_CLASS_BLOCKS_MAX,
-                                  sizeof(pthread_mutex_t),
+                                  sizeof(struct robust_lock),
                                   sizeof(struct region_header),
                                   sizeof(struct client_slot),
                                   sizeof(struct thread_slot),

@@ -14,7 +14,6 @@
 #ifndef LAYOUT_LAYOUT_H
 #define LAYOUT_LAYOUT_H
 
-#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -86,20 +85,19 @@ struct region_header {
 
 enum client_state { CLIENT_EMPTY = 0, CLIENT_LIVE = 1 };
 
-/* One attached process.  Claimed by CAS of `word`, which bears all that its liveness is judged by; the rest is written
- * by whoever claimed it, and belongs to the claim that `filled` names. */
+/* One attached process.  All changes of hands are a CAS of `word`; its owner counts its threads' attaching there, too, so
+ * that whoever has looked whether it has any knows by his CAS that none has come since.  What says who the process is bears
+ * the incarnation of its claim in the upper half, so it is never taken for another's; the rest is for people. */
 struct client_slot {
-        uint64_t word;        /* atomic CAS  state 0..1 | pid 2..31 | incarnation 32..63, bumped by each claim */
-        uint32_t pid;         /* owner  in its own pid namespace; for people, `word` decides */
-        uint32_t uid;         /* owner */
+        uint64_t word;        /* atomic CAS  state 0..1 | attached 2..31 | incarnation 32..63, bumped by each claim */
+        uint64_t process;     /* atomic CAS  process id, in its own pid namespace | incarnation */
+        uint64_t image;       /* atomic CAS  differs between a process and what it was before an exec | incarnation */
+        uint64_t pid_ns;      /* atomic CAS  of the process: robust.h | incarnation: written last */
         uint64_t start_ticks; /* owner  field 22 of /proc/PID/stat; for people */
-        uint64_t pid_ns;      /* atomic CAS once  inode of the only pid namespace that ever uses it, 0 = never used */
+        uint32_t uid;         /* owner */
         uint32_t reserve_thread; /* owner  thread number of the slot kept for threads that find no other */
-        uint32_t filled;         /* owner  incarnation that the other fields belong to: stored last */
         char name[32];           /* owner  command name, NUL padded */
-        uint32_t image;          /* owner  differs between a process and what it was before an exec */
-        uint32_t pad;
-        uint64_t pad2[6];
+        uint64_t pad[6];
 };
 
 enum intent_kind {
@@ -144,10 +142,19 @@ enum { ROOTS_PENDING_MAX = 4 };
 #define BINDING_USED         (UINT32_C(1) << 30)
 #define BINDING_ARENA(arena) (BINDING_USED | ((uint32_t)(arena) + 1)) /* 0 = empty slot */
 
+/* Tells, through the kernel, that its holder died: os/robust.h.  The kernel and the C library know `next`, `prev` before it, and
+ * the futex word at one distance from it; zeroes are a free lock. */
+struct robust_lock {
+        uint64_t word; /* atomic CAS  futex word 0..31: thread id, mark | pid namespace of the holder 32..63 */
+        uint64_t pad[2];
+        uint64_t prev; /* holder, its C library  address of what points here, in the holder's own memory */
+        uint64_t next; /* holder, its C library  address of `next` of the lock that its thread took before this one */
+} __attribute__((aligned(64)));
+
 /* One attached thread.  Type-stable for ever: a slot's memory is never anything else. */
 struct thread_slot {
-        pthread_mutex_t life __attribute__((aligned(64))); /* locked by the thread as long as it lives */
-        pthread_mutex_t reap __attribute__((aligned(64))); /* locked by who attaches to or reaps the slot */
+        struct robust_lock life; /* locked by the thread as long as it lives */
+        struct robust_lock reap; /* locked by who attaches to or reaps the slot */
 
         uint64_t state __attribute__((aligned(64))); /* owner, reaper  1 = in use, 0 = empty */
         uint32_t client_idx;                         /* owner  slot of its process */
@@ -155,9 +162,8 @@ struct thread_slot {
         uint64_t os_tid;                             /* owner  gettid(), for people to read */
         uint64_t n_attached;                         /* owner  how often this slot has been taken */
         uint64_t n_dropped;                          /* owner, reaper  entries that were no free blocks of theirs */
-        uint64_t pid_ns;                             /* atomic CAS once  the only pid namespace that ever uses it */
         uint32_t os_pid;                             /* owner  its process: gone means that the thread is dead */
-        uint32_t pad[3];
+        uint32_t pad[5];
 
         uint64_t candidate __attribute__((aligned(64))); /* owner, reaper  words.h */
         uint32_t hand;                                   /* owner, reaper  magazine index + 1 in between two places */
@@ -330,7 +336,7 @@ struct layout {
 /* 0, or -EINVAL when a parameter is out of bounds (*ret_what then says which, in words). */
 int layout_compute(const struct layout_params *params, struct layout *ret_layout, const char **ret_what);
 
-/* Differs whenever two builds would disagree about a byte: geometry, struct sizes, mutex size. */
+/* Differs whenever two builds would disagree about a byte: geometry, struct sizes. */
 uint32_t layout_hash(void);
 
 #endif

@@ -12,22 +12,30 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <linux/magic.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
 #include "os/descriptor.h"
 #include "os/syscall.h"
 
-static uint64_t pid_ns_known;    /* this process's pid namespace, 0 = not asked yet */
+#ifndef PIDFD_GET_PID_NAMESPACE
+#define PIDFD_GET_PID_NAMESPACE _IO(0xff, 5) /* linux/pidfd.h */
+#endif
+
+static uint32_t pid_ns_known;    /* this process's pid namespace, 0 = not asked yet */
 static uint32_t pid_ns_known_by; /* the process that asked */
 
 uint32_t
@@ -48,41 +56,90 @@ id_can_be_judged(uint32_t id)
         return id > 0 && id <= INT32_MAX && process_pid_ns() != PROCESS_NS_UNKNOWN;
 }
 
+/* Readable once the process has ended, all its threads, whether anybody has waited for it or not. */
+static bool
+has_ended(uint32_t pid) /* or of a thread that is not the first of its process: false */
+{
+        struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0), .events = POLLIN};
+        const struct timespec at_once = {0, 0};
+        bool is_readable;
+
+        if (p.fd < 0)
+                return false; /* there is none, no descriptor is left, or the kernel does not know: no evidence */
+        is_readable = syscall(SYS_ppoll, &p, 1, &at_once, NULL, 0) == 1 && (p.revents & POLLIN) != 0;
+        sys_close(p.fd);
+        return is_readable;
+}
+
 /* kill() with 0 reaches nobody.  EPERM means that the process exists. */
 bool
 process_is_gone(uint32_t pid)
 {
         int saved = errno;
-        bool is_gone = id_can_be_judged(pid) && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+        bool is_gone = false;
 
+        if (id_can_be_judged(pid))
+                is_gone = (kill((pid_t)pid, 0) < 0 && errno == ESRCH) || has_ended(pid);
         errno = saved;
         return is_gone;
 }
 
+/* The first thread of a process is there as long as that is, as a zombie, too. */
 bool
 process_thread_is_gone(uint32_t tid)
 {
         int saved = errno;
-        bool is_gone = id_can_be_judged(tid) && syscall(SYS_tkill, (pid_t)tid, 0) < 0 && errno == ESRCH;
+        bool is_gone = false;
 
+        if (id_can_be_judged(tid))
+                is_gone = (syscall(SYS_tkill, (pid_t)tid, 0) < 0 && errno == ESRCH) || has_ended(tid);
         errno = saved;
         return is_gone;
+}
+
+/* A descriptor of this process's pid namespace, or -1.  The kernel tells since 6.11, also where there is no /proc, or one
+ * that is none. */
+static int
+pid_ns_open(void)
+{
+        int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0), fd = -1;
+
+        if (pidfd >= 0) {
+                fd = (int)syscall(SYS_ioctl, pidfd, PIDFD_GET_PID_NAMESPACE, 0);
+                sys_close(pidfd);
+        }
+        return fd >= 0 ? fd : descriptor_openat(AT_FDCWD, "/proc/self/ns/pid", O_RDONLY, 0);
+}
+
+static uint32_t
+pid_ns_ask(void)
+{
+        int fd = pid_ns_open();
+        uint32_t ns = PROCESS_NS_UNKNOWN;
+        struct statfs fs;
+        struct stat st;
+
+        if (fd < 0)
+                return PROCESS_NS_UNKNOWN;
+        if (fstatfs(fd, &fs) == 0 && fs.f_type == NSFS_MAGIC && sys_fstat(fd, &st) == 0 && st.st_ino <= UINT32_MAX)
+                ns = (uint32_t)st.st_ino;
+        sys_close(fd);
+        return ns;
 }
 
 void
 process_pid_ns_refresh(void)
 {
-        struct stat st;
         int saved = errno;
-        bool is_known = sys_fstatat(AT_FDCWD, "/proc/self/ns/pid", &st, 0) == 0;
+        uint32_t ns = pid_ns_ask();
 
         errno = saved;
         /* Relaxed: all threads store the same, and each relies on its own store only. */
-        store_relaxed(&pid_ns_known, is_known ? (uint64_t)st.st_ino : PROCESS_NS_UNKNOWN);
+        store_relaxed(&pid_ns_known, ns);
         store_relaxed(&pid_ns_known_by, process_id());
 }
 
-uint64_t
+uint32_t
 process_pid_ns(void)
 {
         if (load_relaxed(&pid_ns_known) == 0 || load_relaxed(&pid_ns_known_by) != process_id())
@@ -140,27 +197,4 @@ process_name(char ret_name[PROCESS_NAME_MAX + 1])
 {
         memset(ret_name, 0, PROCESS_NAME_MAX + 1);
         prctl(PR_GET_NAME, ret_name, 0, 0, 0);
-}
-
-bool
-process_has_robust_list(void)
-{
-        void *head = NULL;
-        size_t bytes;
-
-        return syscall(SYS_get_robust_list, 0, &head, &bytes) == 0 && head != NULL;
-}
-
-/* What the C library believes is found without touching shared memory: it writes it into any mutex that it locks. */
-bool
-process_tid_is_cached(void)
-{
-        pthread_mutex_t probe = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
-        uint32_t tid;
-
-        if (pthread_mutex_lock(&probe) != 0)
-                return false;
-        tid = (uint32_t)probe.__data.__owner;
-        pthread_mutex_unlock(&probe);
-        return tid == process_tid();
 }

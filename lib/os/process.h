@@ -1,8 +1,9 @@
 /*
- * process.h - who this process is, and whether another one still exists.
+ * process.h - who this process is, and whether another one still lives.
  *
- * Only one answer of the kernel is evidence of death: ESRCH for a process or thread id of our own pid namespace.  A
- * process that may not be signalled, is stopped, or is a zombie is alive as far as this module can tell.
+ * Two answers of the kernel are evidence of death, both about an id of our own pid namespace: that there is no such process
+ * or thread, and that the process has ended and nobody has waited for it yet, a zombie.  One that may not be signalled or is
+ * stopped lives.
  */
 #ifndef OS_PROCESS_H
 #define OS_PROCESS_H
@@ -10,20 +11,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PROCESS_NS_UNKNOWN UINT64_C(1) /* no inode number of a pid namespace, which start at 0xeffffffc */
+#define PROCESS_NS_UNKNOWN UINT32_C(1) /* no inode number of a pid namespace, which start at 0xeffffffc */
 
 enum { PROCESS_NAME_MAX = 31 };
 
 uint32_t process_id(void);
 uint32_t process_tid(void); /* asks the kernel, not the C library */
 
-/* True only when there is no such process or thread in this pid namespace.  Numbers that are no id are not gone. */
+/* True only when there is no such process or thread in this pid namespace, or the process is a zombie whose last thread
+ * has ended.  Numbers that are no id are not gone. */
 bool process_is_gone(uint32_t pid);
 bool process_thread_is_gone(uint32_t tid);
 
-/* Inode of this process's pid namespace, which never changes during its life; PROCESS_NS_UNKNOWN without /proc: then
- * nobody is ever gone.  Remembered, so that it survives a chroot; a forked child may be elsewhere and asks again. */
-uint64_t process_pid_ns(void);
+/* Inode of this process's pid namespace, which never changes during its life, and which no other namespace has meanwhile;
+ * PROCESS_NS_UNKNOWN where neither the kernel nor /proc tells: then nobody is ever gone.  Remembered, so that it survives a
+ * chroot; a forked child may be elsewhere and asks again. */
+uint32_t process_pid_ns(void);
 void process_pid_ns_refresh(void);
 
 /* When it started, in clock ticks since boot, for people: equal for two processes that follow each other fast.  0 when
@@ -35,10 +38,5 @@ uint32_t process_image(void);
 
 /* This thread's command name. */
 void process_name(char ret_name[PROCESS_NAME_MAX + 1]);
-
-/* Whether the kernel would mark this thread's robust mutexes when it dies, and whether the C library would write its
- * own thread id into them.  Neither holds in a child made by a raw clone(2). */
-bool process_has_robust_list(void);
-bool process_tid_is_cached(void);
 
 #endif

@@ -1,102 +1,175 @@
 /*
- * robust.c - process-shared robust mutexes that live in zeroed, type-stable memory.
+ * robust.c - the kernel's list of robust futexes, used without the C library's mutexes.
  *
- * The C library keeps the mutexes that a thread holds in a list, which the kernel walks when the thread dies: it
- * replaces the thread id in each futex word by a mark, and the next trylock gives EOWNERDEAD.  The walk does not
- * happen when the address space went first (the OOM reaper, process_mrelease) and stops early when the list leads
- * through memory that is no longer mapped.  Then the word names a thread id that nobody has any more, and whoever finds
- * that does the kernel's work with one compare-and-swap of exactly that word.
+ * Each thread has a list of the locks that it holds, which the kernel walks when the thread dies: where a futex word is
+ * the dead thread's id, it is replaced by a mark.  The C library registers the list and keeps its robust mutexes in it;
+ * we link our locks into the same list (Documentation/robust-futex-ABI in the kernel's sources), as entries that look like
+ * its own: its neighbours' links go through ours, and ours through theirs.
  *
- * Why the memory must stay a mutex for ever: a thread that dies between unlocking and clearing its note about it lets
- * the kernel look at the word later (glibc bug 14485).  The kernel changes it only if it holds the dead thread's id,
- * so in a word that is never anything else than a futex word no live holder can be hit.
+ * Why not the C library's mutexes: they also announce, in `list_op_pending`, the lock that is being taken or let go of, and
+ * the kernel marks that one, too, if its word is the dead thread's id.  But ids are those of the thread's own pid
+ * namespace.  A thread that is number 5 there and dies about to take a lock that number 5 of another namespace has just got
+ * would leave a living holder marked as dead.  What is only in the list cannot be confused: an entry is linked after its
+ * word has become ours, and unlinked before it ceases to be.
  *
- * What this gave up: a word whose thread id has been given to another thread says "held" until that one goes too.
+ * TAKE                                  a death after it leaves
+ *   .1 word: what was seen -> ours      a lock that is held and will not be marked
+ *   .2 linked                           a lock that the kernel marks
+ * UNLOCK
+ *   .1 unlinked                         as TAKE.1
+ *   .2 word -> 0                        a free lock
+ *
+ * Between .1 and .2 there is no system call, and no signal handler runs: one that jumped out or took a lock itself would
+ * leave the list as it must not be.  What a SIGKILL there leaves is judged like every other word without a mark: by its
+ * thread id where that means something, by what a daemon knows elsewhere (region/liveness.h).  Nor is anything marked where
+ * the address space went first (the OOM reaper, process_mrelease), where the list leads through memory that is not mapped
+ * any more, or when another thread than the first of its process calls exec.
+ *
+ * The links are in shared memory, but only the holder's process reads them, and the kernel for it.  `prev` is there for
+ * the C library alone, which writes it in its neighbours; we find what points to an entry by walking from the list's head.
+ *
+ * What this gave up: the C library's own checks; and at most 2,048 locks per thread are walked at its death.
  */
 #include "os/robust.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
-#include <string.h>
-
-#include "base/verify.h"
-#include "os/process.h"
-#include "os/shield.h"
+#include <sys/syscall.h>
+#include <unistd.h>
 
 _Static_assert(ROBUST_TID_MASK == FUTEX_TID_MASK, "as the kernel has it");
 _Static_assert(ROBUST_OWNER_DIED == FUTEX_OWNER_DIED, "as the kernel has it");
-_Static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0, "the futex word comes first");
-_Static_assert(sizeof(pthread_mutex_t) % sizeof(uint32_t) == 0, "an image is whole words");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the futex word is the lower half of the lock's word");
+_Static_assert(offsetof(struct robust_lock, next) == offsetof(struct robust_lock, prev) + sizeof(uint64_t),
+               "the C library finds prev before next");
+_Static_assert(sizeof(void *) == sizeof(uint64_t), "links are addresses");
 
-enum { ROBUST_WORDS = sizeof(pthread_mutex_t) / sizeof(uint32_t) };
+/* From a list entry to its futex word: one number for all entries of a thread, so ours must be the C library's. */
+#define ROBUST_DISTANCE ((long)offsetof(struct robust_lock, word) - (long)offsetof(struct robust_lock, next))
 
-static uint32_t image[ROBUST_WORDS]; /* of an initialised mutex; the futex word in it is 0 */
-static struct once image_once = ONCE_INIT;
+_Static_assert(ROBUST_DISTANCE == (long)offsetof(pthread_mutex_t, __data.__lock) -
+                                          (long)offsetof(pthread_mutex_t, __data.__list.__next),
+               "a lock is a mutex to the kernel");
 
-/* None of these calls can fail on the C libraries that have them: they only fill in memory. */
+enum { ROBUST_WALK_MAX = 2048, KERNEL_SIGSET_BYTES = 8 };
+
+#define LINK_IS_PI UINT64_C(1) /* in a link: what it leads to is a priority-inheriting mutex */
+
+/* ------------------------------------------------------------------ the calling thread's list */
+
+/* NULL where there is none that our locks fit into. */
+static struct robust_list_head *
+own_list(void)
+{
+        struct robust_list_head *head = NULL;
+        size_t bytes;
+
+        if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0 || !head || head->futex_offset != ROBUST_DISTANCE)
+                return NULL;
+        return head;
+}
+
+bool
+robust_is_possible(void)
+{
+        return own_list() != NULL;
+}
+
+/* All signals, also those that the C library keeps for itself. */
 static void
-image_make(void)
+signals_block(uint64_t *ret_old)
 {
-        pthread_mutexattr_t attr;
-        pthread_mutex_t m;
+        uint64_t all = UINT64_MAX;
 
-        CHECK(pthread_mutexattr_init(&attr) == 0);
-        CHECK(pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) == 0);
-        CHECK(pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0);
-        CHECK(pthread_mutex_init(&m, &attr) == 0);
-        memcpy(image, &m, sizeof m);
-        pthread_mutex_destroy(&m);
-        pthread_mutexattr_destroy(&attr);
+        syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, ret_old, KERNEL_SIGSET_BYTES);
 }
 
-void
-robust_init(pthread_mutex_t *m)
+static void
+signals_restore(const uint64_t *old)
 {
-        uint32_t *words = (uint32_t *)(void *)m;
-
-        once_do(&image_once, image_make);
-        /* Relaxed: every initialiser stores the same, and each stores before its own trylock. */
-        for (unsigned w = 1; w < ROBUST_WORDS; w++)
-                if (image[w] != 0 && load_relaxed(&words[w]) != image[w])
-                        store_relaxed(&words[w], image[w]);
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, old, NULL, KERNEL_SIGSET_BYTES);
 }
 
-int
-robust_trylock(pthread_mutex_t *m)
+/* Links are loaded and stored relaxed: nobody else reads them, and the kernel's walk is behind all of them. */
+static uint64_t *
+link_at(uint64_t link)
 {
-        int err = pthread_mutex_trylock(m);
-
-        return err == EOWNERDEAD ? 1 : -err;
+        return (uint64_t *)(uintptr_t)(link & ~LINK_IS_PI);
 }
 
-void
-robust_recover(pthread_mutex_t *m)
+static void
+link_in(struct robust_list_head *head, struct robust_lock *lock)
 {
-        pthread_mutex_consistent(m); /* EINVAL: it was consistent */
+        uint64_t *first = (uint64_t *)(void *)&head->list.next;
+        uint64_t next = load_relaxed(first);
+
+        store_relaxed(&lock->next, next);
+        store_relaxed(&lock->prev, (uint64_t)(uintptr_t)first);
+        if (link_at(next) != first)
+                store_relaxed(link_at(next) - 1, (uint64_t)(uintptr_t)&lock->next);
+        kill_order();
+        store_relaxed(first, (uint64_t)(uintptr_t)&lock->next); /* TAKE.2 */
+        kill_order();
 }
 
-void
-robust_unlock(pthread_mutex_t *m)
+/* Not found: it was never linked, or the C library has emptied the list for a new process. */
+static void
+link_out(struct robust_list_head *head, struct robust_lock *lock)
 {
-        uint32_t *kind = (uint32_t *)(void *)&m->__data.__kind;
-        uint32_t sound = image[offsetof(pthread_mutex_t, __data.__kind) / sizeof(uint32_t)];
+        uint64_t *first = (uint64_t *)(void *)&head->list.next, *at = first;
 
-        if (sound != 0 && load_relaxed(kind) != sound) /* damaged while we held it: the C library would abort */
-                store_relaxed(kind, sound);
-        pthread_mutex_unlock(m); /* EPERM: the word does not name this thread, so it is not ours to change */
+        for (int n = 0; n < ROBUST_WALK_MAX && link_at(load_relaxed(at)) != first; n++) {
+                uint64_t next;
+
+                if (link_at(load_relaxed(at)) != &lock->next) {
+                        at = link_at(load_relaxed(at));
+                        continue;
+                }
+                next = load_relaxed(&lock->next);
+                store_relaxed(at, next); /* UNLOCK.1 */
+                kill_order();
+                if (link_at(next) != first)
+                        store_relaxed(link_at(next) - 1, (uint64_t)(uintptr_t)at);
+                return;
+        }
 }
+
+/* ------------------------------------------------------------------ the lock */
 
 bool
-robust_mark(pthread_mutex_t *m, uint32_t word)
+robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns)
 {
-        /* Relaxed: it hands nothing over, the trylock that follows does. */
-        return cas_relaxed((uint32_t *)(void *)m, &word, word | ROBUST_OWNER_DIED);
+        struct robust_list_head *head = own_list();
+        uint64_t old;
+        bool is_ours;
+
+        if (!head || robust_word(lock) != seen)
+                return false;
+        signals_block(&old);
+        /* E16.acq: what the last holder did, who let go or is dead.  One try: who fails has been overtaken. */
+        is_ours = cas_acquire(&lock->word, &seen, robust_word_of(tid, pid_ns)); /* TAKE.1 */
+        kill_order();
+        if (is_ours)
+                link_in(head, lock);
+        signals_restore(&old);
+        return is_ours;
 }
 
-bool
-robust_mark_dead(pthread_mutex_t *m, uint32_t word)
+void
+robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
 {
-        return process_thread_is_gone(word & ROBUST_TID_MASK) && robust_mark(m, word);
+        uint64_t ours = robust_word_of(tid, pid_ns), old;
+        struct robust_list_head *head = own_list();
+
+        if (robust_word(lock) != ours)
+                return;
+        signals_block(&old);
+        if (head)
+                link_out(head, lock);
+        kill_order();
+        /* E16.rel: what was done under the lock.  It fails only where the word was damaged meanwhile. */
+        cas_release(&lock->word, &ours, UINT64_C(0)); /* UNLOCK.2 */
+        signals_restore(&old);
 }

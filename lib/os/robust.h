@@ -1,50 +1,71 @@
 /*
- * robust.h - process-shared robust mutexes in type-stable shared memory, and the futex word inside them.
+ * robust.h - locks that tell, through the kernel, that their holder died: in type-stable shared memory, and across pid
+ * namespaces.
  *
- * A robust mutex tells, through the kernel, that its holder died.  Here one is only ever tried, never waited for.
- * Its memory starts as zeroes, stays a mutex for ever and may be initialised by anybody at any time.
+ * Such a lock is only ever tried, never waited for.  Its memory starts as zeroes, which are a free lock, and stays a lock
+ * for ever.  Its word names the holder and where that name means something: thread id and pid namespace, changed together.
  */
 #ifndef OS_ROBUST_H
 #define OS_ROBUST_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "layout/layout.h"
 
-/* The bits of the futex word that the kernel and the C library agree on (linux/futex.h). */
+/* The bits of the futex word that the kernel and we agree on (linux/futex.h). */
 #define ROBUST_TID_MASK   UINT32_C(0x3fffffff) /* thread id of the holder */
 #define ROBUST_OWNER_DIED UINT32_C(0x40000000) /* the mark: the holder died */
 
-/* Makes the mutex one by storing those words of an initialised image that are not zero.  Never touches the futex
- * word, so it is harmless on a mutex that somebody holds, and racing initialisers store the same. */
-void robust_init(pthread_mutex_t *m);
-
-/* 0 locked; 1 locked after its holder died: what it protects has to be settled before robust_recover();
- * -EBUSY held; -ENOTRECOVERABLE damaged for good. */
-int robust_trylock(pthread_mutex_t *m);
-
-/* The state that the mutex protects is settled.  Does nothing when that was never in doubt. */
-void robust_recover(pthread_mutex_t *m);
-
-/* By the holder; after a robust_trylock() that gave 1, only once it has been recovered. */
-void robust_unlock(pthread_mutex_t *m);
-
-/* 0 = free, else the holder's thread id, with ROBUST_OWNER_DIED once it is known to be dead. */
-static inline uint32_t
-robust_word(const pthread_mutex_t *m)
+static inline uint64_t
+robust_word_of(uint32_t tid, uint32_t pid_ns)
 {
-        /* Relaxed: says only whether it is worth a trylock, which decides. */
-        return load_relaxed((const uint32_t *)(const void *)m);
+        return (uint64_t)pid_ns << 32 | tid;
 }
 
-/* Does the kernel's work for a holder that is gone without a mark: exactly `word` becomes marked.  False when it has
- * changed meanwhile.  Only for a word whose holder is known to be dead. */
-bool robust_mark(pthread_mutex_t *m, uint32_t word);
+static inline uint64_t
+robust_word(const struct robust_lock *lock)
+{
+        /* Relaxed: says only whether it is worth a try, which decides. */
+        return load_relaxed(&lock->word);
+}
 
-/* The same where the word itself is the evidence: its thread id is gone.  The holder must be of this process's pid
- * namespace.  False when the thread exists, or when nothing can be known. */
-bool robust_mark_dead(pthread_mutex_t *m, uint32_t word);
+/* 0 = nobody, or nobody any more. */
+static inline uint32_t
+robust_word_tid(uint64_t word)
+{
+        return (uint32_t)word & ROBUST_TID_MASK;
+}
+
+static inline uint32_t
+robust_word_pid_ns(uint64_t word)
+{
+        return (uint32_t)(word >> 32);
+}
+
+static inline bool
+robust_word_is_free(uint64_t word)
+{
+        return (uint32_t)word == 0;
+}
+
+/* By somebody who is not marked as dead. */
+static inline bool
+robust_word_is_held(uint64_t word)
+{
+        return robust_word_tid(word) != 0 && ((uint32_t)word & ROBUST_OWNER_DIED) == 0;
+}
+
+/* Whether the kernel would mark the locks of the calling thread when it dies: false in a child made by a raw clone(2), and
+ * where the C library keeps its robust mutexes at another distance from their list than x86-64's does. */
+bool robust_is_possible(void);
+
+/* Takes a lock that is free, or whose holder is known to be dead, if its word still is `seen`.  The caller is thread `tid`
+ * of namespace `pid_ns`. */
+bool robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns);
+
+/* By its holder, who took it with the same two numbers; does nothing to a lock that is somebody else's. */
+void robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns);
 
 #endif

@@ -1,9 +1,16 @@
 /*
  * liveness.c - evidence of death as the system gives it.
  *
- * A lock's word is read first and the lock is tried only when the word is 0 or marked.  A word that names a thread id
- * which nobody has is marked here, as the kernel would have done (os/robust.c tells when it does not).  Nothing but the
- * mark and ESRCH is evidence, so nobody who is slow, stopped or being debugged is ever taken for dead.
+ * The word of a lock is read first, and tried only when nobody holds it who may live.  The kernel's mark is evidence for
+ * everybody, in every pid namespace, for zombies, without /proc.  A word without a mark is judged where its number means
+ * something, by threads of its holder's own namespace: nobody has that thread id any more, or the process has ended.  The
+ * namespace stands in the word itself, so it is always that of the holder whom the thread id names.
+ *
+ * Namespaces are told apart by inode numbers, which are used again.  That harms nobody: the number of a holder who lives is
+ * no other namespace's, and where those of a dead one name somebody else they say that he lives.
+ *
+ * What this gave up: a word without a mark says "held" to all but its own namespace, unless a daemon knows better
+ * (slot_reap_of_dead()), and to that, too, as long as another thread and process have the numbers.
  */
 #include "region/liveness.h"
 
@@ -16,54 +23,58 @@
 static int
 system_identify(struct liveness_self *ret_self)
 {
-        if (!process_has_robust_list() || !process_tid_is_cached())
+        if (!robust_is_possible())
                 return error_set(-ENOTSUP,
-                                 "process %u was made by a raw clone(2) behind the C library's back, so its death "
-                                 "would go unnoticed: it cannot use a heap before it calls exec",
+                                 "the kernel would not tell of the death of process %u: it was made by a raw clone(2) "
+                                 "behind the C library's back, and cannot use a heap before it calls exec; or its C "
+                                 "library lays robust mutexes out in a way that this library was not built for",
                                  process_id());
         *ret_self = (struct liveness_self){.pid_ns = process_pid_ns(), .pid = process_id(), .tid = process_tid()};
         return 0;
 }
 
 static bool
-word_is_held(uint32_t word)
+holder_is_gone(uint64_t word, uint32_t pid)
 {
-        return word != 0 && (word & ROBUST_OWNER_DIED) == 0;
+        if (robust_word_pid_ns(word) != process_pid_ns())
+                return false;
+        return process_thread_is_gone(robust_word_tid(word)) || process_is_gone(pid);
 }
 
 static enum lock_view
-system_lock_view(const pthread_mutex_t *lock, bool ask)
+system_lock_view(const struct robust_lock *lock, uint32_t pid, bool ask)
 {
-        uint32_t word = robust_word(lock);
+        uint64_t word = robust_word(lock);
+        bool is_own;
 
-        if (word == 0)
+        if (robust_word_is_free(word))
                 return LOCK_FREE;
-        if (!word_is_held(word))
+        if (!robust_word_is_held(word))
                 return LOCK_DEAD;
         if (!ask)
                 return LOCK_HELD;
-        if ((word & ROBUST_TID_MASK) == process_tid())
-                return LOCK_MINE;
-        return process_thread_is_gone(word & ROBUST_TID_MASK) ? LOCK_DEAD : LOCK_HELD;
+        is_own = word == robust_word_of(process_tid(), process_pid_ns()); /* or a dead one's who had the same numbers */
+        if (!(is_own && pid == 0) && holder_is_gone(word, pid))
+                return LOCK_DEAD;
+        return is_own ? LOCK_MINE : LOCK_HELD;
 }
 
 static int
-system_lock_try(pthread_mutex_t *lock, bool holder_is_dead)
+system_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
-        uint32_t word;
+        uint64_t word = robust_word(lock);
 
-        robust_init(lock);
-        word = robust_word(lock);
-        if (word_is_held(word) && !(holder_is_dead ? robust_mark(lock, word) : robust_mark_dead(lock, word)))
+        if (robust_word_is_held(word) && !holder_is_dead && !holder_is_gone(word, pid))
                 return -EBUSY;
-        return robust_trylock(lock);
+        if (!robust_take(lock, word, process_tid(), process_pid_ns()))
+                return -EBUSY;
+        return robust_word_is_free(word) ? 0 : 1;
 }
 
 static void
-system_lock_release(pthread_mutex_t *lock)
+system_lock_release(struct robust_lock *lock)
 {
-        robust_recover(lock);
-        robust_unlock(lock);
+        robust_unlock(lock, process_tid(), process_pid_ns());
 }
 
 const struct liveness_ops liveness_system = {

@@ -1,7 +1,7 @@
 /*
  * slot.c - thread slots: who holds one, and how it passes from the dead to the living.
  *
- * A slot has two locks, both robust mutexes that are only ever tried.  `life` is held by the slot's thread as long as
+ * A slot has two locks, both robust (os/robust.h) and only ever tried.  `life` is held by the slot's thread as long as
  * it lives; that is the evidence of life.  `reap` is held by whoever attaches to the slot or settles it, so that the
  * slot cannot change under its eyes.  Under `reap` the holder of `life` is the slot's own thread, or dead: nobody else
  * takes `life` without `reap`.
@@ -19,7 +19,9 @@
  *   .3 client, process, thread id            the same                                       inherited
  *   .4 binding := USED                       not empty, owns nothing                        REAP
  *   .5 state := 1 (commit)                   a dead thread's slot that owns nothing         REAP
- *   .6 release `reap`                        `life` marked                                  REAP
+ *   .6 CONFIRM (client.c)                    the same                                       REAP
+ *   .7 release `reap`                        `life` marked                                  REAP
+ *   Where .6 finds that the client has been evicted: state := 0, binding := 0, `life` and `reap` released.
  *   A thread that detached, and attaches again before it ends, holds `life` already: ATTACH.2 is left out.
  * DETACH (thread exit; the slot owns nothing)
  *   .1 state := 0                            binding left                                   REAP
@@ -44,7 +46,8 @@
  *   .1 try `reap`, .2 try `life`             `life` marked, empty but for the binding       REAP
  *   .3 settle, if `life` was marked          as REAP.3                                      REAP
  *   .4 thread id; state := 1                 a dead thread's slot                           REAP
- *   .5 release `reap`                        the same                                       REAP
+ *   .5 CONFIRM (client.c)                    the same                                       REAP
+ *   .6 release `reap`                        the same                                       REAP
  * RETURN
  *   .1 state := 0                            `life` marked, binding left                    REAP
  *   .2 release `life`                        a reserve slot, of a living client or not      REAP, once it is gone
@@ -58,21 +61,23 @@
  *   .2 binding := 0                          empty, `reap` marked                           taken over
  *   .3 release `reap`                        empty
  *
- * Where the kernel marks nothing (os/robust.c), a lock's word names a thread that does not exist, or the slot's
- * process does not: then REAP.1, REAP.2 and ATTACH mark the word themselves.  The slot's process is evidence against
- * the holder of `life` only under `reap`, as above.
+ * Where the kernel marks nothing (os/robust.c), a lock's word names a thread that does not exist, or the slot's process
+ * has ended: then REAP.1, REAP.2 and ATTACH take it all the same.  The slot's process is evidence against the holder of
+ * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: whoever took `life` under
+ * `reap` either wrote his own process there, too, or is dead.
  *
  * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
- * whose client lives is never touched unless its borrower died, so a reaper cannot keep a living client from it.
+ * whose client lives is never touched unless its borrower died, so a reaper cannot keep a living client from it.  But when
+ * all slots are taken, the reserve slots of clients that use none are: they are evicted (client.c), and register anew.
  *
- * What this gave up: threads of a pid namespace reap and reuse only slots of the same one, because the word of a lock
- * names its holder by a number that means nothing elsewhere.
+ * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot.
  */
 #include "region/slot.h"
 
 #include <errno.h>
 
 #include "base/error.h"
+#include "os/robust.h"
 #include "os/shield.h"
 #include "region/liveness.h"
 
@@ -106,22 +111,13 @@ slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t id
                client_is_live(r, load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation));
 }
 
-/* A reserve slot in which another process than its client's is, or was last: the client's death is no evidence then. */
+/* The thread that holds `life`, or held it last, is of the client's process: else it is another one's in a reserve slot, and the
+ * client's death is no evidence.  Under `reap`. */
 static bool
-slot_is_lent(const struct region *r, const struct thread_slot *slot)
+slot_is_its_own(const struct region *r, const struct thread_slot *slot, const struct client_id *client)
 {
-        const struct client_slot *client = region_client(r, load_relaxed(&slot->client_idx));
-
-        return client != NULL && load_relaxed(&slot->os_pid) != load_relaxed(&client->pid);
-}
-
-/* A slot belongs to the pid namespace of whoever uses it first, for ever. */
-static bool
-slot_join_ns(struct thread_slot *slot, uint64_t pid_ns)
-{
-        uint64_t found = 0;
-
-        return cas_relaxed(&slot->pid_ns, &found, pid_ns) || found == pid_ns;
+        return slot_is_of(slot, client) &&
+               client_is_of(r, client, load_relaxed(&slot->os_pid), robust_word_pid_ns(robust_word(&slot->life)));
 }
 
 bool
@@ -129,40 +125,41 @@ slot_thread_is_dead_hint(const struct region *r, uint32_t idx)
 {
         const struct thread_slot *slot = region_thread(r, idx);
 
-        return slot != NULL && liveness->lock_view(&slot->life, false) == LOCK_DEAD;
+        return slot != NULL && liveness->lock_view(&slot->life, 0, false) == LOCK_DEAD;
 }
 
 bool
 slot_has_let_go(const struct region *r, uint32_t idx)
 {
         const struct thread_slot *slot = region_thread(r, idx);
-        enum lock_view view = slot != NULL ? liveness->lock_view(&slot->life, false) : LOCK_FREE;
+        enum lock_view view = slot != NULL ? liveness->lock_view(&slot->life, 0, false) : LOCK_FREE;
 
         return view == LOCK_FREE || view == LOCK_DEAD;
 }
 
 /* ------------------------------------------------------------------ the two locks */
 
+/* Nobody says of whom it is, but the word itself. */
+static int
+slot_lock_reap(struct thread_slot *slot)
+{
+        return liveness->lock_try(&slot->reap, 0, false);
+}
+
 /* The caller holds `reap`, so whoever holds `life` is the slot's thread, or dead. */
 static int
 slot_lock_life(struct thread_slot *slot)
 {
-        int got = liveness->lock_try(&slot->life, false);
-
-        if (got != -EBUSY || !liveness->process_is_gone(load_relaxed(&slot->os_pid)))
-                return got;
-        return liveness->lock_try(&slot->life, true);
+        return liveness->lock_try(&slot->life, load_relaxed(&slot->os_pid), false);
 }
 
 /* ATTACH.1 and .2: 0 with both locks held and the slot empty. */
 static int
-slot_lock_empty(struct region *r, uint32_t idx, const struct liveness_self *self)
+slot_lock_empty(struct region *r, uint32_t idx)
 {
         struct thread_slot *slot = region_thread(r, idx);
 
-        if (slot == NULL || !slot_is_empty(r, slot, idx) || !slot_join_ns(slot, self->pid_ns))
-                return -EBUSY;
-        if (liveness->lock_try(&slot->reap, false) < 0)
+        if (slot == NULL || !slot_is_empty(r, slot, idx) || slot_lock_reap(slot) < 0)
                 return -EBUSY;
         if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)
                 return 0;
@@ -178,9 +175,9 @@ slot_lock_own(const struct thread *t, struct region *r, const struct client_id *
         struct thread_slot *slot = t->region == r && t->no != 0 ? region_thread(r, idx) : NULL;
 
         if (slot == NULL || !slot_is_of(slot, client) || !slot_is_empty(r, slot, idx) ||
-            liveness->lock_view(&slot->life, true) != LOCK_MINE)
+            liveness->lock_view(&slot->life, 0, true) != LOCK_MINE)
                 return -EBUSY;
-        return liveness->lock_try(&slot->reap, false) < 0 ? -EBUSY : 0;
+        return slot_lock_reap(slot) < 0 ? -EBUSY : 0;
 }
 
 static void
@@ -193,12 +190,12 @@ slot_unlock_both(struct thread_slot *slot)
 /* ------------------------------------------------------------------ finding an empty one */
 
 static int
-slot_find_empty(struct region *r, const struct liveness_self *self, uint32_t *ret_idx)
+slot_find_empty(struct region *r, uint32_t *ret_idx)
 {
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t idx = 0; idx < hwm; idx++)
-                if (load_relaxed(&r->bindings[idx]) == 0 && slot_lock_empty(r, idx, self) == 0) {
+                if (load_relaxed(&r->bindings[idx]) == 0 && slot_lock_empty(r, idx) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -207,14 +204,13 @@ slot_find_empty(struct region *r, const struct liveness_self *self, uint32_t *re
 
 /* What the kernel has marked costs one load to see. */
 static int
-slot_find_marked(struct region *r, const struct liveness_self *self, slot_settle_fn *settle, void *arg,
-                 uint32_t *ret_idx)
+slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
 {
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t idx = 0; settle != NULL && idx < hwm; idx++)
                 if (slot_thread_is_dead_hint(r, idx) && slot_reap_one(r, idx, settle, arg) == 1 &&
-                    slot_lock_empty(r, idx, self) == 0) {
+                    slot_lock_empty(r, idx) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -223,7 +219,7 @@ slot_find_marked(struct region *r, const struct liveness_self *self, slot_settle
 
 /* Others may take what this thread raised the mark for; each turn of the loop is a slot that somebody got. */
 static int
-slot_find_new(struct region *r, const struct liveness_self *self, uint32_t *ret_idx)
+slot_find_new(struct region *r, uint32_t *ret_idx)
 {
         uint32_t n = (uint32_t)r->layout.n[TABLE_THREADS];
 
@@ -232,7 +228,7 @@ slot_find_new(struct region *r, const struct liveness_self *self, uint32_t *ret_
 
                 if (err < 0)
                         return err == -ENOSPC ? -ENOMEM : err; /* idx < n: it is the file system that is full */
-                if (slot_lock_empty(r, idx, self) == 0) {
+                if (slot_lock_empty(r, idx) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -246,41 +242,64 @@ slot_find_failed(const struct region *r, int err)
         if (err != -EUSERS)
                 return error_set_refused(err, "cannot attach a thread: no memory for another thread slot");
         return error_set(err,
-                         "cannot attach a thread: all %u thread slots of this heap are taken by living threads; end "
-                         "some, or create the heap with more max_threads",
+                         "cannot attach a thread: all %u thread slots of this heap are taken by living threads, as far "
+                         "as can be told in this pid namespace; end some, or create the heap with more max_threads",
                          (uint32_t)r->layout.n[TABLE_THREADS]);
+}
+
+/* The reserve slot of a client, not the caller's, that uses none: the client is evicted, and the slot emptied. */
+static int
+slot_find_evicting(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg,
+                   uint32_t *ret_idx)
+{
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                const struct thread_slot *slot = slot_is_reserve(r, idx) ? region_thread(r, idx) : NULL;
+                struct client_id its;
+
+                if (slot == NULL || slot_is_of(slot, client) || load_relaxed(&slot->state) != 0)
+                        continue;
+                its = (struct client_id){.idx = load_relaxed(&slot->client_idx),
+                                         .incarnation = load_relaxed(&slot->client_incarnation)};
+                client_evict(r, &its);
+                slot_reap_one(r, idx, settle, arg);
+                if (slot_lock_empty(r, idx) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        }
+        return -EUSERS;
 }
 
 /* An empty slot with both locks held: ATTACH.1 and .2. */
 static int
-slot_find(struct region *r, const struct liveness_self *self, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+slot_find(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
 {
         int err;
 
-        if (slot_find_empty(r, self, ret_idx) == 0 || slot_find_marked(r, self, settle, arg, ret_idx) == 0)
+        if (slot_find_empty(r, ret_idx) == 0 || slot_find_marked(r, settle, arg, ret_idx) == 0)
                 return 0;
-        err = slot_find_new(r, self, ret_idx);
+        err = slot_find_new(r, ret_idx);
         if (err == 0)
                 return 0;
         if (settle != NULL) {
                 slot_reap_all(r, settle, arg);
-                if (slot_find_empty(r, self, ret_idx) == 0) /* perhaps one that others have just settled */
+                if (slot_find_empty(r, ret_idx) == 0) /* perhaps one that others have just settled */
+                        return 0;
+                if (slot_find_evicting(r, client, settle, arg, ret_idx) == 0)
                         return 0;
         }
         return slot_find_failed(r, err);
 }
 
-/* The kernel must find this thread's id in the word: it marks no other.  NULL: somebody has lowered the mark meanwhile. */
+/* NULL: somebody has lowered the mark meanwhile. */
 static int
-slot_check_locked(struct thread_slot *slot)
+slot_check_locked(const struct thread_slot *slot)
 {
-        if (slot == NULL)
-                return error_set(-EBADMSG, "cannot attach a thread: the heap's number of thread slots is damaged");
-        if (liveness->lock_view(&slot->life, true) == LOCK_MINE)
-                return 0;
-        slot_unlock_both(slot);
-        return error_set(-ENOTSUP, "cannot attach a thread: the C library does not know its thread id, so its death "
-                                   "would go unnoticed (a child of a raw clone(2)?)");
+        return slot != NULL
+                       ? 0
+                       : error_set(-EBADMSG, "cannot attach a thread: the heap's number of thread slots is damaged");
 }
 
 /* ------------------------------------------------------------------ attach, detach, release */
@@ -333,7 +352,7 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
 
         if (err < 0)
                 return err;
-        if (slot_lock_own(t, r, client) < 0 && (err = slot_find(r, &self, settle, arg, &idx)) < 0)
+        if (slot_lock_own(t, r, client) < 0 && (err = slot_find(r, client, settle, arg, &idx)) < 0)
                 return err;
         slot = region_thread(r, idx);
         err = slot_check_locked(slot);
@@ -344,7 +363,13 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         owner_add(&slot->n_attached, UINT64_C(1));
         store_relaxed(&slot->state, UINT64_C(1)); /* ATTACH.5 */
         kill_order();
-        liveness->lock_release(&slot->reap); /* ATTACH.6 */
+        if (!client_confirm(r, client)) { /* ATTACH.6 */
+                slot_empty(r, slot, idx, 0);
+                slot_unlock_both(slot);
+                t->no = 0;
+                return -ESTALE;
+        }
+        liveness->lock_release(&slot->reap); /* ATTACH.7 */
         thread_fill(t, r, idx, slot, client);
         return 0;
 }
@@ -361,7 +386,7 @@ slot_release(struct thread *t)
 {
         struct thread_slot *slot = t->no != 0 ? region_thread(t->region, t->no - 1) : NULL;
 
-        if (slot != NULL && liveness->lock_view(&slot->life, true) == LOCK_MINE) {
+        if (slot != NULL && liveness->lock_view(&slot->life, 0, true) == LOCK_MINE) {
                 if (t->slot != NULL)
                         slot_empty(t->region, slot, t->no - 1, 0); /* RELEASE.1, .2 */
                 liveness->lock_release(&slot->life);               /* RELEASE.3 */
@@ -379,12 +404,12 @@ slot_is_dead_hint(const struct region *r, const struct thread_slot *slot, uint32
 {
         enum lock_view view;
 
-        if (load_relaxed(&slot->pid_ns) != liveness->pid_ns() || slot_is_empty(r, slot, idx))
+        if (slot_is_empty(r, slot, idx))
                 return false;
-        view = liveness->lock_view(&slot->life, true);
+        view = liveness->lock_view(&slot->life, load_relaxed(&slot->os_pid), true);
         if (view == LOCK_FREE)
                 return !slot_is_kept(r, slot, idx);
-        return view == LOCK_DEAD || liveness->process_is_gone(load_relaxed(&slot->os_pid));
+        return view == LOCK_DEAD;
 }
 
 /* REAP.2: 0 with `life` held and something to settle.  A free `life` in a slot that is not empty is a reserve slot
@@ -397,8 +422,8 @@ slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx, const s
 
         if (slot_is_empty(r, slot, idx))
                 return -EBUSY;
-        got = dead != NULL && slot_is_of(slot, dead) && !slot_is_lent(r, slot) ? liveness->lock_try(&slot->life, true)
-                                                                               : slot_lock_life(slot);
+        got = dead != NULL && slot_is_its_own(r, slot, dead) ? liveness->lock_try(&slot->life, 0, true)
+                                                             : slot_lock_life(slot);
         if (got == 0 && slot_is_kept(r, slot, idx) && load_relaxed(&slot->state) == 0) {
                 liveness->lock_release(&slot->life);
                 return -EBUSY;
@@ -412,7 +437,7 @@ slot_reap(struct region *r, struct thread_slot *slot, uint32_t idx, const struct
 {
         struct liveness_self self;
 
-        if (liveness->identify(&self) < 0 || liveness->lock_try(&slot->reap, false) < 0) /* REAP.1 */
+        if (liveness->identify(&self) < 0 || slot_lock_reap(slot) < 0) /* REAP.1 */
                 return 0;
         if (slot_lock_dead(r, slot, idx, dead) < 0) { /* REAP.2 */
                 liveness->lock_release(&slot->reap);
@@ -453,8 +478,7 @@ slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, 
 {
         struct thread_slot *slot = region_thread(r, idx);
 
-        if (slot == NULL || load_relaxed(&slot->pid_ns) != liveness->pid_ns() || slot_is_empty(r, slot, idx) ||
-            !slot_is_of(slot, dead))
+        if (slot == NULL || slot_is_empty(r, slot, idx) || !slot_is_of(slot, dead))
                 return 0;
         return slot_reap_shielded(r, slot, idx, dead, settle, arg);
 }
@@ -480,7 +504,7 @@ slot_count_unsettled(const struct region *r)
                 const struct thread_slot *slot = region_thread(r, idx);
 
                 n += slot != NULL && load_relaxed(&slot->state) != 0 &&
-                     (slot_is_dead_hint(r, slot, idx) || liveness->lock_view(&slot->reap, false) == LOCK_HELD);
+                     (slot_is_dead_hint(r, slot, idx) || liveness->lock_view(&slot->reap, 0, false) == LOCK_HELD);
         }
         return n;
 }
@@ -488,15 +512,16 @@ slot_count_unsettled(const struct region *r)
 /* ------------------------------------------------------------------ the reserve slot */
 
 /* Robust, so that a thread that ends with the slot in use leaves it to its siblings. */
-static void
-reserve_init_lock(struct reserve *reserve)
+void
+slot_reserve_init(struct reserve *ret_reserve)
 {
         pthread_mutexattr_t attr;
 
         pthread_mutexattr_init(&attr);
         pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-        pthread_mutex_init(&reserve->lock, &attr);
+        pthread_mutex_init(&ret_reserve->lock, &attr);
         pthread_mutexattr_destroy(&attr);
+        ret_reserve->idx = UINT32_MAX;
 }
 
 /* Nothing is protected by it but the right to wait here: what the dead one left is in the slot. */
@@ -508,16 +533,15 @@ reserve_enter(struct reserve *reserve)
 }
 
 int
-slot_reserve(struct reserve *ret_reserve, struct region *r, const struct client_id *client, slot_settle_fn *settle,
+slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *client, slot_settle_fn *settle,
              void *arg)
 {
-        struct client_slot *client_slot = region_client(r, client->idx);
         struct liveness_self self;
         struct thread_slot *slot;
         uint32_t idx;
         int err = liveness->identify(&self);
 
-        if (err < 0 || (err = slot_find(r, &self, settle, arg, &idx)) < 0) /* RESERVE.1, .2 */
+        if (err < 0 || (err = slot_find(r, client, settle, arg, &idx)) < 0) /* RESERVE.1, .2 */
                 return err;
         slot = region_thread(r, idx);
         err = slot_check_locked(slot);
@@ -525,23 +549,22 @@ slot_reserve(struct reserve *ret_reserve, struct region *r, const struct client_
                 return err;
         slot_fill(slot, client, &self);     /* RESERVE.3 */
         slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
-        if (client_slot != NULL)
-                store_relaxed(&client_slot->reserve_thread, idx + 1);
-        slot_unlock_both(slot); /* RESERVE.5, .6 */
-        ret_reserve->idx = idx;
-        reserve_init_lock(ret_reserve);
+        slot_unlock_both(slot);             /* RESERVE.5, .6 */
+        reserve_enter(reserve);
+        reserve->idx = idx;
+        pthread_mutex_unlock(&reserve->lock);
         return 0;
 }
 
 void
-slot_unreserve(struct reserve *reserve, struct region *r)
+slot_unreserve(struct reserve *reserve, struct region *r, const struct client_id *client)
 {
         struct thread_slot *slot = region_thread(r, reserve->idx);
 
         reserve_enter(reserve);
         /* A reserve slot that is busy, or whose borrower died, is left to the reapers: its client will be gone. */
-        if (slot != NULL && liveness->lock_try(&slot->reap, false) >= 0) { /* UNRESERVE.1 */
-                if (slot_is_reserve(r, reserve->idx) && load_relaxed(&slot->state) == 0)
+        if (slot != NULL && slot_lock_reap(slot) >= 0) { /* UNRESERVE.1 */
+                if (slot_is_reserve(r, reserve->idx) && slot_is_of(slot, client) && load_relaxed(&slot->state) == 0)
                         slot_bind(r, reserve->idx, 0); /* UNRESERVE.2 */
                 liveness->lock_release(&slot->reap);   /* UNRESERVE.3 */
         }
@@ -557,10 +580,12 @@ reserve_lock(struct region *r, uint32_t idx, const struct client_id *client, slo
         int err = -EBUSY;
         int got;
 
-        if (slot == NULL || liveness->lock_try(&slot->reap, false) < 0) /* BORROW.1 */
+        if (slot == NULL || !slot_is_of(slot, client))
+                return -ESTALE;
+        if (slot_lock_reap(slot) < 0) /* BORROW.1 */
                 return error_set(-EBUSY, "cannot use the reserve slot: another process is settling it");
         if (!slot_is_reserve(r, idx) || !slot_is_of(slot, client)) {
-                err = error_set(-EUSERS, "cannot use the reserve slot: it is not this process's any more");
+                err = -ESTALE;
                 goto err_reap;
         }
         got = slot_lock_life(slot); /* BORROW.2 */
@@ -602,7 +627,13 @@ slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const s
         owner_add(&slot->n_attached, UINT64_C(1));
         store_relaxed(&slot->state, UINT64_C(1)); /* BORROW.4 */
         kill_order();
-        liveness->lock_release(&slot->reap); /* BORROW.5 */
+        if (!client_confirm(r, client)) { /* BORROW.5 */
+                slot_empty(r, slot, reserve->idx, 0);
+                slot_unlock_both(slot);
+                pthread_mutex_unlock(&reserve->lock);
+                return -ESTALE;
+        }
+        liveness->lock_release(&slot->reap); /* BORROW.6 */
         thread_fill(t, r, reserve->idx, slot, client);
         return 0;
 }
@@ -636,8 +667,7 @@ lend_lock(struct region *r, uint32_t idx, struct thread_slot *slot, slot_settle_
         int got = -EBUSY;
 
         if (!slot_is_reserve(r, idx) || (load_relaxed(&slot->state) != 0 && !slot_thread_is_dead_hint(r, idx)) ||
-            load_relaxed(&slot->pid_ns) != liveness->pid_ns() ||
-            liveness->lock_try(&slot->reap, false) < 0) /* LEND.1 */
+            slot_lock_reap(slot) < 0) /* LEND.1 */
                 return -EBUSY;
         if (slot_is_reserve(r, idx))
                 got = slot_lock_life(slot); /* LEND.2 */

@@ -29,7 +29,8 @@ typedef void slot_settle_fn(struct region *r, uint32_t thread_no, void *arg);
  * of its old slot and gets that one again.
  *
  * 0; -EUSERS when all slots are taken; -ENOMEM when the next one cannot be backed; -ENOTSUP when the thread's death
- * would go unnoticed.  The message is set.
+ * would go unnoticed; -ESTALE when the client has been evicted: register anew, and try again.  The message is set, but for
+ * -ESTALE.
  */
 int slot_attach(struct thread *t, struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg);
 
@@ -44,12 +45,12 @@ bool slot_has_let_go(const struct region *r, uint32_t idx);
 
 /* ------------------------------------------------------------------ the dead */
 
-/* 1 = it was dead, has been settled, and is empty now; 0 = empty, alive, of another pid namespace, or somebody else
- * is at it. */
+/* 1 = it was dead, has been settled, and is empty now; 0 = empty, not known to be dead, or somebody else is at it. */
 int slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg);
 
 /* The same for a slot of a client whose process the caller knows to be dead by evidence of its own: a pidfd that has
- * been held since it registered.  So a zombie, or a process whose number another one has by now, is no obstacle. */
+ * been held since it registered.  So it does not matter that the kernel has marked nothing, that another process has its
+ * number by now, or in which pid namespace it was. */
 int slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, slot_settle_fn *settle, void *arg);
 
 /* How many were reaped, of all slots.  A system call for each living thread. */
@@ -72,16 +73,20 @@ struct reserve {
         uint32_t idx;
 };
 
-/* At open, and anew in a forked child.  Errors as slot_attach(). */
-int slot_reserve(struct reserve *ret_reserve, struct region *r, const struct client_id *client, slot_settle_fn *settle,
+/* Once per process: also in a forked child, whatever the parent's threads were doing. */
+void slot_reserve_init(struct reserve *ret_reserve);
+
+/* For each client that the process becomes.  Waits as slot_borrow() does.  Errors as slot_attach(), but no -ESTALE: a client
+ * that has been evicted has no reserve slot either, and nobody learns of it here. */
+int slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *client, slot_settle_fn *settle,
                  void *arg);
 
-/* At close, before client_unregister(). */
-void slot_unreserve(struct reserve *reserve, struct region *r);
+/* At the last close, before client_unregister(). */
+void slot_unreserve(struct reserve *reserve, struct region *r, const struct client_id *client);
 
 /* Waits for other threads of this process only.  Fills *t as slot_attach() does.  What a thread left that died while
- * using it is settled first.  -EBUSY when another process is just settling that, -EUSERS when the slot is not ours
- * any more, -ENOTSUP. */
+ * using it is settled first.  -EBUSY when another process is just settling that, -ESTALE when the client has been
+ * evicted: register anew, and try again; -ENOTSUP. */
 int slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const struct client_id *client,
                 slot_settle_fn *settle, void *arg);
 

@@ -49,6 +49,8 @@ __thread struct tcache *tcache_list;
 static struct process_heap *default_heap; /* process-private; written by tcache_set_default */
 static uint32_t generation;               /* bumped in each child of fork() */
 
+enum { EVICTIONS_MAX = 64 }; /* of others for one place, or of this process in a row, while it attaches */
+
 static struct once key_once = ONCE_INIT;
 static pthread_key_t key;
 static bool has_key;
@@ -192,30 +194,87 @@ tcache_map(void)
         return t;
 }
 
-/* This process's place in the heap; anew in the child of a fork. */
+/* A place in the table, also one that the dead or those who hold nothing leave for it. */
 static int
-ensure_client(struct process_heap *heap)
+register_client(struct region *r, struct client_id *ret_client)
 {
-        bool is_new = false;
+        int err = client_register(r, ret_client);
+
+        if (err == -EUSERS && slot_reap_all(r, reap_settle, NULL) > 0)
+                err = client_register(r, ret_client);
+        for (int i = 0; err == -EUSERS && i < EVICTIONS_MAX && client_evict_any(r); i++) /* others may be faster */
+                err = client_register(r, ret_client);
+        return err;
+}
+
+/* Under the heap's lock. */
+static int
+become_client(struct process_heap *heap, struct client_id *ret_client)
+{
+        int err;
+
+        if (heap->generation != generation)
+                slot_reserve_init(&heap->reserve);
+        err = register_client(&heap->region, ret_client);
+        if (err < 0)
+                return err;
+        err = slot_reserve(&heap->reserve, &heap->region, ret_client, reap_settle, NULL);
+        if (err < 0) {
+                client_unregister(&heap->region, ret_client);
+                return err;
+        }
+        store_relaxed_from(&heap->client, ret_client); /* a sibling's slot_attach() confirms what it finds there */
+        store_release(&heap->generation, generation);
+        return 0;
+}
+
+static bool
+is_client(const struct process_heap *heap, struct client_id *ret_client)
+{
+        if (load_acquire(&heap->generation) != generation)
+                return false;
+        load_relaxed_to(&heap->client, ret_client);
+        return client_is_registered(&heap->region, ret_client);
+}
+
+/* This process's place in the heap; anew in the child of a fork, and when it has been evicted. */
+static int
+ensure_client(struct process_heap *heap, struct client_id *ret_client)
+{
+        bool is_new;
         int err = 0;
 
-        if (load_acquire(&heap->generation) == generation)
+        if (is_client(heap, ret_client))
                 return 0;
         pthread_mutex_lock(&heap->lock); /* threads of this process only */
-        if (heap->generation != generation) {
-                err = client_register(&heap->region, &heap->client);
-                if (err == 0) {
-                        err = slot_reserve(&heap->reserve, &heap->region, &heap->client, reap_settle, NULL);
-                        if (err < 0)
-                                client_unregister(&heap->region, &heap->client);
-                }
-                is_new = err == 0;
-                if (is_new)
-                        store_release(&heap->generation, generation);
-        }
-        pthread_mutex_unlock(&heap->lock);
+        is_new = !is_client(heap, ret_client);
         if (is_new)
-                client_announce(&heap->region, &heap->client);
+                err = become_client(heap, ret_client);
+        pthread_mutex_unlock(&heap->lock);
+        if (is_new && err == 0)
+                client_announce(&heap->region, ret_client);
+        return err;
+}
+
+/* A place and a slot of it, by slot_attach() or slot_borrow().  Each failed round is an eviction: somebody else came in. */
+static int
+ensure_slot(struct process_heap *heap, struct thread *t, bool borrows)
+{
+        struct client_id client;
+        int err = -ESTALE;
+
+        for (int i = 0; err == -ESTALE && i < EVICTIONS_MAX; i++) {
+                err = ensure_client(heap, &client);
+                if (err == 0)
+                        err = borrows ? slot_borrow(&heap->reserve, t, &heap->region, &client, reap_settle, NULL)
+                                      : slot_attach(t, &heap->region, &client, reap_settle, NULL);
+        }
+        if (err == -ESTALE)
+                return error_set(
+                        -EUSERS,
+                        "cannot attach a thread: all %u clients of this heap are in use, and others are faster: "
+                        "create the heap with more max_clients",
+                        (uint32_t)heap->region.layout.n[TABLE_CLIENTS]);
         return err;
 }
 
@@ -260,10 +319,8 @@ publish_all(struct tcache *t)
 static int
 attach(struct tcache *t, struct process_heap *heap)
 {
-        int err = ensure_client(heap);
+        int err = ensure_slot(heap, &t->thread, false);
 
-        if (err == 0)
-                err = slot_attach(&t->thread, &heap->region, &heap->client, reap_settle, NULL);
         if (err < 0)
                 return err;
         t->thread.seed = t->thread.no * 7;
@@ -472,9 +529,7 @@ thread_borrow(struct process_heap *heap, struct thread *ret_thread)
 
         memset(ret_thread, 0, sizeof *ret_thread);
         shield_raise(&shield);
-        err = notice_fork() ? ensure_client(heap) : -ENOMEM;
-        if (err == 0)
-                err = slot_borrow(&heap->reserve, ret_thread, &heap->region, &heap->client, reap_settle, NULL);
+        err = notice_fork() ? ensure_slot(heap, ret_thread, true) : -ENOMEM;
         if (err == 0) {
                 err = arena_bind(ret_thread, placement_node_here(&heap->region));
                 if (err < 0)

@@ -36,7 +36,7 @@ struct process_heap {
         struct region region;
         /* Says what was found wrong in the caches of a thread that ends; set by who opens the heap. */
         void (*tell)(struct process_heap *heap, const struct thread *t);
-        struct client_id client;
+        struct client_id client; /* another one once it has been evicted: stored as a whole */
         struct reserve reserve;
         bool is_closed;         /* set by close: threads let go at their next slow call or at their end */
         bool is_checked;        /* option check: no free is a hit */
@@ -44,7 +44,7 @@ struct process_heap {
         bool is_zeroed;         /* option zero */
         uint32_t generation;    /* of fork(): client and reserve are this process's only if it is the current one */
         struct shield shield;   /* of the thread that has borrowed the reserve slot, under the reserve's lock */
-        pthread_mutex_t lock;   /* among this process's threads: client registration after fork, and: */
+        pthread_mutex_t lock;   /* among this process's threads: registering a client anew, and: */
         struct tcache *tcaches; /* of all threads, attached */
 };
 

@@ -72,7 +72,7 @@ run_close(struct actor *a)
         shield_raise(&shield); /* as it is done with the registry's lock held */
         a->is_attached = false;
         tcache_forget(&a->heap->process);
-        slot_unreserve(&a->heap->process.reserve, world_region);
+        slot_unreserve(&a->heap->process.reserve, world_region, &a->heap->process.client);
         client_unregister(world_region, &a->heap->process.client);
         shield_lower(&shield);
 }

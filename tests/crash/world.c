@@ -27,7 +27,7 @@
 #define WORLD_BASE    UINT64_C(0x551000000000)
 #define WORLD_FD      1000 /* no descriptor: what the region has for one */
 #define WORLD_PAGES   (UINT64_C(256) << 20 >> 12)
-#define WORLD_PID_NS  UINT64_C(4026531836)
+#define WORLD_PID_NS  UINT32_C(4026531836)
 #define TID_OF(actor) (0x30000000u + (uint32_t)(actor))
 
 struct actor *actors, *actor_now;
@@ -189,7 +189,7 @@ fake_identify(struct liveness_self *ret_self)
         return 0;
 }
 
-static uint64_t
+static uint32_t
 fake_pid_ns(void)
 {
         return WORLD_PID_NS;
@@ -201,45 +201,53 @@ is_gone(uint32_t id)
         return id - TID_OF(0) < N_ACTORS && actors[id - TID_OF(0)].is_dead;
 }
 
-static uint32_t *
-lock_word(const pthread_mutex_t *lock)
+/* The word that the running actor would take a lock with. */
+static uint64_t
+own_word(void)
 {
-        return (uint32_t *)(uintptr_t)lock;
+        return robust_word_of(TID_OF(actor_now->no), WORLD_PID_NS);
+}
+
+static bool
+holder_is_gone(uint64_t word, uint32_t pid)
+{
+        return is_gone(robust_word_tid(word)) || is_gone(pid);
 }
 
 static enum lock_view
-fake_lock_view(const pthread_mutex_t *lock, bool ask)
+fake_lock_view(const struct robust_lock *lock, uint32_t pid, bool ask)
 {
-        uint32_t word = load_relaxed(lock_word(lock));
+        uint64_t word = robust_word(lock);
 
-        if (word == 0)
+        if (robust_word_is_free(word))
                 return LOCK_FREE;
-        if (word & ROBUST_OWNER_DIED)
+        if (!robust_word_is_held(word))
                 return LOCK_DEAD;
         if (!ask)
                 return LOCK_HELD;
-        if (word == TID_OF(actor_now->no))
+        if (word == own_word())
                 return LOCK_MINE;
-        return is_gone(word) ? LOCK_DEAD : LOCK_HELD;
+        return holder_is_gone(word, pid) ? LOCK_DEAD : LOCK_HELD;
 }
 
 static int
-fake_lock_try(pthread_mutex_t *lock, bool holder_is_dead)
+fake_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
-        uint32_t word = load_relaxed(lock_word(lock));
+        uint64_t word = robust_word(lock);
+        bool is_free = robust_word_is_free(word);
 
-        if (word != 0 && !(word & ROBUST_OWNER_DIED) && !holder_is_dead && !is_gone(word))
+        if (robust_word_is_held(word) && !holder_is_dead && !holder_is_gone(word, pid))
                 return -EBUSY;
-        if (!cas_acquire(lock_word(lock), &word, TID_OF(actor_now->no)))
+        if (!cas_acquire(&lock->word, &word, own_word()))
                 return -EBUSY;
-        return word != 0;
+        return is_free ? 0 : 1;
 }
 
 static void
-fake_lock_release(pthread_mutex_t *lock)
+fake_lock_release(struct robust_lock *lock)
 {
-        if (load_relaxed(lock_word(lock)) == TID_OF(actor_now->no))
-                store_release(lock_word(lock), 0u);
+        if (robust_word(lock) == own_word())
+                store_release(&lock->word, UINT64_C(0));
 }
 
 static const struct liveness_ops fake_liveness = {
@@ -252,10 +260,10 @@ static const struct liveness_ops fake_liveness = {
 };
 
 static void
-mark(pthread_mutex_t *lock, uint32_t tid)
+mark(struct robust_lock *lock, uint32_t tid)
 {
-        if (*lock_word(lock) == tid)
-                *lock_word(lock) = tid | ROBUST_OWNER_DIED;
+        if (lock->word == robust_word_of(tid, WORLD_PID_NS))
+                lock->word = robust_word_of(ROBUST_OWNER_DIED, WORLD_PID_NS); /* as the kernel does: the id is gone */
 }
 
 /* In rounds, as the C library calls it for a thread's data. */

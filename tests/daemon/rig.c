@@ -245,7 +245,8 @@ client_is_stranger(const struct region *r, uint32_t idx)
 {
         const struct client_slot *slot = region_client(r, idx);
 
-        return slot && load_relaxed(&slot->pid) != (uint32_t)getpid() && strncmp(slot->name, "shmallocd-help", 14) != 0;
+        return slot && (uint32_t)load_relaxed(&slot->process) != (uint32_t)getpid() &&
+               strncmp(slot->name, "shmallocd-help", 14) != 0;
 }
 
 uint32_t

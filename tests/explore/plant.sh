@@ -70,7 +70,7 @@ slot-emptied-after-unlock)
         ;;
 slot-locked-blindly)
         file=region/slot.c scenario=attach-attach
-        script='/^slot_lock_empty(/,/^}/s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|if (liveness->lock_try(\&slot->life, true) >= 0)|'
+        script='/^slot_lock_empty(/,/^}/s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|if (liveness->lock_try(\&slot->life, 0, true) >= 0)|'
         ;;
 root-published-by-store)
         file=heap/root.c scenario=root-root

@@ -33,7 +33,8 @@ pthread_sigmask(int how, const sigset_t *set, sigset_t *ret_old)
 
 enum { JUDGE = ACTORS_MAX, IDS_BEGIN = 1000 };
 
-#define REGION_ADDR ((void *)0x7d0000000000)
+#define REGION_ADDR  ((void *)0x7d0000000000)
+#define WORLD_PID_NS UINT32_C(4026531836)
 
 struct region world_region;
 struct client_id world_client;
@@ -83,29 +84,24 @@ is_dead(uint32_t id)
 static int
 explore_identify(struct liveness_self *ret_self)
 {
-        *ret_self = (struct liveness_self){.pid_ns = 1, .pid = self_id(), .tid = self_id()};
+        *ret_self = (struct liveness_self){.pid_ns = WORLD_PID_NS, .pid = self_id(), .tid = self_id()};
         return 0;
 }
 
-static uint64_t
+static uint32_t
 explore_pid_ns(void)
 {
-        return 1;
-}
-
-static uint32_t *
-word_of(const pthread_mutex_t *lock)
-{
-        return (uint32_t *)(uintptr_t)lock;
+        return WORLD_PID_NS;
 }
 
 static enum lock_view
-explore_lock_view(const pthread_mutex_t *lock, bool ask)
+explore_lock_view(const struct robust_lock *lock, uint32_t pid, bool ask)
 {
         uint32_t id;
 
-        engine_access(lock, 4, ACCESS_LIVENESS, __builtin_return_address(0));
-        id = *word_of(lock);
+        (void)pid; /* each is a thread and a process */
+        engine_access(lock, 8, ACCESS_LIVENESS, __builtin_return_address(0));
+        id = (uint32_t)lock->word;
         if (id == 0)
                 return LOCK_FREE;
         if (is_dead(id))
@@ -114,23 +110,24 @@ explore_lock_view(const pthread_mutex_t *lock, bool ask)
 }
 
 static int
-explore_lock_try(pthread_mutex_t *lock, bool holder_is_dead)
+explore_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
         uint32_t id;
 
-        engine_access(lock, 4, ACCESS_LIVENESS | ACCESS_WRITE, __builtin_return_address(0));
-        id = *word_of(lock);
+        (void)pid;
+        engine_access(lock, 8, ACCESS_LIVENESS | ACCESS_WRITE, __builtin_return_address(0));
+        id = (uint32_t)lock->word;
         if (id != 0 && !is_dead(id) && !holder_is_dead)
                 return -EBUSY;
-        *word_of(lock) = self_id();
+        lock->word = self_id();
         return id != 0;
 }
 
 static void
-explore_lock_release(pthread_mutex_t *lock)
+explore_lock_release(struct robust_lock *lock)
 {
-        engine_access(lock, 4, ACCESS_WRITE, __builtin_return_address(0));
-        *word_of(lock) = 0;
+        engine_access(lock, 8, ACCESS_WRITE, __builtin_return_address(0));
+        lock->word = 0;
 }
 
 static bool
@@ -376,7 +373,7 @@ judge_settled(void)
         for (uint32_t idx = 0; idx < world_region.layout.n[TABLE_THREADS]; idx++) {
                 const struct thread_slot *slot = region_thread(&world_region, idx);
 
-                if (slot && slot->state != 0 && is_dead(*word_of(&slot->life)))
+                if (slot && slot->state != 0 && is_dead((uint32_t)slot->life.word))
                         return "a dead thread's slot was not settled";
         }
         return NULL;

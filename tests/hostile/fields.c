@@ -143,25 +143,24 @@ list_clients(struct list *l)
                 element(l, l->r->layout.off[TABLE_CLIENTS] + i * sizeof(struct client_slot), "client %u", i);
                 WORD(l, struct client_slot, word, 0);
                 BITS(l, struct client_slot, word, "state", 0, 2, 1);
-                BITS(l, struct client_slot, word, "pid", 2, 30, 1);
+                BITS(l, struct client_slot, word, "attached", 2, 30, 1);
                 BITS(l, struct client_slot, word, "incarnation", 32, 32, 1);
-                WORD(l, struct client_slot, pid, 1);
+                BITS(l, struct client_slot, process, "pid", 0, 32, 1);
+                BITS(l, struct client_slot, process, "incarnation", 32, 32, 1);
                 WORD(l, struct client_slot, uid, 65534);
                 WORD(l, struct client_slot, start_ticks, 0);
                 WORD(l, struct client_slot, pid_ns, 0);
-                WORD(l, struct client_slot, reserve_thread, l->r->layout.n[TABLE_THREADS]);
-                WORD(l, struct client_slot, filled, 0);
                 add(l, "name", offsetof(struct client_slot, name), 8, 0, 64, 0x0a0d1b5b22273c26, 0, 0);
                 add(l, "name's end", offsetof(struct client_slot, name) + 24, 8, 0, 64, 0x4141414141414141, 0, 0);
                 WORD(l, struct client_slot, image, 0);
         }
 }
 
-/* A mutex as words: what the C library reads of it, too. */
+/* A lock as words: what the C library reads of it, too. */
 static void
-list_mutex(struct list *l, const char *which, uint64_t at)
+list_lock(struct list *l, const char *which, uint64_t at)
 {
-        for (uint32_t i = 0; i < sizeof(pthread_mutex_t) / 4; i++) {
+        for (uint32_t i = 0; i < sizeof(struct robust_lock) / 4; i++) {
                 char text[24];
 
                 snprintf(text, sizeof text, "%s word %u", which, i);
@@ -247,8 +246,8 @@ list_threads(struct list *l)
                 element(l, l->r->layout.off[TABLE_THREADS] + i * l->r->layout.stride[TABLE_THREADS], "thread %u",
                         i + 1);
                 if (i % 5 == 0) {
-                        list_mutex(l, "life", offsetof(struct thread_slot, life));
-                        list_mutex(l, "reap", offsetof(struct thread_slot, reap));
+                        list_lock(l, "life", offsetof(struct thread_slot, life));
+                        list_lock(l, "reap", offsetof(struct thread_slot, reap));
                         WORD(l, struct thread_slot, os_tid, 0);
                         WORD(l, struct thread_slot, n_attached, 0);
                         WORD(l, struct thread_slot, n_dropped, 0);
@@ -261,7 +260,6 @@ list_threads(struct list *l)
                 WORD(l, struct thread_slot, state, 1);
                 WORD(l, struct thread_slot, client_idx, l->r->header->clients_hwm, l->r->layout.n[TABLE_CLIENTS]);
                 WORD(l, struct thread_slot, client_incarnation, 0);
-                WORD(l, struct thread_slot, pid_ns, 0);
                 WORD(l, struct thread_slot, os_pid, 1);
                 WORD(l, struct thread_slot, hand, l->r->header->magazines_hwm[0], l->r->layout.n[TABLE_MAGAZINES]);
                 list_candidate(l);

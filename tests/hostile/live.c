@@ -71,7 +71,7 @@ is_spared(const struct scene *s, const struct field *field)
         if (off >= l->n[TABLE_THREADS] * l->stride[TABLE_THREADS])
                 return false;
         off %= l->stride[TABLE_THREADS];
-        return off < offsetof(struct thread_slot, state) && off % 64 >= offsetof(pthread_mutex_t, __data.__kind);
+        return off < offsetof(struct thread_slot, state) && off % 64 >= offsetof(struct robust_lock, prev);
 }
 
 static void

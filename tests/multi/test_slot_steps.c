@@ -1,13 +1,14 @@
 /*
  * What is at stake: promise P1 for slots.  A process is killed, or stopped, at every instruction at which it has changed
  * the slots, in every operation on them; the others must find each slot again, settle what its dead thread owned, and
- * never wait.  The kernel's own marks are used in one half of the runs; in the other half the victim has told the kernel
- * of no robust list, so that nothing is marked and only its absence is evidence.
+ * never wait.  The kernel's own marks are used in one half of the runs; in the other half the victim's list of robust locks
+ * is emptied before it dies, so that nothing is marked and only its absence is evidence.
  *
  * The child runs one operation under PTRACE_SINGLESTEP.  After each instruction the parent compares the slots with what
  * they were; the k-th change is where the child is killed, for k = 0, 1, 2, ... until the operation comes to its end
  * first.  A dead process leaves a prefix of its stores, so no state is left out.  For the stops one run does: at each
- * change somebody else comes, settles what is dead, attaches and goes, and the child goes on.
+ * change somebody else comes, settles what is dead, attaches and goes, and the child goes on.  Whoever attaches is stopped
+ * at every change once more, while its client is evicted.
  */
 #include <check.h>
 #include <errno.h>
@@ -37,8 +38,9 @@ enum { N_CLIENTS = 4, N_THREADS = 4, N_CHANGES_MAX = 400, N_STEPS_MAX = 200000 }
 struct shared {
         uint32_t owns[N_THREADS + 1]; /* the thread number owns something */
         uint32_t n_settled;
-        uint32_t is_done; /* the child has come to the end of the operation */
-        int result;       /* what it gave */
+        uint32_t is_done;        /* the child has come to the end of the operation */
+        int result;              /* what it gave */
+        struct client_id client; /* the child's */
 };
 
 static struct region region, *r = &region;
@@ -90,6 +92,7 @@ prepare_detached(void)
 static void
 prepare_reserve(void)
 {
+        slot_reserve_init(&reserve);
         NEED(slot_reserve(&reserve, r, &client, NULL, NULL) == 0);
 }
 
@@ -177,13 +180,14 @@ run_reap(void)
 static int
 run_reserve(void)
 {
+        slot_reserve_init(&reserve);
         return slot_reserve(&reserve, r, &client, settle, NULL);
 }
 
 static int
 run_unreserve(void)
 {
-        slot_unreserve(&reserve, r);
+        slot_unreserve(&reserve, r, &client);
         return 0;
 }
 
@@ -236,6 +240,12 @@ run_unregister(void)
 }
 
 static int
+run_evict(void)
+{
+        return client_evict(r, &client) ? 0 : -EBUSY;
+}
+
+static int
 run_bind(void)
 {
         return binding_choose(&victim, 0);
@@ -265,27 +275,18 @@ static const struct operation {
         {"give back", prepare_lent, run_give_back, false},
         {"register", prepare_nothing, run_register, true},
         {"unregister", prepare_nothing, run_unregister, true},
+        {"evict", prepare_reserve, run_evict, true},
         {"bind", prepare_attached, run_bind, true},
 };
 
 enum { N_OPERATIONS = sizeof operations / sizeof operations[0] };
 
-/* The kernel will walk this list when we die, and mark nothing. */
 static void
-hide_robust_list(void)
-{
-        static struct robust_list_head empty = {.list = {&empty.list}};
-
-        NEED(syscall(SYS_set_robust_list, &empty, sizeof empty) == 0);
-}
-
-static void
-child_run(const struct operation *op, bool is_unmarked)
+child_run(const struct operation *op)
 {
         NEED(client_register(r, &client) == 0);
+        shared->client = client;
         op->prepare();
-        if (is_unmarked)
-                hide_robust_list();
         NEED(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
         raise(SIGSTOP);
         shared->result = op->run();
@@ -361,17 +362,28 @@ step_to_change(pid_t pid, struct watched *last)
 }
 
 static pid_t
-child_start(const struct operation *op, bool is_unmarked)
+child_start(const struct operation *op)
 {
         int status;
         pid_t pid = fork();
 
         ck_assert_int_ge(pid, 0);
         if (pid == 0)
-                child_run(op, is_unmarked);
+                child_run(op);
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         ck_assert_msg(WIFSTOPPED(status), "the child ended with status %#x", status);
         return pid;
+}
+
+/* So that the kernel's walk finds nothing when the child dies.  It has its list where this process has its own. */
+static void
+empty_robust_list(pid_t pid)
+{
+        struct robust_list_head *head;
+        size_t bytes;
+
+        ck_assert_int_eq(syscall(SYS_get_robust_list, 0, &head, &bytes), 0);
+        ck_assert_int_eq(ptrace(PTRACE_POKEDATA, pid, &head->list.next, &head->list), 0);
 }
 
 static void
@@ -420,7 +432,9 @@ all_is_settled_and_empty(void)
         for (uint32_t i = 1; i < N_THREADS; i++)
                 slot_release(&t[i]);
         ck_assert_uint_eq(parent_thread.slot->state, 1);
-        ck_assert_uint_eq(robust_word(&parent_thread.slot->life), process_tid());
+        ck_assert_uint_eq(robust_word_tid(robust_word(&parent_thread.slot->life)), process_tid());
+        while (client_evict_any(r)) /* who died before his client said who he is */
+                continue;
         for (uint32_t i = 1; i < N_CLIENTS; i++)
                 ck_assert_int_eq(client_register(r, &id), 0);
         ck_assert_int_eq(client_register(r, &id), -EUSERS);
@@ -435,11 +449,13 @@ kill_at(const struct operation *op, uint32_t k, bool is_unmarked)
         pid_t pid;
 
         setup();
-        pid = child_start(op, is_unmarked);
+        pid = child_start(op);
         memset(&last, 0, sizeof last);
         watch(&last);
         for (uint32_t i = 0; i < k && is_inside; i++)
                 is_inside = step_to_change(pid, &last);
+        if (is_unmarked)
+                empty_robust_list(pid);
         kill_and_bury(pid);
         all_is_settled_and_empty();
         teardown();
@@ -476,7 +492,7 @@ START_TEST(stopped_at_any_change)
         pid_t pid;
 
         setup();
-        pid = child_start(op, false);
+        pid = child_start(op);
         memset(&last, 0, sizeof last);
         do {
                 go_on_beside();
@@ -491,6 +507,48 @@ START_TEST(stopped_at_any_change)
 }
 END_TEST
 
+/* What an attacher relies on: once it has been told that it is attached, its client is nobody else's. */
+START_TEST(evicted_at_any_change)
+{
+        const struct operation *op = &operations[_i];
+        uint32_t k = 0, n_evicted = 0;
+        bool is_inside = true;
+
+        if (op->run != run_attach && op->run != run_borrow)
+                return;
+        for (; is_inside; k++) {
+                struct watched last;
+                bool is_evicted;
+                pid_t pid;
+
+                setup();
+                pid = child_start(op);
+                memset(&last, 0, sizeof last);
+                watch(&last);
+                for (uint32_t i = 0; i < k && is_inside; i++)
+                        is_inside = step_to_change(pid, &last);
+                is_evicted = client_evict(r, &shared->client);
+                while (step_to_change(pid, &last))
+                        continue;
+                n_evicted += is_evicted;
+                ck_assert_int_eq(shared->result, is_evicted ? -ESTALE : 0);
+                ck_assert_int_eq(client_is_registered(r, &shared->client), !is_evicted);
+                for (uint32_t i = 1; is_evicted && i < N_THREADS && region_thread(r, i) != NULL; i++) {
+                        slot_reap_one(r, i, settle, NULL); /* its reserve slot, which is nobody's now */
+                        ck_assert_uint_eq(robust_word(&region_thread(r, i)->life), 0);
+                        ck_assert_uint_eq(r->bindings[i], 0);
+                }
+                kill_and_bury(pid);
+                all_is_settled_and_empty();
+                teardown();
+        }
+        if (op->prepare != prepare_detached &&
+            op->prepare != prepare_dead_borrower) /* which hold something throughout */
+                ck_assert_uint_gt(n_evicted, 0);
+        ck_assert_uint_lt(n_evicted, k);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -500,6 +558,7 @@ main(void)
         tcase_add_loop_test(tcase, killed_at_any_change, 0, N_OPERATIONS);
         tcase_add_loop_test(tcase, killed_at_any_change_without_a_mark, 0, N_OPERATIONS);
         tcase_add_loop_test(tcase, stopped_at_any_change, 0, N_OPERATIONS);
+        tcase_add_loop_test(tcase, evicted_at_any_change, 0, N_OPERATIONS);
         suite_add_tcase(suite, tcase);
         return suite_run(suite);
 }

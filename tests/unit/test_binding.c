@@ -161,8 +161,8 @@ START_TEST(the_dead_do_not_count)
         load_arena(1, 2, &next); /* slots 2 and 3 */
         load_arena(2, 1, &next);
         load_arena(3, 1, &next);
-        *(uint32_t *)(void *)&region_thread(r, 2)->life = ROBUST_OWNER_DIED;
-        *(uint32_t *)(void *)&region_thread(r, 3)->life = ROBUST_OWNER_DIED;
+        region_thread(r, 2)->life.word = ROBUST_OWNER_DIED;
+        region_thread(r, 3)->life.word = ROBUST_OWNER_DIED;
         ck_assert_int_eq(binding_choose(&t, 0), 0);
         ck_assert_uint_eq(t.arena, 1);
 }

@@ -38,20 +38,23 @@ START_TEST(client_slot_describes_its_process)
 {
         const struct client_slot *slot = &r->clients[client.idx];
 
-        ck_assert_uint_eq(slot->pid, (uint32_t)getpid());
+        uint64_t stamp = (uint64_t)client.incarnation << 32;
+
+        ck_assert_uint_eq(slot->process, stamp | (uint32_t)getpid());
+        ck_assert_uint_eq(slot->image, stamp | process_image());
+        ck_assert_uint_eq(slot->pid_ns, stamp | process_pid_ns());
         ck_assert_uint_eq(slot->uid, (uint32_t)geteuid());
         ck_assert_uint_ne(slot->start_ticks, 0);
         ck_assert_uint_eq(slot->start_ticks, process_start_ticks((uint32_t)getpid()));
-        ck_assert_uint_eq(slot->filled, client.incarnation);
         ck_assert_uint_ne(slot->name[0], 0);
 }
 END_TEST
 
-/* Rewrites the word as if another process had claimed the slot. */
+/* As if another process had claimed the slot. */
 static void
 client_pretend_pid(const struct client_id *id, uint32_t pid)
 {
-        r->clients[id->idx].word = CLIENT_LIVE | (uint64_t)pid << 2 | (uint64_t)id->incarnation << 32;
+        r->clients[id->idx].process = (uint64_t)id->incarnation << 32 | pid;
 }
 
 START_TEST(full_client_table_reuses_the_dead_and_refuses_otherwise)
@@ -129,7 +132,7 @@ START_TEST(what_the_process_was_before_exec_is_reused_by_itself)
         ck_assert_int_eq(client_register(r, &id), 0);
         ck_assert_uint_eq(id.idx, client.idx);
         r->clients[id.idx].image ^= 1; /* but not while it is still being filled in */
-        r->clients[id.idx].filled--;
+        r->clients[id.idx].pid_ns -= UINT64_C(1) << 32;
         ck_assert_int_eq(client_register(r, &id), 0);
         ck_assert_uint_ne(id.idx, client.idx);
 }

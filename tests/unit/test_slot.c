@@ -42,9 +42,9 @@ START_TEST(attach_takes_the_lowest_empty_slot_and_fills_it)
         ck_assert_uint_eq(slot->client_incarnation, client.incarnation);
         ck_assert_uint_eq(slot->os_tid, process_tid());
         ck_assert_uint_eq(slot->os_pid, (uint32_t)getpid());
-        ck_assert_uint_eq(slot->pid_ns, process_pid_ns());
+        ck_assert_uint_eq(robust_word_pid_ns(robust_word(&slot->life)), process_pid_ns());
         ck_assert_uint_eq(r->bindings[1], BINDING_USED);
-        ck_assert_uint_eq(robust_word(&slot->life), process_tid());
+        ck_assert_uint_eq(robust_word_tid(robust_word(&slot->life)), process_tid());
         ck_assert_uint_eq(robust_word(&slot->reap), 0);
         slot_release(&t);
         actor_end(&actor, END_RELEASE);
@@ -130,56 +130,59 @@ START_TEST(own_old_slot_whose_reap_is_held_is_not_waited_for)
 
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
         slot_detach(&t);
-        ck_assert_int_eq(liveness->lock_try(&region_thread(r, 0)->reap, false), 0);
+        ck_assert_int_eq(liveness->lock_try(&region_thread(r, 0)->reap, 0, false), 0);
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
         ck_assert_uint_eq(t.no, 2);
         liveness->lock_release(&region_thread(r, 0)->reap);
 }
 END_TEST
 
-START_TEST(slot_of_another_pid_namespace_is_left_alone)
+/* The number of a thread that is gone here may be that of one who lives there. */
+START_TEST(unmarked_word_of_another_pid_namespace_is_left_alone)
 {
         uint32_t idx = dead_slot();
+        struct thread_slot *slot = region_thread(r, idx);
         struct thread t = {0};
 
-        region_thread(r, idx)->pid_ns = process_pid_ns() + 1;
+        slot->life.word = robust_word_of((uint32_t)slot->os_tid, process_pid_ns() + 1);
+        slot->os_pid = (uint32_t)slot->os_tid; /* nor does its process exist here */
         ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
         region_thread(r, idx)->state = 0; /* nor attached to, when it is empty */
         r->bindings[idx] = 0;
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
         ck_assert_uint_ne(t.no, idx + 1);
-}
-END_TEST
-
-/* For a kind that there is not the C library would abort. */
-START_TEST(lock_whose_kind_was_damaged_while_held_is_let_go_of)
-{
-        struct thread t = {0};
-        pthread_mutex_t *life;
-
-        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
-        life = &region_thread(r, 0)->life;
-        life->__data.__kind = 0x7f;
-        slot_release(&t);
-        ck_assert_uint_eq(robust_word(life), 0);
-        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
-        ck_assert_uint_eq(t.no, 1);
         slot_release(&t);
 }
 END_TEST
 
-START_TEST(initialising_a_held_lock_again_is_harmless)
+/* Where nobody can say which namespace it is. */
+START_TEST(unmarked_word_of_no_known_namespace_is_left_alone)
 {
-        struct thread t = {0};
-        struct thread_slot *slot;
+        uint32_t idx = dead_slot();
+        struct thread_slot *slot = region_thread(r, idx);
 
-        ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
-        slot = region_thread(r, 0);
-        robust_init(&slot->life);
-        robust_init(&slot->reap);
-        ck_assert_uint_eq(robust_word(&slot->life), process_tid());
-        slot_release(&t);
-        ck_assert_uint_eq(robust_word(&slot->life), 0);
+        slot->life.word = robust_word_of((uint32_t)slot->os_tid, PROCESS_NS_UNKNOWN);
+        ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
+}
+END_TEST
+
+START_TEST(mark_is_evidence_whatever_the_namespace)
+{
+        const uint32_t namespaces[] = {process_pid_ns() + 1, PROCESS_NS_UNKNOWN, 0};
+
+        for (int i = 0; i < 3; i++) {
+                struct settled settled = {0};
+                uint32_t idx = dead_slot();
+                struct thread t = {0};
+
+                region_thread(r, idx)->life.word = robust_word_of(ROBUST_OWNER_DIED, namespaces[i]);
+                region_thread(r, idx)->reap.word = robust_word_of(ROBUST_OWNER_DIED, namespaces[i]);
+                ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
+                ck_assert_uint_eq(settled.n[idx + 1], 1);
+                ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
+                ck_assert_uint_eq(t.no, idx + 1);
+                slot_release(&t);
+        }
 }
 END_TEST
 
@@ -225,10 +228,10 @@ START_TEST(unmarked_word_of_a_thread_that_is_gone_is_evidence)
         struct settled settled = {0};
         uint32_t idx = dead_slot();
         struct thread_slot *slot = region_thread(r, idx);
-        uint32_t tid = (uint32_t)slot->os_tid;
+        uint64_t word = robust_word_of((uint32_t)slot->os_tid, process_pid_ns());
 
-        store_relaxed((uint32_t *)(void *)&slot->life, tid);
-        store_relaxed((uint32_t *)(void *)&slot->reap, tid); /* `reap` is judged alike */
+        store_relaxed(&slot->life.word, word);
+        store_relaxed(&slot->reap.word, word); /* `reap` is judged alike */
         ck_assert(!slot_thread_is_dead_hint(r, idx));
         ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
         ck_assert_uint_eq(settled.n[idx + 1], 1);
@@ -243,7 +246,7 @@ START_TEST(process_that_is_gone_is_evidence_whoever_has_the_thread_id)
         struct thread_slot *slot = region_thread(r, idx);
         uint32_t gone = (uint32_t)slot->os_tid;
 
-        store_relaxed((uint32_t *)(void *)&slot->life, process_tid());
+        store_relaxed(&slot->life.word, robust_word_of(process_tid(), process_pid_ns()));
         ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
         slot->os_pid = gone;
         ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
@@ -402,7 +405,8 @@ START_TEST(attach_to_a_full_table_finds_the_unmarked_dead)
         fill_all(actors, N_THREADS);
         actor_end(&actors[4], END_DIE);
         await_gone(4);
-        store_relaxed((uint32_t *)(void *)&region_thread(r, 4)->life, (uint32_t)region_thread(r, 4)->os_tid);
+        store_relaxed(&region_thread(r, 4)->life.word,
+                      robust_word_of((uint32_t)region_thread(r, 4)->os_tid, process_pid_ns()));
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_count, &settled), 0);
         ck_assert_uint_eq(t.no, 5);
         ck_assert_uint_eq(settled.n[5], 1);
@@ -421,8 +425,8 @@ START_TEST(reserve_slot_serves_when_all_others_are_taken)
         struct thread t = {0};
         struct thread_slot *slot;
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, settle_never, NULL), 0);
-        ck_assert_uint_eq(r->clients[client.idx].reserve_thread, reserve.idx + 1);
         ck_assert_uint_eq(client_threads_remaining(r, &client), 0); /* it does not keep the mapping */
         fill_all(actors, N_THREADS - 1);
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), -EUSERS);
@@ -432,7 +436,7 @@ START_TEST(reserve_slot_serves_when_all_others_are_taken)
                 ck_assert_ptr_eq(t.slot, slot);
                 ck_assert_uint_eq(t.no, reserve.idx + 1);
                 ck_assert_uint_eq(slot->state, 1);
-                ck_assert_uint_eq(robust_word(&slot->life), process_tid());
+                ck_assert_uint_eq(robust_word_tid(robust_word(&slot->life)), process_tid());
                 ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_never, NULL), 0);
                 slot_return(&reserve, &t);
                 ck_assert_uint_eq(slot->state, 0);
@@ -470,6 +474,7 @@ START_TEST(reserve_slot_has_one_user_at_a_time)
         struct borrower borrower = {.reserve = &reserve};
         pthread_t threads[4];
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
         for (int i = 0; i < 4; i++)
                 ck_assert_int_eq(pthread_create(&threads[i], NULL, borrow_often, &borrower), 0);
@@ -495,6 +500,7 @@ START_TEST(borrower_that_dies_is_settled_and_the_reserve_kept)
         struct reserve reserve;
         struct thread t = {0};
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
         in_thread(borrow_and_die, &reserve);
         ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_count, &settled), 1); /* by anybody */
@@ -512,12 +518,13 @@ START_TEST(reserve_slot_of_a_client_that_is_gone_is_anybodys)
         struct reserve reserve;
         struct thread t = {0};
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
         client_unregister(r, &client);
         ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_count, &settled), 1);
         ck_assert_uint_eq(r->bindings[reserve.idx], 0);
         ck_assert_int_eq(client_register(r, &client), 0);
-        ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_never, NULL), -EUSERS);
+        ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_never, NULL), -ESTALE);
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
         ck_assert_uint_eq(t.no, reserve.idx + 1);
         slot_release(&t);
@@ -543,6 +550,7 @@ START_TEST(idle_reserve_slot_is_lent_to_whoever_asks_and_had_again)
         struct thread t = {.no = 0}, u = {.no = 0};
         uint32_t idx;
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, settle_never, NULL), 0);
         idx = reserve.idx;
         ck_assert_int_eq(slot_lend(&t, r, settle_never, NULL), 0);
@@ -576,12 +584,16 @@ START_TEST(borrower_of_another_process_outlives_the_client_that_lent)
         struct reserve reserve;
         struct thread t = {.no = 0};
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, settle_never, NULL), 0);
         ck_assert_int_eq(slot_lend(&t, r, settle_never, NULL), 0);
-        region_client(r, client.idx)->pid++; /* the client is another process */
+        region_client(r, client.idx)->process++; /* the client is another process */
         ck_assert_int_eq(slot_reap_of_dead(r, reserve.idx, &client, settle_never, NULL), 0);
+        region_client(r, client.idx)->process--;
+        region_client(r, client.idx)->pid_ns--; /* of the same number, in another pid namespace */
+        ck_assert_int_eq(slot_reap_of_dead(r, reserve.idx, &client, settle_never, NULL), 0);
+        region_client(r, client.idx)->pid_ns++;
         slot_give_back(&t);
-        region_client(r, client.idx)->pid--;
         ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_never, NULL), 0);
         ck_assert_int_eq(slot_reap_of_dead(r, reserve.idx, &client, settle_count, &settled), 1);
 }
@@ -592,8 +604,9 @@ START_TEST(unreserved_slot_is_anybodys)
         struct reserve reserve;
         struct thread t = {0};
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
-        slot_unreserve(&reserve, r);
+        slot_unreserve(&reserve, r, &client);
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
         ck_assert_uint_eq(t.no, reserve.idx + 1);
         slot_release(&t);
@@ -607,19 +620,19 @@ static const struct thread_slot *declared_dead;
 
 /* Declares one living thread dead, as an explorer does with its actors. */
 static enum lock_view
-fake_view(const pthread_mutex_t *lock, bool ask)
+fake_view(const struct robust_lock *lock, uint32_t pid, bool ask)
 {
-        return lock == &declared_dead->life ? LOCK_DEAD : liveness_system.lock_view(lock, ask);
+        return lock == &declared_dead->life ? LOCK_DEAD : liveness_system.lock_view(lock, pid, ask);
 }
 
 static int
-fake_try(pthread_mutex_t *lock, bool holder_is_dead)
+fake_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
-        return lock == &declared_dead->life ? 1 : liveness_system.lock_try(lock, holder_is_dead);
+        return lock == &declared_dead->life ? 1 : liveness_system.lock_try(lock, pid, holder_is_dead);
 }
 
 static void
-fake_release(pthread_mutex_t *lock)
+fake_release(struct robust_lock *lock)
 {
         if (lock != &declared_dead->life)
                 liveness_system.lock_release(lock);
@@ -632,6 +645,7 @@ START_TEST(reaper_that_comes_too_late_leaves_the_reserve_slot_alone)
         struct liveness_ops ops = liveness_system;
         struct reserve reserve;
 
+        slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
         declared_dead = region_thread(r, reserve.idx);
         ops.lock_view = fake_view;
@@ -646,9 +660,9 @@ END_TEST
 
 /* Somebody who may write to the heap lowers the mark whenever a lock has been taken. */
 static int
-lowering_try(pthread_mutex_t *lock, bool holder_is_dead)
+lowering_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
-        int got = liveness_system.lock_try(lock, holder_is_dead);
+        int got = liveness_system.lock_try(lock, pid, holder_is_dead);
 
         r->header->threads_hwm = 0;
         return got;
@@ -773,9 +787,9 @@ main(void)
         tcase_add_test(tcase, slot_of_an_ended_thread_is_inherited_without_reaping);
         tcase_add_test(tcase, thread_that_attaches_again_gets_its_own_old_slot);
         tcase_add_test(tcase, own_old_slot_whose_reap_is_held_is_not_waited_for);
-        tcase_add_test(tcase, slot_of_another_pid_namespace_is_left_alone);
-        tcase_add_test(tcase, initialising_a_held_lock_again_is_harmless);
-        tcase_add_test(tcase, lock_whose_kind_was_damaged_while_held_is_let_go_of);
+        tcase_add_test(tcase, unmarked_word_of_another_pid_namespace_is_left_alone);
+        tcase_add_test(tcase, unmarked_word_of_no_known_namespace_is_left_alone);
+        tcase_add_test(tcase, mark_is_evidence_whatever_the_namespace);
 
         tcase = cases(suite, "reap");
         tcase_add_test(tcase, dead_slot_is_settled_once_and_emptied);

@@ -194,7 +194,7 @@ START_TEST(thread_that_ends_leaves_nothing_but_what_it_allocated)
         in_thread(look_around, NULL);
         ck_assert_uint_eq(r->bindings[1], 0);
         /* It never unlocked: the kernel may still be at its list, and has marked it by now (region/slot.c). */
-        ck_assert_int_eq(liveness->lock_view(&region_thread(r, 1)->life, false), LOCK_DEAD);
+        ck_assert_int_eq(liveness->lock_view(&region_thread(r, 1)->life, 0, false), LOCK_DEAD);
         ck_assert_uint_eq(heap_verify_words(r).n_tcache, 0);
         in_thread(look_around, NULL); /* the same slot again */
         ck_assert_uint_eq(region_threads_hwm(r), 2);
@@ -303,6 +303,7 @@ START_TEST(thread_without_a_slot_borrows_one)
 {
         pthread_t others[2];
 
+        slot_reserve_init(&fx.process.reserve);
         ck_assert_int_eq(slot_reserve(&fx.process.reserve, r, &fx.client, reap_settle, NULL), 0);
         pthread_barrier_init(&all_attached, NULL, 3);
         pthread_barrier_init(&may_end, NULL, 3);
@@ -314,7 +315,7 @@ START_TEST(thread_without_a_slot_borrows_one)
         for (int i = 0; i < 2; i++)
                 ck_assert_int_eq(pthread_join(others[i], NULL), 0);
         heap_verify(r, NULL);
-        slot_unreserve(&fx.process.reserve, r);
+        slot_unreserve(&fx.process.reserve, r, &fx.client);
 }
 END_TEST
 

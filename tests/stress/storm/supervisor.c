@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "os/robust.h"
 #include "stress/storm/storm.h"
 #include "stress/storm/ways.h"
 #include "stress/storm/worker.h"
@@ -240,8 +241,8 @@ is_settled(struct storm *s, const struct process *p)
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
                 const struct thread_slot *slot = region_thread(r, idx);
 
-                if (load_relaxed(&slot->os_pid) == p->own_pid && load_relaxed(&slot->pid_ns) == p->pid_ns &&
-                    load_relaxed(&slot->state) != 0)
+                if (load_relaxed(&slot->os_pid) == p->own_pid &&
+                    robust_word_pid_ns(robust_word(&slot->life)) == p->pid_ns && load_relaxed(&slot->state) != 0)
                         return false;
         }
         return true;
