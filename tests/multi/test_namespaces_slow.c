@@ -1,0 +1,3 @@
+/* A thousand namespaces: see test_namespaces.c. */
+#define N_NAMESPACES 1000
+#include "test_namespaces.c"

@@ -1,0 +1,292 @@
+/*
+ * What is at stake: the list by which the kernel knows what a dying thread held.  Our locks stand in it between the C
+ * library's mutexes, and it has to be whole for both, whatever is taken and let go of in which order, and whichever
+ * instruction a signal handler that does the same interrupts.  And a lock is never announced as the C library announces its
+ * own: by that the kernel would mark what a thread of the same number in another pid namespace holds.
+ */
+#include <check.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "os/process.h"
+#include "os/robust.h"
+#include "support/child.h"
+#include "support/suite.h"
+
+enum { N_LOCKS = 3, N_MUTEXES = 2, N_ALL = N_LOCKS + N_MUTEXES, N_STEPS_MAX = 100000 };
+
+static struct shared {
+        struct robust_lock locks[N_LOCKS];
+        pthread_mutex_t mutexes[N_MUTEXES];
+        volatile int is_done;
+} * shared;
+
+static void
+setup(void)
+{
+        pthread_mutexattr_t attr;
+
+        shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        ck_assert_ptr_ne(shared, MAP_FAILED);
+        pthread_mutexattr_init(&attr);
+        pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        for (int i = 0; i < N_MUTEXES; i++)
+                pthread_mutex_init(&shared->mutexes[i], &attr);
+        pthread_mutexattr_destroy(&attr);
+}
+
+static void
+teardown(void)
+{
+        munmap(shared, sizeof *shared);
+}
+
+/* ------------------------------------------------------------------ things to hold */
+
+/* 0, 2, 4 are ours, 1 and 3 the C library's. */
+static void *
+entry_of(int i)
+{
+        return i % 2 == 0 ? (void *)&shared->locks[i / 2].next : (void *)&shared->mutexes[i / 2].__data.__list.__next;
+}
+
+static uint32_t
+futex_of(int i)
+{
+        return i % 2 == 0 ? (uint32_t)robust_word(&shared->locks[i / 2])
+                          : (uint32_t)load_relaxed(&shared->mutexes[i / 2].__data.__lock);
+}
+
+static bool
+take(int i)
+{
+        if (i % 2 == 0)
+                return robust_take(&shared->locks[i / 2], 0, process_tid(), process_pid_ns());
+        return pthread_mutex_trylock(&shared->mutexes[i / 2]) == 0;
+}
+
+static void
+let_go(int i)
+{
+        if (i % 2 == 0)
+                robust_unlock(&shared->locks[i / 2], process_tid(), process_pid_ns());
+        else
+                pthread_mutex_unlock(&shared->mutexes[i / 2]);
+}
+
+static struct robust_list_head *
+own_list(void)
+{
+        struct robust_list_head *head = NULL;
+        size_t bytes;
+
+        MUST(syscall(SYS_get_robust_list, 0, &head, &bytes) == 0 && head);
+        return head;
+}
+
+/* Whether the list has exactly those, and each of them what leads back to it. */
+static bool
+list_is(unsigned held)
+{
+        void *const first = &own_list()->list, **at = first;
+        unsigned found = 0;
+
+        for (int n = 0; *at != first; at = *at) {
+                for (int i = 0; i < N_ALL; i++)
+                        found |= *at == entry_of(i) ? 1u << i : 0;
+                if (((void **)*at)[-1] != at || ++n > N_ALL)
+                        return false;
+        }
+        return found == held;
+}
+
+/* ------------------------------------------------------------------ in any order */
+
+/* Takes all in one order, lets go of them in another, and dies half-way. */
+static void
+take_and_let_go(struct child *self, void *arg)
+{
+        const int *order = arg;
+        unsigned held = 0;
+
+        (void)self;
+        MUST(list_is(0));
+        for (int i = 0; i < N_ALL; i++) {
+                MUST(take(order[i]));
+                held |= 1u << order[i];
+                MUST(list_is(held));
+        }
+        for (int i = 0; i < N_ALL; i++) {
+                let_go(i);
+                held &= ~(1u << i);
+                MUST(list_is(held));
+                if (i == order[0])
+                        raise(SIGKILL);
+        }
+}
+
+START_TEST(list_is_whole_in_every_order_and_all_of_it_is_marked)
+{
+        for (int n = 0; n < N_ALL * (N_ALL - 1) * (N_ALL - 2) * (N_ALL - 3); n++) { /* all permutations */
+                int order[N_ALL] = {0, 1, 2, 3, 4};
+                struct child c;
+
+                for (int i = 0, rest = n; i < N_ALL; rest /= N_ALL - i, i++) {
+                        int k = i + rest % (N_ALL - i), swapped = order[i];
+
+                        order[i] = order[k];
+                        order[k] = swapped;
+                }
+                setup();
+                child_start(&c, take_and_let_go, order);
+                ck_assert_int_eq(WTERMSIG(child_end(&c)), SIGKILL);
+                for (int i = 0; i < N_ALL; i++)
+                        ck_assert_uint_eq(futex_of(i), i <= order[0] ? 0 : ROBUST_OWNER_DIED);
+                teardown();
+        }
+}
+END_TEST
+
+/* ------------------------------------------------------------------ at any instruction */
+
+static void
+use_locks(void)
+{
+        for (int i = 0; i < N_ALL - 1; i += 2)
+                MUST(take(i));
+        for (int i = 0; i < N_ALL - 1; i += 2)
+                let_go(i);
+}
+
+/* Holds the two mutexes, or lets go of them. */
+static void
+toggle_mutexes(int signo)
+{
+        (void)signo;
+        for (int i = 1; i < N_ALL; i += 2)
+                if (!take(i))
+                        let_go(i);
+}
+
+static void
+toggle_mutexes_and_trap(int signo)
+{
+        toggle_mutexes(signo);
+        raise(SIGTRAP);
+}
+
+static void
+use_locks_traced(struct child *self, void *arg)
+{
+        (void)self, (void)arg;
+        use_locks(); /* so that all it calls is bound */
+        toggle_mutexes(0);
+        signal(SIGUSR1, toggle_mutexes_and_trap);
+        MUST(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+        raise(SIGSTOP);
+        use_locks();
+        shared->is_done = 1;
+        MUST(list_is((futex_of(1) ? 1u << 1 : 0) | (futex_of(3) ? 1u << 3 : 0)));
+}
+
+static int
+wait_for_stop(pid_t pid)
+{
+        int status;
+
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(WIFSTOPPED(status), "the child ended with status %#x", status);
+        return WSTOPSIG(status);
+}
+
+static int
+step(pid_t pid)
+{
+        ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+        return wait_for_stop(pid);
+}
+
+static void
+go_on(pid_t pid, int signo, int until)
+{
+        ck_assert_int_eq(ptrace(PTRACE_CONT, pid, NULL, (void *)(intptr_t)signo), 0);
+        ck_assert_int_eq(wait_for_stop(pid), until);
+}
+
+/* The handler runs as soon as the signal is let through, and the child stands again where it was interrupted. */
+static void
+interrupt(pid_t pid)
+{
+        struct user_regs_struct at, now;
+
+        ck_assert_int_eq(kill(pid, SIGUSR1), 0);
+        go_on(pid, 0, SIGUSR1);
+        ck_assert_int_eq(ptrace(PTRACE_GETREGS, pid, NULL, &at), 0);
+        go_on(pid, SIGUSR1, SIGTRAP);
+        do {
+                step(pid);
+                ck_assert_int_eq(ptrace(PTRACE_GETREGS, pid, NULL, &now), 0);
+        } while (now.rip != at.rip || now.rsp != at.rsp);
+}
+
+START_TEST(handlers_that_lock_do_not_break_the_list)
+{
+        struct child c;
+        int n = 0;
+
+        setup();
+        child_start(&c, use_locks_traced, NULL);
+        ck_assert_int_eq(wait_for_stop(c.pid), SIGSTOP);
+        for (; step(c.pid), !shared->is_done; n++) {
+                ck_assert_int_lt(n, N_STEPS_MAX);
+                interrupt(c.pid);
+        }
+        ck_assert_int_gt(n, 100);
+        ck_assert_int_eq(ptrace(PTRACE_DETACH, c.pid, NULL, NULL), 0);
+        ck_assert_int_eq(child_end(&c), 0);
+        teardown();
+}
+END_TEST
+
+START_TEST(no_lock_is_ever_announced_as_pending)
+{
+        struct robust_list_head *head = own_list(); /* the child's is in the same place */
+        struct child c;
+        int n = 0;
+
+        setup();
+        child_start(&c, use_locks_traced, NULL);
+        ck_assert_int_eq(wait_for_stop(c.pid), SIGSTOP);
+        for (; step(c.pid), !shared->is_done; n++) {
+                ck_assert_int_lt(n, N_STEPS_MAX);
+                ck_assert_int_eq(ptrace(PTRACE_PEEKDATA, c.pid, &head->list_op_pending, NULL), 0);
+        }
+        ck_assert_int_gt(n, 100);
+        ck_assert_int_eq(ptrace(PTRACE_DETACH, c.pid, NULL, NULL), 0);
+        ck_assert_int_eq(child_end(&c), 0);
+        teardown();
+}
+END_TEST
+
+int
+main(void)
+{
+        Suite *s = suite_create("robust");
+        TCase *tc = tcase_create("robust");
+
+        tcase_add_test(tc, list_is_whole_in_every_order_and_all_of_it_is_marked);
+        tcase_add_test(tc, handlers_that_lock_do_not_break_the_list);
+        tcase_add_test(tc, no_lock_is_ever_announced_as_pending);
+        suite_add_tcase(s, tc);
+        return suite_run(s);
+}
