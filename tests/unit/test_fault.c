@@ -96,10 +96,10 @@ free_in_unused_memory(void)
 static void
 double_free_of_huge(void)
 {
-        void *p = hide(shheap_malloc(h, 5 << 20));
+        void *p = hide(shheap_malloc(h, 5 << 20)), *again = hide(p);
 
         shheap_free(h, p);
-        shheap_free(h, hide(p));
+        shheap_free(h, again);
 }
 
 static void
@@ -111,21 +111,21 @@ free_inside_huge(void)
 static void
 double_free_of_small(void)
 {
-        void *p = hide(shheap_malloc(h, 100));
+        void *p = hide(shheap_malloc(h, 100)), *again = hide(p);
 
         MUST(shheap_malloc(h, 100)); /* keeps the slab, so that the class is still known */
         shheap_free(h, p);
-        shheap_free(h, hide(p));
+        shheap_free(h, again);
         shheap_purge(h, -1);
 }
 
 static void
 double_free_at_close(void)
 {
-        void *p = hide(shheap_malloc(h, 70000));
+        void *p = hide(shheap_malloc(h, 70000)), *again = hide(p);
 
         shheap_free(h, p);
-        shheap_free(h, hide(p));
+        shheap_free(h, again);
         shheap_close(h);
 }
 
