@@ -152,8 +152,9 @@ START_TEST(a_thousand_killed_together_are_settled)
         rig_expect_no_strangers(&rig, h);
         expect_fds(&rig, n_fds);
         ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+        while (rig_count_stranger_clients(h) > 0) /* the helper gives their places back after their slots */
+                sched_yield();
         rig_stop(&rig);
-        ck_assert_uint_eq(rig_count_stranger_clients(h), 0);
         heap_assert_clean(h);
         shheap_close(h);
 }
