@@ -95,7 +95,7 @@ END_TEST
 START_TEST(block_of_any_open_heap_is_freed_by_its_address)
 {
         shheap *heaps[N_HEAPS];
-        char name[8], *blocks[N_HEAPS];
+        char name[16], *blocks[N_HEAPS];
 
         for (int i = 0; i < N_HEAPS; i++) {
                 snprintf(name, sizeof name, "h%d", i);

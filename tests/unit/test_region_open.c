@@ -476,7 +476,7 @@ END_TEST
 START_TEST(heaps_of_a_directory_do_not_overlap)
 {
         struct region r[24];
-        char name[8];
+        char name[16];
 
         for (int i = 0; i < 24; i++) {
                 snprintf(name, sizeof name, "n%d", i);
