@@ -338,7 +338,7 @@ START_TEST(handler_may_jump_out_and_the_heap_is_as_good_as_before)
 
         shheap_close(h);
         ck_assert_int_eq(shheap_unlink("fault"), 0);
-        h = heap_dir_open("fault", SHHEAP_CREATE, "capacity:1024M");
+        h = heap_dir_open("fault", SHHEAP_CREATE, "capacity:1024M,decay_ms:-1");
         status = child_says(faults_with_handler_that_jumps, text, sizeof text);
         ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x: %s", status,
                       text + (strlen(text) > 1000 ? strlen(text) - 1000 : 0));
