@@ -325,6 +325,20 @@ registry_destroy(struct shheap *h)
         os_wipe_private(h, HANDLE_BYTES);
 }
 
+/* Whether a thread of this process may have locks of the heap in its list.  The heap's own tables may be damaged, so what this
+ * process knows itself counts, too. */
+static bool
+is_held(struct shheap *h)
+{
+        bool has_tcaches;
+
+        pthread_mutex_lock(&h->process.lock);
+        has_tcaches = h->process.tcaches != NULL && h->process.generation == tcache_generation();
+        pthread_mutex_unlock(&h->process.lock);
+        return has_tcaches ||
+               (client_is_ours(h) && client_threads_remaining(&h->process.region, &h->process.client) > 0);
+}
+
 void
 registry_sweep(void)
 {
@@ -332,7 +346,7 @@ registry_sweep(void)
 
         cds_list_for_each_entry_safe(h, next, &closed, node)
         {
-                if (client_is_ours(h) && client_threads_remaining(&h->process.region, &h->process.client) > 0)
+                if (is_held(h))
                         continue;
                 cds_list_del(&h->node);
                 registry_destroy(h);

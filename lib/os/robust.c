@@ -59,6 +59,9 @@ enum { ROBUST_WALK_MAX = 2048, KERNEL_SIGSET_BYTES = 8 };
 
 /* ------------------------------------------------------------------ the calling thread's list */
 
+/* As the kernel told when this thread took its last lock: it is needed to let go of it, and then nothing may fail. */
+static __thread struct robust_list_head *list_known __attribute__((tls_model("initial-exec")));
+
 /* NULL where there is none that our locks fit into. */
 static struct robust_list_head *
 own_list(void)
@@ -77,19 +80,20 @@ robust_is_possible(void)
         return own_list() != NULL;
 }
 
-/* All signals, also those that the C library keeps for itself. */
-static void
+/* All signals, also those that the C library keeps for itself.  False: a filter forbids it, and nothing has changed. */
+static bool
 signals_block(uint64_t *ret_old)
 {
         uint64_t all = UINT64_MAX;
 
-        syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, ret_old, KERNEL_SIGSET_BYTES);
+        return syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, ret_old, KERNEL_SIGSET_BYTES) == 0;
 }
 
 static void
-signals_restore(const uint64_t *old)
+signals_restore(const uint64_t *old, bool is_blocked)
 {
-        syscall(SYS_rt_sigprocmask, SIG_SETMASK, old, NULL, KERNEL_SIGSET_BYTES);
+        if (is_blocked)
+                syscall(SYS_rt_sigprocmask, SIG_SETMASK, old, NULL, KERNEL_SIGSET_BYTES);
 }
 
 /* Links are loaded and stored relaxed: nobody else reads them, and the kernel's walk is behind all of them. */
@@ -114,8 +118,8 @@ link_in(struct robust_list_head *head, struct robust_lock *lock)
         kill_order();
 }
 
-/* Not found: it was never linked, or the C library has emptied the list for a new process. */
-static void
+/* False: it is not there.  It was never linked, or the C library has emptied the list for a new process. */
+static bool
 link_out(struct robust_list_head *head, struct robust_lock *lock)
 {
         uint64_t *first = (uint64_t *)(void *)&head->list.next, *at = first;
@@ -132,8 +136,9 @@ link_out(struct robust_list_head *head, struct robust_lock *lock)
                 kill_order();
                 if (link_at(next) != first)
                         store_relaxed(link_at(next) - 1, (uint64_t)(uintptr_t)at);
-                return;
+                return true;
         }
+        return false;
 }
 
 /* ------------------------------------------------------------------ the lock */
@@ -142,34 +147,35 @@ bool
 robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns)
 {
         struct robust_list_head *head = own_list();
+        bool is_ours, is_blocked;
         uint64_t old;
-        bool is_ours;
 
         if (!head || robust_word(lock) != seen)
                 return false;
-        signals_block(&old);
+        list_known = head;
+        is_blocked = signals_block(&old);
         /* E16.acq: what the last holder did, who let go or is dead.  One try: who fails has been overtaken. */
         is_ours = cas_acquire(&lock->word, &seen, robust_word_of(tid, pid_ns)); /* TAKE.1 */
         kill_order();
         if (is_ours)
                 link_in(head, lock);
-        signals_restore(&old);
+        signals_restore(&old, is_blocked);
         return is_ours;
 }
 
+/* What stands in the list of this thread is its own, whatever has become of the word: it must not stay there. */
 void
 robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
 {
-        uint64_t ours = robust_word_of(tid, pid_ns), old;
-        struct robust_list_head *head = own_list();
+        bool is_blocked, is_linked;
+        uint64_t old, word;
 
-        if (robust_word(lock) != ours)
-                return;
-        signals_block(&old);
-        if (head)
-                link_out(head, lock);
+        is_blocked = signals_block(&old);
+        is_linked = list_known && link_out(list_known, lock);
         kill_order();
-        /* E16.rel: what was done under the lock.  It fails only where the word was damaged meanwhile. */
-        cas_release(&lock->word, &ours, UINT64_C(0)); /* UNLOCK.2 */
-        signals_restore(&old);
+        word = robust_word(lock);
+        /* E16.rel: what was done under the lock.  It fails only where the word is damaged just now. */
+        if (is_linked ? robust_word_tid(word) == tid : word == robust_word_of(tid, pid_ns))
+                cas_release(&lock->word, &word, UINT64_C(0)); /* UNLOCK.2 */
+        signals_restore(&old, is_blocked);
 }

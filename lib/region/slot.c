@@ -381,16 +381,20 @@ slot_detach(struct thread *t)
         t->slot = NULL;
 }
 
+/* The mark is not asked, which may have been damaged since: the thread has had the slot, so its pages are there, and what is
+ * linked into the thread's list of locks must not stay there. */
 void
 slot_release(struct thread *t)
 {
-        struct thread_slot *slot = t->no != 0 ? region_thread(t->region, t->no - 1) : NULL;
+        struct thread_slot *slot;
 
-        if (slot != NULL && liveness->lock_view(&slot->life, 0, true) == LOCK_MINE) {
-                if (t->slot != NULL)
-                        slot_empty(t->region, slot, t->no - 1, 0); /* RELEASE.1, .2 */
-                liveness->lock_release(&slot->life);               /* RELEASE.3 */
-        }
+        if (t->no == 0)
+                return;
+        slot = (struct thread_slot *)(void *)(t->region->threads +
+                                              (t->no - 1) * t->region->layout.stride[TABLE_THREADS]);
+        if (t->slot != NULL && liveness->lock_view(&slot->life, 0, true) == LOCK_MINE)
+                slot_empty(t->region, slot, t->no - 1, 0); /* RELEASE.1, .2 */
+        liveness->lock_release(&slot->life);               /* RELEASE.3 */
         t->slot = NULL;
         t->no = 0;
 }
