@@ -330,10 +330,12 @@ registry_destroy(struct shheap *h)
 static bool
 is_held(struct shheap *h)
 {
+        const struct tcache *t;
         bool has_tcaches;
 
         pthread_mutex_lock(&h->process.lock);
-        has_tcaches = h->process.tcaches != NULL && h->process.generation == tcache_generation();
+        t = h->process.tcaches;
+        has_tcaches = t && t->mapped_bytes != 0; /* else they are the parent's, wiped by a fork */
         pthread_mutex_unlock(&h->process.lock);
         return has_tcaches ||
                (client_is_ours(h) && client_threads_remaining(&h->process.region, &h->process.client) > 0);
