@@ -113,15 +113,16 @@ static bool
 write_again(struct region *r, uint32_t mark, uint64_t value)
 {
         struct region_header *h = r->header;
-        uint32_t *mark32 = mark == SWEEP_THREADS   ? &h->threads_hwm
-                           : mark == SWEEP_CLIENTS ? &h->clients_hwm
-                           : mark == SWEEP_ROOTS   ? &h->roots_hwm
-                                                   : &h->magazines_hwm[mark - SWEEP_MAGAZINES];
-        uint32_t expected32 = (uint32_t)value;
+        uint32_t *mark32, expected32 = (uint32_t)value;
         uint64_t expected = value;
 
-        return mark == SWEEP_CHUNKS ? cas_release(&h->chunks_hwm, &expected, value) /* E1.rel */
-                                    : cas_release(mark32, &expected32, (uint32_t)value);
+        if (mark == SWEEP_CHUNKS)
+                return cas_release(&h->chunks_hwm, &expected, value); /* E1.rel */
+        mark32 = mark == SWEEP_THREADS   ? &h->threads_hwm
+                 : mark == SWEEP_CLIENTS ? &h->clients_hwm
+                 : mark == SWEEP_ROOTS   ? &h->roots_hwm
+                                         : &h->magazines_hwm[mark - SWEEP_MAGAZINES];
+        return cas_release(mark32, &expected32, (uint32_t)value); /* E1.rel */
 }
 
 /* The first page of a stretch, or its end. */
