@@ -32,6 +32,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "os/process.h"
+#include "os/robust.h"
 #include "os/shm.h"
 #include "region/open.h"
 
@@ -321,6 +322,7 @@ registry_destroy(struct shheap *h)
                 slot_unreserve(&h->process.reserve, &h->process.region, &h->process.client);
                 client_unregister(&h->process.region, &h->process.client);
         }
+        robust_forget(h->process.region.base, h->process.region.layout.region_bytes);
         region_close(&h->process.region);
         os_wipe_private(h, HANDLE_BYTES);
 }

@@ -179,3 +179,31 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
                 cas_release(&lock->word, &word, UINT64_C(0)); /* UNLOCK.2 */
         signals_restore(&old, is_blocked);
 }
+
+/* What is left there is a lock that the thread jumped out with while it settled the dead. */
+void
+robust_forget(const void *start, uint64_t bytes)
+{
+        struct robust_list_head *head = own_list();
+        uint64_t *first, *at, old;
+        bool is_blocked;
+
+        if (!head)
+                return;
+        first = at = (uint64_t *)(void *)&head->list.next;
+        is_blocked = signals_block(&old);
+        for (int n = 0; n < ROBUST_WALK_MAX && link_at(load_relaxed(at)) != first; n++) {
+                uint64_t *entry = link_at(load_relaxed(at)), next;
+
+                if ((uintptr_t)entry - (uintptr_t)start >= bytes) {
+                        at = entry;
+                        continue;
+                }
+                next = load_relaxed(entry);
+                store_relaxed(at, next);
+                kill_order();
+                if (link_at(next) != first)
+                        store_relaxed(link_at(next) - 1, (uint64_t)(uintptr_t)at);
+        }
+        signals_restore(&old, is_blocked);
+}

@@ -68,4 +68,7 @@ bool robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t
 /* By its holder, who took it with the same two numbers; does nothing to a lock that is somebody else's. */
 void robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns);
 
+/* Before memory is unmapped: takes what lies there out of the calling thread's list, which leads nowhere else then. */
+void robust_forget(const void *start, uint64_t bytes);
+
 #endif

@@ -62,6 +62,8 @@ now_s(void)
 
 /* ------------------------------------------------------------------ storing */
 
+/* The locks of the slots, and by whose process they are judged: who is made to take a living thread's lock links it into his own
+ * list, and the kernel and the C library follow the links in both. */
 static bool
 is_spared(const struct scene *s, const struct field *field)
 {
@@ -71,7 +73,7 @@ is_spared(const struct scene *s, const struct field *field)
         if (off >= l->n[TABLE_THREADS] * l->stride[TABLE_THREADS])
                 return false;
         off %= l->stride[TABLE_THREADS];
-        return off < offsetof(struct thread_slot, state) && off % 64 >= offsetof(struct robust_lock, prev);
+        return off < offsetof(struct thread_slot, state) || off == offsetof(struct thread_slot, os_pid);
 }
 
 static void

@@ -157,6 +157,38 @@ START_TEST(list_is_whole_in_every_order_and_all_of_it_is_marked)
 }
 END_TEST
 
+/* A thread that jumped out of a call with a lock held, and unmaps the heap: its other locks are as they were. */
+static void
+forget_and_go_on(struct child *self, void *arg)
+{
+        struct robust_lock *gone = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        (void)self, (void)arg;
+        MUST(gone != MAP_FAILED);
+        MUST(take(0) && take(1));
+        for (int i = 0; i < 3; i++)
+                MUST(robust_take(&gone[i], 0, process_tid(), process_pid_ns()) && take(2 + i));
+        robust_forget(gone, 4096);
+        MUST(munmap(gone, 4096) == 0);
+        MUST(list_is((1u << N_ALL) - 1));
+        for (int i = N_ALL - 1; i > 0; i--)
+                let_go(i);
+        MUST(list_is(1u << 0));
+        raise(SIGKILL);
+}
+
+START_TEST(locks_in_memory_that_is_unmapped_are_forgotten)
+{
+        struct child c;
+
+        setup();
+        child_start(&c, forget_and_go_on, NULL);
+        ck_assert_int_eq(WTERMSIG(child_end(&c)), SIGKILL);
+        ck_assert_uint_eq(futex_of(0), ROBUST_OWNER_DIED);
+        teardown();
+}
+END_TEST
+
 /* ------------------------------------------------------------------ at any instruction */
 
 static void
@@ -285,6 +317,7 @@ main(void)
         TCase *tc = tcase_create("robust");
 
         tcase_add_test(tc, list_is_whole_in_every_order_and_all_of_it_is_marked);
+        tcase_add_test(tc, locks_in_memory_that_is_unmapped_are_forgotten);
         tcase_add_test(tc, handlers_that_lock_do_not_break_the_list);
         tcase_add_test(tc, no_lock_is_ever_announced_as_pending);
         suite_add_tcase(s, tc);
