@@ -219,6 +219,7 @@ settle(struct cache *c, shheap *heap, struct root *root, uint32_t place_no)
         if (getrandom(&c->random, sizeof c->random, GRND_NONBLOCK) != sizeof c->random)
                 c->random = c->now_ms;
         c->random |= 1;
+        (void)shheap_reap(heap); /* what it had cached returns, too; the references of the place are true already */
         table_settle(c);
 }
 
