@@ -330,7 +330,8 @@ SHA_API void *shheap_ptr(const shheap *h, shref ref);
 
 /*
  * Allocates a block and stores its reference in *dest in one step: whenever the process is killed, either *dest holds
- * the new block, or *dest is as it was and there is no block.  For a process that was killed inside this call or
+ * the new block, or *dest is as it was and there is no block.  With SHA_ZERO the block is zeroed before *dest holds it: others
+ * who read *dest, by an acquire, find nothing else in there.  For a process that was killed inside this call or
  * shheap_free_from() that holds once shheap_settled() says so of dest.  dest lies in a block of the same heap, is
  * 8-aligned, and is written by nobody else meanwhile.  NULL: errno is set and *dest is as it was; EINVAL also for a bad
  * dest.

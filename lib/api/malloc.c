@@ -18,7 +18,7 @@
 #include "heap/large.h"
 #include "heap/root.h"
 
-enum { JUNK_ALLOC = 0xa5, JUNK_FREE = 0x5a };
+enum { JUNK_FREE = 0x5a };
 
 #define NOINLINE __attribute__((noinline, cold))
 
@@ -112,15 +112,21 @@ request_usable(const struct request *rq)
                                                 : size_class_bytes(rq->class_idx);
 }
 
+static enum thread_fill
+fill_wanted(const struct shheap *h, unsigned flags)
+{
+        if (flags & SHA_ZERO || h->process.is_zeroed)
+                return FILL_ZERO;
+        return h->process.is_junked ? FILL_JUNK : FILL_NONE;
+}
+
 void
 heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags)
 {
-        if (from >= to)
-                return;
-        if (flags & SHA_ZERO || h->process.is_zeroed)
-                memset((char *)p + from, 0, to - from);
-        else if (h->process.is_junked)
-                memset((char *)p + from, JUNK_ALLOC, to - from);
+        enum thread_fill fill = fill_wanted(h, flags);
+
+        if (from < to && fill != FILL_NONE)
+                memset((char *)p + from, fill == FILL_ZERO ? 0 : THREAD_JUNK, to - from);
 }
 
 static void *
@@ -181,8 +187,10 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         rq.arena = e.thread->arena;
         flags_to_request(&rq, e.thread, flags);
         is_possible = flags_are_possible(&rq, e.thread->region, operation);
+        e.thread->fill = (uint8_t)(dest_off != 0 ? fill_wanted(h, flags) : FILL_NONE);
         if (is_possible)
                 p = take(&e, &rq);
+        e.thread->fill = FILL_NONE;
         heap_leave(&e, operation, NULL, size);
         if (!is_possible)
                 return NULL;
@@ -191,7 +199,8 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         /* The hit paths believe an entry of a magazine; here somebody is going to write to what it names. */
         if (UNLIKELY(!heap_holds(h, p, request_usable(&rq))))
                 fault_report_pointer(h, SHHEAP_FAULT_METADATA, operation, p, size);
-        heap_fill_new(h, p, 0, request_usable(&rq), flags);
+        if (dest_off == 0) /* else others have its reference already: dest_fill() */
+                heap_fill_new(h, p, 0, request_usable(&rq), flags);
         return p;
 }
 

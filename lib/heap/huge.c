@@ -276,6 +276,7 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
         word = chunk_with_node1(chunk_word(CHUNK_HUGE, THREAD_NONE, 0),
                                 chunk_node1(owner_load(&r->chunk_words[chunk])));
         if (dest_off != 0) {
+                dest_fill(t, dest_off, chunk << GEO_CHUNK_SHIFT, page_up(bytes));
                 intent_begin(t,
                              (struct intent){.slab = chunk,
                                              .i = dest_load(r, dest_off),

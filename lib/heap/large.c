@@ -91,6 +91,7 @@ commit(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx, uint
         word = granule_with_count(granule_with_class(word, class_idx), granules);
         word = granule_with_stamp(word, (uint32_t)(colour / LARGE_COLOUR_ALIGN));
         if (dest_off != 0) {
+                dest_fill(t, dest_off, block_off, size_class_bytes(class_idx));
                 intent_begin(t,
                              (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
                              INTENT_RUN_TO);

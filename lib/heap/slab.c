@@ -456,6 +456,7 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
 
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
+                dest_fill(t, dest_off, block_off, size_class_bytes(class_idx));
                 intent_begin(t,
                              (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
                              INTENT_ALLOC_ONE);                            /* ONE.1 */

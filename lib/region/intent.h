@@ -5,6 +5,8 @@
 #ifndef REGION_INTENT_H
 #define REGION_INTENT_H
 
+#include <string.h>
+
 #include "base/atomic.h"
 #include "base/verify.h"
 #include "region/thread.h"
@@ -90,11 +92,24 @@ dest_load(const struct region *r, uint64_t dest_off)
         return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off));
 }
 
+/* A release: who finds a reference there by an acquire of its own finds in the block what dest_fill() has left there. */
 static inline void
 dest_store(struct region *r, uint64_t dest_off, uint64_t ref)
 {
         if (dest_off != 0)
-                store_relaxed((uint64_t *)(void *)(r->base + dest_off), ref);
+                store_release((uint64_t *)(void *)(r->base + dest_off), ref);
+}
+
+/* Before the intent that stores a reference to this block to a dest: from then on others may follow it, and so may an heir.
+ * The block is this thread's, to be handed out or not: a death in here leaves it where it is.  An entry of a magazine that
+ * somebody has damaged is left alone. */
+static inline void
+dest_fill(const struct thread *t, uint64_t dest_off, uint64_t block_off, uint64_t bytes)
+{
+        uint64_t end = t->region->layout.n_chunks << GEO_CHUNK_SHIFT;
+
+        if (dest_off != 0 && t->fill != FILL_NONE && bytes <= end && block_off <= end - bytes)
+                memset(region_block(t->region, block_off), t->fill == FILL_ZERO ? 0 : THREAD_JUNK, bytes);
 }
 
 #endif

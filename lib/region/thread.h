@@ -18,6 +18,11 @@ struct fault {
         uint64_t block_off;
 };
 
+/* What blocks are filled with that are new to their callers. */
+enum thread_fill { FILL_NONE, FILL_ZERO, FILL_JUNK };
+
+enum { THREAD_JUNK = 0xa5 };
+
 struct thread {
         struct region *region;
         struct thread_slot *slot;
@@ -31,6 +36,7 @@ struct thread {
         bool lacks_pages; /* what was found could not be backed: set where that happens, cleared by who looks at it */
         bool lacks_node;  /* the same for lack of memory on the very node */
         bool is_strict;   /* this call takes memory of the node that it asks for, or none */
+        uint8_t fill;     /* of this call's block, before its reference is stored to a dest: enum thread_fill */
         bool is_left; /* something that was called back has left the slot in the midst of a call: it is not ours to change */
         uint32_t fallback_node1; /* the last allocation was served by that node instead of its own, plus 1 */
         uint32_t n_ticks;        /* of decay, for turns */

@@ -101,6 +101,7 @@ tcache_pop_to(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
         if (n == 0)
                 return NULL;
         block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[n - 1]));
+        dest_fill(th, dest_off, block_off, size_class_bytes(class_idx));
         intent_begin(th,
                      (struct intent){
                              .magazine = idx, .n = n - 1, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},

@@ -33,6 +33,7 @@ struct op {
         uint32_t n_new;     /* blocks that may be allocated without anybody knowing where */
         uint64_t new_bytes; /* asked for */
         uint64_t *dest;     /* if not NULL: nothing may be lost; what it refers to is the new, or the freed, block */
+        uint64_t n_zeroes;  /* at the start of what dest comes to refer to */
         uint64_t freed;     /* offset + 1 of a block that may be free already */
 };
 
@@ -163,6 +164,9 @@ void judge(const struct region *r, uint32_t flusher_no, struct verdict *v);
 
 /* What is live must be what the actors know of, give or take what the dead were at. */
 void judge_live(const struct verdict *v);
+
+/* At any time: what the actor asked for zeroed is so where its dest refers to it. */
+void judge_zeroes(const struct actor *a);
 
 /* ------------------------------------------------------------------ report.c */
 

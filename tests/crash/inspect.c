@@ -121,6 +121,8 @@ void
 inspect_dead(struct actor *by, bool is_thorough)
 {
         actor_switch(by);
+        for (int no = 0; no < N_ACTORS; no++)
+                judge_zeroes(&actors[no]);
         if (is_thorough)
                 look_before();
         actor_reap();

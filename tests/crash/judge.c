@@ -495,6 +495,20 @@ is_explained(const struct block *b, bool is_used[N_ACTORS])
         return false;
 }
 
+void
+judge_zeroes(const struct actor *a)
+{
+        const char *p = a->op.dest ? world_region->base + *a->op.dest : NULL;
+
+        if (p == NULL || *a->op.dest == 0)
+                return;
+        for (uint64_t i = 0; i < a->op.n_zeroes; i++)
+                if (p[i] != 0) {
+                        report_line("the dest of actor %d says %#lx, which is not zero at %lu", a->no, *a->op.dest, i);
+                        return;
+                }
+}
+
 /* What a dest says must be there. */
 static void
 judge_dest(const struct actor *a, const struct verdict *verdict)
@@ -503,6 +517,7 @@ judge_dest(const struct actor *a, const struct verdict *verdict)
 
         if (off != 0 && !find(verdict->live, verdict->n_live, off))
                 report_line("the dest of actor %d says %#lx, which is not allocated", a->no, off);
+        judge_zeroes(a);
 }
 
 void

@@ -222,8 +222,16 @@ a_realloc(struct actor *a, void *p, size_t size)
 void
 a_malloc_to(struct actor *a, size_t size, unsigned flags, uint64_t *dest)
 {
+        void *p;
+
         begin_new(a, size, dest);
-        end_new(a, shheap_malloc_to(a->heap, size, flags, dest));
+        a->op.n_zeroes = flags & SHA_ZERO ? size : 0;
+        kill_order();
+        p = shheap_malloc_to(a->heap, size, flags, dest);
+        kill_order();
+        a->op.n_zeroes = 0;
+        kill_order();
+        end_new(a, p);
 }
 
 void

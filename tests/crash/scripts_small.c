@@ -59,7 +59,7 @@ run_free(struct actor *a)
 
 /* ------------------------------------------------------------------ magazines: of 8 blocks, a slab has 16 */
 
-enum { PAGE = 4096, CAP = 8 };
+enum { PAGE = 4096, CAP = 8, SHORT_BYTES = 256 };
 
 static void
 run_malloc(struct actor *a)
@@ -367,6 +367,28 @@ run_malloc_to_past(struct actor *a)
         a_malloc_to(a, PAGE, SHA_TCACHE_NONE, a->dest);
 }
 
+/* The blocks that come next have been in use, in the magazine or in the slab. */
+static void
+setup_dest_dirty(struct actor *a)
+{
+        setup_dest(a);
+        actor_push(a, a_malloc(a, SHORT_BYTES));
+        free_n(a, 1);
+        a_free_direct(a, a_alloc_direct(a, SHORT_BYTES));
+}
+
+static void
+run_malloc_to_zero(struct actor *a)
+{
+        a_malloc_to(a, SHORT_BYTES, SHA_ZERO, a->dest);
+}
+
+static void
+run_malloc_to_zero_past(struct actor *a)
+{
+        a_malloc_to(a, SHORT_BYTES, SHA_ZERO | SHA_TCACHE_NONE, a->dest);
+}
+
 /* The magazine is empty. */
 static void
 setup_dest_fill(struct actor *a)
@@ -455,6 +477,11 @@ const struct script scripts_small[] = {
         {.name = "malloc-to", .setup = setup_dest, .run = run_malloc_to, .hot_bytes = PAGE},
         {.name = "malloc-to-fill", .setup = setup_dest_fill, .run = run_malloc_to, .hot_bytes = PAGE},
         {.name = "malloc-to-past", .setup = setup_dest, .run = run_malloc_to_past, .hot_bytes = PAGE},
+        {.name = "malloc-to-zero", .setup = setup_dest_dirty, .run = run_malloc_to_zero, .hot_bytes = SHORT_BYTES},
+        {.name = "malloc-to-zero-past",
+         .setup = setup_dest_dirty,
+         .run = run_malloc_to_zero_past,
+         .hot_bytes = SHORT_BYTES},
         {.name = "free-from", .setup = setup_free_from, .run = run_free_from, .hot_bytes = PAGE},
         {.name = "free-from-full", .setup = setup_free_from_full, .run = run_free_from, .hot_bytes = PAGE},
         {.name = "free-from-aside",
