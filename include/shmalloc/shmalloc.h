@@ -25,7 +25,7 @@
  *               gives NULL and ENOMEM, never a signal.  Two limits of the system remain: a memory cgroup that is full
  *               makes the kernel kill processes, and whoever may write to the file may also truncate it.  On a disk
  *               there is no such promise: a heap is not created or opened for writing there, unless disk:true asks
- *               for it.  A heap is not dumped into core files.  Where memory is locked (mlockall(MCL_FUTURE)) its pages
+ *               for it.  A heap is not dumped into core files, unless dump:used asks for it.  Where memory is locked (mlockall(MCL_FUTURE)) its pages
  *               are locked as they come into use; who calls mlockall(MCL_CURRENT) later, or reads the whole mapping,
  *               makes all of heap.region_bytes real for everybody: what is not used comes back by shheap_purge(), and
  *               bit by bit while threads go on allocating.
@@ -175,6 +175,11 @@ struct shheap_attr {
  *   junk:true    blocks are filled with garbage when they are allocated and when they are freed
  *   zero:true    blocks are zeroed when they are allocated
  *   disk:true    the heap may lie on a disk, where blocks may end in SIGBUS when the file system is full
+ *   dump:used    core files of this process have what is in use of the heap, if core(5)'s filter asks for shared file mappings
+ *                (bit 3), as for a heap that has been unlinked it does by default.  What other processes have made is in
+ *                there from the next attach of a thread on, or slow path of a call; heaps that are open read-only: as of
+ *                their opening.  The dump makes free memory in between real, for everybody: it comes back like memory that
+ *                somebody has locked.  dump:none, the default: none of it is dumped
  *
  *   -EINVAL      name, flags or options           -ENOENT     there is none, and no SHHEAP_CREATE
  *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is another user's, who may have

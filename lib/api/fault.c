@@ -27,6 +27,7 @@
 #include "os/clock.h"
 #include "os/process.h"
 #include "os/syscall.h"
+#include "region/dump.h"
 #include "region/owner.h"
 
 _Static_assert((int)FAULT_DOUBLE_FREE == (int)SHHEAP_FAULT_DOUBLE_FREE &&
@@ -269,6 +270,8 @@ report(struct shheap *h, uint32_t what, const char *operation, const void *p, si
                 say(&line, ": %p", found);
                 say_pointer(&line, h, found);
         }
+        if (h)
+                dump_follow(&h->process.region);
         end_process(&line, what, found, given_size);
 }
 

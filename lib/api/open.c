@@ -15,6 +15,7 @@
 #include "os/pin.h"
 #include "os/shm.h"
 #include "region/create.h"
+#include "region/dump.h"
 #include "region/name.h"
 #include "region/open.h"
 
@@ -131,6 +132,8 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
                                  REGISTRY_HANDLES);
         }
         h->process.region = *region;
+        if (args->options.dump)
+                dump_begin(&h->process.region);
         h->process.tell = fault_tell;
         h->process.is_checked = args->options.check;
         h->process.is_junked = args->options.junk;

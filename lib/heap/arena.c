@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "region/binding.h"
+#include "region/dump.h"
 
 int
 arena_init(struct region *r, uint32_t arena)
@@ -23,6 +24,7 @@ arena_init(struct region *r, uint32_t arena)
         err = region_reserve_table(r, TABLE_ARENAS, arena, 1);
         if (err == 0)
                 store_release(&r->arena_words[arena], (uint32_t)ARENA_READY); /* E2.rel: its memory is backed */
+        dump_follow(r);
         return err;
 }
 

@@ -238,6 +238,13 @@ set_disk(struct options *o, struct text value)
         return parse_bool(value, &o->disk);
 }
 
+static bool
+set_dump(struct options *o, struct text value)
+{
+        o->dump = text_is(value, "used");
+        return o->dump || text_is(value, "none");
+}
+
 static const struct key {
         const char *name;
         bool (*set)(struct options *o, struct text value);
@@ -256,11 +263,12 @@ static const struct key {
         {"junk", set_junk, "true or false"},
         {"zero", set_zero, "true or false"},
         {"disk", set_disk, "true or false"},
+        {"dump", set_dump, "none or used"},
 };
 
 #define KEYS_TEXT                                                                                                      \
         "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, numa_nodes, check, junk, "    \
-        "zero, disk"
+        "zero, disk, dump"
 
 /* ------------------------------------------------------------------ strings */
 

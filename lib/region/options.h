@@ -39,6 +39,7 @@ struct options {
         bool junk;            /* blocks are filled with garbage when allocated and when freed */
         bool zero;            /* blocks are zeroed when allocated */
         bool disk;            /* the file need not lie in memory */
+        bool dump;            /* core files of this process have what is in use */
 };
 
 /* The fields of the caller's attributes; 0 or NULL = not given. */

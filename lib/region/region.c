@@ -23,6 +23,7 @@
 #include "os/numa.h"
 #include "os/pages.h"
 #include "os/shm.h"
+#include "region/dump.h"
 #include "region/file.h"
 #include "region/options.h"
 
@@ -259,7 +260,9 @@ region_raise_chunks(struct region *r, uint64_t k)
                 if (err < 0)
                         return err;
         }
-        return raise_commit64(mark, k);
+        err = raise_commit64(mark, k);
+        dump_follow(r);
+        return err;
 }
 
 static int
@@ -270,7 +273,10 @@ raise_slots(struct region *r, enum layout_table table, uint32_t which, uint32_t 
         if (err != 0)
                 return err > 0 ? 0 : err;
         err = reserve_next(r, table, k, 1, k > 0);
-        return err < 0 ? err : raise_commit32(mark, k);
+        if (err == 0)
+                err = raise_commit32(mark, k);
+        dump_follow(r);
+        return err;
 }
 
 /* A slot has pages of its own, and its first thread is the one that asks.  At best: see bind_tables() in create.c. */
@@ -317,7 +323,10 @@ region_raise_magazines(struct region *r, uint32_t node, uint32_t k)
                 err = reserve_next(r, TABLE_MAGAZINES, idx, 1, k > 0);
         if (err == 0 && k % 64 == 0)
                 err = reserve_next(r, TABLE_POOL_HINTS, idx / 64, 1, k > 0);
-        return err < 0 ? err : raise_commit32(mark, k);
+        if (err == 0)
+                err = raise_commit32(mark, k);
+        dump_follow(r);
+        return err;
 }
 
 int

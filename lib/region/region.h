@@ -53,6 +53,9 @@ struct region {
         bool has_numa;            /* several nodes, and a file whose pages can be placed; else nodes are only noted */
         bool is_readonly;
         bool is_relocated;              /* mapped elsewhere than at header.base_addr */
+        bool is_dumped;                 /* option dump: what is in use is part of core files; how much of it: */
+        uint64_t dumped_arenas;         /* elements that the kernel has been told of (dump.c) */
+        uint64_t dumped[SWEEP_N];       /* the same by mark */
         char name[LAYOUT_NAME_MAX + 1]; /* that it was opened or created by; empty: by a descriptor */
 };
 

@@ -18,94 +18,22 @@
 #include "base/bits.h"
 #include "os/shm.h"
 #include "region/file.h"
+#include "region/marks.h"
 
-/* A stretch of the file that belongs to elements of a mark. */
-struct stretch {
-        uint64_t off, end;
-};
-
-enum { STRETCHES_MAX = 9 };
-
-/* Elements [from, n) of a table, `per` to each element of the mark, in whole pages. */
-static struct stretch
-of_table(const struct region *r, enum layout_table table, uint64_t first, uint64_t end)
-{
-        const struct layout *l = &r->layout;
-        bool is_all = end == l->n[table];
-
-        end = l->off[table] + end * l->stride[table];
-        return (struct stretch){
-                .off = bits_align_up(l->off[table] + first * l->stride[table], OS_PAGE_BYTES),
-                .end = is_all ? bits_align_up(end, OS_PAGE_BYTES) : bits_align_down(end, OS_PAGE_BYTES),
-        };
-}
-
-static uint32_t
-of_chunks(const struct region *r, uint64_t limit, struct stretch *s)
-{
-        static const struct {
-                enum layout_table table;
-                uint64_t per;
-        } tables[] = {
-                {TABLE_CHUNK_WORDS, 1},
-                {TABLE_HUGE_BYTES, 1},
-                {TABLE_CHUNK_MAPS, 1},
-                {TABLE_GRANULES, GEO_GRANULES_PER_CHUNK},
-                {TABLE_SLABS, GEO_GRANULES_PER_CHUNK},
-                {TABLE_REST_MAPS, 1},
-                {TABLE_SLAB_RESTS, GEO_GRANULES_PER_CHUNK},
-                {TABLE_TAGS, GEO_GRANULES_PER_CHUNK},
-        };
-        const struct layout *l = &r->layout;
-        uint32_t n = 0;
-
-        for (; n < sizeof tables / sizeof tables[0]; n++)
-                s[n] = of_table(r, tables[n].table, limit * tables[n].per, l->n[tables[n].table]);
-        s[n - 1].end = l->chunks_off - LAYOUT_GUARD_BYTES; /* the tags' table is shorter than their span */
-        s[n++] = (struct stretch){l->chunks_off + (limit << GEO_CHUNK_SHIFT), l->region_bytes};
-        return n;
-}
-
-/* What belongs to elements of the mark from `limit` on. */
+/* What belongs to elements of the mark from `limit` on, in whole pages. */
 static uint32_t
 beyond(const struct region *r, uint32_t mark, uint64_t limit, struct stretch s[STRETCHES_MAX])
 {
-        uint64_t per_node = r->layout.magazines_per_node, node = mark - SWEEP_MAGAZINES;
+        uint64_t n_most = marks_limit(r, mark);
+        uint32_t n = limit < n_most ? marks_stretches(r, mark, limit, n_most, s) : 0;
 
-        switch (mark) {
-        case SWEEP_CHUNKS:
-                return of_chunks(r, limit, s);
-        case SWEEP_THREADS:
-                s[0] = of_table(r, TABLE_THREADS, limit, r->layout.n[TABLE_THREADS]);
-                return 1;
-        case SWEEP_CLIENTS:
-                s[0] = of_table(r, TABLE_CLIENTS, limit, r->layout.n[TABLE_CLIENTS]);
-                return 1;
-        case SWEEP_ROOTS:
-                s[0] = of_table(r, TABLE_ROOTS, limit, r->layout.n[TABLE_ROOTS]);
-                return 1;
-        default:
-                s[0] = of_table(r, TABLE_MAGAZINE_WORDS, node * per_node + limit, (node + 1) * per_node);
-                s[1] = of_table(r, TABLE_MAGAZINES, node * per_node + limit, (node + 1) * per_node);
-                return 2;
+        for (uint32_t i = 0; i < n; i++) {
+                s[i].off = bits_align_up(s[i].off, OS_PAGE_BYTES);
+                s[i].end = bits_align_down(s[i].end, OS_PAGE_BYTES);
         }
-}
-
-static uint64_t
-mark_of(const struct region *r, uint32_t mark)
-{
-        switch (mark) {
-        case SWEEP_CHUNKS:
-                return region_chunks_hwm(r);
-        case SWEEP_THREADS:
-                return region_threads_hwm(r);
-        case SWEEP_CLIENTS:
-                return region_clients_hwm(r);
-        case SWEEP_ROOTS:
-                return region_roots_hwm(r);
-        default:
-                return region_magazines_hwm(r, mark - SWEEP_MAGAZINES);
-        }
+        if (mark == SWEEP_CHUNKS && n > 0) /* the tags' table is shorter than their span, before the chunks' own */
+                s[n - 2].end = r->layout.chunks_off - LAYOUT_GUARD_BYTES;
+        return n;
 }
 
 /* SWEEP.2: whether the mark is still `value`, by writing that once more. */
@@ -155,7 +83,7 @@ static uint64_t
 sweep_one(struct region *r, uint32_t thread_no, int fd, uint32_t mark, uint64_t most)
 {
         struct stretch s[STRETCHES_MAX];
-        uint64_t value = mark_of(r, mark), none = 0, bytes = 0;
+        uint64_t value = marks_value(r, mark), none = 0, bytes = 0;
         uint64_t limit = value + 1 + (mark == SWEEP_CHUNKS ? value / 8 : value + 16);
         uint32_t n = beyond(r, mark, limit, s);
         bool has_pages = false;

@@ -34,6 +34,7 @@
 #include "os/shield.h"
 #include "os/shm.h"
 #include "region/announce.h"
+#include "region/dump.h"
 
 enum {
         TCACHES_MAX = 64,        /* of one thread in one heap */
@@ -335,6 +336,7 @@ attach(struct tcache *t, struct process_heap *heap)
         tcache_settle_node(t);
         publish_all(t);
         link_to_heap(t);
+        dump_follow(&heap->region);
         return 0;
 }
 

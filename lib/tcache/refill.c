@@ -13,6 +13,7 @@
 #include "heap/drain.h"
 #include "heap/magazine.h"
 #include "heap/reap.h"
+#include "region/dump.h"
 #include "region/intent.h"
 #include "tcache/tcache.h"
 
@@ -58,6 +59,7 @@ tcache_tick(struct tcache *t)
         tcache_trim(t);
         tcache_trim_large(t);
         reap_one(t, t->n_slow / TCACHE_TICK_EVERY);
+        dump_follow(t->thread.region);
 }
 
 void

@@ -4,6 +4,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,102 @@ START_TEST(no_part_of_a_heap_is_dumped)
                 ck_assert_uint_eq(n, n_with);
                 ck_assert_int_eq(shheap_close(h), 0);
         }
+}
+END_TEST
+
+/* Bytes of the heap that a core file of this process would have; NULL: of all of it, else of the range. */
+static uint64_t
+dumped_bytes(shheap *h, const void *p, uint64_t length)
+{
+        FILE *file = fopen("/proc/self/smaps", "re");
+        uint64_t first = p ? (uintptr_t)p : heap_ctl(h, "heap.base"), a, b, start = 0, end = 0, sum = 0;
+        uint64_t last = first + (p ? length : heap_ctl(h, "heap.region_bytes"));
+        char line[512];
+
+        ck_assert_ptr_nonnull(file);
+        while (fgets(line, sizeof line, file))
+                if (sscanf(line, "%lx-%lx ", &a, &b) == 2) {
+                        start = a > first ? a : first;
+                        end = b < last ? b : last;
+                } else if (strncmp(line, "VmFlags:", 8) == 0 && start < end && !strstr(line, " dd")) {
+                        sum += end - start;
+                }
+        fclose(file);
+        return sum;
+}
+
+/* All tables that have elements, and their chunks. */
+static uint64_t
+bytes_in_use(const shheap *h)
+{
+        const struct region *r = &h->process.region;
+
+        return region_chunks_hwm(r) * (GEO_CHUNK_BYTES + GEO_CHUNK_BYTES / 64) +
+               region_threads_hwm(r) * r->layout.stride[TABLE_THREADS] +
+               r->layout.n_arenas * r->layout.stride[TABLE_ARENAS] +
+               region_magazines_hwm(r, 0) * sizeof(struct magazine) + 32 * 4096 + r->layout.off[TABLE_POOL_HINTS];
+}
+
+static void
+grow_by_32_mib(struct child *self, void *arg)
+{
+        shheap *h = heap_dir_open("x", 0, NULL);
+        void *p, **found = arg;
+
+        (void)self;
+        MUST((p = shheap_malloc(h, 32 * MIB)));
+        __atomic_store_n(found, p, __ATOMIC_RELEASE);
+}
+
+static void *
+attach_a_thread(void *arg)
+{
+        return shheap_malloc(arg, 10);
+}
+
+START_TEST(with_dump_used_what_is_in_use_is_dumped_and_no_more)
+{
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, "dump:used,max_capacity:1G");
+        void **found = shheap_calloc(h, 1, sizeof *found), *p[40];
+        struct child c;
+        pthread_t thread;
+        unsigned n, n_with;
+
+        for (int i = 0; i < 40; i++) {
+                size_t size = i % 2 ? MIB : 100;
+
+                ck_assert_ptr_nonnull(p[i] = shheap_malloc(h, size));
+                ck_assert_uint_eq(dumped_bytes(h, p[i], size), size);
+        }
+        ck_assert_uint_eq(dumped_bytes(h, h->process.region.header, 4096), 4096);
+        ck_assert_uint_le(dumped_bytes(h, NULL, 0), bytes_in_use(h));
+
+        child_start(&c, grow_by_32_mib, found); /* what others make is seen when this one comes by */
+        ck_assert_int_eq(child_end(&c), 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, attach_a_thread, h), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_uint_eq(dumped_bytes(h, *found, 32 * MIB), 32 * MIB);
+        shheap_free(h, *found);
+
+        child_start(&c, grow_by_32_mib, found);
+        ck_assert_int_eq(child_end(&c), 0);
+        while (dumped_bytes(h, *found, 32 * MIB) < 32 * MIB) /* at last, by its slow paths */
+                for (int k = 0; k < 2; k++)
+                        for (int i = 0; i < 40; i++) {
+                                shheap_free(h, p[i]);
+                                ck_assert_ptr_nonnull(p[i] = shheap_malloc(h, i % 2 ? MIB : 100));
+                        }
+        ck_assert_uint_le(dumped_bytes(h, NULL, 0), bytes_in_use(h));
+        count_flags(h, " dd", &n, &n_with);
+        ck_assert_uint_lt(n, 64);
+        ck_assert_int_eq(shheap_close(h), 0);
+
+        h = heap_dir_open("x", SHHEAP_RDONLY, "dump:used"); /* a wish of each process */
+        ck_assert_uint_eq(dumped_bytes(h, *found, 32 * MIB), 32 * MIB);
+        ck_assert_int_eq(shheap_close(h), 0);
+        h = heap_dir_open("x", 0, "dump:none");
+        ck_assert_uint_eq(dumped_bytes(h, NULL, 0), 0);
+        ck_assert_int_eq(shheap_close(h), 0);
 }
 END_TEST
 
@@ -267,16 +364,19 @@ int
 main(void)
 {
         Suite *suite = suite_create("multi/made_real");
-        TCase *tc = tcase_create("made real");
+        TCase *dumps = tcase_create("dumps"), *tc = tcase_create("made real");
         int status;
 
         heap_dir_create("made-real");
+        tcase_add_checked_fixture(dumps, setup, teardown);
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_set_timeout(tc, 120);
-        tcase_add_test(tc, no_part_of_a_heap_is_dumped);
+        tcase_add_test(dumps, no_part_of_a_heap_is_dumped);
+        tcase_add_test(dumps, with_dump_used_what_is_in_use_is_dumped_and_no_more);
         tcase_add_loop_test(tc, who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse, 0, 4);
         tcase_add_loop_test(tc, what_others_made_real_comes_back, 0, 4);
         tcase_add_test(tc, who_stops_in_a_sweep_holds_nobody_up_and_who_dies_there_is_settled);
+        suite_add_tcase(suite, dumps);
         suite_add_tcase(suite, tc);
         status = suite_run(suite);
         heap_dir_remove();
