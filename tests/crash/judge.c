@@ -338,6 +338,17 @@ judge_magazine(uint64_t idx, uint64_t hwm)
 
 /* ------------------------------------------------------------------ slots, roots */
 
+/* A slot that a living client keeps in reserve, whoever it was lent to. */
+static bool
+is_reserve_of_the_living(const struct thread_slot *slot, uint32_t binding)
+{
+        for (int no = 0; no < N_ACTORS; no++)
+                if (!actors[no].is_dead && actors[no].heap->process.client.idx == slot->client_idx &&
+                    actors[no].heap->process.client.incarnation == slot->client_incarnation)
+                        return binding == BINDING_RESERVE;
+        return false;
+}
+
 static void
 judge_slot(uint32_t idx)
 {
@@ -363,7 +374,8 @@ judge_slot(uint32_t idx)
         for (int no = 0; no < N_ACTORS; no++) {
                 bool is_his = slot->os_pid == actors[no].os_pid;
 
-                if (is_his && actors[no].is_dead && (slot->state != 0 || r->bindings[idx] != 0))
+                if (is_his && actors[no].is_dead &&
+                    (slot->state != 0 || (r->bindings[idx] != 0 && !is_reserve_of_the_living(slot, r->bindings[idx]))))
                         report_line("slot %u of dead actor %d is not empty: state %lu, binding %#x", idx + 1, no,
                                     slot->state, r->bindings[idx]);
         }

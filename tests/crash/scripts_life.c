@@ -102,6 +102,67 @@ run_borrow(struct actor *a)
         thread_return(&a->heap->process, &t);
 }
 
+/* A block of somebody else's, which a thread is going to free that can have no slot. */
+static void
+setup_lend(struct actor *a)
+{
+        void *p;
+
+        actor_switch(&actors[ACTOR_B]);
+        p = a_malloc(&actors[ACTOR_B], PAGE);
+        actor_switch(a);
+        actor_push(a, p);
+}
+
+/* By the reserve slot of a client that does not use it. */
+static void
+run_lend(struct actor *a)
+{
+        void *p = actor_pop(a);
+        struct shield shield;
+        struct thread t;
+
+        a->op.freed = (uint64_t)((char *)p - world_region->chunks) + 1;
+        kill_order();
+        actor_drop(a, p);
+        kill_order();
+        if (thread_lend(&a->heap->process, &t, &shield) < 0) {
+                report_line("nobody lends a slot");
+                actor_keep(a, p);
+        } else {
+                free_block_finally(&t, (uint64_t)((char *)p - world_region->chunks));
+                thread_give_back(&t, &shield);
+        }
+        kill_order();
+        a->op.freed = 0;
+}
+
+static bool
+is_freeing_one(struct actor *a)
+{
+        (void)a;
+        for (uint32_t idx = 0; idx < region_threads_hwm(world_region); idx++)
+                if (load_relaxed(&region_thread(world_region, idx)->intent.kind) == INTENT_FREE_ONE)
+                        return true;
+        return false;
+}
+
+/* The slot that is lent next has been lent to somebody who died in the midst of it. */
+static void
+setup_lend_of_the_dead(struct actor *a)
+{
+        struct actor *e = &actors[ACTOR_E];
+
+        setup_lend(a);
+        setup_lend(e);
+        actor_switch(e);
+        if (!step_until_true(e, run_lend, is_freeing_one))
+                report_line("nobody frees by a slot that was lent");
+        actor_kill(e);
+        e->is_stopped = false;
+        actor_switch(a);
+}
+
 static void
 run_reap(struct actor *a)
 {
@@ -411,6 +472,16 @@ const struct script scripts_life[] = {
         {.name = "thread-exit", .setup = setup_detach, .run = run_thread_exit, .hot_bytes = PAGE},
         {.name = "close", .setup = setup_detach, .run = run_close, .hot_bytes = PAGE},
         {.name = "borrow", .setup = setup_root, .run = run_borrow, .hot_bytes = PAGE},
+        {.name = "lend",
+         .setup = setup_lend,
+         .run = run_lend,
+         .flags = SCRIPT_UNATTACHED | SCRIPT_PLAYED,
+         .hot_bytes = PAGE},
+        {.name = "lend-of-the-dead",
+         .setup = setup_lend_of_the_dead,
+         .run = run_lend,
+         .flags = SCRIPT_UNATTACHED | SCRIPT_PLAYED,
+         .hot_bytes = PAGE},
         {.name = "reap", .run = run_reap, .hot_bytes = PAGE},
         {.name = "root-first", .setup = setup_root, .run = run_root, .hot_bytes = 300},
         {.name = "root-again", .setup = setup_root_again, .run = run_root, .hot_bytes = 300},
