@@ -526,7 +526,7 @@ SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
 SHA_API int shheap_ctl(shheap *h, const char *name, void *oldp, size_t *oldlenp, const void *newp, size_t newlen);
 
 /* Prints what the heap is used for: per size class, arena, node, client.  opts: NULL, or letters: J for JSON, m for
- * totals only. */
+ * totals only.  -EINVAL  opts   -ENOMEM  no memory to count in   -EIO  the stream has lost some of it. */
 SHA_API int shheap_stats_print(shheap *h, FILE *out, const char *opts);
 
 struct shheap_block {

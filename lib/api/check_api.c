@@ -19,8 +19,9 @@ shheap_check(shheap *h, unsigned flags, FILE *report)
                 return -EBADF;
         if (flags & ~(unsigned)SHHEAP_CHECK_QUIESCENT)
                 return error_set(-EINVAL, "shheap_check: flags %#x: only SHHEAP_CHECK_QUIESCENT is known", flags);
+        error_forget_refused();
         n = check_region(&h->process.region, flags, report, NULL);
-        return n >= 0 ? n : error_set(n, "shheap_check: no memory for a bit per 16 bytes of the heap");
+        return n >= 0 ? n : error_set_refused(n, "shheap_check: no memory for a bit per 16 bytes of the heap");
 }
 
 struct visitor {
@@ -57,9 +58,10 @@ shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
                 where |= CHECK_LIVE;
         if (what & SHHEAP_WALK_FREE)
                 where |= CHECK_CACHED | CHECK_FREE;
+        error_forget_refused();
         ret = check_walk(&h->process.region, where, visit_block, &visitor);
         if (ret == -ENOMEM)
-                error_set(ret,
-                          "shheap_walk: no memory for a bit per 16 bytes of the heap, or what the visitor returned");
+                error_set_refused(
+                        ret, "shheap_walk: no memory for a bit per 16 bytes of the heap, or what the visitor returned");
         return ret;
 }

@@ -123,13 +123,16 @@ open_again(struct shheap *h, const struct region_open_args *args)
 static int
 open_new(struct shheap **ret_heap, struct region *region, const struct region_open_args *args)
 {
-        struct shheap *h = registry_new();
+        struct shheap *h;
         int err;
 
+        error_forget_refused();
+        h = registry_new();
         if (!h) {
                 region_close(region);
-                return error_set(-ENOMEM, "shheap_open: no handle: no memory, or this process has %d heaps open",
-                                 REGISTRY_HANDLES);
+                return error_set_refused(-ENOMEM,
+                                         "shheap_open: no handle: no memory, or this process has %d heaps open",
+                                         REGISTRY_HANDLES);
         }
         h->process.region = *region;
         if (args->options.dump)

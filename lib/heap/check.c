@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 
 #include "base/bits.h"
+#include "base/error.h"
 #include "heap/check_parts.h"
 #include "os/print.h"
 #include "os/shm.h"
@@ -426,6 +427,7 @@ begin(const struct region *r, unsigned flags, FILE *report)
         p = mmap(NULL, (c->chunks_hwm << GEO_CHUNK_SHIFT) / MARK_UNIT / 8, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED) {
+                error_refused("mmap", -errno);
                 end(c);
                 return NULL;
         }

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include "base/error.h"
 #include "os/inject.h"
 #include "os/syscall.h"
 
@@ -18,12 +19,12 @@ lease_take(int fd)
 {
         int err = os_injected("lease");
 
-        if (err < 0)
-                return err;
-        err = sys_fcntl(fd, F_SETSIG, SIGURG);
+        if (err == 0)
+                err = sys_fcntl(fd, F_SETSIG, SIGURG);
         if (err == 0)
                 err = sys_fcntl(fd, F_SETLEASE, F_WRLCK);
-        if (err == 0)
-                sys_fcntl(fd, F_SETOWN, 0);
-        return err;
+        if (err < 0)
+                return error_refused("fcntl(F_SETLEASE)", err);
+        sys_fcntl(fd, F_SETOWN, 0);
+        return 0;
 }

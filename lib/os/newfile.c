@@ -123,7 +123,7 @@ publish_temp(struct os_newfile *file, const char *name)
         if (err == 0)
                 sys_unlinkat(file->dirfd, file->temp);
         else if (err != -EEXIST) /* no hard links here */
-                err = (int)SYS_RETRY(renameat2(file->dirfd, file->temp, file->dirfd, name, RENAME_NOREPLACE));
+                err = sys_renameat2(file->dirfd, file->temp, name, RENAME_NOREPLACE);
         return err;
 }
 
@@ -155,16 +155,18 @@ os_newfile_name(struct os_newfile *file)
         char path[32], temp[OS_TEMP_BYTES];
         int err = os_injected("link");
 
-        if (err < 0 || file->temp[0] != '\0')
-                return err;
-        if (flock(file->fd, LOCK_EX | LOCK_NB) < 0)
-                return -errno;
+        if (err == 0 && file->temp[0] != '\0')
+                return 0;
+        if (err == 0 && flock(file->fd, LOCK_EX | LOCK_NB) < 0)
+                return error_refused("flock", -errno);
         os_temp_name(file->dirfd, temp);
         proc_path(path, file->fd);
-        err = sys_linkat(AT_FDCWD, path, file->dirfd, temp, AT_SYMLINK_FOLLOW);
         if (err == 0)
-                memcpy(file->temp, temp, sizeof temp);
-        return err;
+                err = sys_linkat(AT_FDCWD, path, file->dirfd, temp, AT_SYMLINK_FOLLOW);
+        if (err < 0)
+                return error_refused("linkat", err);
+        memcpy(file->temp, temp, sizeof temp);
+        return 0;
 }
 
 void
@@ -175,24 +177,24 @@ os_newfile_named(struct os_newfile *file)
         flock(file->fd, LOCK_UN);
 }
 
+static int
+rename_in(int dirfd, const char *from, const char *to, unsigned flags, int injected)
+{
+        int err = injected < 0 ? injected : sys_renameat2(dirfd, from, to, flags);
+
+        return err < 0 ? error_refused("renameat2", err) : 0;
+}
+
 int
 os_exchange(int dirfd, const char *a, const char *b)
 {
-        int err = os_injected("exchange");
-
-        if (err < 0)
-                return err;
-        return (int)SYS_RETRY(renameat2(dirfd, a, dirfd, b, RENAME_EXCHANGE));
+        return rename_in(dirfd, a, b, RENAME_EXCHANGE, os_injected("exchange"));
 }
 
 int
 os_move(int dirfd, const char *from, const char *to)
 {
-        int err = os_injected("move");
-
-        if (err < 0)
-                return err;
-        return (int)SYS_RETRY(renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE));
+        return rename_in(dirfd, from, to, RENAME_NOREPLACE, os_injected("move"));
 }
 
 void

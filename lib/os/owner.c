@@ -6,17 +6,27 @@
  */
 #include "os/owner.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "os/syscall.h"
 
-bool
+int
 owner_is_self(int fd, const struct stat *st)
 {
-        int flags = sys_fcntl(fd, F_GETFL, 0);
+        int flags, err;
 
-        return st->st_uid == geteuid() && flags >= 0 && sys_fcntl(fd, F_SETFL, flags | O_NOATIME) == 0;
+        if (st->st_uid != geteuid())
+                return 0;
+        flags = sys_fcntl(fd, F_GETFL, 0);
+        if (flags < 0)
+                return error_refused("fcntl(F_GETFL)", flags);
+        err = sys_fcntl(fd, F_SETFL, flags | O_NOATIME);
+        if (err == 0 || err == -EPERM)
+                return err == 0;
+        return error_refused("fcntl(F_SETFL)", err);
 }
 
 uint64_t

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "base/error.h"
+
 void
 print_list(FILE *out, const char *fmt, va_list args)
 {
@@ -29,10 +31,13 @@ print(FILE *out, const char *fmt, ...)
 int
 print_end(FILE *out)
 {
-        int state, err;
+        int state, err = 0;
 
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-        err = fflush(out) == 0 && !ferror(out) ? 0 : -EIO;
+        if (fflush(out) != 0)
+                err = error_set(-EIO, "cannot write to the stream: fflush: %s", error_name(errno));
+        else if (ferror(out))
+                err = error_set(-EIO, "cannot write to the stream: it had failed before");
         pthread_setcancelstate(state, NULL);
         return err;
 }

@@ -13,7 +13,7 @@
 __attribute__((format(printf, 2, 3))) void print(FILE *out, const char *fmt, ...);
 __attribute__((format(printf, 2, 0))) void print_list(FILE *out, const char *fmt, va_list args);
 
-/* 0; -EIO: some of what was printed is lost. */
+/* 0; -EIO with a message: some of what was printed is lost. */
 int print_end(FILE *out);
 
 #endif

@@ -112,6 +112,13 @@ sys_linkat(int from_dirfd, const char *from, int to_dirfd, const char *to, int f
         return (int)SYS_RETRY(syscall(SYS_linkat, from_dirfd, from, to_dirfd, to, flags));
 }
 
+/* The C library turns ENOSYS into EINVAL. */
+static inline int
+sys_renameat2(int dirfd, const char *from, const char *to, unsigned flags)
+{
+        return (int)SYS_RETRY(syscall(SYS_renameat2, dirfd, from, dirfd, to, flags));
+}
+
 static inline int
 sys_unlinkat(int dirfd, const char *path)
 {

@@ -78,15 +78,19 @@ complain_open(const struct target *t, int err)
 static int
 check_owner(const struct target *t, int fd, const struct header *h)
 {
+        int is_self = owner_is_self(fd, &h->st);
         uid_t uid = h->st.st_uid;
+        bool is_forged = uid != h->copy.creator_uid && h->copy.creator_user_ns != 0 &&
+                         h->copy.creator_user_ns == owner_user_ns();
+        bool is_strange = uid != 0 && wants(t->args, REGION_CREATE) && (t->args->options.mode & 0077) == 0;
 
-        if (owner_is_self(fd, &h->st))
+        if (is_self > 0 || (!is_forged && !is_strange))
                 return 0;
-        if (uid != h->copy.creator_uid && h->copy.creator_user_ns != 0 && h->copy.creator_user_ns == owner_user_ns())
+        if (is_self < 0)
+                return error_set_refused(is_self, "whether %s is this user's cannot be known", t->what);
+        if (is_forged)
                 return error_set(-EACCES, "%s belongs to uid %u, but uid %u created it: a copy or a forgery", t->what,
                                  uid, h->copy.creator_uid);
-        if (uid == 0 || !wants(t->args, REGION_CREATE) || (t->args->options.mode & 0077) != 0)
-                return 0;
         return error_set(-EACCES,
                          "%s belongs to uid %u, and uid %u asked for one of its own: open it without SHHEAP_CREATE, or "
                          "with a mode that shares it, if that user is trusted",

@@ -49,8 +49,13 @@ struct stale {
 static int
 check_owner(const struct stale *s, const char *what, bool root_may)
 {
-        if (owner_is_self(s->fd, &s->header.st) || (root_may && geteuid() == 0))
+        int is_self = owner_is_self(s->fd, &s->header.st);
+
+        if (is_self > 0 || (root_may && geteuid() == 0))
                 return 0;
+        if (is_self < 0)
+                return error_set_refused(
+                        -EPROTO, "%s is of another layout, and whether it is this user's cannot be known", what);
         return error_set(-EPROTO, "%s is of another layout and belongs to uid %u: only that user may replace it", what,
                          s->header.st.st_uid);
 }
@@ -63,10 +68,8 @@ try_lease(int fd, const char *what)
 
         if (err == 0 || err == -EAGAIN)
                 return err;
-        return error_set(-EPROTO,
-                         "%s is of another layout, and whether somebody has it open cannot be known: %s "
-                         "(fcntl F_SETLEASE)",
-                         what, error_name(err));
+        return error_set_refused(-EPROTO, "%s is of another layout, and whether somebody has it open cannot be known",
+                                 what);
 }
 
 static int
@@ -78,7 +81,7 @@ try_take(struct stale *s, int dirfd, const char *file, const char *what, bool ro
         if (s->fd == -ENOENT || s->fd == -EAGAIN)
                 return s->fd == -ENOENT ? -EEXIST : -EAGAIN;
         if (s->fd < 0)
-                return error_set(s->fd, "cannot open %s in %s: %s", what, name_dir(), error_name(s->fd));
+                return error_set_refused(s->fd, "cannot open %s in %s", what, name_dir());
         if (header_read(s->fd, what, false, &s->header) != -EPROTO)
                 err = -EEXIST;
         if (err == 0)
@@ -106,14 +109,25 @@ take(struct stale *ret, int dirfd, const char *file, const char *what, bool root
                          what);
 }
 
-/* What has been moved to a temporary name is what was to be moved, and nobody has come into it. */
-static bool
-is_same_and_alone(const struct stale *s, int dirfd, const char *temp)
+/* What has been moved to a temporary name is what was to be moved, and nobody has come into it: 0.  -EEXIST: not so; else what
+ * the system refuses. */
+static int
+check_same_and_alone(const struct stale *s, int dirfd, const char *temp)
 {
         struct stat st;
+        int err = os_stat_at(dirfd, temp, &st);
 
-        return os_stat_at(dirfd, temp, &st) == 0 && st.st_dev == s->header.st.st_dev &&
-               st.st_ino == s->header.st.st_ino && lease_take(s->fd) == 0;
+        if (err == 0 && (st.st_dev != s->header.st.st_dev || st.st_ino != s->header.st.st_ino))
+                err = -EEXIST;
+        if (err == 0)
+                err = lease_take(s->fd);
+        return err == -ENOENT || err == -EAGAIN ? -EEXIST : err;
+}
+
+static int
+complain(int err, const char *verb, const char *what)
+{
+        return err == -EEXIST ? err : error_set_refused(err, "cannot %s %s in %s", verb, what, name_dir());
 }
 
 int
@@ -139,13 +153,13 @@ stale_replace(struct os_newfile *new, const char *file, const char *what)
         if (err == 0)
                 err = os_exchange(new->dirfd, new->temp, file); /* REPLACE.4 */
         if (err < 0) {
-                error_set(err, "cannot replace %s in %s: %s", what, name_dir(), error_name(err));
-        } else if (is_same_and_alone(&s, new->dirfd, new->temp)) { /* REPLACE.5 */
-                os_newfile_named(new);                             /* REPLACE.6 */
+                complain(err, "replace", what);
+        } else if ((err = check_same_and_alone(&s, new->dirfd, new->temp)) == 0) { /* REPLACE.5 */
+                os_newfile_named(new);                                             /* REPLACE.6 */
         } else {
+                complain(err, "replace", what);
                 if (os_exchange(new->dirfd, new->temp, file) < 0)
                         os_move(new->dirfd, new->temp, file); /* unless there is another one by now */
-                err = -EEXIST;
         }
         os_close(s.fd);
         return err == -ENOENT ? -EEXIST : err;
@@ -163,12 +177,12 @@ stale_remove(int dirfd, const char *file, const char *what)
         os_temp_name(dirfd, temp);
         err = os_move(dirfd, file, temp);
         if (err < 0) {
-                error_set(err, "cannot remove %s in %s: %s", what, name_dir(), error_name(err));
-        } else if (is_same_and_alone(&s, dirfd, temp)) {
+                complain(err, "remove", what);
+        } else if ((err = check_same_and_alone(&s, dirfd, temp)) == 0) {
                 os_unlink(dirfd, temp);
         } else {
+                complain(err, "remove", what);
                 os_move(dirfd, temp, file); /* likewise */
-                err = -EEXIST;
         }
         os_close(s.fd);
         return err == -ENOENT ? -EEXIST : err;

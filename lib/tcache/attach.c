@@ -52,9 +52,7 @@ static uint32_t generation;               /* bumped in each child of fork() */
 
 enum { EVICTIONS_MAX = 64 }; /* of others for one place, or of this process in a row, while it attaches */
 
-static struct once key_once = ONCE_INIT;
-static pthread_key_t key;
-static bool has_key;
+static uint64_t key1; /* of data of threads, by which their ends are known, plus 1; 0: none yet */
 
 /* ------------------------------------------------------------------ thread exit */
 
@@ -100,6 +98,13 @@ unlink_from_heap(const struct tcache *t)
         pthread_mutex_unlock(&heap->lock);
 }
 
+/* Called at the thread's end, from now on.  E19.acq: what the C library knows of the key. */
+static void
+watch_thread(void)
+{
+        pthread_setspecific((pthread_key_t)(load_acquire(&key1) - 1), &key1);
+}
+
 /* First round: give everything back.  Next round: forget, unless a destructor in between attached again.  What was left by
  * another door is forgotten at once: its slot stands. */
 void
@@ -127,14 +132,27 @@ tcache_thread_ends(void *arg)
                 }
         }
         if (again)
-                pthread_setspecific(key, &key);
+                watch_thread();
         shield_lower(&shield);
 }
 
-static void
-make_key(void)
+/* The first thread that can; where the process has no key left, the next attach tries again. */
+static int
+ensure_key(void)
 {
-        has_key = pthread_key_create(&key, tcache_thread_ends) == 0;
+        uint64_t none = 0;
+        pthread_key_t key;
+        int err;
+
+        if (load_relaxed(&key1) != 0) /* what is behind it, watch_thread() looks at */
+                return 0;
+        err = pthread_key_create(&key, tcache_thread_ends);
+        if (err != 0)
+                return error_set(-ENOMEM, "attach: pthread_key_create: %s: the process has %d keys for data of threads",
+                                 error_name(err), PTHREAD_KEYS_MAX);
+        if (!cas_release(&key1, &none, (uint64_t)key + 1)) /* E19.rel: the key */
+                pthread_key_delete(key);
+        return 0;
 }
 
 /* ------------------------------------------------------------------ fork */
@@ -390,16 +408,15 @@ attach_anew(struct process_heap *heap, int *ret_err)
                                      TCACHES_MAX);
                 return NULL;
         }
+        *ret_err = ensure_key();
+        if (*ret_err < 0)
+                return NULL;
         if (is_new)
                 t = tcache_map();
-        if (!t || !has_key || !notice_fork()) {
+        if (!t || !notice_fork()) {
                 if (t && is_new)
                         unmap(t);
-                *ret_err = has_key ? error_set_refused(-ENOMEM, "attach: no memory for the thread's cache")
-                                   : error_set(-ENOMEM,
-                                               "attach: no key for data of threads was left when it was wanted: "
-                                               "a process has %d (pthread_key_create)",
-                                               PTHREAD_KEYS_MAX);
+                *ret_err = error_set_refused(-ENOMEM, "attach: no memory for the thread's cache");
                 return NULL;
         }
         *ret_err = attach(t, heap);
@@ -412,7 +429,7 @@ attach_anew(struct process_heap *heap, int *ret_err)
                 t->next = tcache_list;
                 tcache_list = t;
         }
-        pthread_setspecific(key, &key);
+        watch_thread();
         return t;
 }
 
@@ -430,7 +447,6 @@ tcache_get(struct process_heap *heap, int *ret_err)
         }
         if (t)
                 return t;
-        once_do(&key_once, make_key);
         shield_raise(&shield);
         t = attach_anew(heap, ret_err);
         shield_lower(&shield);

@@ -164,6 +164,84 @@ START_TEST(what_is_refused_is_done_without_or_named)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ replacing, removing, counting */
+
+static const struct refusal of_others[] = {
+        {"fcntl", SYS_fcntl, 0, NULL},           {"renameat2", SYS_renameat2, 0, NULL},
+        {"flock", SYS_flock, 0, NULL},           {"linkat", SYS_linkat, 0, NULL},
+        {"openat", SYS_openat, 0, NULL},         {"fstat", SYS_fstat, 0, NULL},
+        {"pread64", SYS_pread64, 0, NULL},       {"newfstatat", SYS_newfstatat, 0, NULL},
+        {"unlinkat", SYS_unlinkat, 0, NULL},     {"mmap", SYS_mmap, SYS_mmap, "mmap"},
+        {"getdents64", SYS_getdents64, 0, NULL},
+};
+enum { N_OF_OTHERS = sizeof of_others / sizeof of_others[0] };
+
+static void
+replace_or_say_so(struct child *self, void *arg)
+{
+        const struct trial *trial = arg;
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        shheap *h;
+
+        (void)self;
+        attr.capacity = 64 * MIB;
+        refuse(trial->refusal, trial->error);
+        if (shheap_open(&h, "x", SHHEAP_CREATE | SHHEAP_REPLACE_STALE, &attr) < 0)
+                must_name(trial->refusal, trial->error);
+        else
+                MUST(shheap_malloc(h, 100) && shheap_close(h) == 0);
+        if (shheap_unlink("x") < 0)
+                must_name(trial->refusal, trial->error);
+}
+
+static void
+print_or_say_so(struct child *self, void *arg)
+{
+        const struct trial *trial = arg;
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, NULL);
+        FILE *out = fopen("/dev/null", "we");
+
+        (void)self;
+        MUST(out && setvbuf(out, NULL, _IONBF, 0) == 0);
+        refuse(trial->refusal, trial->error);
+        if (shheap_stats_print(h, out, NULL) < 0)
+                must_name(trial->refusal, trial->error);
+        if (shheap_check(h, 0, out) != 0)
+                must_name(trial->refusal, trial->error);
+}
+
+START_TEST(replacing_removing_and_counting_name_what_is_refused)
+{
+        struct trial trial = {.refusal = &of_others[_i / N_ERRORS], .error = errors[_i % N_ERRORS]};
+        struct child c;
+        int status;
+
+        for (int part = 0; part < 2; part++) {
+                heap_dir_empty();
+                ck_assert_int_eq(shheap_close(heap_dir_open("x", SHHEAP_CREATE, NULL)), 0);
+                if (part == 0)
+                        heap_dir_make_stale("x");
+                child_start(&c, part == 0 ? replace_or_say_so : print_or_say_so, &trial);
+                status = child_end(&c);
+                ck_assert_msg(status == 0 || WEXITSTATUS(status) == SKIPPED, "%s, %s, part %d: status %#x",
+                              trial.refusal->name, strerror(trial.error), part, (unsigned)status);
+        }
+}
+END_TEST
+
+START_TEST(stream_that_takes_nothing_is_named)
+{
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, NULL);
+        FILE *full = fopen("/dev/full", "we");
+
+        ck_assert_ptr_nonnull(full);
+        ck_assert_int_eq(shheap_stats_print(h, full, "m"), -EIO);
+        ck_assert_ptr_nonnull(strstr(shheap_errormsg(), "stream"));
+        fclose(full);
+        ck_assert_int_eq(shheap_close(h), 0);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ limits */
 
 static void
@@ -190,9 +268,16 @@ without_keys(void)
 {
         pthread_key_t key;
 
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        pthread_key_t last = 0;
+        shheap *h;
+
         while (pthread_key_create(&key, NULL) == 0)
-                continue;
-        must_fail("key", "attach");
+                last = key;
+        must_fail("pthread_key_create", strerror(EAGAIN));
+        MUST(pthread_key_delete(last) == 0); /* and tried again */
+        attr.capacity = 64 * MIB;
+        MUST(shheap_open(&h, "x", SHHEAP_CREATE, &attr) == 0 && shheap_malloc(h, 100) && shheap_close(h) == 0);
 }
 
 static void
@@ -315,6 +400,8 @@ main(void)
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_set_timeout(tc, 120);
         tcase_add_loop_test(tc, what_is_refused_is_done_without_or_named, 0, N_REFUSALS * N_ERRORS * N_MOMENTS);
+        tcase_add_loop_test(tc, replacing_removing_and_counting_name_what_is_refused, 0, N_OF_OTHERS * N_ERRORS);
+        tcase_add_test(tc, stream_that_takes_nothing_is_named);
         tcase_add_loop_test(tc, limit_that_is_reached_is_named, 0, (int)(sizeof limits / sizeof limits[0]));
         tcase_add_test(tc, heap_on_a_disk_is_refused_unless_it_is_asked_for);
         suite_add_tcase(suite, tc);

@@ -19,38 +19,13 @@
 
 enum { REPLACE = SHHEAP_CREATE | SHHEAP_REPLACE_STALE };
 
-static const char *
-file_of(const char *name)
-{
-        static char path[256];
-
-        snprintf(path, sizeof path, "%s/shmalloc.%s", getenv("SHMALLOC_DIR"), name);
-        return path;
-}
-
 static ino_t
 inode_of(const char *name)
 {
         struct stat st;
 
-        ck_assert_int_eq(lstat(file_of(name), &st), 0);
+        ck_assert_int_eq(lstat(heap_dir_file(name), &st), 0);
         return st.st_ino;
-}
-
-/* A word of the frozen line. */
-static void
-overwrite(const char *name, size_t off, size_t bytes, uint64_t value)
-{
-        int fd = open(file_of(name), O_WRONLY);
-
-        ck_assert_int_eq(pwrite(fd, &value, bytes, (off_t)off), (ssize_t)bytes);
-        close(fd);
-}
-
-static void
-make_other_layout(const char *name)
-{
-        overwrite(name, offsetof(struct region_header, version), 4, LAYOUT_VERSION + 1);
 }
 
 static void
@@ -89,7 +64,7 @@ START_TEST(abandoned_heap_of_another_layout_is_replaced)
         ino_t ino;
 
         leave_heap("old");
-        overwrite("old", words[_i].off, words[_i].bytes, 0x7ffffff1);
+        heap_dir_overwrite("old", words[_i].off, words[_i].bytes, 0x7ffffff1);
         ino = inode_of("old");
         ck_assert_int_eq(try_open("old", 0), -EPROTO);
         ck_assert_int_eq(try_open("old", SHHEAP_CREATE), -EPROTO);
@@ -120,9 +95,9 @@ START_TEST(everything_else_is_as_without_the_flag)
         ck_assert_int_eq(try_open("new", REPLACE | SHHEAP_EXCL), -EINVAL);
         ck_assert_int_eq(try_open("new", SHHEAP_REPLACE_STALE), -EINVAL);
         ck_assert_int_eq(try_open("new", SHHEAP_REPLACE_STALE | SHHEAP_RDONLY), -EINVAL);
-        overwrite("new", offsetof(struct region_header, params.max_capacity), 8, zero);
+        heap_dir_overwrite("new", offsetof(struct region_header, params.max_capacity), 8, zero);
         ck_assert_int_eq(try_open("new", REPLACE), -EBADMSG); /* damaged, but of this layout */
-        overwrite("new", offsetof(struct region_header, magic), 8, zero);
+        heap_dir_overwrite("new", offsetof(struct region_header, magic), 8, zero);
         ck_assert_int_eq(try_open("new", REPLACE), -ENODEV);
         ck_assert_uint_eq(inode_of("new"), ino);
 }
@@ -179,7 +154,7 @@ static void
 has_a_descriptor(struct child *self, void *arg)
 {
         (void)arg;
-        MUST(open(file_of("used"), O_RDONLY) >= 0);
+        MUST(open(heap_dir_file("used"), O_RDONLY) >= 0);
         child_tell(self);
         child_hear(self);
 }
@@ -187,7 +162,7 @@ has_a_descriptor(struct child *self, void *arg)
 static void
 has_a_mapping(struct child *self, void *arg)
 {
-        int fd = open(file_of("used"), O_RDONLY);
+        int fd = open(heap_dir_file("used"), O_RDONLY);
 
         (void)arg;
         MUST(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED);
@@ -223,7 +198,7 @@ START_TEST(heap_of_another_layout_that_somebody_has_is_kept)
         ino = inode_of("used");
         child_start(&c, users[_i], NULL);
         ck_assert(child_hear(&c));
-        make_other_layout("used");
+        heap_dir_make_stale("used");
         ck_assert_int_eq(try_open("used", REPLACE), -EPROTO);
         ck_assert_ptr_nonnull(strstr(shheap_errormsg(), "somebody has it open"));
         ck_assert_uint_eq(inode_of("used"), ino);
@@ -256,12 +231,12 @@ START_TEST(heap_of_another_user_is_kept)
         }
         chmod(getenv("SHMALLOC_DIR"), 0777);
         leave_heap("theirs");
-        make_other_layout("theirs");
-        chmod(file_of("theirs"), 0666);
+        heap_dir_make_stale("theirs");
+        chmod(heap_dir_file("theirs"), 0666);
         ino = inode_of("theirs");
         child_start(&c, opens_as_somebody, NULL);
         ck_assert_int_eq(child_end(&c), 0);
-        ck_assert_int_eq(chown(file_of("theirs"), 1000, 1000), 0);
+        ck_assert_int_eq(chown(heap_dir_file("theirs"), 1000, 1000), 0);
         ck_assert_int_eq(try_open("theirs", REPLACE), -EPROTO); /* nor does root take it over */
         ck_assert_uint_eq(inode_of("theirs"), ino);
 }
@@ -290,7 +265,7 @@ START_TEST(services_that_start_together_get_one_heap)
         struct child c[N];
 
         leave_heap("rush");
-        make_other_layout("rush");
+        heap_dir_make_stale("rush");
         for (int i = 0; i < N; i++)
                 child_start(&c[i], starts, &ids[i]);
         for (int i = 0; i < N; i++)

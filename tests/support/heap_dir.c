@@ -1,11 +1,15 @@
 #include "support/heap_dir.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "layout/layout.h"
 
 static char dir[96];
 
@@ -64,6 +68,31 @@ heap_dir_remove(void)
 {
         walk(true);
         rmdir(dir);
+}
+
+const char *
+heap_dir_file(const char *name)
+{
+        static char path[200];
+
+        snprintf(path, sizeof path, "%s/shmalloc.%s", dir, name);
+        return path;
+}
+
+void
+heap_dir_overwrite(const char *name, size_t off, size_t bytes, uint64_t value)
+{
+        int fd = open(heap_dir_file(name), O_WRONLY | O_CLOEXEC);
+
+        if (fd < 0 || pwrite(fd, &value, bytes, (off_t)off) != (ssize_t)bytes)
+                fail("cannot write to the file");
+        close(fd);
+}
+
+void
+heap_dir_make_stale(const char *name)
+{
+        heap_dir_overwrite(name, offsetof(struct region_header, version), sizeof(uint32_t), LAYOUT_VERSION + 1);
 }
 
 shheap *

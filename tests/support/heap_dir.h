@@ -17,6 +17,13 @@ void heap_dir_empty(void);
 /* How many files are in it. */
 int heap_dir_count(void);
 
+/* The file of a heap; valid until the next call. */
+const char *heap_dir_file(const char *name);
+
+/* Writes `bytes` of value into the file, or makes the heap one of another layout. */
+void heap_dir_overwrite(const char *name, size_t off, size_t bytes, uint64_t value);
+void heap_dir_make_stale(const char *name);
+
 /* Opens a heap or aborts the test, saying why.  `conf` may be NULL; a heap that is created has 64 MiB unless it says
  * otherwise. */
 shheap *heap_dir_open(const char *name, unsigned flags, const char *conf);
