@@ -77,6 +77,8 @@ take_over(void)
         struct shheap *h;
 
         store_relaxed(&lock_pid, process_id());
+        if (is_forking)
+                (void)pthread_mutex_unlock(&lock); /* fails, but tells race detectors */
         init_lock();
         if (!is_forking)
                 return; /* _Fork() */

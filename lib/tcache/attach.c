@@ -476,8 +476,8 @@ tcache_detach(struct tcache *t, bool unlock)
                                     &t->thread); /* left inside init() */
                 tcache_flush(t);
                 tell(t); /* as long as the slot keeps the heap mapped */
-                forbid_hits(t);
                 unlink_from_heap(t);
+                forbid_hits(t); /* no closer writes there any more */
                 t->is_attached = false;
                 if (unlock)
                         slot_release(&t->thread);
