@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -119,13 +118,6 @@ visit(uintptr_t at, long n)
         return progress->visits[i];
 }
 
-/* The kernel's code in the process, which reads the clock: which way it goes differs from run to run. */
-static bool
-is_in_vdso(uintptr_t at)
-{
-        return at - getauxval(AT_SYSINFO_EHDR) < 1 << 14;
-}
-
 static void
 count_all(struct moment *not_used)
 {
@@ -138,8 +130,6 @@ count_all(struct moment *not_used)
                 long n = ++progress->n_instructions;
                 struct moment now = visit(next_instruction(), n);
 
-                if (is_in_vdso(now.at))
-                        continue;
                 if (progress->n_stops < STOPS_MAX)
                         progress->stops[progress->n_stops++] = now;
                 else if (random_next(&random) % (uint64_t)n < STOPS_MAX)

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "region/open.h"
+#include "support/clock_call.h"
 
 struct actor *actors, *actor_now;
 struct region *world_region;

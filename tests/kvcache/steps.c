@@ -6,6 +6,7 @@
  * To stop after each instruction, the trap flag stays on.
  */
 #include "steps.h"
+#include "support/clock_call.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -20,6 +20,7 @@
 #include "os/process.h"
 #include "os/robust.h"
 #include "support/child.h"
+#include "support/clock_call.h"
 #include "support/suite.h"
 
 enum { N_LOCKS = 3, N_MUTEXES = 2, N_ALL = N_LOCKS + N_MUTEXES, N_STEPS_MAX = 100000 };

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "support/child.h"
+#include "support/clock_call.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 

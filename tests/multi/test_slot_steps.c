@@ -30,6 +30,7 @@
 #include "region/binding.h"
 #include "region/client.h"
 #include "region/slot.h"
+#include "support/clock_call.h"
 #include "support/plain_region.h"
 #include "support/suite.h"
 

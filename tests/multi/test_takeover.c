@@ -20,6 +20,7 @@
 #include "heap/reap.h"
 #include "heap/slab.h"
 #include "support/child.h"
+#include "support/clock_call.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 

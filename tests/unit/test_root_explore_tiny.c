@@ -7,8 +7,9 @@
  *
  * Here a step is an access to a shared word by the code of roots, which is included with its accesses handed to the
  * scheduler; an allocation or a free counts as one.  In test_root_steps_tiny.c it is an instruction, whosever it is:
- * then two turns would take too long, and a death is tried where memory has changed.  ROOT_TURNS and ROOT_DEATHS in
- * the environment ask for more than the default run has time for.
+ * then two turns would take too long, a death is tried where memory has changed, and another goes on there and at some of
+ * the instructions between.  ROOT_TURNS, ROOT_DEATHS and ROOT_STRIDE (how far apart these are) in the environment ask for
+ * more than the default run has time for.
  */
 #ifndef BY_INSTRUCTION
 #define BY_INSTRUCTION 0
@@ -34,6 +35,7 @@
 #include "region/intent.h"
 #include "region/owner.h"
 #include "region/slot.h"
+#include "support/clock_call.h"
 #include "support/root_judge.h"
 #include "support/suite.h"
 
@@ -178,6 +180,7 @@ static bool is_original = true;
 static int n_turns, n_steps[N_ACTORS];
 static bool (*is_of_interest)(int to); /* NULL: every turn is */
 static bool has_changed = true;        /* memory, since the step before: else a death leaves nothing new */
+static int stride = 1;                 /* where it has not, another goes on at each so many steps */
 
 /* What all universes see.  They run one after the other. */
 static struct {
@@ -287,7 +290,7 @@ step(void)
         if (running < 0)
                 return;
         n_steps[running]++;
-        if (turns_left == 0)
+        if (turns_left == 0 || (!has_changed && n_steps[running] % stride != 0))
                 return;
         for (int i = 0; i < N_ACTORS; i++)
                 if (i != running && actors[i].is_runnable && (!is_of_interest || is_of_interest(i)) && branch()) {
@@ -450,6 +453,8 @@ explore(actor_fn *a, actor_fn *b, int n_turns_max, int n_deaths_max)
 {
         turns_left = getenv("ROOT_TURNS") ? atoi(getenv("ROOT_TURNS")) : n_turns_max;
         deaths_left = getenv("ROOT_DEATHS") ? atoi(getenv("ROOT_DEATHS")) : n_deaths_max;
+        if (BY_INSTRUCTION)
+                stride = getenv("ROOT_STRIDE") ? atoi(getenv("ROOT_STRIDE")) : 11;
         actor_make(A, a);
         actor_make(B, b);
         actor_make(REAPER, reap_the_dead);
@@ -537,7 +542,7 @@ END_TEST
 /* Without deaths: who dies with what it has taken takes it along (tests/crash, root-take). */
 START_TEST(two_takers)
 {
-        explore(act_take, act_take, 2, 0);
+        explore(act_take, act_take, BY_INSTRUCTION ? 1 : 2, 0);
 }
 END_TEST
 
