@@ -60,6 +60,22 @@ int ctl_view_done(struct view *v, int status);
 
 bool ctl_use_colour(void);
 
+/* ------------------------------------------------------------------ heaps without a name: nameless.c */
+
+struct nameless {
+        const char *name; /* that the file had */
+        uint64_t dev, ino;
+        uint32_t pid; /* a process that has it mapped */
+        int fd;       /* for reading; else -errno */
+};
+
+/* Takes over fd.  Non-zero ends the search. */
+typedef int nameless_fn(const struct nameless *heap, void *arg);
+
+/* Heaps of this directory that processes have mapped while their file has no name any more, a heap once for each process and
+ * stretch: what fn returned, or -errno with the message set. */
+int nameless_each(nameless_fn *fn, void *arg);
+
 /* ------------------------------------------------------------------ clients: clients.c */
 
 enum client_view_state {

@@ -34,14 +34,19 @@ parse(const char *line, struct os_mapping *ret_mapping)
 int
 os_maps_each(int (*fn)(const struct os_mapping *mapping, void *arg), void *arg)
 {
+        int err = os_injected("maps");
+
+        return err < 0 ? err : os_maps_each_of("/proc/self/maps", fn, arg);
+}
+
+int
+os_maps_each_of(const char *path, int (*fn)(const struct os_mapping *mapping, void *arg), void *arg)
+{
         struct os_mapping mapping;
         struct lines lines;
-        int result = 0, err = os_injected("maps");
+        int result = 0, err = lines_open(&lines, path);
         const char *line;
 
-        if (err < 0)
-                return err;
-        err = lines_open(&lines, "/proc/self/maps");
         if (err < 0)
                 return err;
         while (result == 0 && (line = lines_next(&lines)) != NULL)

@@ -154,6 +154,32 @@ done
 end_patient
 expect 0 "$ctl" check --quiescent busy
 
+# What its user has freed comes back, and nobody has died.
+occupied=$(stat -c %b "$SHMALLOC_DIR/shmalloc.busy")
+expect 0 "$ctl" reap busy
+says out "heap busy: 0 dead threads settled"
+expect 0 "$ctl" purge busy
+says out "heap busy: occupied"
+[ "$(stat -c %b "$SHMALLOC_DIR/shmalloc.busy")" -lt $((occupied / 2)) ] || fail "purge gives nothing back"
+
+# ------------------------------------------------------------------ a heap whose file has lost its name
+
+start_patient lost hold
+expect 0 "$ctl" ls
+! grep -q nameless "$tmp/out" || fail "a heap that has its name is called nameless"
+rm "$SHMALLOC_DIR/shmalloc.lost"
+expect 0 "$ctl" ls
+grep '^lost (deleted) .*128 MiB .*0600 1 .*nameless, open in process '"$patient_pid"'$' "$tmp/out" >/dev/null ||
+        fail "the heap is not listed: $(cat "$tmp/out")"
+expect 0 "$ctl" ls --json
+"$python" -c 'import json, sys
+heaps = json.load(sys.stdin)["heaps"]
+assert [(h["clients"], h["uid"]) for h in heaps if h["nameless"]] == [(1, int(sys.argv[1]))], heaps
+assert [h for h in heaps if not h["nameless"]], heaps' "$(id -u)" <"$tmp/out" || fail "JSON does not say which heap is nameless"
+end_patient
+expect 0 "$ctl" ls
+! grep -q lost "$tmp/out" || fail "nobody has the heap open any more, and it is listed"
+
 # ------------------------------------------------------------------ what is no heap, or a broken one
 
 echo "not a heap" >"$SHMALLOC_DIR/shmalloc.text"
