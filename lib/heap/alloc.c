@@ -351,6 +351,25 @@ scan_chunks(struct thread *t, struct goal *g)
         return -ENOMEM;
 }
 
+/* What was refused may be had now. */
+static void
+may_grow_again(struct thread *t, const struct goal *g)
+{
+        t->lacks_pages = false;
+        t->lacks_node = false;
+        t->no_grow = (g->request->flags & ALLOC_NO_GROW) != 0;
+}
+
+/* One of the dead may have been in the way of growth (sweep.c). */
+static int
+reap_and_try(struct thread *t, struct goal *g)
+{
+        if (slot_reap_all(t->region, reap_settle, t) == 0)
+                return -ENOMEM;
+        may_grow_again(t, g);
+        return try_local(t, g);
+}
+
 /* The file system, the machine, or the node is full, and memory of the heap that is free keeps pages in other places or
  * shapes than are wanted.  With decay_ms -1 it is meant to keep them, but for those that may be on the wrong node. */
 static int
@@ -362,9 +381,7 @@ purge_and_try(struct thread *t, struct goal *g)
         is_purged |= t->lacks_pages && !is_kept && decay_make_room(t, UINT32_MAX);
         if (!is_purged)
                 return -ENOMEM;
-        t->lacks_pages = false;
-        t->lacks_node = false;
-        t->no_grow = false;
+        may_grow_again(t, g);
         return try_local(t, g);
 }
 
@@ -414,7 +431,7 @@ make_effort(struct thread *t, struct goal *g, enum effort effort)
                 drain_own_bins(t);
                 return try_local(t, g);
         case EFFORT_REAP:
-                return slot_reap_all(t->region, reap_settle, t) == 0 ? -ENOMEM : try_local(t, g);
+                return reap_and_try(t, g);
         case EFFORT_DEPOTS:
                 drain_node(t, region_arena_node(t->region, g->request->arena));
                 return try_local(t, g);
@@ -444,10 +461,7 @@ pursue(struct thread *t, struct goal *g)
         for (int turn = 0; turn < TURNS_MAX && err < 0; turn++) {
                 uint64_t n_released = 0;
 
-                t->no_grow = (g->request->flags & ALLOC_NO_GROW) != 0;
-                t->lacks_pages = false;
-                t->lacks_node = false;
-
+                may_grow_again(t, g);
                 for (int effort = EFFORT_NONE; effort < EFFORT_N && err < 0; effort++) {
                         if (effort == EFFORT_LAST_SCAN)
                                 n_released = n_released_by_others(t);

@@ -16,10 +16,10 @@
 #include "heap/hint.h"
 #include "heap/placement.h"
 #include "heap/run.h"
+#include "heap/sweep.h"
 #include "os/clock.h"
 #include "region/intent.h"
 #include "region/owner.h"
-#include "region/sweep.h"
 
 void
 chunk_hint_free(struct region *r, uint64_t chunk, bool is_free)
@@ -178,8 +178,8 @@ chunk_give(struct thread *t, uint32_t arena)
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
                 owner_release(run_word(r, g), run_free_word(owner_load(run_word(r, g)), stamp)); /* CHUNK.6, E3.rel */
         run_renew_hints(r, chunk);
-        candidate_clear(t);  /* CHUNK.7 */
-        sweep_now(r, t->no); /* where much is used, what nobody knows of is missed first */
+        candidate_clear(t); /* CHUNK.7 */
+        sweep_now(t);       /* where much is used, what nobody knows of is missed first */
         return 0;
 }
 
@@ -248,13 +248,58 @@ chunk_retire_all(struct thread *t, uint32_t want)
         return n;
 }
 
+/* A chunk that nobody has a note of in any other word of it. */
+static void
+release_unused(struct region *r, uint64_t chunk)
+{
+        uint64_t word = owner_load(&r->chunk_words[chunk]);
+
+        chunk_hint_free(r, chunk, true); /* the mark may be raised over it by now */
+        owner_release(&r->chunk_words[chunk],
+                      chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
+        chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
+}
+
+/* Whoever has used a chunk saw the mark above it first, and let go of the word before this thread could take it: so the look at
+ * the mark, once the word is owned, tells whether it has ever been used.  If so, its granules' words may say that pages
+ * are there. */
+int
+chunk_sweep(struct thread *t, uint64_t chunk)
+{
+        struct region *r = t->region;
+        int err = -EBUSY;
+
+        if (!claim(t, chunk)) /* SWEEP_CHUNK.2, .3 */
+                return err;
+        if (region_chunks_hwm(r) <= chunk)
+                err = region_punch(r, region_granule_off(r, chunk * GEO_GRANULES_PER_CHUNK), GEO_CHUNK_BYTES); /* .4 */
+        kill_order();
+        release_unused(r, chunk); /* SWEEP_CHUNK.5 */
+        candidate_clear(t);       /* SWEEP_CHUNK.6 */
+        thread_note_release(t);
+        return err;
+}
+
+/* The mark may be raised meanwhile: nothing but the word is touched.  A page that is not there has no word of the dead. */
+static void
+settle_beyond(struct region *r, uint32_t thread_no, uint64_t chunk)
+{
+        if (region_reserve_table(r, TABLE_CHUNK_WORDS, chunk, 1) == 0 &&
+            chunk_owner(owner_load(&r->chunk_words[chunk])) == thread_no)
+                release_unused(r, chunk);
+}
+
 void
 chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk)
 {
+        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, word;
         uint32_t stamp = run_stamp(r);
-        uint64_t word = owner_load(&r->chunk_words[chunk]);
-        uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
 
+        if (chunk >= region_chunks_hwm(r)) {
+                settle_beyond(r, thread_no, chunk);
+                return;
+        }
+        word = owner_load(&r->chunk_words[chunk]);
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) {
                 uint64_t granule = owner_load(run_word(r, g));
 

@@ -24,12 +24,12 @@
 #include "heap/placement.h"
 #include "heap/run.h"
 #include "heap/slab.h"
+#include "heap/sweep.h"
 #include "os/clock.h"
 #include "os/shm.h"
 #include "region/file.h"
 #include "region/intent.h"
 #include "region/owner.h"
-#include "region/sweep.h"
 
 enum {
         DECAY_TICKS = 8,          /* per decay interval */
@@ -166,6 +166,7 @@ purge_free_chunk(struct thread *t, uint64_t chunk, struct pass *pass)
                       chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(taken))); /* E3.rel */
         candidate_clear(t);
         chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
+        thread_note_release(t);
         return bytes;
 }
 
@@ -248,7 +249,7 @@ may_search(struct arena *a, uint64_t now_ms, uint64_t decay_ms)
 static uint64_t
 pass_end(struct thread *t, struct pass *pass, uint64_t most)
 {
-        uint64_t bytes = pass->fd >= 0 ? sweep_beyond_marks(t->region, t->no, pass->fd, most) : 0;
+        uint64_t bytes = pass->fd >= 0 ? sweep_beyond_marks(t, pass->fd, most) : 0;
 
         os_close(pass->fd);
         return bytes;
@@ -288,7 +289,7 @@ decay_tick(struct thread *t)
                 if (bytes >= DECAY_CHUNKS_MAX * GEO_CHUNK_BYTES)
                         break;
         }
-        bytes += pass_end(t, &pass, SWEEP_PIECE_BYTES);
+        bytes += pass_end(t, &pass, SWEEP_SOME_BYTES);
         retire_empty(t, t->arena);
         tick_for_nobody(t, now_ms, (uint64_t)decay_ms);
         owner_add(&t->slot->purged_bytes, bytes);

@@ -27,10 +27,10 @@
 #include "heap/run.h"
 #include "heap/sift.h"
 #include "heap/slab.h"
+#include "heap/sweep.h"
 #include "region/intent.h"
 #include "region/owner.h"
 #include "region/slot.h"
-#include "region/sweep.h"
 
 /* ------------------------------------------------------------------ what an intent names */
 
@@ -237,7 +237,7 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
                 settle_run(r, thread_no, head, length);
                 break;
         case CANDIDATE_CHUNK:
-                if (head < region_chunks_hwm(r))
+                if (head < r->layout.n_chunks)
                         chunk_settle(r, thread_no, head);
                 break;
         case CANDIDATE_HUGE:

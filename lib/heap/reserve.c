@@ -10,9 +10,11 @@
 #include <errno.h>
 
 #include "heap/chunk.h"
+#include "heap/reap.h"
 #include "heap/run.h"
 #include "region/intent.h"
 #include "region/owner.h"
+#include "region/slot.h"
 
 static bool
 is_free_of(uint64_t word, uint32_t arena)
@@ -119,6 +121,9 @@ reserve_bytes(struct thread *t, uint64_t bytes)
                         return err;
                 for (; done < bytes; done += GEO_CHUNK_BYTES) {
                         err = chunk_give(t, t->arena);
+                        if (err < 0 &&
+                            slot_reap_all(t->region, reap_settle, t) > 0) /* one of the dead was in its way */
+                                err = chunk_give(t, t->arena);
                         if (err < 0)
                                 return err;
                 }

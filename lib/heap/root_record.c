@@ -150,12 +150,15 @@ claim_among(struct thread *t, uint32_t n, uint32_t *ret_idx)
         return err;
 }
 
-/* Backs another record; in a full file system by what the heap does not need, unless it is meant to keep that. */
+/* Backs another record; where one of the dead is in the way, once it is settled; in a full file system by what the heap does not
+ * need, unless it is meant to keep that. */
 static int
 raise_records(struct thread *t, uint32_t idx)
 {
         int err = region_raise_roots(t->region, idx);
 
+        if (err == -ENOMEM && slot_reap_all(t->region, reap_settle, t) > 0)
+                err = region_raise_roots(t->region, idx);
         if ((err == -ENOSPC || err == -ENOMEM) && load_relaxed(&t->region->header->decay_ms) >= 0 &&
             decay_make_room(t, UINT32_MAX))
                 err = region_raise_roots(t->region, idx);

@@ -16,6 +16,7 @@
 #include "region/region.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -29,6 +30,8 @@
 
 /* A call for so many takes about a millisecond; a fallocate holds the inode meanwhile, and a signal rolls it back. */
 #define RESERVE_PIECE_BYTES (UINT64_C(2) << 20)
+
+enum { SWEPT_TRIES_MAX = 16 }; /* looks at a piece that is being swept */
 
 /* ------------------------------------------------------------------ binding and formatting */
 
@@ -195,20 +198,31 @@ reserve_next(struct region *r, enum layout_table table, uint64_t idx, uint64_t n
         return off < end ? region_reserve(r, off, end - off) : 0;
 }
 
-/* What is to be done before k can be published.  1 = the mark is above k already.  -ENOMEM: what lies there is just being
- * given back (region/sweep.c), which nobody waits for.  E17.acq: of a sweep that is over, the pages that it took. */
+/* Somebody is just giving back pages that element k needs: header.sweep.  E17.acq: of a sweep that is over, the pages that
+ * it took. */
+static bool
+is_swept(const struct region *r, uint32_t which, uint64_t k)
+{
+        uint64_t sweep = load_acquire(&r->header->sweep); /* E17.acq */
+
+        return sweep_owner(sweep) != THREAD_NONE && sweep_mark(sweep) == which && k >= sweep_limit(sweep);
+}
+
+/* What is to be done before k can be published.  1 = the mark is above k already. */
 static int
 raise_begin(const struct region *r, uint32_t which, uint64_t mark, uint64_t k, uint64_t n)
 {
-        uint64_t sweep;
-
         if (mark > k)
                 return 1;
         if (k >= n)
                 return -ENOSPC;
-        sweep = load_acquire(&r->header->sweep);
-        if (sweep_owner(sweep) != THREAD_NONE && sweep_mark(sweep) == which && k >= sweep_limit(sweep))
-                return -ENOMEM;
+        for (int tries = 0; is_swept(r, which, k); tries++) {
+                if (tries == SWEPT_TRIES_MAX) {
+                        error_refused("a stopped or dead thread is giving back the pages that it takes", -EBUSY);
+                        return -ENOMEM;
+                }
+                sched_yield(); /* a courtesy: it is a matter of microseconds, unless the sweeper stands still */
+        }
         return mark == k ? 0 : -EUCLEAN;
 }
 

@@ -219,7 +219,7 @@ register_client(struct region *r, struct client_id *ret_client)
 {
         int err = client_register(r, ret_client);
 
-        if (err == -EUSERS && slot_reap_all(r, reap_settle, NULL) > 0)
+        if ((err == -EUSERS || err == -ENOMEM) && slot_reap_all(r, reap_settle, NULL) > 0)
                 err = client_register(r, ret_client);
         for (int i = 0; err == -EUSERS && i < EVICTIONS_MAX && client_evict_any(r); i++) /* others may be faster */
                 err = client_register(r, ret_client);
