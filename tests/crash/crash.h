@@ -110,8 +110,11 @@ uint32_t actor_reap(void);
 enum backing { BACKING_UNKNOWN, BACKING_HOLE, BACKING_PAGE };
 enum backing world_backing(uint64_t region_off);
 
-/* What the system knows of placement: it is part of the world's state, beside the region. */
-const void *world_policy(size_t *ret_bytes);
+/* Somebody reads the page, which nobody has reserved: now it is there. */
+void world_touch(uint64_t region_off);
+
+/* What the system knows of placement and of such pages: it is part of the world's state, beside the region. */
+const void *world_system(size_t *ret_bytes);
 
 /* Whether pages of the chunk come, and came, from this node (+ 1; 0 = any), as far as is known. */
 bool world_is_placed(uint64_t chunk, uint32_t node1);

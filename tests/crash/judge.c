@@ -214,8 +214,38 @@ judge_rests(uint64_t chunk)
 }
 
 static void
+judge_table(enum layout_table table, uint64_t n)
+{
+        uint64_t off = r->layout.off[table], end = off + n * r->layout.stride[table];
+
+        for (; off < end; off += 4096)
+                if (world_backing(off) == BACKING_HOLE) {
+                        report_line("table %d has no page at %#lx, below its mark", table, off);
+                        return;
+                }
+}
+
+/* What lies below the marks has pages. */
+static void
+judge_marks(uint64_t hwm)
+{
+        for (enum layout_table table = TABLE_CHUNK_WORDS; table <= TABLE_TAGS; table++)
+                if (table != TABLE_SLAB_RESTS)
+                        judge_table(table, hwm * (r->layout.n[table] / r->layout.n_chunks));
+        judge_table(TABLE_CLIENTS, region_clients_hwm(r));
+        judge_table(TABLE_THREADS, region_threads_hwm(r));
+        judge_table(TABLE_ROOTS, region_roots_hwm(r));
+        judge_table(TABLE_MAGAZINE_WORDS, region_magazines_hwm(r, 0));
+        judge_table(TABLE_MAGAZINES, region_magazines_hwm(r, 0));
+        for (uint64_t chunk = hwm; chunk < r->layout.n_chunks; chunk++)
+                if (r->chunk_words[chunk] != 0)
+                        report_line("chunk %lu beyond the mark is %#lx", chunk, r->chunk_words[chunk]);
+}
+
+static void
 judge_chunks(uint64_t hwm)
 {
+        judge_marks(hwm);
         for (uint64_t chunk = 0; chunk < hwm; chunk++)
                 judge_rests(chunk);
         for (uint64_t chunk = 0; chunk < hwm;) {

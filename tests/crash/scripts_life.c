@@ -11,6 +11,7 @@
 #include "heap/large.h"
 #include "heap/reserve.h"
 #include "heap/root.h"
+#include "heap/sweep.h"
 
 enum { GRANULE = 65536, PAGE = 4096, CAP = 8 };
 
@@ -324,6 +325,32 @@ run_reserve(struct actor *a)
         a_leave(a);
 }
 
+/* Pages beyond the marks that somebody touched: of magazines, and of chunks. */
+static void
+setup_sweep(struct actor *a)
+{
+        const struct layout *l = &world_region->layout;
+        uint64_t first = 2 * region_magazines_hwm(world_region, 0) + 100, hwm;
+
+        malloc_n(a, PAGE, 1);
+        hwm = region_chunks_hwm(world_region);
+        for (int i = 0; i < 4; i++)
+                world_touch(l->off[TABLE_MAGAZINES] + first * l->stride[TABLE_MAGAZINES] +
+                            (uint64_t)(i + i / 2) * PAGE);
+        for (uint64_t chunk = hwm; chunk < hwm + 2; chunk++) {
+                world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES);
+                world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES + 20 * PAGE);
+                world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES + 21 * PAGE);
+        }
+}
+
+static void
+run_sweep(struct actor *a)
+{
+        sweep_now(a_enter(a));
+        a_leave(a);
+}
+
 /* Slabs of one and of four granules with blocks here and there, and pages in between that no block lies in. */
 static void
 setup_purge_slab(struct actor *a)
@@ -495,6 +522,7 @@ const struct script scripts_life[] = {
          .hot_bytes = 300,
          .flags = SCRIPT_PLAYED},
         {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
+        {.name = "sweep", .setup = setup_sweep, .run = run_sweep, .hot_bytes = 250000},
         {.name = "purge-slab", .setup = setup_purge_slab, .run = run_purge, .hot_bytes = PAGE},
         {.name = "fill-purged", .setup = setup_purged_slab, .run = run_malloc_page, .hot_bytes = PAGE},
         {.name = "reserve", .setup = setup_purge, .run = run_reserve, .hot_bytes = GRANULE},

@@ -75,8 +75,8 @@ ranges_make(void)
 {
         const struct region *r = world_region;
         uint64_t chunks = region_chunks_hwm(r);
-        const void *policy;
-        size_t policy_bytes;
+        const void *system_state;
+        size_t system_bytes;
 
         n_ranges = 0;
         shadow_bytes = 0;
@@ -100,7 +100,8 @@ ranges_make(void)
                 }
         range_add_table(TABLE_MAGAZINE_WORDS, region_magazines_hwm(r, 0));
         range_add_table(TABLE_MAGAZINES, region_magazines_hwm(r, 0));
-        for (enum layout_table table = TABLE_CHUNK_WORDS; table <= TABLE_GRANULES; table++)
+        range_add_table(TABLE_CHUNK_WORDS, r->layout.n_chunks); /* a sweeper owns words beyond the mark */
+        for (enum layout_table table = TABLE_CHUNK_WORDS + 1; table <= TABLE_GRANULES; table++)
                 range_add_table(table, chunks * (r->layout.n[table] / r->layout.n_chunks));
         for (uint64_t g = 0; g < chunks * 64; g++) /* bitmaps of what is a slab, or may become one */
                 if (granule_state(r->granules[g]) == GRANULE_SLAB || granule_state(r->granules[g]) == GRANULE_NEW ||
@@ -111,8 +112,8 @@ ranges_make(void)
         for (int no = 0; no < N_ACTORS; no++)
                 if (actors[no].dest)
                         range_add(actors[no].dest, 8);
-        policy = world_policy(&policy_bytes);
-        range_add(policy, policy_bytes);
+        system_state = world_system(&system_bytes);
+        range_add(system_state, system_bytes);
 }
 
 bool

@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@
 
 #define WORLD_BASE    UINT64_C(0x551000000000)
 #define WORLD_FD      1000 /* no descriptor: what the region has for one */
+#define WORLD_FD_DUP  1001
 #define WORLD_PAGES   (UINT64_C(256) << 20 >> 12)
 #define WORLD_PID_NS  UINT32_C(4026531836)
 #define TID_OF(actor) (0x30000000u + (uint32_t)(actor))
@@ -47,16 +50,22 @@ die(const char *what)
 
 /* ------------------------------------------------------------------ the system that the library sees */
 
-enum { WORLD_CHUNKS = 64 };
+enum { WORLD_CHUNKS = 64, STRAYS_MAX = 16 };
 
-static uint8_t policy[WORLD_CHUNKS]; /* of the file, by chunk: the node that its pages come from, + 1; 0 = any */
+static struct {
+        uint8_t policy[WORLD_CHUNKS]; /* of the file, by chunk: the node that its pages come from, + 1; 0 = any */
+        uint64_t strays
+                [STRAYS_MAX]; /* pages that somebody touched whom nobody had asked, in their order; 0 = no longer */
+} sys;
+
+static unsigned n_strays;
 
 static uint32_t
 policy_of(uint64_t region_off)
 {
         uint64_t chunk = (region_off - world_region->layout.chunks_off) >> GEO_CHUNK_SHIFT;
 
-        return region_off >= world_region->layout.chunks_off && chunk < WORLD_CHUNKS ? policy[chunk] : 0;
+        return region_off >= world_region->layout.chunks_off && chunk < WORLD_CHUNKS ? sys.policy[chunk] : 0;
 }
 
 static int
@@ -68,15 +77,27 @@ fake_bind(void *addr, uint64_t bytes, uint64_t nodes, bool interleave)
         if (chunk + (bytes >> GEO_CHUNK_SHIFT) > WORLD_CHUNKS)
                 return -EFAULT;
         for (uint64_t i = 0; i < bytes >> GEO_CHUNK_SHIFT; i++)
-                policy[chunk + i] = (uint8_t)(1 + __builtin_ctzll(nodes));
+                sys.policy[chunk + i] = (uint8_t)(1 + __builtin_ctzll(nodes));
         return 0;
 }
 
 const void *
-world_policy(size_t *ret_bytes)
+world_system(size_t *ret_bytes)
 {
-        *ret_bytes = sizeof policy;
-        return policy;
+        *ret_bytes = sizeof sys;
+        return &sys;
+}
+
+/* Only in a world with such pages is there a descriptor to look for them. */
+void
+world_touch(uint64_t region_off)
+{
+        if (n_strays == STRAYS_MAX || (n_strays > 0 && sys.strays[n_strays - 1] >= region_off >> 12))
+                die("pages are touched in their order, and not too many");
+        if (backed[region_off >> 12] != 0)
+                return;
+        backed[region_off >> 12] = 1;
+        sys.strays[n_strays++] = region_off >> 12;
 }
 
 bool
@@ -89,7 +110,7 @@ world_is_placed(uint64_t chunk, uint32_t node1)
         for (uint64_t page = first; page < first + (GEO_CHUNK_BYTES >> 12); page++)
                 if (backed[page] != 0 && backed[page] != 1 + node1)
                         return false;
-        return policy[chunk] == node1;
+        return sys.policy[chunk] == node1;
 }
 
 static uint32_t
@@ -127,6 +148,59 @@ static const struct os_numa_fake fake_numa = {
         .count_elsewhere = fake_count_elsewhere,
 };
 
+static long
+system_call(long no, long a, long b, long c, long d, long e, long f)
+{
+        register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+        long result;
+
+        __asm__ volatile("syscall"
+                         : "=a"(result)
+                         : "a"(no), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                         : "rcx", "r11", "memory");
+        if (result >= 0 || result < -4095)
+                return result;
+        errno = (int)-result;
+        return -1;
+}
+
+/* What the file tells: the pages that were touched.  Of others the notes in the region know. */
+static long
+seek(uint64_t off, int whence)
+{
+        uint64_t page = off >> 12;
+
+        for (unsigned i = 0; i < n_strays; i++)
+                if (whence == SEEK_DATA && sys.strays[i] != 0 && sys.strays[i] >= page)
+                        return (long)(sys.strays[i] == page ? off : sys.strays[i] << 12);
+                else if (whence == SEEK_HOLE && sys.strays[i] == page)
+                        page++;
+        if (whence == SEEK_HOLE)
+                return (long)(page == off >> 12 ? off : page << 12);
+        errno = ENXIO;
+        return -1;
+}
+
+/* The library makes the calls by this one that are cancellation points (os/syscall.h). */
+long
+syscall(long no, ...)
+{
+        long a[6];
+        va_list args;
+
+        va_start(args, no);
+        for (int i = 0; i < 6; i++)
+                a[i] = va_arg(args, long);
+        va_end(args);
+        if (n_strays > 0 && no == SYS_fcntl && a[0] == WORLD_FD)
+                return WORLD_FD_DUP;
+        if (a[0] != WORLD_FD_DUP || (no != SYS_fstat && no != SYS_lseek && no != SYS_close))
+                return system_call(no, a[0], a[1], a[2], a[3], a[4], a[5]);
+        if (no == SYS_fstat)
+                memset((void *)a[1], 0, sizeof(struct stat)); /* as the region's dev and ino */
+        return no == SYS_lseek ? seek((uint64_t)a[1], (int)a[2]) : 0;
+}
+
 /* Pages are given and taken in the table; what is taken is zeroed. */
 int
 madvise(void *addr, size_t bytes, int advice)
@@ -136,7 +210,7 @@ madvise(void *addr, size_t bytes, int advice)
         if (advice == MADV_WIPEONFORK)
                 return 0;
         if (advice != MADV_POPULATE_WRITE && advice != MADV_REMOVE)
-                return (int)syscall(SYS_madvise, addr, bytes, advice);
+                return (int)system_call(SYS_madvise, (long)addr, (long)bytes, advice, 0, 0, 0);
         if ((uint64_t)(uintptr_t)addr < WORLD_BASE || first + n > WORLD_PAGES) {
                 errno = EFAULT;
                 return -1;
@@ -146,7 +220,11 @@ madvise(void *addr, size_t bytes, int advice)
                         backed[page] = 0;
                 else if (backed[page] == 0)
                         backed[page] = (uint8_t)(1 + policy_of(page << 12));
-        return advice == MADV_REMOVE ? (int)syscall(SYS_madvise, addr, bytes, MADV_DONTNEED) : 0;
+        for (unsigned i = 0; i < n_strays; i++)
+                if (sys.strays[i] - first < n)
+                        sys.strays[i] = 0;
+        return advice == MADV_REMOVE ? (int)system_call(SYS_madvise, (long)addr, (long)bytes, MADV_DONTNEED, 0, 0, 0)
+                                     : 0;
 }
 
 int
@@ -173,9 +251,13 @@ pthread_sigmask(int how, const sigset_t *set, sigset_t *ret_old)
         return 0;
 }
 
+/* No note knows of a page that somebody touched, until it is reserved. */
 enum backing
 world_backing(uint64_t region_off)
 {
+        for (unsigned i = 0; i < n_strays; i++)
+                if (sys.strays[i] == region_off >> 12)
+                        return BACKING_UNKNOWN;
         return backed[region_off >> 12] != 0 ? BACKING_PAGE : BACKING_HOLE;
 }
 

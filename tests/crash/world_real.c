@@ -38,8 +38,14 @@ world_backing(uint64_t region_off)
         return BACKING_UNKNOWN;
 }
 
+void
+world_touch(uint64_t region_off)
+{
+        (void)*(volatile char *)(world_region->base + region_off);
+}
+
 const void *
-world_policy(size_t *ret_bytes)
+world_system(size_t *ret_bytes)
 {
         *ret_bytes = 0;
         return NULL;
