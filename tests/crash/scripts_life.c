@@ -325,7 +325,7 @@ run_reserve(struct actor *a)
         a_leave(a);
 }
 
-/* Pages beyond the marks that somebody touched: of magazines, and of chunks. */
+/* Pages beyond the marks that somebody touched: of magazines, and of chunks, also where the others' blocks do not reach. */
 static void
 setup_sweep(struct actor *a)
 {
@@ -339,8 +339,8 @@ setup_sweep(struct actor *a)
                             (uint64_t)(i + i / 2) * PAGE);
         for (uint64_t chunk = hwm; chunk < hwm + 2; chunk++) {
                 world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES);
-                world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES + 20 * PAGE);
-                world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES + 21 * PAGE);
+                world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES + 1000 * PAGE);
+                world_touch(l->chunks_off + chunk * GEO_CHUNK_BYTES + 1001 * PAGE);
         }
 }
 
@@ -522,7 +522,7 @@ const struct script scripts_life[] = {
          .hot_bytes = 300,
          .flags = SCRIPT_PLAYED},
         {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
-        {.name = "sweep", .setup = setup_sweep, .run = run_sweep, .hot_bytes = 250000},
+        {.name = "sweep", .setup = setup_sweep, .run = run_sweep, .hot_bytes = 3000000},
         {.name = "purge-slab", .setup = setup_purge_slab, .run = run_purge, .hot_bytes = PAGE},
         {.name = "fill-purged", .setup = setup_purged_slab, .run = run_malloc_page, .hot_bytes = PAGE},
         {.name = "reserve", .setup = setup_purge, .run = run_reserve, .hot_bytes = GRANULE},
