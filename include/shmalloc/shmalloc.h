@@ -28,7 +28,9 @@
  *               for it.  A heap is not dumped into core files, unless dump:used asks for it.  Where memory is locked (mlockall(MCL_FUTURE)) its pages
  *               are locked as they come into use; who calls mlockall(MCL_CURRENT) later, or reads the whole mapping,
  *               makes all of heap.region_bytes real for everybody: what is not used comes back by shheap_purge(), and
- *               bit by bit while threads go on allocating.
+ *               bit by bit while threads go on allocating.  While a process is stopped in the midst of giving such pages
+ *               of the heap's tables back, a heap that needs more than twice of what was in use, and 256 MiB more, may be
+ *               refused that (ENOMEM).
  *   Errors.     Functions that return int give 0 (or a count) or a negative errno value; functions that return a
  *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.  Where
  *               the system refused something (a seccomp filter, a quota, a limit) the text names the system call and

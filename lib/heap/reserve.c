@@ -121,8 +121,7 @@ reserve_bytes(struct thread *t, uint64_t bytes)
                         return err;
                 for (; done < bytes; done += GEO_CHUNK_BYTES) {
                         err = chunk_give(t, t->arena);
-                        if (err < 0 &&
-                            slot_reap_all(t->region, reap_settle, t) > 0) /* one of the dead was in its way */
+                        if (err < 0 && slot_reap_all(t->region, reap_settle, t) > 0) /* who was in the way, perhaps */
                                 err = chunk_give(t, t->arena);
                         if (err < 0)
                                 return err;

@@ -32,92 +32,33 @@
 #include "heap/chunk.h"
 #include "os/shm.h"
 #include "region/file.h"
+#include "region/marks.h"
 
 #define PIECE_BYTES (UINT64_C(128) << 10) /* some ten microseconds */
 
-/* A table of a mark, of which there are so many elements to each of the mark's. */
-struct part {
-        enum layout_table table;
-        uint32_t per;
-};
-
-/* Where the elements of a mark are in the file. */
+/* A table of a mark's elements in the file. */
 struct span {
-        uint64_t off;    /* of the first */
+        uint64_t off;    /* of the first element */
         uint64_t stride; /* from one to the next */
         uint64_t end;    /* of the pages that are theirs alone */
 };
 
+/* What of each mark is swept by its elements: all but the chunks, which come last in their list, and their words, which come first. */
 static uint32_t
-parts_of(uint32_t mark, const struct part **ret_parts)
+spans_of(const struct region *r, uint32_t mark, struct span spans[STRETCHES_MAX])
 {
-        static const struct part of_chunks[] = {
-                {TABLE_HUGE_BYTES, 1},
-                {TABLE_CHUNK_MAPS, 1},
-                {TABLE_GRANULES, GEO_GRANULES_PER_CHUNK},
-                {TABLE_SLABS, GEO_GRANULES_PER_CHUNK},
-                {TABLE_REST_MAPS, 1},
-                {TABLE_SLAB_RESTS, GEO_GRANULES_PER_CHUNK},
-                {TABLE_TAGS, GEO_GRANULES_PER_CHUNK},
-        };
-        static const struct part of_threads = {TABLE_THREADS, 1}, of_clients = {TABLE_CLIENTS, 1},
-                                 of_roots = {TABLE_ROOTS, 1};
-        static const struct part of_magazines[] = {{TABLE_MAGAZINE_WORDS, 1}, {TABLE_MAGAZINES, 1}};
+        struct stretch first[STRETCHES_MAX], all[STRETCHES_MAX];
+        uint32_t n = marks_stretches(r, mark, 0, 1, first), n_spans = 0, skipped = mark == SWEEP_CHUNKS;
 
-        switch (mark) {
-        case SWEEP_CHUNKS:
-                *ret_parts = of_chunks;
-                return sizeof of_chunks / sizeof of_chunks[0];
-        case SWEEP_THREADS:
-                *ret_parts = &of_threads;
-                return 1;
-        case SWEEP_CLIENTS:
-                *ret_parts = &of_clients;
-                return 1;
-        case SWEEP_ROOTS:
-                *ret_parts = &of_roots;
-                return 1;
-        default:
-                *ret_parts = of_magazines;
-                return sizeof of_magazines / sizeof of_magazines[0];
-        }
-}
-
-static struct span
-span_of(const struct region *r, uint32_t mark, struct part part)
-{
-        const struct layout *l = &r->layout;
-        uint64_t stride = part.per * l->stride[part.table], first = 0, n = l->n[part.table] / part.per, end;
-
-        if (mark >= SWEEP_MAGAZINES) { /* the table is divided among the nodes */
-                n = l->magazines_per_node;
-                first = (mark - SWEEP_MAGAZINES) * n;
-        }
-        end = l->off[part.table] + (first + n) * stride;
-        if (part.table == TABLE_TAGS)
-                end = l->chunks_off - LAYOUT_GUARD_BYTES; /* the table is shorter than its span */
-        else if ((first + n) * part.per == l->n[part.table])
-                end = bits_align_up(end, OS_PAGE_BYTES);
-        return (struct span){.off = l->off[part.table] + first * stride,
-                             .stride = stride,
-                             .end = bits_align_down(end, OS_PAGE_BYTES)};
-}
-
-static uint64_t
-mark_of(const struct region *r, uint32_t mark)
-{
-        switch (mark) {
-        case SWEEP_CHUNKS:
-                return region_chunks_hwm(r);
-        case SWEEP_THREADS:
-                return region_threads_hwm(r);
-        case SWEEP_CLIENTS:
-                return region_clients_hwm(r);
-        case SWEEP_ROOTS:
-                return region_roots_hwm(r);
-        default:
-                return region_magazines_hwm(r, mark - SWEEP_MAGAZINES);
-        }
+        marks_stretches(r, mark, 0, marks_limit(r, mark), all);
+        if (mark == SWEEP_CHUNKS)
+                all[n - 2].end =
+                        r->layout.chunks_off - LAYOUT_GUARD_BYTES; /* the tags' table is shorter than their span */
+        for (uint32_t i = skipped; i < n - skipped; i++)
+                spans[n_spans++] = (struct span){.off = all[i].off,
+                                                 .stride = first[i].end - first[i].off,
+                                                 .end = bits_align_down(all[i].end, OS_PAGE_BYTES)};
+        return n_spans;
 }
 
 /* No piece below this element is swept while the mark has that value. */
@@ -149,7 +90,7 @@ static bool
 sweep_piece(struct thread *t, uint32_t mark, uint64_t limit, uint64_t off, uint64_t n, uint64_t *bytes)
 {
         struct region *r = t->region;
-        uint64_t value = mark_of(r, mark), none = 0;
+        uint64_t value = marks_value(r, mark), none = 0;
         int err = 0;
 
         if (limit < lowest_limit(mark, value))
@@ -169,7 +110,7 @@ static bool
 sweep_span(struct thread *t, int fd, uint32_t mark, const struct span *s, uint64_t most, uint64_t *bytes)
 {
         for (uint64_t at = s->off, n; *bytes < most; at += n) {
-                uint64_t lowest = lowest_limit(mark, mark_of(t->region, mark));
+                uint64_t lowest = lowest_limit(mark, marks_value(t->region, mark));
                 uint64_t from = bits_align_up(s->off + lowest * s->stride, OS_PAGE_BYTES);
 
                 at = at > from ? at : from;
@@ -232,15 +173,12 @@ sweep_beyond_marks(struct thread *t, int fd, uint64_t most)
         uint64_t bytes = 0;
         bool goes_on = true;
 
-        for (uint32_t mark = 0; mark < SWEEP_MAGAZINES + r->n_nodes; mark++) {
-                const struct part *parts;
-                uint32_t n = parts_of(mark, &parts);
+        for (uint32_t mark = 0; mark < marks_n(r); mark++) {
+                struct span spans[STRETCHES_MAX];
+                uint32_t n = spans_of(r, mark, spans);
 
-                for (uint32_t i = 0; i < n && goes_on; i++) {
-                        struct span s = span_of(r, mark, parts[i]);
-
-                        goes_on = sweep_span(t, fd, mark, &s, most, &bytes);
-                }
+                for (uint32_t i = 0; i < n && goes_on; i++)
+                        goes_on = sweep_span(t, fd, mark, &spans[i], most, &bytes);
         }
         return bytes < most ? bytes + sweep_chunks(t, fd, most - bytes) : bytes;
 }

@@ -307,7 +307,7 @@ tag_node(uint32_t tag)
 enum candidate_kind {
         CANDIDATE_NONE = 0,
         CANDIDATE_RUN,   /* granules [head, head + length): claim, slab in use, resize, free, purge */
-        CANDIDATE_CHUNK, /* chunk head and its granules: given to an arena or taken back */
+        CANDIDATE_CHUNK, /* chunk head and its granules: given to an arena or taken back, purged, swept */
         CANDIDATE_HUGE,  /* chunks [head, head + length) */
         CANDIDATE_ROOT,  /* root record head */
         CANDIDATE_N_KINDS
@@ -337,9 +337,9 @@ candidate_length(uint64_t candidate)
         return WORD_FIELD(candidate, 34, 28);
 }
 
-/* ------------------------------------------------------------------ sweep: what lies beyond a mark is being given back
+/* ------------------------------------------------------------------ sweep: pages of a table beyond a mark are being given back
  *
- *   owner 0..15 | mark 16..23 | limit 24..63; 0 = nobody sweeps.  The mark may not be raised beyond the limit meanwhile.
+ *   owner 0..15 | mark 16..23 | limit 24..63; 0 = nobody sweeps.  The mark may not be raised over element `limit` meanwhile.
  */
 enum sweep_mark {
         SWEEP_CHUNKS,

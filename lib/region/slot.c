@@ -287,8 +287,6 @@ slot_find(struct region *r, const struct client_id *client, slot_settle_fn *sett
                 slot_reap_all(r, settle, arg);
                 if (slot_find_empty(r, ret_idx) == 0) /* perhaps one that others have just settled */
                         return 0;
-                if (err != -EUSERS && (err = slot_find_new(r, ret_idx)) == 0) /* one of the dead was in its way */
-                        return 0;
                 if (slot_find_evicting(r, client, settle, arg, ret_idx) == 0)
                         return 0;
         }
