@@ -160,31 +160,33 @@ ensure_key(void)
 /* Says "same process" until a fork, however made, wipes it. */
 static uint32_t *same_process;
 
-/* The first thread that can; where there is no memory, the next call tries again. */
-static void
-make_same_process(void)
+/* NULL where there is no memory: the next call tries again.  The page is the first thread's that had one to offer. */
+static uint32_t *
+same_process_page(void)
 {
-        uint32_t *none = NULL;
+        uint32_t *known = load_acquire(&same_process); /* E12.acq: what the page says */
         void *page;
 
-        if (os_map_private(OS_PAGE_BYTES, true, &page) < 0)
-                return;
+        if (known || os_map_private(OS_PAGE_BYTES, true, &page) < 0)
+                return known;
         store_relaxed((uint32_t *)page, 1u);
-        if (!cas_release(&same_process, &none, (uint32_t *)page)) /* E12.rel: what the page says */
-                os_unmap(page, OS_PAGE_BYTES);
+        if (cas_release(&same_process, &known, (uint32_t *)page)) /* E12.rel: what the page says */
+                return page;
+        os_unmap(page, OS_PAGE_BYTES);
+        return load_acquire(&same_process); /* E12.acq: another thread's, for good */
 }
 
 /* False: nothing can tell us of forks, so nobody may attach. */
 static bool
 notice_fork(void)
 {
-        if (!load_acquire(&same_process)) /* E12.acq: what the page says */
-                make_same_process();
-        if (!load_acquire(&same_process))
+        uint32_t *page = same_process_page();
+
+        if (!page)
                 return false;
-        if (load_relaxed(same_process) == 0) { /* a fork that ran no handler: one thread, ours */
+        if (load_relaxed(page) == 0) { /* a fork that ran no handler: one thread, ours */
                 tcache_after_fork();
-                store_relaxed(same_process, 1u);
+                store_relaxed(page, 1u);
         }
         return true;
 }
@@ -624,9 +626,12 @@ tcache_generation(void)
 void
 tcache_after_fork(void)
 {
+        uint32_t *page;
+
         generation++;
-        if (same_process)
-                store_relaxed(same_process, 1u);
+        page = load_relaxed(&same_process); /* nobody else is left who could store there */
+        if (page)
+                store_relaxed(page, 1u);
         tcache_list = NULL; /* the wiped mappings of the parent's threads stay mapped: a page each */
         tcache_last = tcache_default = tcache_none();
 }
