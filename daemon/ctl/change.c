@@ -29,8 +29,8 @@ figure(shheap *h, const char *name)
 }
 
 /*
- * Who may write to a heap can make a process that uses it store where he likes, in that process: the kernel and the C
- * library follow links between locks that lie in the heap.  So root does not work in a heap as root, but becomes the owner of
+ * Who may write to a heap can make a process that allocates in it store where he likes, in that process (SECURITY.md), and the
+ * kernel follow links of his when a thread of it dies.  So root does not work in a heap as root, but becomes the owner of
  * its file; or nobody at all, if the file is root's and others may write to it.  The descriptor is opened before, and
  * it is that very file that is mapped.
  */

@@ -25,10 +25,12 @@
  * the address space went first (the OOM reaper, process_mrelease), where the list leads through memory that is not mapped
  * any more, or when another thread than the first of its process calls exec.
  *
- * The links are in shared memory, but only the holder's process reads them, and the kernel for it.  `prev` is there for
- * the C library alone, which writes it in its neighbours; we find what points to an entry by walking from the list's head.
+ * The links are in shared memory, where others may damage them, and only the kernel reads them: it takes them for what they
+ * are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in which
+ * order.  `prev` is there for the C library, which writes it in its neighbours, and never reads it in ours.
  *
- * What this gave up: the C library's own checks; and at most 2,048 locks per thread are walked at its death.
+ * What this gave up: the C library's own checks; at most 2,048 locks per thread are walked at its death, so one that holds as
+ * many of the C library's gets none of ours; and where links or words are damaged, a dead thread's locks may not be marked.
  */
 #include "os/robust.h"
 
@@ -38,6 +40,8 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "os/shm.h"
 
 _Static_assert(ROBUST_TID_MASK == FUTEX_TID_MASK, "as the kernel has it");
 _Static_assert(ROBUST_OWNER_DIED == FUTEX_OWNER_DIED, "as the kernel has it");
@@ -53,14 +57,68 @@ _Static_assert(ROBUST_DISTANCE == (long)offsetof(pthread_mutex_t, __data.__lock)
                                           (long)offsetof(pthread_mutex_t, __data.__list.__next),
                "a lock is a mutex to the kernel");
 
-enum { ROBUST_WALK_MAX = 2048, KERNEL_SIGSET_BYTES = 8 };
+enum {
+        ROBUST_WALK_MAX = 2048, /* as the kernel has it */
+        KERNEL_SIGSET_BYTES = 8,
+        HELD_FEW = 4, /* one for each heap, as long as the thread is attached, and two while it settles a slot */
+        HELD_MORE_BYTES = 16384,
+        HELD_MAX = HELD_FEW + HELD_MORE_BYTES / sizeof(void *)
+};
 
 #define LINK_IS_PI UINT64_C(1) /* in a link: what it leads to is a priority-inheriting mutex */
 
 /* ------------------------------------------------------------------ the calling thread's list */
 
-/* As the kernel told when this thread took its last lock: it is needed to let go of it, and then nothing may fail. */
-static __thread struct robust_list_head *list_known __attribute__((tls_model("initial-exec")));
+/*
+ * Ours stand together behind all of the C library's, which puts its own in front, so they need no link of its, and no link of
+ * ours is ever read: what lies in a region may be damaged.  `lock` has them as they stand in the list, the first one last.
+ */
+static __thread struct held {
+        struct robust_list_head *head; /* as the kernel told for the last lock: letting go of it may not fail */
+        uint64_t *first;               /* its `next`; NULL = none of ours is in the list */
+        uint64_t *others;              /* the first of those that are in there, and not known any more; NULL = none */
+        uint32_t n;
+        struct robust_lock *lock[HELD_FEW]; /* the oldest, */
+        struct robust_lock **more;          /* and the others, where a thread has many; NULL = not needed so far */
+} held __attribute__((tls_model("initial-exec")));
+
+static struct robust_lock **
+held_at(uint32_t i)
+{
+        return i < HELD_FEW ? &held.lock[i] : &held.more[i - HELD_FEW];
+}
+
+/* Its place, or held.n. */
+static uint32_t
+held_find(const struct robust_lock *lock)
+{
+        uint32_t i = 0;
+
+        while (i < held.n && *held_at(i) != lock)
+                i++;
+        return i;
+}
+
+/* For one more. */
+static bool
+held_has_room(void)
+{
+        void *more = NULL;
+
+        if (held.n < HELD_FEW || (held.more && held.n < HELD_MAX))
+                return true;
+        if (held.more || os_map_private(HELD_MORE_BYTES, true, &more) < 0)
+                return false;
+        held.more = more;
+        return true;
+}
+
+static void
+held_set(uint32_t n)
+{
+        held.n = n;
+        held.first = n > 0 ? &(*held_at(n - 1))->next : held.others;
+}
 
 /* NULL where there is none that our locks fit into. */
 static struct robust_list_head *
@@ -103,42 +161,69 @@ link_at(uint64_t link)
         return (uint64_t *)(uintptr_t)(link & ~LINK_IS_PI);
 }
 
-static void
-link_in(struct robust_list_head *head, struct robust_lock *lock)
+/* Where the list begins, and what its last link leads to. */
+static uint64_t *
+list_end(void)
 {
-        uint64_t *first = (uint64_t *)(void *)&head->list.next;
-        uint64_t next = load_relaxed(first);
-
-        store_relaxed(&lock->next, next);
-        store_relaxed(&lock->prev, (uint64_t)(uintptr_t)first);
-        if (link_at(next) != first)
-                store_relaxed(link_at(next) - 1, (uint64_t)(uintptr_t)&lock->next);
-        kill_order();
-        store_relaxed(first, (uint64_t)(uintptr_t)&lock->next); /* TAKE.2 */
-        kill_order();
+        return (uint64_t *)(void *)&held.head->list.next;
 }
 
-/* False: it is not there.  It was never linked, or the C library has emptied the list for a new process. */
-static bool
-link_out(struct robust_list_head *head, struct robust_lock *lock)
+/* The link that leads to the first of ours, or to the end where there is none: the list's head, or one of the C library's.
+ * NULL: more of those than the kernel follows. */
+static uint64_t *
+link_to_ours(void)
 {
-        uint64_t *first = (uint64_t *)(void *)&head->list.next, *at = first;
+        uint64_t *at = list_end();
 
-        for (int n = 0; n < ROBUST_WALK_MAX && link_at(load_relaxed(at)) != first; n++) {
-                uint64_t next;
+        for (int n = 0; n < ROBUST_WALK_MAX; n++) {
+                uint64_t *entry = link_at(load_relaxed(at));
 
-                if (link_at(load_relaxed(at)) != &lock->next) {
-                        at = link_at(load_relaxed(at));
-                        continue;
+                if (entry == held.first)
+                        return at;
+                if (entry == list_end()) { /* the C library has emptied it, for a new process */
+                        held.others = NULL;
+                        held_set(0);
+                        return at;
                 }
-                next = load_relaxed(&lock->next);
-                store_relaxed(at, next); /* UNLOCK.1 */
-                kill_order();
-                if (link_at(next) != first)
-                        store_relaxed(link_at(next) - 1, (uint64_t)(uintptr_t)at);
-                return true;
+                at = entry;
         }
-        return false;
+        return NULL;
+}
+
+static void
+link_in(uint64_t *at, struct robust_lock *lock)
+{
+        store_relaxed(&lock->next, (uint64_t)(uintptr_t)(held.first ? held.first : list_end()));
+        store_relaxed(&lock->prev, (uint64_t)(uintptr_t)at);
+        if (held.first)
+                store_relaxed(held.first - 1, (uint64_t)(uintptr_t)&lock->next);
+        kill_order();
+        store_relaxed(at, (uint64_t)(uintptr_t)&lock->next); /* TAKE.2 */
+        kill_order();
+        *held_at(held.n) = lock;
+        held_set(held.n + 1);
+}
+
+/* False: it is not there. */
+static bool
+link_out(const struct robust_lock *lock)
+{
+        uint64_t *at = held.n > 0 ? link_to_ours() : NULL, *next;
+        uint32_t i = held_find(lock);
+
+        if (!at || i == held.n)
+                return false;
+        if (i + 1 < held.n)
+                at = &(*held_at(i + 1))->next;
+        next = i > 0 ? &(*held_at(i - 1))->next : held.others ? held.others : list_end();
+        store_relaxed(at, (uint64_t)(uintptr_t)next); /* UNLOCK.1 */
+        kill_order();
+        if (next != list_end())
+                store_relaxed(next - 1, (uint64_t)(uintptr_t)at);
+        for (; i + 1 < held.n; i++)
+                *held_at(i) = *held_at(i + 1);
+        held_set(held.n - 1);
+        return true;
 }
 
 /* ------------------------------------------------------------------ the lock */
@@ -147,18 +232,21 @@ bool
 robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns)
 {
         struct robust_list_head *head = own_list();
+        uint64_t *at, old;
         bool is_ours, is_blocked;
-        uint64_t old;
 
-        if (!head || robust_word(lock) != seen)
+        if (!head || robust_word(lock) != seen || !held_has_room())
                 return false;
-        list_known = head;
+        held.head = head;
         is_blocked = signals_block(&old);
-        /* E16.acq: what the last holder did, who let go or is dead.  One try: who fails has been overtaken. */
-        is_ours = cas_acquire(&lock->word, &seen, robust_word_of(tid, pid_ns)); /* TAKE.1 */
+        at = link_to_ours();
+        /* One that is in the list already has lost its word to somebody who damages it.  E16.acq: what the last holder did, who
+         * let go or is dead.  One try: who fails has been overtaken. */
+        is_ours = at && held_find(lock) == held.n &&
+                  cas_acquire(&lock->word, &seen, robust_word_of(tid, pid_ns)); /* TAKE.1 */
         kill_order();
         if (is_ours)
-                link_in(head, lock);
+                link_in(at, lock);
         signals_restore(&old, is_blocked);
         return is_ours;
 }
@@ -171,7 +259,7 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
         uint64_t old, word;
 
         is_blocked = signals_block(&old);
-        is_linked = list_known && link_out(list_known, lock);
+        is_linked = link_out(lock);
         kill_order();
         word = robust_word(lock);
         /* E16.rel: what was done under the lock.  It fails only where the word is damaged just now. */
@@ -184,26 +272,26 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
 void
 robust_forget(const void *start, uint64_t bytes)
 {
-        struct robust_list_head *head = own_list();
-        uint64_t *first, *at, old;
         bool is_blocked;
+        uint64_t old;
 
-        if (!head)
-                return;
-        first = at = (uint64_t *)(void *)&head->list.next;
         is_blocked = signals_block(&old);
-        for (int n = 0; n < ROBUST_WALK_MAX && link_at(load_relaxed(at)) != first; n++) {
-                uint64_t *entry = link_at(load_relaxed(at)), next;
-
-                if ((uintptr_t)entry - (uintptr_t)start >= bytes) {
-                        at = entry;
-                        continue;
-                }
-                next = load_relaxed(entry);
-                store_relaxed(at, next);
-                kill_order();
-                if (link_at(next) != first)
-                        store_relaxed(link_at(next) - 1, (uint64_t)(uintptr_t)at);
-        }
+        for (uint32_t i = held.n; i-- > 0 && i < held.n;)
+                if ((uintptr_t)*held_at(i) - (uintptr_t)start < bytes)
+                        link_out(*held_at(i));
         signals_restore(&old, is_blocked);
+}
+
+/* What it still holds stays in the list, for the kernel. */
+void
+robust_thread_ends(void)
+{
+        struct robust_lock **more = held.more;
+
+        if (!more)
+                return;
+        held.others = held.first;
+        held.n = 0;
+        held.more = NULL;
+        os_unmap(more, HELD_MORE_BYTES);
 }

@@ -71,4 +71,7 @@ void robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns);
 /* Before memory is unmapped: takes what lies there out of the calling thread's list, which leads nowhere else then. */
 void robust_forget(const void *start, uint64_t bytes);
 
+/* The calling thread ends, and takes and lets go of none any more, or hardly: gives memory back. */
+void robust_thread_ends(void);
+
 #endif

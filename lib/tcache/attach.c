@@ -31,6 +31,7 @@
 #include "heap/placement.h"
 #include "heap/reap.h"
 #include "heap/root.h"
+#include "os/robust.h"
 #include "os/shield.h"
 #include "os/shm.h"
 #include "region/announce.h"
@@ -133,6 +134,8 @@ tcache_thread_ends(void *arg)
         }
         if (again)
                 watch_thread();
+        else
+                robust_thread_ends();
         shield_lower(&shield);
 }
 

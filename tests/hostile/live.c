@@ -3,9 +3,9 @@
  * attach, reap, look and leave.  Every now and then the region becomes that of the image again, since in one that is all
  * wreckage nobody gets far.
  *
- * What is spared is what the C library believes of a mutex that is held: its kind, and the list by which it links the
- * robust mutexes of a thread.  It follows the pointers, and aborts for a kind that there is not, and what the library
- * looks at before may change before the C library does.
+ * Nothing is spared.  A slot's lock that names the dead, or nobody, while its thread lives is taken over by the next who
+ * comes, and two threads go on in one slot; one that names a living thread keeps the slot from everybody; links that lead
+ * nowhere are followed by none but the kernel.  All of that costs memory of the heap, and never a process.
  */
 #include "hostile/live.h"
 
@@ -62,20 +62,6 @@ now_s(void)
 
 /* ------------------------------------------------------------------ storing */
 
-/* The locks of the slots, and by whose process they are judged: who is made to take a living thread's lock links it into his own
- * list, and the kernel and the C library follow the links in both. */
-static bool
-is_spared(const struct scene *s, const struct field *field)
-{
-        const struct layout *l = &s->image->region.layout;
-        uint64_t off = field->off - l->off[TABLE_THREADS];
-
-        if (off >= l->n[TABLE_THREADS] * l->stride[TABLE_THREADS])
-                return false;
-        off %= l->stride[TABLE_THREADS];
-        return off < offsetof(struct thread_slot, state) || off == offsetof(struct thread_slot, os_pid);
-}
-
 static void
 store(char *base, const struct field *field, uint64_t value)
 {
@@ -111,7 +97,7 @@ store_once(const struct scene *s, char *base, struct dice *dice)
         uint64_t values[FIELD_VALUES_MAX], old = load(s->image->bytes, field);
         size_t n;
 
-        if (is_spared(s, field) || (field->is_refused && dice_next(dice) % 64 != 0))
+        if (field->is_refused && dice_next(dice) % 64 != 0)
                 return;
         switch (dice_next(dice) % 4) {
         case 0:

@@ -23,6 +23,10 @@
 #include "support/clock_call.h"
 #include "support/suite.h"
 
+#define DAMAGED UINT64_C(0xdead000000000008) /* an address that nothing is at */
+
+enum { N_MANY = 40 };
+
 enum { N_LOCKS = 3, N_MUTEXES = 2, N_ALL = N_LOCKS + N_MUTEXES, N_STEPS_MAX = 100000 };
 
 static struct shared {
@@ -190,6 +194,167 @@ START_TEST(locks_in_memory_that_is_unmapped_are_forgotten)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ damaged by others */
+
+static void
+damage(struct robust_lock *lock)
+{
+        store_relaxed(&lock->next, DAMAGED);
+        store_relaxed(&lock->prev, DAMAGED);
+}
+
+/* Whoever can write to a heap can write to the links in it.  The thread itself never goes by them. */
+static void
+go_on_with_damaged_links(struct child *self, void *arg)
+{
+        int first = *(int *)arg;
+
+        (void)self;
+        for (int i = 0; i < N_ALL; i++) {
+                MUST(take((first + i) % N_ALL));
+                for (int k = 0; k < N_LOCKS; k++)
+                        damage(&shared->locks[k]);
+        }
+        for (int i = 0; i < N_ALL; i++) {
+                let_go((first + 2 * i) % N_ALL);
+                for (int k = 0; k < N_LOCKS; k++)
+                        damage(&shared->locks[k]);
+        }
+        MUST(list_is(0));
+        for (int i = 0; i < N_ALL; i++)
+                MUST(take(i));
+        MUST(list_is((1u << N_ALL) - 1));
+        raise(SIGKILL);
+}
+
+START_TEST(damaged_links_mislead_nobody)
+{
+        for (int first = 0; first < N_ALL; first++) {
+                struct child c;
+
+                setup();
+                child_start(&c, go_on_with_damaged_links, &first);
+                ck_assert_int_eq(WTERMSIG(child_end(&c)), SIGKILL);
+                for (int i = 0; i < N_ALL; i++)
+                        ck_assert_uint_eq(futex_of(i), ROBUST_OWNER_DIED);
+                teardown();
+        }
+}
+END_TEST
+
+/* A lock whose word says that it is free, or a dead thread's, while this one holds it: it is in its list already. */
+static void
+hold_what_is_said_to_be_free(struct child *self, void *arg)
+{
+        static const uint32_t words[] = {0, ROBUST_OWNER_DIED, ROBUST_OWNER_DIED | 12345};
+
+        (void)self, (void)arg;
+        for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+                MUST(take(0) && take(1) && take(2));
+                store_relaxed(&shared->locks[0].word, (uint64_t)words[i]);
+                MUST(!robust_take(&shared->locks[0], words[i], process_tid(), process_pid_ns()));
+                MUST(list_is(7));
+                let_go(0);
+                MUST(list_is(6));
+                let_go(1);
+                let_go(2);
+                MUST(list_is(0) && robust_word(&shared->locks[0]) == words[i]);
+                store_relaxed(&shared->locks[0].word, UINT64_C(0));
+        }
+}
+
+START_TEST(lock_that_is_held_is_not_taken_again_whatever_its_word_says)
+{
+        struct child c;
+
+        setup();
+        child_start(&c, hold_what_is_said_to_be_free, NULL);
+        ck_assert_int_eq(child_end(&c), 0);
+        teardown();
+}
+END_TEST
+
+/* ------------------------------------------------------------------ many */
+
+/* As of a thread with many heaps, and the C library's in between; the list is the kernel's to the last. */
+static void
+hold_many(struct child *self, void *arg)
+{
+        struct robust_lock *many = arg;
+
+        (void)self;
+        for (int i = 0; i < N_MANY; i++)
+                MUST(robust_take(&many[i], 0, process_tid(), process_pid_ns()));
+        MUST(take(1) && take(3));
+        for (int i = 0; i < N_MANY; i += 3)
+                robust_unlock(&many[i], process_tid(), process_pid_ns());
+        robust_thread_ends();
+        MUST(take(0) && take(2));
+        let_go(1);
+        let_go(2);
+        raise(SIGKILL);
+}
+
+START_TEST(all_of_many_are_marked)
+{
+        struct robust_lock *many =
+                mmap(NULL, N_MANY * sizeof *many, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        struct child c;
+
+        ck_assert_ptr_ne(many, MAP_FAILED);
+        setup();
+        child_start(&c, hold_many, many);
+        ck_assert_int_eq(WTERMSIG(child_end(&c)), SIGKILL);
+        for (int i = 0; i < N_MANY; i++)
+                ck_assert_uint_eq((uint32_t)robust_word(&many[i]), i % 3 == 0 ? 0 : ROBUST_OWNER_DIED);
+        for (int i = 0; i < N_ALL; i++)
+                ck_assert_uint_eq(futex_of(i), i == 0 || i == 3 ? ROBUST_OWNER_DIED : 0);
+        teardown();
+        munmap(many, N_MANY * sizeof *many);
+}
+END_TEST
+
+/* The child of a fork holds nothing, whatever its parent held, and has a list of its own. */
+static void
+let_go_of_the_parent_s(struct child *self, void *arg)
+{
+        (void)self, (void)arg;
+        MUST(list_is(0));
+        let_go(0);
+        MUST(list_is(0) && futex_of(0) == (uint32_t)getppid());
+        MUST(take(2));
+        MUST(list_is(1u << 2));
+        let_go(0);
+        let_go(2);
+        MUST(list_is(0));
+}
+
+static void
+fork_with_locks(struct child *self, void *arg)
+{
+        struct child c;
+
+        (void)self;
+        MUST(take(0) && take(4));
+        child_start(&c, let_go_of_the_parent_s, arg);
+        MUST(child_end(&c) == 0);
+        MUST(list_is(1u << 0 | 1u << 4));
+        let_go(4);
+        let_go(0);
+        MUST(list_is(0) && futex_of(0) == 0 && futex_of(4) == 0);
+}
+
+START_TEST(child_of_a_fork_has_none_of_its_parent_s)
+{
+        struct child c;
+
+        setup();
+        child_start(&c, fork_with_locks, NULL);
+        ck_assert_int_eq(child_end(&c), 0);
+        teardown();
+}
+END_TEST
+
 /* ------------------------------------------------------------------ at any instruction */
 
 static void
@@ -319,6 +484,10 @@ main(void)
 
         tcase_add_test(tc, list_is_whole_in_every_order_and_all_of_it_is_marked);
         tcase_add_test(tc, locks_in_memory_that_is_unmapped_are_forgotten);
+        tcase_add_test(tc, damaged_links_mislead_nobody);
+        tcase_add_test(tc, lock_that_is_held_is_not_taken_again_whatever_its_word_says);
+        tcase_add_test(tc, all_of_many_are_marked);
+        tcase_add_test(tc, child_of_a_fork_has_none_of_its_parent_s);
         tcase_add_test(tc, handlers_that_lock_do_not_break_the_list);
         tcase_add_test(tc, no_lock_is_ever_announced_as_pending);
         suite_add_tcase(s, tc);
