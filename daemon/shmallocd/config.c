@@ -186,12 +186,24 @@ set_decay_ms(struct heap_config *h, const char *value)
 }
 
 static bool
-set_replace_stale(struct heap_config *h, const char *value)
+set_yes_or_no(const char *value, bool *ret)
 {
         if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
                 return false;
-        h->replaces_stale = strcmp(value, "yes") == 0;
+        *ret = strcmp(value, "yes") == 0;
         return true;
+}
+
+static bool
+set_replace_stale(struct heap_config *h, const char *value)
+{
+        return set_yes_or_no(value, &h->replaces_stale);
+}
+
+static bool
+set_disk(struct heap_config *h, const char *value)
+{
+        return set_yes_or_no(value, &h->is_on_disk);
 }
 
 static bool
@@ -220,12 +232,13 @@ const struct config_key config_keys[] = {
          "milliseconds until unused memory is given back, 0 to 1000000000000, or never; default 10000"},
         {"page_size", "SIZE", "4K; default 4K"},
         {"replace_stale", "yes|no", "a heap of another layout that nobody has open is replaced; default no"},
+        {"disk", "yes|no", "its file may lie on a disk, where blocks may end in SIGBUS; default no"},
 };
 const size_t config_n_keys = sizeof config_keys / sizeof config_keys[0];
 
 static bool (*const setters[])(struct heap_config *h, const char *value) = {
         set_capacity, set_max_capacity, set_mode,   set_owner,    set_group,     set_max_clients,   set_max_threads,
-        set_arenas,   set_nodes,        set_policy, set_decay_ms, set_page_size, set_replace_stale,
+        set_arenas,   set_nodes,        set_policy, set_decay_ms, set_page_size, set_replace_stale, set_disk,
 };
 
 _Static_assert(sizeof setters / sizeof setters[0] == sizeof config_keys / sizeof config_keys[0], "one for each");
@@ -272,8 +285,8 @@ bool
 heap_config_get(const struct heap_config *h, size_t key_idx, char *buf, size_t size)
 {
         const uint64_t numbers[] = {
-                h->capacity, h->max_capacity, h->mode,        h->uid, h->gid,        h->max_clients,   h->max_threads,
-                h->arenas,   h->numa_nodes,   h->numa_policy, 0,      h->page_shift, h->replaces_stale};
+                h->capacity, h->max_capacity, h->mode,        h->uid, h->gid,        h->max_clients,    h->max_threads,
+                h->arenas,   h->numa_nodes,   h->numa_policy, 0,      h->page_shift, h->replaces_stale, h->is_on_disk};
 
         if (setters[key_idx] == set_mode)
                 snprintf(buf, size, "%04o", h->mode);
@@ -287,6 +300,8 @@ heap_config_get(const struct heap_config *h, size_t key_idx, char *buf, size_t s
                 snprintf(buf, size, "4K");
         else if (setters[key_idx] == set_replace_stale)
                 snprintf(buf, size, "%s", h->replaces_stale ? "yes" : "no");
+        else if (setters[key_idx] == set_disk)
+                snprintf(buf, size, "%s", h->is_on_disk ? "yes" : "no");
         else
                 snprintf(buf, size, "%" PRIu64, numbers[key_idx]);
         if (setters[key_idx] == set_decay_ms)
@@ -305,7 +320,9 @@ heap_config_conf(const struct heap_config *h, char *buf, size_t size)
         if (h->arenas)
                 n = snprintf(buf, size, "arenas:%u", h->arenas);
         if (h->decay_ms != INT64_MIN)
-                snprintf(buf + n, size - (size_t)n, "%sdecay_ms:%" PRId64, n ? "," : "", h->decay_ms);
+                n += snprintf(buf + n, size - (size_t)n, "%sdecay_ms:%" PRId64, n ? "," : "", h->decay_ms);
+        if (h->is_on_disk)
+                snprintf(buf + n, size - (size_t)n, "%sdisk:true", n ? "," : "");
 }
 
 bool

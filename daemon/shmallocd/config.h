@@ -31,6 +31,7 @@ struct heap_config {
         int64_t decay_ms; /* -1 = never; INT64_MIN = the default */
         uint32_t page_shift;
         bool replaces_stale; /* a heap of another layout, if nobody has it open */
+        bool is_on_disk;     /* it may be */
         unsigned line;       /* that its section begins in; 0: the command line */
 };
 

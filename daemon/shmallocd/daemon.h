@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#include "common/identity.h"
 #include "shmallocd/config.h"
 #include "shmallocd/talk.h"
 
@@ -48,11 +49,23 @@ struct kept {
         uint64_t settle_ns_last, settle_ns_max;
 };
 
+/* Which client, and who it is by its own account. */
+struct client_ref {
+        uint32_t idx, incarnation;
+        struct identity who;
+};
+
+/* A client of another pid namespace that the daemon looks for in its own. */
+struct sought {
+        struct kept *kept;
+        struct client_ref client;
+};
+
 /* A client process of a heap, and its pidfd. */
 struct watch {
         struct kept *kept;
-        uint32_t pid;
-        uint32_t client_idx, incarnation;
+        uint32_t pid; /* here */
+        struct client_ref client;
         int pidfd;
         sd_event_source *source;
 };
@@ -70,8 +83,10 @@ struct daemon {
         int spare_fd; /* given up to refuse a connection when there are no descriptors left */
         sd_event_source *listen_source, *clock_source;
         struct kept *heaps;
-        void *watches; /* tree of struct watch, by heap and pid */
+        void *watches; /* tree of struct watch, by heap, pid and place */
         uint32_t n_watches, watches_max;
+        struct sought *sought;
+        uint32_t n_sought, sought_room;
         struct pending *pending; /* connections that have said nothing yet: server.c */
         uint32_t n_pending;
         uint64_t n_refused, n_unwatched;
@@ -104,8 +119,14 @@ const char *kept_state_name(enum heap_state state);
 
 /* ------------------------------------------------------------------ watch.c */
 
-/* Watches a client; takes the pidfd over (-1: it is opened here).  A process that is dead already is told of at once. */
-void watch_add(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnation, int pidfd);
+/* Watches a client that is process `pid` here; takes the pidfd over (-1: it is of this pid namespace, and opened here).  A
+ * process that is dead already is told of at once. */
+void watch_add(struct kept *k, uint32_t pid, const struct client_ref *client, int pidfd);
+
+/* Watches a client whatever namespace it is of, if it can be found: one of another at the next watch_seek(). */
+void watch_find(struct kept *k, const struct client_ref *client);
+void watch_seek(struct daemon *d);
+
 void watch_forget_all(struct kept *k);
 
 /* ------------------------------------------------------------------ server.c */

@@ -34,6 +34,7 @@
 #include "base/error.h"
 #include "heap/decay.h"
 #include "heap/reap.h"
+#include "os/process.h"
 #include "os/shm.h"
 #include "region/client.h"
 #include "region/open.h"
@@ -51,7 +52,7 @@ enum {
 
 struct dead {
         struct client_id client;
-        uint32_t pid;
+        uint32_t pid, pid_ns, pid_here; /* talk.h */
 };
 
 struct helper {
@@ -214,7 +215,7 @@ open_heap(struct helper *h, bool *ret_is_created)
         err = shheap_open(&h->heap, h->config->name, SHHEAP_CREATE | SHHEAP_EXCL | SHHEAP_RELOCATABLE, &attr);
         *ret_is_created = err == 0;
         if (err == -EEXIST)
-                err = shheap_open(&h->heap, h->config->name, SHHEAP_RELOCATABLE, NULL);
+                err = shheap_open(&h->heap, h->config->name, SHHEAP_RELOCATABLE, &attr); /* of which "disk" counts */
         if (err == -EPROTO && h->config->replaces_stale) {
                 err = shheap_open(&h->heap, h->config->name, SHHEAP_CREATE | SHHEAP_REPLACE_STALE | SHHEAP_RELOCATABLE,
                                   &attr);
@@ -277,9 +278,9 @@ set_options(struct helper *h, uint64_t capacity, int64_t decay_ms)
 /* ------------------------------------------------------------------ the dead */
 
 static void
-note_settled(struct helper *h, uint64_t n, uint32_t pid, uint64_t since_ns)
+note_settled(struct helper *h, uint64_t n, uint32_t pid_here, uint64_t since_ns)
 {
-        struct talk t = {.kind = TALK_SETTLED, .n = (int64_t)n, .pid = pid, .a = now_ns() - since_ns};
+        struct talk t = {.kind = TALK_SETTLED, .n = (int64_t)n, .pid_here = pid_here, .a = now_ns() - since_ns};
 
         if (n == 0)
                 return;
@@ -304,15 +305,28 @@ by_client(const void *a, const void *b)
         return x->client.idx < y->client.idx ? -1 : x->client.idx > y->client.idx;
 }
 
-/* A client says itself which one it is, so it is believed only if the table has its process there. */
+/* A client says itself which one it is, so it is believed only if the table has its process there.  One that has closed the
+ * heap in order does not stand there any more. */
 static bool
 is_credible(const struct helper *h, const struct dead *dead)
 {
-        struct client_id client;
-        uint32_t pid;
+        return dead->pid_ns != 0 && dead->pid_ns != PROCESS_NS_UNKNOWN &&
+               client_is_of(h->r, &dead->client, dead->pid, dead->pid_ns);
+}
 
-        return client_who(h->r, dead->client.idx, &client, &pid) && pid == dead->pid &&
-               client.incarnation == dead->client.incarnation;
+static void
+say_died(const struct dead *dead)
+{
+        struct talk t = {
+                .kind = TALK_DIED,
+                .client_idx = dead->client.idx,
+                .incarnation = dead->client.incarnation,
+                .pid = dead->pid,
+                .pid_ns = dead->pid_ns,
+                .pid_here = dead->pid_here,
+        };
+
+        say(&t);
 }
 
 static uint64_t
@@ -332,20 +346,22 @@ static void
 reap_dead(struct helper *h)
 {
         uint64_t start = now_ns(), n = 0;
-        uint32_t pid = h->n_dead == 1 ? h->dead[0].pid : 0, hwm = region_threads_hwm(h->r);
+        uint32_t pid_here = h->n_dead == 1 ? h->dead[0].pid_here : 0, hwm = region_threads_hwm(h->r);
         size_t n_credible = 0;
 
         for (size_t i = 0; i < h->n_dead; i++)
-                if (is_credible(h, &h->dead[i]))
+                if (is_credible(h, &h->dead[i])) {
+                        say_died(&h->dead[i]);
                         h->dead[n_credible++] = h->dead[i];
+                }
         h->n_dead = n_credible;
         if (h->n_dead > 0)
                 qsort(h->dead, h->n_dead, sizeof *h->dead, by_client);
         for (uint32_t idx = 0; h->n_dead > 0 && idx < hwm; idx++)
                 n += reap_slot_of_dead(h, idx);
-        note_settled(h, n, pid, start);
+        note_settled(h, n, pid_here, start);
         for (size_t i = 0; i < h->n_dead; i++)
-                client_bury(h->r, &h->dead[i].client, h->dead[i].pid, true);
+                client_bury(h->r, &h->dead[i].client, h->dead[i].pid, h->dead[i].pid_ns, true);
         h->n_dead = 0;
 }
 
@@ -363,7 +379,7 @@ note_dead(struct helper *h, const struct talk *t)
                 h->dead = dead;
                 h->room = room;
         }
-        h->dead[h->n_dead++] = (struct dead){{t->client_idx, t->incarnation}, t->pid};
+        h->dead[h->n_dead++] = (struct dead){{t->client_idx, t->incarnation}, t->pid, t->pid_ns, t->pid_here};
 }
 
 /* ------------------------------------------------------------------ once a second */
@@ -390,21 +406,19 @@ purge(struct helper *h)
                 say(&t);
 }
 
-/* Whoever the daemon has not been told of yet. */
+/* Whoever the daemon has not been told of yet, of whatever namespace. */
 static void
 tell_clients(struct helper *h)
 {
         struct client_id client;
-        uint32_t pid;
 
         for (uint32_t idx = 0; idx < region_clients_hwm(h->r); idx++) {
                 struct talk t = {.kind = TALK_CLIENT, .client_idx = idx};
 
-                if (!client_who(h->r, idx, &client, &pid) || h->told[idx] == client.incarnation ||
-                    pid == (uint32_t)getpid())
+                if (!client_who_anywhere(h->r, idx, &client, &t.pid, &t.pid_ns) || h->told[idx] == client.incarnation ||
+                    t.pid_ns == PROCESS_NS_UNKNOWN || (t.pid == process_id() && t.pid_ns == process_pid_ns()))
                         continue;
                 t.incarnation = h->told[idx] = client.incarnation;
-                t.pid = pid;
                 say(&t);
         }
 }

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -203,6 +204,14 @@ on_failed(struct kept *k, const struct talk *t)
 }
 
 static void
+on_client(struct kept *k, const struct talk *t)
+{
+        const struct client_ref client = {t->client_idx, t->incarnation, {t->pid, t->pid_ns}};
+
+        watch_find(k, &client);
+}
+
+static void
 on_settled(struct kept *k, const struct talk *t)
 {
         if (t->n <= 0)
@@ -211,9 +220,9 @@ on_settled(struct kept *k, const struct talk *t)
         k->settle_ns_last = t->a;
         if (t->a > k->settle_ns_max)
                 k->settle_ns_max = t->a;
-        if (t->pid != 0)
+        if (t->pid_here != 0)
                 log_line(LOG_INFO, k->config.name, "%" PRId64 " threads of process %u settled in %" PRIu64 " us", t->n,
-                         t->pid, t->a / 1000);
+                         t->pid_here, t->a / 1000);
         else
                 log_line(LOG_INFO, k->config.name, "%" PRId64 " threads of the dead settled in %" PRIu64 " us", t->n,
                          t->a / 1000);
@@ -241,7 +250,12 @@ hear(struct kept *k, struct talk *t)
                 on_failed(k, t);
                 break;
         case TALK_CLIENT:
-                watch_add(k, t->pid, t->client_idx, t->incarnation, -1);
+                on_client(k, t);
+                break;
+        case TALK_DIED:
+                k->n_deaths++;
+                log_line(LOG_INFO, k->config.name, "client %u.%u, process %u, has died", t->client_idx, t->incarnation,
+                         t->pid_here);
                 break;
         case TALK_SETTLED:
                 on_settled(k, t);
@@ -329,6 +343,16 @@ args_make(const struct kept *k, char *args[ARGS_MAX], char buf[ARGS_MAX][128])
         args[n] = NULL;
 }
 
+/* Without /proc, by the name that it was started by. */
+static const char *
+own_program(void)
+{
+        static const char of_kernel[] = "/proc/self/exe";
+        const char *started = (const char *)getauxval(AT_EXECFN);
+
+        return access(of_kernel, X_OK) == 0 || !started ? of_kernel : started;
+}
+
 /* The same program, with the socket pair and standard error and nothing else.  The child has no signal blocked. */
 static int
 spawn(struct kept *k, int fd)
@@ -349,7 +373,7 @@ spawn(struct kept *k, int fd)
         posix_spawn_file_actions_init(&actions);
         posix_spawn_file_actions_adddup2(&actions, fd, TALK_FD);
         posix_spawn_file_actions_addclosefrom_np(&actions, TALK_FD + 1);
-        err = posix_spawn(&pid, "/proc/self/exe", &actions, &attr, args, environ);
+        err = posix_spawn(&pid, own_program(), &actions, &attr, args, environ);
         posix_spawn_file_actions_destroy(&actions);
         posix_spawnattr_destroy(&attr);
         if (err == 0)

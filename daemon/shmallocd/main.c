@@ -176,6 +176,7 @@ on_clock(sd_event_source *source, uint64_t usec, void *arg)
 
         for (struct kept *k = d->heaps; k; k = k->next)
                 kept_look_after(k);
+        watch_seek(d);
         log_flush(false);
         sd_event_source_set_time(source, usec + LOOK_US);
         return sd_event_source_set_enabled(source, SD_EVENT_ON);

@@ -25,6 +25,7 @@
 
 #include "base/error.h"
 #include "common/protocol.h"
+#include "os/process.h"
 #include "shmallocd/daemon.h"
 #include "shmallocd/log.h"
 
@@ -181,6 +182,7 @@ static void
 on_register(struct daemon *d, int fd, const struct announce_message *m, struct peer *peer)
 {
         struct kept *k = kept_find(d, m->dev, m->ino);
+        struct client_ref client = {.idx = m->client_idx, .incarnation = m->incarnation};
 
         if (!k)
                 return; /* a heap that nobody asked us to keep */
@@ -199,7 +201,10 @@ on_register(struct daemon *d, int fd, const struct announce_message *m, struct p
                 kept_say(k, &t);
                 return;
         }
-        watch_add(k, (uint32_t)peer->cred.pid, m->client_idx, m->incarnation, peer->pidfd);
+        if (peer->pidfd < 0 ||
+            !identity_of(peer->pidfd, &client.who)) /* of this namespace, or the heap will not agree */
+                client.who = (struct identity){(uint32_t)peer->cred.pid, process_pid_ns()};
+        watch_add(k, (uint32_t)peer->cred.pid, &client, peer->pidfd);
         peer->pidfd = -1; /* the watch's now */
 }
 

@@ -11,7 +11,7 @@
 
 enum talk_kind {
         /* the daemon says */
-        TALK_DEAD = 1, /* client client_idx.incarnation, process pid, is dead: settle it */
+        TALK_DEAD = 1, /* client client_idx.incarnation, process pid of pid_ns, is dead: settle it */
         TALK_REAP,     /* settle all who are dead */
         TALK_PING,     /* are you well? */
         TALK_SET,      /* a: capacity in bytes or 0, b: decay_ms, as configured now */
@@ -20,8 +20,9 @@ enum talk_kind {
         /* the helper says */
         TALK_READY = 32, /* a, b: device and inode; n: 1 = created, 0 = adopted; text: what it does */
         TALK_FAILED,     /* n: -errno; text: why.  It ends */
-        TALK_CLIENT,     /* client_idx.incarnation of process pid is in the table of clients */
-        TALK_SETTLED,    /* n threads of the dead were settled in a nanoseconds; pid: of whom, 0 = of several */
+        TALK_CLIENT,     /* client_idx.incarnation of process pid of pid_ns is in the table of clients */
+        TALK_DIED,       /* it was still a client when TALK_DEAD was heard: those two, pid_here and all */
+        TALK_SETTLED,    /* n threads of the dead were settled in a nanoseconds; pid_here: of whom, 0 = of several */
         TALK_PURGED,     /* a bytes were given back */
         TALK_PONG,
         TALK_NOTED /* text: something to be logged */
@@ -31,7 +32,9 @@ struct talk {
         uint32_t kind;
         uint32_t client_idx;
         uint32_t incarnation;
-        uint32_t pid;
+        uint32_t pid, pid_ns; /* as the table of clients has them */
+        uint32_t pid_here;    /* its number for the daemon: for the log */
+        uint32_t unused;
         int64_t n;
         uint64_t a, b;
         char text[256]; /* with its NUL */

@@ -4,6 +4,10 @@
  * A pidfd stands for one process for ever, whatever becomes of its number.  The daemon holds one for each client, and
  * nothing else of it; when the limit of descriptors is reached, further clients are not watched, and their deaths are
  * noticed by the helper's look at the heap once a second, or by other clients.
+ *
+ * A client of another pid namespace is watched if its process can be found here, by who it is there (common/identity.h): the
+ * kernel gives its pidfd when it announces itself, and of the others /proc is searched, for all together, every other
+ * second and only if somebody new has come.  Who is not found is settled by the kernel's marks alone.
  */
 #include <errno.h>
 #include <poll.h>
@@ -12,17 +16,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os/process.h"
 #include "shmallocd/daemon.h"
 #include "shmallocd/log.h"
 
+enum { SOUGHT_FIRST_ROOM = 16 };
+
 static int
-by_heap_and_pid(const void *a, const void *b)
+by_client(const void *a, const void *b)
 {
         const struct watch *x = a, *y = b;
 
         if (x->kept != y->kept)
                 return (uintptr_t)x->kept < (uintptr_t)y->kept ? -1 : 1;
-        return x->pid < y->pid ? -1 : x->pid > y->pid;
+        if (x->pid != y->pid)
+                return x->pid < y->pid ? -1 : 1;
+        return x->client.idx < y->client.idx ? -1 : x->client.idx > y->client.idx;
 }
 
 static void
@@ -30,7 +39,7 @@ drop(struct watch *w)
 {
         struct daemon *d = w->kept->daemon;
 
-        tdelete(w, &d->watches, by_heap_and_pid);
+        tdelete(w, &d->watches, by_client);
         sd_event_source_unref(w->source); /* before its descriptor is closed */
         close(w->pidfd);
         w->kept->n_watches--;
@@ -38,13 +47,21 @@ drop(struct watch *w)
         free(w);
 }
 
+/* The helper says whether it was a client still; without one nobody knows. */
 static void
-tell_death(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnation)
+tell_death(struct kept *k, uint32_t pid, const struct client_ref *client)
 {
-        struct talk t = {.kind = TALK_DEAD, .client_idx = client_idx, .incarnation = incarnation, .pid = pid};
+        struct talk t = {
+                .kind = TALK_DEAD,
+                .client_idx = client->idx,
+                .incarnation = client->incarnation,
+                .pid = client->who.pid,
+                .pid_ns = client->who.pid_ns,
+                .pid_here = pid,
+        };
 
-        k->n_deaths++;
-        log_line(LOG_INFO, k->config.name, "client %u.%u, process %u, has died", client_idx, incarnation, pid);
+        log_line(LOG_DEBUG, k->config.name, "process %u, which announced client %u.%u, has ended", pid, client->idx,
+                 client->incarnation);
         kept_say(k, &t);
 }
 
@@ -54,7 +71,7 @@ on_death(sd_event_source *source, int fd, uint32_t revents, void *arg)
         struct watch *w = arg;
 
         (void)source, (void)fd, (void)revents;
-        tell_death(w->kept, w->pid, w->client_idx, w->incarnation);
+        tell_death(w->kept, w->pid, &w->client);
         drop(w);
         return 0;
 }
@@ -67,22 +84,22 @@ is_dead(int pidfd)
         return poll(&p, 1, 0) == 1;
 }
 
-/* True: the process is watched already, and is only another client now: it has opened the heap again. */
+/* True: the process is watched already in that place, and is only another client now: it has opened the heap again.  In
+ * another place it is a client of its own: of a second copy of the library, or one of the dead who had the same numbers. */
 static bool
-update(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnation)
+update(struct kept *k, uint32_t pid, const struct client_ref *client)
 {
-        struct watch key = {.kept = k, .pid = pid};
-        struct watch **found = tfind(&key, &k->daemon->watches, by_heap_and_pid);
+        struct watch key = {.kept = k, .pid = pid, .client = *client};
+        struct watch **found = tfind(&key, &k->daemon->watches, by_client);
 
         if (!found)
                 return false;
         if (is_dead((*found)->pidfd)) { /* and its number is another process's: the event is on its way */
-                tell_death(k, pid, (*found)->client_idx, (*found)->incarnation);
+                tell_death(k, pid, &(*found)->client);
                 drop(*found);
                 return false;
         }
-        (*found)->client_idx = client_idx;
-        (*found)->incarnation = incarnation;
+        (*found)->client = *client;
         return true;
 }
 
@@ -100,7 +117,7 @@ say_full(struct daemon *d)
 }
 
 static int
-watch_make(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnation, int pidfd)
+watch_make(struct kept *k, uint32_t pid, const struct client_ref *client, int pidfd)
 {
         struct daemon *d = k->daemon;
         struct watch *w = calloc(1, sizeof *w);
@@ -108,10 +125,9 @@ watch_make(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnati
 
         if (!w)
                 return -ENOMEM;
-        *w = (struct watch){
-                .kept = k, .pid = pid, .client_idx = client_idx, .incarnation = incarnation, .pidfd = pidfd};
+        *w = (struct watch){.kept = k, .pid = pid, .client = *client, .pidfd = pidfd};
         err = sd_event_add_io(d->event, &w->source, pidfd, POLLIN, on_death, w);
-        if (err >= 0 && !tsearch(w, &d->watches, by_heap_and_pid))
+        if (err >= 0 && !tsearch(w, &d->watches, by_client))
                 err = -ENOMEM;
         if (err < 0) {
                 sd_event_source_unref(w->source);
@@ -124,12 +140,12 @@ watch_make(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnati
 }
 
 void
-watch_add(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnation, int pidfd)
+watch_add(struct kept *k, uint32_t pid, const struct client_ref *client, int pidfd)
 {
         struct daemon *d = k->daemon;
         int err = 0;
 
-        if (pid == 0 || (pid_t)pid == k->helper_pid || update(k, pid, client_idx, incarnation))
+        if (pid == 0 || (pid_t)pid == k->helper_pid || update(k, pid, client))
                 goto out;
         if (d->n_watches >= d->watches_max) {
                 say_full(d);
@@ -139,12 +155,12 @@ watch_add(struct kept *k, uint32_t pid, uint32_t client_idx, uint32_t incarnatio
                 pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
         if (pidfd < 0) {
                 if (errno == ESRCH)
-                        tell_death(k, pid, client_idx, incarnation);
+                        tell_death(k, pid, client);
                 else
                         say_full(d);
                 return;
         }
-        err = watch_make(k, pid, client_idx, incarnation, pidfd);
+        err = watch_make(k, pid, client, pidfd);
         if (err == 0)
                 return;
         log_line(LOG_WARNING, k->config.name, "process %u cannot be watched: error %d", pid, -err);
@@ -152,6 +168,77 @@ out:
         if (pidfd >= 0)
                 close(pidfd);
 }
+
+/* ------------------------------------------------------------------ of other namespaces */
+
+void
+watch_find(struct kept *k, const struct client_ref *client)
+{
+        struct daemon *d = k->daemon;
+
+        if (client->who.pid_ns == process_pid_ns()) {
+                watch_add(k, client->who.pid, client, -1);
+                return;
+        }
+        if (d->n_sought == d->sought_room) {
+                uint32_t room = d->sought_room ? 2 * d->sought_room : SOUGHT_FIRST_ROOM;
+                struct sought *sought = d->n_sought < d->watches_max ? realloc(d->sought, room * sizeof *sought) : NULL;
+
+                if (!sought) {
+                        say_full(d);
+                        return;
+                }
+                d->sought = sought;
+                d->sought_room = room;
+        }
+        d->sought[d->n_sought++] = (struct sought){k, *client};
+}
+
+static void
+watch_found(const struct sought *sought, const struct identity_search *found)
+{
+        const struct client_ref *c = &sought->client;
+
+        if (found->pidfd < 0) {
+                log_line(LOG_DEBUG, sought->kept->config.name,
+                         "client %u.%u, process %u of pid namespace %u, is not to be found here: it is not watched",
+                         c->idx, c->incarnation, c->who.pid, c->who.pid_ns);
+                return;
+        }
+        log_line(LOG_DEBUG, sought->kept->config.name, "client %u.%u, process %u of pid namespace %u, is process %u",
+                 c->idx, c->incarnation, c->who.pid, c->who.pid_ns, found->pid);
+        watch_add(sought->kept, found->pid, c, found->pidfd);
+}
+
+void
+watch_seek(struct daemon *d)
+{
+        struct identity_search *wanted = d->n_sought > 0 ? calloc(d->n_sought, sizeof *wanted) : NULL;
+
+        if (!wanted)
+                return; /* there is nobody, or no memory now */
+        for (uint32_t i = 0; i < d->n_sought; i++)
+                wanted[i].who = d->sought[i].client.who;
+        identity_find(wanted, d->n_sought);
+        for (uint32_t i = 0; i < d->n_sought; i++)
+                watch_found(&d->sought[i], &wanted[i]);
+        free(wanted);
+        d->n_sought = 0;
+}
+
+static void
+seek_no_more(struct kept *k)
+{
+        struct daemon *d = k->daemon;
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < d->n_sought; i++)
+                if (d->sought[i].kept != k)
+                        d->sought[n++] = d->sought[i];
+        d->n_sought = n;
+}
+
+/* ------------------------------------------------------------------ all of a heap */
 
 /* The tree has no way to be walked while it changes: gather, then drop. */
 struct gathering {
@@ -175,6 +262,7 @@ watch_forget_all(struct kept *k)
 {
         struct gathering g = {.kept = k, .all = calloc(k->n_watches + 1, sizeof *g.all)};
 
+        seek_no_more(k);
         if (!g.all)
                 return; /* they stay until they die */
         twalk_r(k->daemon->watches, gather, &g);

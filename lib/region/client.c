@@ -334,16 +334,15 @@ client_unregister(struct region *r, const struct client_id *client)
 
 /* One try: who changes the word meanwhile claims the slot, attaches, or unregisters after all. */
 bool
-client_bury(struct region *r, const struct client_id *client, uint32_t pid, bool is_known)
+client_bury(struct region *r, const struct client_id *client, uint32_t pid, uint32_t pid_ns, bool is_known)
 {
         struct client_slot *slot = region_client(r, client->idx);
         uint64_t word = slot != NULL ? load_relaxed(&slot->word) : 0;
-        uint32_t found;
 
-        if (!word_is_of(word, client->incarnation) || !client_process(slot, client->incarnation, &found) ||
-            found != pid)
+        if (!word_is_of(word, client->incarnation) || !client_is_of(r, client, pid, pid_ns))
                 return false;
-        if ((!is_known && !liveness->process_is_gone(pid)) || client_is_named(r, client->idx, client->incarnation))
+        if ((!is_known && !client_is_gone(slot, client->incarnation)) ||
+            client_is_named(r, client->idx, client->incarnation))
                 return false;
         return cas_acq_rel(&slot->word, &word, client_word(CLIENT_EMPTY, client->incarnation)); /* UNREGISTER.1 */
 }
@@ -388,25 +387,35 @@ client_evict_any(struct region *r)
 }
 
 bool
-client_who(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid)
+client_who_anywhere(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid,
+                    uint32_t *ret_pid_ns)
 {
         const struct client_slot *slot = region_client(r, idx);
         uint64_t word = slot != NULL ? load_relaxed(&slot->word) : 0;
 
         *ret_client = (struct client_id){.idx = idx, .incarnation = word_incarnation(word)};
-        return word_is_live(word) && client_process(slot, ret_client->incarnation, ret_pid);
+        return word_is_live(word) && stamp_read(&slot->process, ret_client->incarnation, ret_pid) &&
+               stamp_read(&slot->pid_ns, ret_client->incarnation, ret_pid_ns);
+}
+
+bool
+client_who(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid)
+{
+        uint32_t pid_ns, ours = liveness->pid_ns();
+
+        return client_who_anywhere(r, idx, ret_client, ret_pid, &pid_ns) && pid_ns == ours &&
+               ours != PROCESS_NS_UNKNOWN;
 }
 
 void
 client_bury_all(struct region *r)
 {
-        uint32_t hwm = region_clients_hwm(r);
+        uint32_t hwm = region_clients_hwm(r), pid, pid_ns;
         struct client_id client;
-        uint32_t pid;
 
         for (uint32_t idx = 0; idx < hwm; idx++)
-                if (client_who(r, idx, &client, &pid))
-                        client_bury(r, &client, pid, false);
+                if (client_who_anywhere(r, idx, &client, &pid, &pid_ns))
+                        client_bury(r, &client, pid, pid_ns, false);
 }
 
 bool

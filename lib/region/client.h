@@ -37,10 +37,10 @@ bool client_is_of(const struct region *r, const struct client_id *client, uint32
  * *client is not registered any more. */
 void client_unregister(struct region *r, const struct client_id *client);
 
-/* Gives the slot of a dead process back, once none of its threads is left to settle.  `pid` must be the client's: only
- * then does the caller know whom he speaks of; `is_known` says that he knows it to be dead, else the system is asked.
- * False: it is not that process's, not dead, or not settled yet. */
-bool client_bury(struct region *r, const struct client_id *client, uint32_t pid, bool is_known);
+/* Gives the slot of a dead process back, once none of its threads is left to settle.  It must be the client's, as client_is_of()
+ * has it: only then does the caller know whom he speaks of.  `is_known` says that he knows it to be dead, else the system is
+ * asked, of processes of this namespace.  False: it is not that process's, not dead, or not settled yet. */
+bool client_bury(struct region *r, const struct client_id *client, uint32_t pid, uint32_t pid_ns, bool is_known);
 
 /* All who are dead and settled, by the system's word. */
 void client_bury_all(struct region *r);
@@ -54,6 +54,10 @@ bool client_evict_any(struct region *r);
 
 /* Who stands in the slot: false if nobody, or somebody of another pid namespace, whose number would mean nothing. */
 bool client_who(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid);
+
+/* Also of other namespaces: the number there, and the namespace.  False if nobody, or it has not said yet who it is. */
+bool client_who_anywhere(const struct region *r, uint32_t idx, struct client_id *ret_client, uint32_t *ret_pid,
+                         uint32_t *ret_pid_ns);
 
 /* False once it has unregistered, or its process does not exist any more.  A client of another pid namespace, of
  * which nothing can be known, is live. */

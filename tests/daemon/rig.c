@@ -4,12 +4,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -71,7 +73,23 @@ rig_write(const char *name, const char *text)
 /* ------------------------------------------------------------------ processes */
 
 static void
-become_daemon(struct rig *rig, char **args)
+must_be(int result, const char *what)
+{
+        if (result < 0) {
+                perror(what);
+                _exit(127);
+        }
+}
+
+static void
+mount_proc(const char *type)
+{
+        must_be(unshare(CLONE_NEWNS), "unshare");
+        must_be(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), "mount /");
+        must_be(mount("none", "/proc", type, 0, NULL), "mount /proc");
+}
+
+static void __attribute__((noreturn)) become_daemon(struct rig *rig, char **args, const char *proc_type)
 {
         const char *program = getenv("SHMALLOCD");
         int fd = open(rig->log, O_WRONLY | O_APPEND | O_CREAT, 0600);
@@ -79,31 +97,54 @@ become_daemon(struct rig *rig, char **args)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(fd, STDERR_FILENO);
         close(fd);
+        if (proc_type)
+                mount_proc(proc_type);
         args[0] = (char *)(uintptr_t) "shmallocd";
         execv(program ? program : "shmallocd", args);
         perror("cannot start the daemon: SHMALLOCD names it");
         _exit(127);
 }
 
-void
-rig_start(struct rig *rig, const char *argument, ...)
+static void
+begin_daemon(struct rig *rig, const char *proc_type, const char *argument, va_list list)
 {
         char *args[ARGS_MAX] = {NULL};
-        va_list list;
         int n = 1;
 
         snprintf(rig->log, sizeof rig->log, "%s/log-%d-%u", rig_dir(), (int)getpid(), n_logs++);
         rig->read_to = 0;
         close(open(rig->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-        va_start(list, argument);
         for (const char *arg = argument; arg && n < ARGS_MAX - 1; arg = va_arg(list, const char *))
                 args[n++] = (char *)(uintptr_t)arg;
-        va_end(list);
         fflush(NULL);
         rig->pid = fork();
         ck_assert_int_ge(rig->pid, 0);
         if (rig->pid == 0)
-                become_daemon(rig, args);
+                become_daemon(rig, args, proc_type);
+}
+
+void
+rig_start(struct rig *rig, const char *argument, ...)
+{
+        va_list list;
+
+        va_start(list, argument);
+        begin_daemon(rig, NULL, argument, list);
+        va_end(list);
+}
+
+void
+rig_start_inside(const char *type, struct rig *rig, const char *argument, ...)
+{
+        int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+        va_list list;
+
+        ck_assert_int_eq(unshare(CLONE_NEWPID), 0);
+        va_start(list, argument);
+        begin_daemon(rig, type, argument, list);
+        va_end(list);
+        ck_assert_int_eq(setns(own, CLONE_NEWPID), 0);
+        close(own);
 }
 
 int

@@ -2,11 +2,14 @@
  * The configuration: what is wrong in it is named with its line and with what would be right, what is right is done, and
  * what changes is changed while everybody goes on.
  */
+#include <linux/magic.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +64,7 @@ START_TEST(a_wrong_line_is_named_with_what_would_be_right)
                 {"[one]\ndecay_ms = soon\n", "d.conf:2: \"soon\" is no decay_ms: valid is MS: milliseconds"},
                 {"[one]\npage_size = 2M\n", "d.conf:2: \"2M\" is no page_size: valid is SIZE: 4K"},
                 {"[one]\nreplace_stale = maybe\n", "d.conf:2: \"maybe\" is no replace_stale: valid is yes|no"},
+                {"[one]\ndisk = true\n", "d.conf:2: \"true\" is no disk: valid is yes|no"},
                 {"[one]\ncapacity 1G\n", "d.conf:2: \"capacity 1G\": valid is key = value"},
                 {"[one\n", "d.conf:1: \"[one\": a section is [NAME]"},
                 {"[.one]\n", "d.conf:1: \".one\" is no name of a heap: valid are 1 to 63 of A-Z"},
@@ -127,6 +131,34 @@ START_TEST(all_options_are_taken_and_done)
         rig_stop(&rig);
         ck_assert_int_eq(stat(path, &st), 0); /* left as it is */
         shheap_close(h);
+}
+END_TEST
+
+/* Refused unless it is asked for; then created, and adopted by the next daemon, too. */
+START_TEST(heap_on_a_disk_is_kept_if_the_configuration_says_so)
+{
+        char dir[] = "/var/tmp/shmalloc-test-XXXXXX", command[100];
+        struct statfs fs;
+        struct rig rig;
+
+        ck_assert_ptr_nonnull(mkdtemp(dir));
+        ck_assert_int_eq(statfs(dir, &fs), 0);
+        setenv("SHMALLOC_DIR", dir, 1); /* in the child of this test only */
+        if (fs.f_type == TMPFS_MAGIC) {
+                fprintf(stderr, "a heap on a disk: not tested, /var/tmp is in memory\n");
+        } else {
+                rig_start(&rig, config_argument("[one]\ncapacity = 4M\ndisk = yes\n"), NULL);
+                rig_expect(&rig, "heap \"one\": created");
+                rig_stop(&rig);
+                rig_start(&rig, "--heap=one", "--capacity=4M", "--disk=yes", NULL);
+                rig_expect(&rig, "heap \"one\": adopted");
+                rig_stop(&rig);
+                rig_start(&rig, config_argument("[one]\ncapacity = 4M\ndisk = no\n"), NULL);
+                rig_expect(&rig, "disk:true");
+                rig_kill(&rig);
+        }
+        snprintf(command, sizeof command, "rm -r %s", dir);
+        ck_assert_int_eq(system(command), 0);
 }
 END_TEST
 
@@ -394,6 +426,7 @@ main(void)
 {
         return SUITE_RUN("configuration", "config", a_wrong_line_is_named_with_what_would_be_right,
                          wrong_arguments_are_named, all_options_are_taken_and_done,
+                         heap_on_a_disk_is_kept_if_the_configuration_says_so,
                          a_check_of_the_configuration_starts_nothing, a_changed_configuration_is_applied_when_told,
                          heaps_stay_at_the_end_or_are_removed, what_is_no_file_is_no_configuration,
                          a_configuration_that_becomes_a_fifo_changes_nothing,

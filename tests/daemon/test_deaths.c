@@ -273,7 +273,7 @@ START_TEST(a_liar_s_death_is_nobody_else_s)
         snprintf(text, sizeof text, "is process %d", (int)liar);
         rig_expect(&rig, text);
         kill(liar, SIGKILL);
-        snprintf(text, sizeof text, "process %d, has died", (int)liar);
+        snprintf(text, sizeof text, "process %d, which announced client", (int)liar);
         rig_expect(&rig, text);
         ck_assert_int_eq(waitpid(liar, NULL, 0), liar);
         ck_assert_uint_eq(rig_count_strangers(h), 1); /* the other one lives, and has its place */

@@ -10,6 +10,7 @@
 
 #include "api/heap.h"
 #include "heap/reap.h"
+#include "os/process.h"
 #include "region/client.h"
 #include "region/slot.h"
 #include "support/child.h"
@@ -61,6 +62,7 @@ START_TEST(the_word_of_who_knows_counts_for_that_client_only)
         shheap *h = heap_dir_open("evidence", SHHEAP_CREATE, NULL);
         struct region *r = &h->process.region;
         struct client_id own = h->process.client, theirs, other;
+        uint32_t here = process_pid_ns();
         struct child child;
 
         child_start(&child, cache_and_wait, NULL);
@@ -74,15 +76,16 @@ START_TEST(the_word_of_who_knows_counts_for_that_client_only)
         ck_assert_int_eq(reap_of_dead(r, &other), 0);
         ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 2);
 
-        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid, true)); /* its thread is not settled yet */
+        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid, here, true)); /* its thread is not settled yet */
         ck_assert_int_ge(reap_of_dead(r, &theirs), 1);
         ck_assert_int_eq(reap_of_dead(r, &theirs), 0);
         ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
-        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid, false)); /* the system knows it to live */
-        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid + 1, true));
-        ck_assert(!client_bury(r, &own, (uint32_t)getpid(), false));
-        ck_assert(client_bury(r, &theirs, (uint32_t)child.pid, true));
-        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid, true));
+        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid, here, false)); /* the system knows it to live */
+        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid + 1, here, true));
+        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid, here + 1, true));
+        ck_assert(!client_bury(r, &own, (uint32_t)getpid(), here, false));
+        ck_assert(client_bury(r, &theirs, (uint32_t)child.pid, here, true));
+        ck_assert(!client_bury(r, &theirs, (uint32_t)child.pid, here, true));
         ck_assert(!client_who(r, theirs.idx, &other, &(uint32_t){0}));
         child_kill(&child);
         shheap_reap(h);
