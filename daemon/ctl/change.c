@@ -167,13 +167,15 @@ verb_purge(int argc, char **argv)
 
 /* ------------------------------------------------------------------ rm */
 
-/* CTL_GOOD: nobody uses it.  What cannot even be opened as a heap has no users. */
+/* CTL_GOOD: nobody uses it, and the dead do not count.  What cannot even be opened as a heap has no users. */
 static int
 check_unused(const char *name)
 {
+        const struct client_view *living = NULL;
+        char state[CLIENT_TEXT_MAX];
         struct client_views clients;
         struct view v;
-        uint32_t n, pid = 0;
+        uint32_t n = 0;
         int err = view_open(&v, name);
 
         if (err == -ENODEV || err == -EBADMSG || err == -EPROTO)
@@ -181,18 +183,19 @@ check_unused(const char *name)
         if (err < 0)
                 return ctl_fail(err);
         clients_read(&v.region, &clients);
-        n = clients.n - clients.n_dead;
-        for (uint32_t i = 0; i < clients.n && pid == 0; i++)
-                pid = clients.all[i].state != CLIENT_VIEW_DEAD ? clients.all[i].pid : 0;
+        for (uint32_t i = 0; i < clients.n; i++)
+                if (client_is_living(&clients.all[i])) {
+                        n++;
+                        living = &clients.all[i];
+                }
+        if (n > 0)
+                fprintf(stderr,
+                        "shmallocctl: heap \"%s\" has %u clients, process %u for one (%s): end them, or give --force, "
+                        "and it is theirs until they do\n",
+                        name, n, living->pid_here ? living->pid_here : living->pid, client_state_text(state, living));
         clients_free(&clients);
         view_close(&v);
-        if (n == 0)
-                return CTL_GOOD;
-        fprintf(stderr,
-                "shmallocctl: heap \"%s\" has %u clients, process %u for one: end them, or give --force, and it is "
-                "theirs until they do\n",
-                name, n, pid);
-        return CTL_FAULTS;
+        return n == 0 ? CTL_GOOD : CTL_FAULTS;
 }
 
 /* 0; -EEXIST: it is no heap of another layout; or -errno and a message. */

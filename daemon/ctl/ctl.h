@@ -81,17 +81,19 @@ int nameless_each(nameless_fn *fn, void *arg);
 enum client_view_state {
         CLIENT_VIEW_ALIVE,
         CLIENT_VIEW_STOPPED,
-        CLIENT_VIEW_ZOMBIE,
-        CLIENT_VIEW_DEAD,     /* and not reaped yet */
-        CLIENT_VIEW_ELSEWHERE /* of another pid namespace: nothing can be known */
+        CLIENT_VIEW_ZOMBIE,   /* dead, and nobody has waited for it */
+        CLIENT_VIEW_DEAD,     /* there is no such process, or its locks are all marked */
+        CLIENT_VIEW_ELSEWHERE /* of another pid namespace, and not to be found here: only its locks say something */
 };
 
 struct client_view {
         uint32_t idx, incarnation;
-        uint32_t pid, uid;
-        char name[32]; /* printable */
-        uint32_t n_threads, n_dead_threads;
-        int64_t arena; /* of its first thread; -1: none */
+        uint32_t pid, pid_ns; /* as it has them itself */
+        uint32_t pid_here;    /* its number for the caller; 0 = there is none, or it is not to be found */
+        uint32_t uid;
+        char name[32];                              /* printable */
+        uint32_t n_threads, n_dead_threads, n_held; /* with a slot; with a mark on its lock; with a lock that is held */
+        int64_t arena;                              /* of its first thread; -1: none */
         uint32_t n_arenas;
         uint64_t cached_bytes, cached_blocks;
         enum client_view_state state;
@@ -103,10 +105,20 @@ struct client_views {
         uint32_t n_dead;
 };
 
+enum { CLIENT_TEXT_MAX = 120 };
+
 /* Everybody in the table of clients.  Aborts the program without memory. */
 void clients_read(const struct region *r, struct client_views *ret);
 void clients_free(struct client_views *clients);
 const char *client_state_name(enum client_view_state state);
+
+/* "alive", or "dead, not reaped yet, process 5 of pid namespace 4026532201". */
+const char *client_state_text(char text[CLIENT_TEXT_MAX], const struct client_view *client);
+
+bool client_is_dead(const struct client_view *client);
+
+/* It may use the heap: its process lives, or is not to be found and holds a lock. */
+bool client_is_living(const struct client_view *client);
 
 /* ------------------------------------------------------------------ the daemon: ask.c */
 

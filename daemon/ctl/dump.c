@@ -119,6 +119,7 @@ static void
 dump_clients(const struct region *r)
 {
         struct client_views clients;
+        char state[CLIENT_TEXT_MAX];
 
         clients_read(r, &clients);
         printf("\nclients\n");
@@ -126,7 +127,7 @@ dump_clients(const struct region *r)
                 const struct client_view *c = &clients.all[i];
 
                 printf("  %u.%u: process %u \"%s\" of uid %u, %s, %u threads (%u dead), caches %" PRIu64 " bytes\n",
-                       c->idx, c->incarnation, c->pid, c->name, c->uid, client_state_name(c->state), c->n_threads,
+                       c->idx, c->incarnation, c->pid, c->name, c->uid, client_state_text(state, c), c->n_threads,
                        c->n_dead_threads, c->cached_bytes);
         }
         clients_free(&clients);

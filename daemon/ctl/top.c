@@ -327,18 +327,18 @@ draw_clients(struct top *t, int line)
                 [SORT_THREADS] = "     PID NAME                UID THREADS v     CACHED  STATE",
                 [SORT_PID] = "   PID v NAME                UID  THREADS     CACHED  STATE",
         };
-        char bytes[TEXT_BYTES_MAX];
+        char bytes[TEXT_BYTES_MAX], state[CLIENT_TEXT_MAX];
 
         draw_head(line++, heads[t->sort]);
         sort_by = t->sort;
         qsort(t->now.clients.all, t->now.clients.n, sizeof *t->now.clients.all, by_choice);
         for (uint32_t i = 0; i < t->now.clients.n && line < LINES - 1; i++, line++) {
                 const struct client_view *c = &t->now.clients.all[i];
-                int attribute = c->state == CLIENT_VIEW_DEAD ? COLOR_PAIR(COLOUR_DEAD) : 0;
+                int attribute = client_is_dead(c) ? COLOR_PAIR(COLOUR_DEAD) : 0;
 
                 attron(attribute);
-                mvprintw(line, 0, "%8u %-16.16s %6u %8u %10s  %s", c->pid, c->name, c->uid, c->n_threads,
-                         text_bytes(bytes, c->cached_bytes), client_state_name(c->state));
+                mvprintw(line, 0, "%8u %-16.16s %6u %8u %10s  %s", c->pid_here ? c->pid_here : c->pid, c->name, c->uid,
+                         c->n_threads, text_bytes(bytes, c->cached_bytes), client_state_text(state, c));
                 attroff(attribute);
         }
 }

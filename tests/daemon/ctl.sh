@@ -142,6 +142,85 @@ says out "occupied"
 expect 0 "$ctl" rm work
 expect 3 "$ctl" stat work
 
+# ------------------------------------------------------------------ who is dead, and who is not
+
+# start_zombie HEAP   a client that nobody waits for: a child of somebody who does not.  Its pid is $zombie_pid.
+start_zombie() {
+        rm -f "$tmp/pid" "$tmp/said"
+        mkfifo "$tmp/said"
+        "$python" - "$patient" "$1" >"$tmp/said" <<'END' 8>&- &
+import os, signal, subprocess, sys
+victim = subprocess.Popen([sys.argv[1], sys.argv[2], "hold"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+victim.stdout.readline()
+victim.kill()
+os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
+print(victim.pid, flush=True)
+signal.pause()
+END
+        zombie_parent=$!
+        pids="$pids $zombie_parent"
+        read -r zombie_pid <"$tmp/said"
+}
+start_zombie undead
+expect 0 "$ctl" clients undead
+says out "$zombie_pid patient"
+says out "zombie, not reaped yet"
+expect 0 "$ctl" clients --json undead
+says out '"zombie"'
+expect 0 "$ctl" ls
+says out "1 dead"
+expect 0 "$ctl" rm undead
+kill -9 "$zombie_parent"
+
+# Of a pid namespace within, which can be seen from here; and from a namespace beside it, from which it cannot.
+if unshare -pf --mount-proc true 2>/dev/null; then
+        rm -f "$tmp/in" "$tmp/ready"
+        mkfifo "$tmp/in" "$tmp/ready"
+        unshare -pf --kill-child --mount-proc "$patient" far hold <"$tmp/in" >"$tmp/ready" &
+        outer=$!
+        pids="$pids $outer"
+        exec 8>"$tmp/in"
+        read -r line <"$tmp/ready"
+        inner=$(ps -o pid= --ppid "$outer" | tr -d ' ')
+        ns=$(stat -Lc %i "/proc/$inner/ns/pid")
+        expect 0 "$ctl" clients far
+        says out "$inner patient"
+        says out "alive, process 1 of pid namespace $ns"
+        expect 1 "$ctl" rm far
+        says err "process $inner for one (alive, process 1 of pid namespace $ns)"
+        kill -STOP "$inner"
+        comes_to_say "stopped, process 1" "$ctl" clients far
+        expect 0 unshare -pf --mount-proc "$ctl" clients far
+        says out "1 patient"
+        says out "elsewhere, not known to be dead, process 1 of pid namespace $ns"
+        expect 1 unshare -pf --mount-proc "$ctl" rm far
+        says err "elsewhere, not known to be dead"
+        expect 0 unshare -m sh -c 'mount -t tmpfs none /proc && exec "$0" clients far' "$ctl"
+        says out "elsewhere, not known to be dead, process 1 of pid namespace $ns"
+        kill -9 "$inner"
+        wait "$outer" || :
+        exec 8>&-
+        expect 0 unshare -pf --mount-proc "$ctl" clients far # whose namespace may have the number by now
+        says out "dead, not reaped yet"
+        expect 0 "$ctl" clients far
+        says out "dead, not reaped yet, process 1 of pid namespace $ns"
+        expect 0 "$ctl" reap far
+        expect 0 "$ctl" clients far
+        says out "elsewhere, holds nothing, process 1 of pid namespace $ns"
+        expect 0 "$ctl" rm far
+
+        # Without /proc the living are not dead either.
+        start_patient near hold
+        expect 0 unshare -m sh -c 'mount -t tmpfs none /proc && exec "$0" clients near' "$ctl"
+        says out alive
+        expect 1 unshare -m sh -c 'mount -t tmpfs none /proc && exec "$0" rm near' "$ctl"
+        says err "process $patient_pid"
+        end_patient
+        expect 0 "$ctl" rm near
+else
+        echo "skipped: clients of other pid namespaces need the right to make them"
+fi
+
 # ------------------------------------------------------------------ load
 
 start_patient busy busy
