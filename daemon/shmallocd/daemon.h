@@ -61,11 +61,15 @@ struct sought {
         struct client_ref client;
 };
 
+/* More than one, if a process has two copies of the library, or what the dead of a namespace with the same numbers left. */
+enum { WATCH_CLIENTS_MAX = 4 };
+
 /* A client process of a heap, and its pidfd. */
 struct watch {
         struct kept *kept;
         uint32_t pid; /* here */
-        struct client_ref client;
+        uint32_t n_clients;
+        struct client_ref clients[WATCH_CLIENTS_MAX]; /* the newest one last */
         int pidfd;
         sd_event_source *source;
 };
@@ -83,7 +87,7 @@ struct daemon {
         int spare_fd; /* given up to refuse a connection when there are no descriptors left */
         sd_event_source *listen_source, *clock_source;
         struct kept *heaps;
-        void *watches; /* tree of struct watch, by heap, pid and place */
+        void *watches; /* tree of struct watch, by heap and pid */
         uint32_t n_watches, watches_max;
         struct sought *sought;
         uint32_t n_sought, sought_room;

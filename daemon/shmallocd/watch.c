@@ -23,15 +23,13 @@
 enum { SOUGHT_FIRST_ROOM = 16 };
 
 static int
-by_client(const void *a, const void *b)
+by_heap_and_pid(const void *a, const void *b)
 {
         const struct watch *x = a, *y = b;
 
         if (x->kept != y->kept)
                 return (uintptr_t)x->kept < (uintptr_t)y->kept ? -1 : 1;
-        if (x->pid != y->pid)
-                return x->pid < y->pid ? -1 : 1;
-        return x->client.idx < y->client.idx ? -1 : x->client.idx > y->client.idx;
+        return x->pid < y->pid ? -1 : x->pid > y->pid;
 }
 
 static void
@@ -39,7 +37,7 @@ drop(struct watch *w)
 {
         struct daemon *d = w->kept->daemon;
 
-        tdelete(w, &d->watches, by_client);
+        tdelete(w, &d->watches, by_heap_and_pid);
         sd_event_source_unref(w->source); /* before its descriptor is closed */
         close(w->pidfd);
         w->kept->n_watches--;
@@ -65,14 +63,19 @@ tell_death(struct kept *k, uint32_t pid, const struct client_ref *client)
         kept_say(k, &t);
 }
 
+static void
+end_watch(struct watch *w)
+{
+        for (uint32_t i = 0; i < w->n_clients; i++)
+                tell_death(w->kept, w->pid, &w->clients[i]);
+        drop(w);
+}
+
 static int
 on_death(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
-        struct watch *w = arg;
-
         (void)source, (void)fd, (void)revents;
-        tell_death(w->kept, w->pid, &w->client);
-        drop(w);
+        end_watch(arg);
         return 0;
 }
 
@@ -84,22 +87,38 @@ is_dead(int pidfd)
         return poll(&p, 1, 0) == 1;
 }
 
-/* True: the process is watched already in that place, and is only another client now: it has opened the heap again.  In
- * another place it is a client of its own: of a second copy of the library, or one of the dead who had the same numbers. */
+/* In the place of one that stood in the same place of the table, or else of the oldest, if there are too many: a process may
+ * claim to be whatever it likes. */
+static void
+add_client(struct watch *w, const struct client_ref *client)
+{
+        uint32_t i = 0;
+
+        while (i < w->n_clients && w->clients[i].idx != client->idx)
+                i++;
+        if (i == w->n_clients && w->n_clients < WATCH_CLIENTS_MAX)
+                w->n_clients++;
+        else if (i == w->n_clients)
+                i = 0;
+        for (; i + 1 < w->n_clients; i++)
+                w->clients[i] = w->clients[i + 1];
+        w->clients[i] = *client;
+}
+
+/* True: the process is watched already, and is another client, too, now: it has opened the heap again. */
 static bool
 update(struct kept *k, uint32_t pid, const struct client_ref *client)
 {
-        struct watch key = {.kept = k, .pid = pid, .client = *client};
-        struct watch **found = tfind(&key, &k->daemon->watches, by_client);
+        struct watch key = {.kept = k, .pid = pid};
+        struct watch **found = tfind(&key, &k->daemon->watches, by_heap_and_pid);
 
         if (!found)
                 return false;
         if (is_dead((*found)->pidfd)) { /* and its number is another process's: the event is on its way */
-                tell_death(k, pid, &(*found)->client);
-                drop(*found);
+                end_watch(*found);
                 return false;
         }
-        (*found)->client = *client;
+        add_client(*found, client);
         return true;
 }
 
@@ -125,9 +144,9 @@ watch_make(struct kept *k, uint32_t pid, const struct client_ref *client, int pi
 
         if (!w)
                 return -ENOMEM;
-        *w = (struct watch){.kept = k, .pid = pid, .client = *client, .pidfd = pidfd};
+        *w = (struct watch){.kept = k, .pid = pid, .n_clients = 1, .clients = {*client}, .pidfd = pidfd};
         err = sd_event_add_io(d->event, &w->source, pidfd, POLLIN, on_death, w);
-        if (err >= 0 && !tsearch(w, &d->watches, by_client))
+        if (err >= 0 && !tsearch(w, &d->watches, by_heap_and_pid))
                 err = -ENOMEM;
         if (err < 0) {
                 sd_event_source_unref(w->source);
