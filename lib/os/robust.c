@@ -34,6 +34,7 @@
  */
 #include "os/robust.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -41,6 +42,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "os/shm.h"
 
 _Static_assert(ROBUST_TID_MASK == FUTEX_TID_MASK, "as the kernel has it");
@@ -120,22 +122,36 @@ held_set(uint32_t n)
         held.first = n > 0 ? &(*held_at(n - 1))->next : held.others;
 }
 
-/* NULL where there is none that our locks fit into. */
+/* NULL, and *ret_err: a filter refuses to tell, or there is none that our locks fit into. */
 static struct robust_list_head *
-own_list(void)
+find_list(int *ret_err)
 {
         struct robust_list_head *head = NULL;
         size_t bytes;
 
-        if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0 || !head || head->futex_offset != ROBUST_DISTANCE)
-                return NULL;
-        return head;
+        *ret_err = 0;
+        if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0)
+                *ret_err = error_refused("get_robust_list", -errno);
+        else if (!head || head->futex_offset != ROBUST_DISTANCE)
+                *ret_err = -ENOTSUP;
+        return *ret_err == 0 ? head : NULL;
 }
 
-bool
-robust_is_possible(void)
+static struct robust_list_head *
+own_list(void)
 {
-        return own_list() != NULL;
+        int err;
+
+        return find_list(&err);
+}
+
+int
+robust_check(void)
+{
+        int err;
+
+        (void)find_list(&err);
+        return err;
 }
 
 /* All signals, also those that the C library keeps for itself.  False: a filter forbids it, and nothing has changed. */

@@ -57,9 +57,10 @@ robust_word_is_held(uint64_t word)
         return robust_word_tid(word) != 0 && ((uint32_t)word & ROBUST_OWNER_DIED) == 0;
 }
 
-/* Whether the kernel would mark the locks of the calling thread when it dies: false in a child made by a raw clone(2), and
- * where the C library keeps its robust mutexes at another distance from their list than x86-64's does. */
-bool robust_is_possible(void);
+/* Whether the kernel would mark the locks of the calling thread when it dies: 0.  -ENOTSUP: not in a child made by a raw clone(2),
+ * nor where the C library keeps its robust mutexes at another distance from their list than x86-64's does.  Else what the
+ * system says that refuses to tell; it is remembered (base/error.h). */
+int robust_check(void);
 
 /* Takes a lock that is free, or whose holder is known to be dead, if its word still is `seen`.  The caller is thread `tid`
  * of namespace `pid_ns`. */

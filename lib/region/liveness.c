@@ -23,7 +23,12 @@
 static int
 system_identify(struct liveness_self *ret_self)
 {
-        if (!robust_is_possible())
+        int err = robust_check();
+
+        if (err < 0 && err != -ENOTSUP)
+                return error_set_refused(
+                        err, "cannot attach a thread: whether the kernel would tell of its death is not known");
+        if (err < 0)
                 return error_set(-ENOTSUP,
                                  "the kernel would not tell of the death of process %u: it was made by a raw clone(2) "
                                  "behind the C library's back, and cannot use a heap before it calls exec; or its C "

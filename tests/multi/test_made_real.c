@@ -9,43 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "api/heap.h"
 #include "support/child.h"
+#include "support/confine.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"
 
 #define MIB (UINT64_C(1) << 20)
-
-enum { SKIPPED = 77 };
-
-static void
-setup(void)
-{
-        heap_dir_empty();
-}
-
-static void
-teardown(void)
-{
-        heap_dir_empty();
-}
-
-/* Locked memory without a limit, or nothing can be shown. */
-static void
-lock_all(int flags)
-{
-        struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-
-        (void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
-        if (mlockall(flags) < 0)
-                _exit(SKIPPED);
-}
 
 /* How many mappings of the heap there are, and how many with this flag. */
 static void
@@ -197,7 +171,7 @@ open_when_locked(struct child *self, void *arg)
         shheap *h;
 
         (void)self;
-        lock_all(MCL_CURRENT | MCL_FUTURE);
+        confine_lock_all(MCL_CURRENT | MCL_FUTURE);
         h = heap_dir_open("x", flags, NULL);
         MUST(heap_ctl(h, "stats.mapped") < 8 * MIB);
         count_flags(h, " lo", &n, &n_locked);
@@ -221,15 +195,11 @@ START_TEST(who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse)
         static const unsigned flags[] = {SHHEAP_CREATE, 0, SHHEAP_RDONLY, SHHEAP_RELOCATABLE};
         shheap *h = heap_dir_open("x", SHHEAP_CREATE, NULL);
         unsigned f = flags[_i];
-        struct child c;
-        int status;
 
         ck_assert_int_eq(shheap_close(h), 0);
         if (f == SHHEAP_CREATE)
                 ck_assert_int_eq(shheap_unlink("x"), 0);
-        child_start(&c, open_when_locked, &f);
-        status = child_end(&c);
-        ck_assert(status == 0 || WEXITSTATUS(status) == SKIPPED);
+        ck_assert(confine_run(open_when_locked, &f, NULL));
 }
 END_TEST
 
@@ -254,7 +224,7 @@ static void
 lock_everything(struct child *self, void *arg)
 {
         (void)self, (void)arg;
-        lock_all(MCL_CURRENT);
+        confine_lock_all(MCL_CURRENT);
 }
 
 enum { N_BLOCKS = 4000, BLOCK = 3000 };
@@ -262,13 +232,10 @@ enum { N_BLOCKS = 4000, BLOCK = 3000 };
 static void
 make_real(shheap *h, bool by_lock)
 {
-        struct child c;
-        int status;
+        bool is_skipped;
 
-        child_start(&c, by_lock ? lock_everything : read_everything, h);
-        status = child_end(&c);
-        ck_assert(status == 0 || WEXITSTATUS(status) == SKIPPED);
-        if (status == 0)
+        ck_assert(confine_run(by_lock ? lock_everything : read_everything, h, &is_skipped));
+        if (!is_skipped)
                 ck_assert_uint_gt(heap_ctl(h, "stats.mapped"), 47 * MIB);
 }
 
@@ -567,8 +534,8 @@ main(void)
         int status;
 
         heap_dir_create("made-real");
-        tcase_add_checked_fixture(dumps, setup, teardown);
-        tcase_add_checked_fixture(tc, setup, teardown);
+        tcase_add_checked_fixture(dumps, heap_dir_empty, heap_dir_empty);
+        tcase_add_checked_fixture(tc, heap_dir_empty, heap_dir_empty);
         tcase_set_timeout(tc, 120);
         tcase_add_test(dumps, no_part_of_a_heap_is_dumped);
         tcase_add_test(dumps, with_dump_used_what_is_in_use_is_dumped_and_no_more);
@@ -577,7 +544,7 @@ main(void)
         suite_add_tcase(suite, dumps);
         suite_add_tcase(suite, tc);
         tc = tcase_create("sweeps");
-        tcase_add_checked_fixture(tc, setup, teardown);
+        tcase_add_checked_fixture(tc, heap_dir_empty, heap_dir_empty);
         tcase_set_timeout(tc, 120);
         tcase_add_loop_test(tc, who_stops_or_dies_in_a_sweep_costs_others_one_chunk_or_nothing, 0, 2);
         tcase_add_loop_test(tc, growth_that_the_dead_are_in_the_way_of_settles_them_and_goes_on, 0,
