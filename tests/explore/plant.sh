@@ -54,6 +54,11 @@ doomed-unseen)
         file=heap/large.c scenario=grow-free
         script='/^drop_owner(/,/^}/s|while (!(seen & GRANULE_DOOMED))|for (;;)|'
         ;;
+undo-forgotten)
+        file=heap/root.c scenario=root-take
+        options='-p 1 -c 1'
+        script='s/if (err != 0 && is_built && undo)/if (err < 0 \&\& is_built \&\& undo)/'
+        ;;
 retire-chunk-before-words)
         file=heap/chunk.c scenario=retire-give
         script='/^chunk_retire(/,/^}/{

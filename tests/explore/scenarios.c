@@ -40,6 +40,7 @@ const struct scenario *const world_scenarios[] = {
         &scenario_reap_nested,
         &scenario_root_root,
         &scenario_root_remove,
+        &scenario_root_take,
         &scenario_malloc_malloc,
         &scenario_free_malloc,
         &scenario_leave_malloc,

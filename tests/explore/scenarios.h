@@ -45,6 +45,7 @@ extern const struct scenario scenario_reap_reap;
 extern const struct scenario scenario_reap_nested;
 extern const struct scenario scenario_root_root;
 extern const struct scenario scenario_root_remove;
+extern const struct scenario scenario_root_take;
 extern const struct scenario scenario_malloc_malloc;
 extern const struct scenario scenario_free_malloc;
 extern const struct scenario scenario_leave_malloc;

@@ -232,3 +232,85 @@ const struct scenario scenario_root_remove = {
         .is_reaper_lent = true,
         .tests_capacity = true,
 };
+
+static int
+init_counted(void *obj, size_t size, void *arg)
+{
+        struct script *me = arg;
+
+        (void)obj, (void)size;
+        me->result[1]++;
+        return 0;
+}
+
+static void
+undo_counted(void *obj, size_t size, void *arg)
+{
+        struct script *me = arg;
+
+        (void)obj, (void)size;
+        me->result[2]++;
+}
+
+static void
+find_or_create_counted(struct script *me)
+{
+        uint64_t block_off;
+
+        me->n_allocating = 1;
+        if (root_find_or_create(&me->t, "x", 40, 0, init_counted, undo_counted, me, &block_off) < 0)
+                script_complain(me, "a root could not be found nor made");
+        me->n_allocating = 0;
+        me->result[3] = 1;
+}
+
+static void
+find_or_create_and_take(struct script *me)
+{
+        uint64_t block_off, size;
+        int err;
+
+        find_or_create_counted(me);
+        me->result[3] = 0;
+        me->n_allocating = 1; /* it is nobody's any more, before it is known to be ours */
+        err = root_take(&me->t, "x", &block_off, &size);
+        if (err == 0)
+                script_hold(me, block_off);
+        else
+                script_complain(me, "a root could not be taken");
+        me->n_allocating = 0;
+        me->result[0] = err == 0;
+        me->result[3] = 1;
+}
+
+/* Of what init() has made nothing is forgotten, unless somebody died. */
+static const char *
+claim_made_is_there(void)
+{
+        uint64_t block_off, size;
+        int n = 0;
+
+        for (int k = 0; k < 2; k++) {
+                const struct script *s = world_script(k);
+
+                if (s->result[3] == 0)
+                        return NULL;
+                n += s->result[1] - s->result[2] - s->result[0];
+        }
+        return n == (root_find(&world_region, "x", &block_off, &size) == 0) ? NULL
+                                                                            : "an object that was made is forgotten";
+}
+
+const struct scenario scenario_root_take = {
+        .name = "root-take",
+        .what = "two make one root, of which one is undone, and one of them takes it",
+        .setup = setup_slab,
+        .actors = {find_or_create_and_take, find_or_create_counted},
+        .n_preemptions = 1,
+        .n_deaths = 1,
+        .slow_preemptions = 2,
+        .slow_deaths = 1,
+        .is_reaper_lent = true,
+        .claim = claim_made_is_there,
+        .tests_capacity = true,
+};

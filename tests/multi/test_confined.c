@@ -169,7 +169,7 @@ END_TEST
 static void
 lock_all_that_is_there(struct child *self, void *arg)
 {
-        shheap *h = heap_dir_open("x", SHHEAP_CREATE, NULL);
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, "max_clients:16,max_threads:64");
 
         (void)self, (void)arg;
         confine_lock_all(MCL_CURRENT);

@@ -241,9 +241,9 @@ make_real(shheap *h, bool by_lock)
 
 START_TEST(what_others_made_real_comes_back)
 {
-        shheap *h =
-                heap_dir_open("x", SHHEAP_CREATE,
-                              _i & 2 ? "decay_ms:100,max_clients:16,max_threads:64" : "decay_ms:-1,max_capacity:512M");
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE,
+                                  _i & 2 ? "decay_ms:100,max_clients:16,max_threads:64"
+                                         : "decay_ms:-1,max_capacity:512M,max_threads:512");
         static unsigned char *p[N_BLOCKS];
         uint64_t before, after;
 
