@@ -22,11 +22,11 @@
 #include "api/heap.h"
 #include "os/robust.h"
 #include "stress/storm/storm.h"
-#include "stress/storm/ways.h"
 #include "stress/storm/worker.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/small_fs.h"
+#include "support/ways.h"
 
 enum {
         STALL_S = 300,

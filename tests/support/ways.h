@@ -3,8 +3,8 @@
  *
  * What is not to be had on a machine (no rights, no memory controller) is said once, and left out.
  */
-#ifndef STORM_WAYS_H
-#define STORM_WAYS_H
+#ifndef SUPPORT_WAYS_H
+#define SUPPORT_WAYS_H
 
 #include <stdbool.h>
 #include <stdint.h>

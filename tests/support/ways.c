@@ -1,4 +1,4 @@
-#include "stress/storm/ways.h"
+#include "support/ways.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -82,7 +82,7 @@ ways_oom_prepare(void)
 
         if (!find_own(own, &is_v1))
                 return "no cgroup of ours can be written to";
-        snprintf(cgroup, sizeof cgroup, "%.300s/shmalloc-storm-%d", own, (int)getpid());
+        snprintf(cgroup, sizeof cgroup, "%.300s/shmalloc-test-%d", own, (int)getpid());
         if (mkdir(cgroup, 0700) < 0) {
                 cgroup[0] = '\0';
                 return "no cgroup can be made";
@@ -142,7 +142,7 @@ ways_ns_make(void)
         if (first == 0)
                 be_first();
         if (first < 0 || setns(own_ns, CLONE_NEWPID) < 0) {
-                fprintf(stderr, "storm: pid namespace: %s\n", strerror(errno));
+                fprintf(stderr, "test: pid namespace: %s\n", strerror(errno));
                 abort();
         }
         snprintf(path, sizeof path, "/proc/%d/ns/pid", (int)first);
