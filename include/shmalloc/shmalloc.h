@@ -15,6 +15,13 @@
  *               would otherwise run out of memory.  Blocks stay as they are, since others may hold pointers to them.
  *               A block whose address the dead process had stored nowhere is lost like any leak; shheap_malloc_to()
  *               and shheap_free_from() leave no such window, and shheap_root() finds everything again.
+ *               Who is dead is known by a mark that the kernel leaves in the dead thread's lock: to everybody, in every
+ *               pid namespace, of zombies, too, in a chroot and without /proc.  Where the kernel leaves none (it, or
+ *               process_mrelease(), took the memory first; SIGKILL within a few instructions of attaching; an exec by
+ *               another thread than the first) processes of the same pid namespace see that the process or thread is
+ *               gone, and shmallocd does from a namespace outside.  Nobody who is stopped, or of whom nothing can be
+ *               known, is ever taken for dead.  A process of which no thread is attached has no claim to its place
+ *               among max_clients: it gets another one at its next call.
  *   Waiting.    No function waits for another process: neither for a dead one nor for one that is stopped or slow.
  *               Threads of one process wait for each other while a heap is opened or closed, and when all thread
  *               slots of a heap are taken.

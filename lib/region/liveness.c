@@ -10,7 +10,7 @@
  * no other namespace's, and where those of a dead one name somebody else they say that he lives.
  *
  * What this gave up: a word without a mark says "held" to all but its own namespace, unless a daemon knows better
- * (slot_reap_of_dead()), and to that, too, as long as another thread and process have the numbers.
+ * (slot_reap_of_dead(), doc/daemon.md), and to that, too, as long as another thread and process have the numbers.
  */
 #include "region/liveness.h"
 

@@ -70,7 +70,9 @@
  * whose client lives is never touched unless its borrower died, so a reaper cannot keep a living client from it.  But when
  * all slots are taken, the reserve slots of clients that use none are: they are evicted (client.c), and register anew.
  *
- * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot.
+ * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot.  And who dies
+ * so in the midst of REAP keeps the one that he was settling, from all but his own namespace: `reap` does not say whose client
+ * he was, so a daemon's word does not count there.
  */
 #include "region/slot.h"
 

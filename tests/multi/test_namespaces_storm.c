@@ -91,7 +91,7 @@ work(struct child *self, void *arg)
                 struct block *b = &own[(random = random * 1664525 + 1013904223) % N_OWN];
 
                 let_go(h, b, stamp);
-                take(h, b, (size_t)1 << ((random >> 20) % 15), stamp);
+                take(h, b, (size_t)1 << ((random >> 20) % 12), stamp);
                 if (++n % REAP_EVERY == 0)
                         MUST(shheap_reap(h) >= 0);
         }
