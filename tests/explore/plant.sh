@@ -66,6 +66,10 @@ retire-chunk-before-words)
                 /RETIRE.5/d
                 }'
         ;;
+sweep-of-the-dead-unseen)
+        file=heap/chunk.c scenario=sweep-give
+        script='/^chunk_settle(/,/^}/s|^ *settle_beyond(r, thread_no, chunk);||'
+        ;;
 slot-emptied-after-unlock)
         file=region/slot.c scenario=slot-reuse
         script='/^slot_reap(/,/^}/{

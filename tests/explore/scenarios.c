@@ -26,6 +26,7 @@ const struct scenario *const world_scenarios[] = {
         &scenario_give_give,
         &scenario_retire_claim,
         &scenario_retire_give,
+        &scenario_sweep_give,
         &scenario_huge_give,
         &scenario_huge_free_give,
         &scenario_huge_double_free,

@@ -31,6 +31,7 @@ extern const struct scenario scenario_drain_runs;
 extern const struct scenario scenario_give_give;
 extern const struct scenario scenario_retire_claim;
 extern const struct scenario scenario_retire_give;
+extern const struct scenario scenario_sweep_give;
 extern const struct scenario scenario_huge_give;
 extern const struct scenario scenario_huge_free_give;
 extern const struct scenario scenario_huge_double_free;

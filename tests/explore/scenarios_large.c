@@ -317,6 +317,24 @@ const struct scenario scenario_retire_give = {
         .tests_capacity = true,
 };
 
+static void
+sweep_second(struct script *me)
+{
+        me->result[0] = 1 + chunk_sweep(&me->t, 1);
+}
+
+const struct scenario scenario_sweep_give = {
+        .name = "sweep-give",
+        .what = "the pages of a chunk beyond the mark are given back while an arena wants it",
+        .setup = setup_given,
+        .actors = {sweep_second, give},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .arenas_per_node = 2,
+        .n_chunks = 2,
+        .tests_capacity = true,
+};
+
 /* ------------------------------------------------------------------ huge */
 
 static void
