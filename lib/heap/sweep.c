@@ -105,20 +105,36 @@ sweep_piece(struct thread *t, uint32_t mark, uint64_t limit, uint64_t off, uint6
         return err == 0;
 }
 
+/* Pages side by side, as they were last seen: to look for their end again for each piece would take time without end. */
+struct extent {
+        int fd;
+        uint64_t off, end;
+};
+
+/* The first page at `off` or behind it. */
+static uint64_t
+next_page(struct extent *x, uint64_t off)
+{
+        if (off >= x->off && off < x->end)
+                return off;
+        x->off = file_next_page(x->fd, off);
+        x->end = x->off != UINT64_MAX ? x->off + file_pages_bytes(x->fd, x->off) : UINT64_MAX;
+        return x->off;
+}
+
 /* A table, piece by piece. */
 static bool
-sweep_span(struct thread *t, int fd, uint32_t mark, const struct span *s, uint64_t most, uint64_t *bytes)
+sweep_span(struct thread *t, struct extent *x, uint32_t mark, const struct span *s, uint64_t most, uint64_t *bytes)
 {
         for (uint64_t at = s->off, n; *bytes < most; at += n) {
                 uint64_t lowest = lowest_limit(mark, marks_value(t->region, mark));
                 uint64_t from = bits_align_up(s->off + lowest * s->stride, OS_PAGE_BYTES);
 
                 at = at > from ? at : from;
-                if (at >= s->end || (at = file_next_page(fd, at)) >= s->end)
+                if (at >= s->end || (at = next_page(x, at)) >= s->end)
                         return true;
-                n = file_pages_bytes(fd, at);
+                n = x->end - at < s->end - at ? x->end - at : s->end - at;
                 n = n < PIECE_BYTES ? n : PIECE_BYTES;
-                n = n < s->end - at ? n : s->end - at;
                 if (!sweep_piece(t, mark, (at - s->off) / s->stride, at, n, bytes))
                         return false;
         }
@@ -126,36 +142,35 @@ sweep_span(struct thread *t, int fd, uint32_t mark, const struct span *s, uint64
 }
 
 static uint64_t
-pages_of_chunk(const struct region *r, int fd, uint64_t chunk)
+pages_of_chunk(struct extent *x, uint64_t off)
 {
-        uint64_t off = region_granule_off(r, chunk * GEO_GRANULES_PER_CHUNK), end = off + GEO_CHUNK_BYTES, bytes = 0;
+        uint64_t end = off + GEO_CHUNK_BYTES, bytes = 0;
 
-        for (uint64_t at = file_next_page(fd, off), n; at < end; at = file_next_page(fd, at + n)) {
-                n = file_pages_bytes(fd, at);
-                n = n < end - at ? n : end - at;
+        for (uint64_t at = next_page(x, off), n; at < end; at = next_page(x, at + n)) {
+                n = x->end - at < end - at ? x->end - at : end - at;
                 bytes += n;
         }
         return bytes;
 }
 
 static uint64_t
-sweep_chunks(struct thread *t, int fd, uint64_t most)
+sweep_chunks(struct thread *t, struct extent *x, uint64_t most)
 {
         struct region *r = t->region;
         uint64_t chunk = region_chunks_hwm(r), bytes = 0;
 
         while (bytes < most && chunk < r->layout.n_chunks) {
-                uint64_t at = file_next_page(fd, region_granule_off(r, chunk * GEO_GRANULES_PER_CHUNK)), n;
+                uint64_t at = next_page(x, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT)), n;
                 int err;
 
                 if (at >= r->layout.region_bytes)
                         break;
                 chunk = (at - r->layout.chunks_off) >> GEO_CHUNK_SHIFT;
-                n = pages_of_chunk(r, fd, chunk);
                 if (region_reserve_table(r, TABLE_CHUNK_WORDS, chunk, 1) < 0) { /* SWEEP_CHUNK.1 */
                         chunk = bits_align_up(chunk + 1, OS_PAGE_BYTES / sizeof r->chunk_words[0]);
                         continue;
                 }
+                n = pages_of_chunk(x, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT));
                 err = chunk_sweep(t, chunk);
                 if (err < 0 && err != -EBUSY)
                         break;
@@ -170,6 +185,7 @@ uint64_t
 sweep_beyond_marks(struct thread *t, int fd, uint64_t most)
 {
         const struct region *r = t->region;
+        struct extent x = {.fd = fd};
         uint64_t bytes = 0;
         bool goes_on = true;
 
@@ -178,9 +194,9 @@ sweep_beyond_marks(struct thread *t, int fd, uint64_t most)
                 uint32_t n = spans_of(r, mark, spans);
 
                 for (uint32_t i = 0; i < n && goes_on; i++)
-                        goes_on = sweep_span(t, fd, mark, &spans[i], most, &bytes);
+                        goes_on = sweep_span(t, &x, mark, &spans[i], most, &bytes);
         }
-        return bytes < most ? bytes + sweep_chunks(t, fd, most - bytes) : bytes;
+        return bytes < most ? bytes + sweep_chunks(t, &x, most - bytes) : bytes;
 }
 
 void
