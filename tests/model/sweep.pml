@@ -12,7 +12,7 @@
  * sizes: HALTS=1 OP=1 N=4 RAISES=3 PIECES=2
  * sizes: HALTS=2 OP=1 N=3 RAISES=3 PIECES=2
  * sizes: HALTS=2 OP=2 N=1 RAISES=2 PIECES=2
- * large: HALTS=2 OP=1 N=5 RAISES=4 PIECES=3
+ * large: HALTS=2 OP=1 N=4 RAISES=3 PIECES=2
  * large: HALTS=3 OP=2 N=1 RAISES=3 PIECES=3
  *
  * mutant: mark_not_written_again 1  SWEEP.2 left out
