@@ -17,6 +17,7 @@
 #include "base/size_class.h"
 #include "heap/fault.h"
 #include "heap/sift.h"
+#include "os/process.h"
 #include "region/intent.h"
 #include "region/owner.h"
 
@@ -197,8 +198,8 @@ is_sound(const struct magazine *m)
         return n > 0 && n <= cap && cap <= MAGAZINE_CAP_MAX;
 }
 
-bool
-magazine_holds(const struct magazine *m, uint64_t entry)
+static bool
+is_seen_in(const struct magazine *m, uint64_t entry)
 {
         uint64_t n = load_relaxed(&m->n); /* others may change it meanwhile: what is seen below n was freed */
 
@@ -206,6 +207,20 @@ magazine_holds(const struct magazine *m, uint64_t entry)
                 if (load_relaxed(&m->slot[i]) == entry)
                         return true;
         return false;
+}
+
+/* Whose magazine it is stores an entry, then the count.  Where processors may show others the count first, what lay there before
+ * looks pushed: so whoever sees the entry lets all of them finish their stores, and looks once more.  (Refused by a
+ * filter, the first look counts.) */
+bool
+magazine_holds(const struct magazine *m, uint64_t entry)
+{
+        if (!is_seen_in(m, entry))
+                return false;
+        if (PROCESS_STORES_IN_ORDER)
+                return true;
+        process_fence_all();
+        return is_seen_in(m, entry);
 }
 
 uint32_t

@@ -36,6 +36,15 @@ uint64_t process_start_ticks(uint32_t pid);
 /* Differs between a process and what the same process was before exec. */
 uint32_t process_image(void);
 
+/* Any thread's stores up to now are seen in their order after this.  Takes milliseconds; where a filter refuses the call, it does
+ * nothing.  Where processors show their stores in order there is no need for it. */
+#if defined(__x86_64__)
+#define PROCESS_STORES_IN_ORDER true
+#else
+#define PROCESS_STORES_IN_ORDER false
+#endif
+void process_fence_all(void);
+
 /* This thread's command name. */
 void process_name(char ret_name[PROCESS_NAME_MAX + 1]);
 
