@@ -34,7 +34,6 @@ struct talk {
         uint32_t incarnation;
         uint32_t pid, pid_ns; /* as the table of clients has them */
         uint32_t pid_here;    /* its number for the daemon: for the log */
-        uint32_t unused;
         int64_t n;
         uint64_t a, b;
         char text[256]; /* with its NUL */
