@@ -75,6 +75,13 @@ START_TEST(full_client_table_reuses_the_dead_and_refuses_otherwise)
 }
 END_TEST
 
+/* Whoever holds the slot now. */
+static struct client_id
+client_at(uint32_t idx)
+{
+        return (struct client_id){.idx = idx, .incarnation = (uint32_t)(r->clients[idx].word >> 32)};
+}
+
 /* Asking the kernel about every client would make the thousandth newcomer slow. */
 START_TEST(newcomer_asks_about_few_as_long_as_there_is_room)
 {
@@ -96,13 +103,15 @@ START_TEST(newcomer_asks_about_few_as_long_as_there_is_room)
         ck_assert_uint_eq(id.idx, N_HERE); /* an empty one */
         client_pretend_pid(&ids[far], (uint32_t)getpid());
         near = ((uint32_t)getpid() + 1) % (N_HERE + 1);
-        client_pretend_pid(&(struct client_id){.idx = near, .incarnation = 1}, gone);
+        id = client_at(near);
+        client_pretend_pid(&id, gone);
         ck_assert_int_eq(client_register(r, &id), 0);
         ck_assert_uint_eq(id.idx, near); /* a dead one that is come across */
         while (region_clients_hwm(r) < N)
                 ck_assert_int_eq(client_register(r, &id), 0);
         far = ((uint32_t)getpid() + N / 2) % N;
-        client_pretend_pid(&(struct client_id){.idx = far, .incarnation = 1}, gone);
+        id = client_at(far);
+        client_pretend_pid(&id, gone);
         ck_assert_int_eq(client_register(r, &id), 0);
         ck_assert_uint_eq(id.idx, far); /* a dead one, because there is nothing else */
         ck_assert_int_eq(client_register(r, &id), -EUSERS);
