@@ -57,10 +57,11 @@
  *               thread may be cancelled there asynchronously.  For everybody else that is a death in this call: the
  *               heap stays consistent, nobody waits, and at most the call's own block is lost.  The thread may go on
  *               using the heap, in another thread slot, 64 times, and then without a cache; the slots that it left,
- *               with what it had cached there, stay taken until it ends.  A handler that allocates or frees, and returns, does no harm to a call
- *               that is at work on the heap; but one that only takes a block from the thread's cache, or puts one
- *               there, as shmalloc() and shfree() do most of the time, may share that block with the handler.  So no
- *               function is async-signal-safe.
+ *               with what it had cached there, stay taken until it ends.  A handler that allocates or frees, and
+ *               returns, does no harm to a call that is at work on the heap.  But a call may only take a block from
+ *               the thread's cache, or put one there, as shmalloc() and shfree() do most of the time: a handler that
+ *               allocates or frees in the midst of that may hand out blocks twice, also those of other processes.
+ *               So no function is async-signal-safe.
  *   Cancelling. No function is a cancellation point: a thread that has been cancelled ends elsewhere.
  *   Callbacks.  Run with nothing held, and with the caller's signal mask and cancelability.  What those of shheap_root(),
  *               shheap_root_iterate() and shheap_walk() throw comes through; a fault handler may not throw.

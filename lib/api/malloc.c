@@ -43,6 +43,10 @@ heap_enter(struct entry *e, struct shheap *h)
         }
         if (err == -EUSERS || err == -ENOMEM)
                 err = thread_borrow(&h->process, &e->borrowed);
+        if (err == -EBUSY) { /* whoever has that one may be stopped */
+                err = thread_lend(&h->process, &e->borrowed, &e->lent);
+                e->is_lent = err == 0;
+        }
         e->thread = &e->borrowed;
         if (err < 0)
                 errno = -err;
@@ -52,7 +56,7 @@ heap_enter(struct entry *e, struct shheap *h)
 static bool
 is_shortage(int err)
 {
-        return err == EUSERS || err == ENOMEM || err == ENOSPC || err == EBUSY;
+        return err == EUSERS || err == ENOMEM || err == ENOSPC;
 }
 
 bool
@@ -74,7 +78,7 @@ let_go(struct entry *e)
         if (e->t)
                 tcache_leave(e->t);
         else if (UNLIKELY(e->is_lent))
-                thread_give_back(&e->borrowed, &e->lent);
+                thread_give_back(&e->heap->process, &e->borrowed, &e->lent);
         else
                 thread_return(&e->heap->process, &e->borrowed);
 }

@@ -33,6 +33,7 @@
 #include "base/error.h"
 #include "os/process.h"
 #include "os/robust.h"
+#include "os/shield.h"
 #include "os/shm.h"
 #include "region/open.h"
 
@@ -57,37 +58,32 @@ static struct shield fork_shield;
 
 /* ------------------------------------------------------------------ the lock */
 
-/* Recursive, robust: see above. */
 static void
-init_lock(void)
+take_over_heaps(struct cds_list_head *list)
 {
-        pthread_mutexattr_t attr;
+        struct shheap *h;
 
-        pthread_mutexattr_init(&attr);
-        pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
-        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-        pthread_mutex_init(&lock, &attr);
-        pthread_mutexattr_destroy(&attr);
+        cds_list_for_each_entry(h, list, node)
+        {
+                process_lock_init(&h->process.lock);
+                h->process.tcaches = NULL;
+                h->process.n_lent = 0;
+        }
 }
 
 /* In a child, which has one thread: takes the lock from those that are not here. */
 static void
 take_over(void)
 {
-        struct shheap *h;
-
         store_relaxed(&lock_pid, process_id());
         if (is_forking)
                 (void)pthread_mutex_unlock(&lock); /* fails, but tells race detectors */
-        init_lock();
+        process_lock_init(&lock);
         if (!is_forking)
                 return; /* _Fork() */
         is_forking = false;
-        cds_list_for_each_entry(h, &heaps, node)
-        {
-                pthread_mutex_init(&h->process.lock, NULL);
-                h->process.tcaches = NULL;
-        }
+        take_over_heaps(&heaps);
+        take_over_heaps(&closed);
         if (tcache_generation() == generation_before_fork) /* else a call in somebody's handler has noticed */
                 tcache_after_fork();
 }
@@ -102,8 +98,7 @@ registry_lock(struct shield *ret_shield)
                 store_relaxed(&lock_pid, process_id());
         else if (pid != process_id())
                 take_over();
-        if (pthread_mutex_lock(&lock) == EOWNERDEAD)
-                pthread_mutex_consistent(&lock);
+        process_lock(&lock);
 }
 
 void
@@ -147,7 +142,7 @@ after_fork_child(void)
 __attribute__((constructor(101))) static void
 install_fork_handlers(void)
 {
-        init_lock();
+        process_lock_init(&lock);
         pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
@@ -337,11 +332,11 @@ is_held(struct shheap *h)
         const struct tcache *t;
         bool has_tcaches;
 
-        pthread_mutex_lock(&h->process.lock);
+        process_lock(&h->process.lock);
         t = h->process.tcaches;
         has_tcaches = t && t->mapped_bytes != 0; /* else they are the parent's, wiped by a fork */
         pthread_mutex_unlock(&h->process.lock);
-        return has_tcaches ||
+        return has_tcaches || load_relaxed(&h->process.n_lent) != 0 ||
                (client_is_ours(h) && client_threads_remaining(&h->process.region, &h->process.client) > 0);
 }
 

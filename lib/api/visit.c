@@ -15,6 +15,7 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
 
         v->heap = h;
         v->tcache = NULL;
+        v->is_lent = false;
         if (!heap_is_open(h, operation))
                 return -EBADF;
         if (h->is_readonly)
@@ -25,14 +26,22 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
                 tcache_enter(v->tcache);
                 return 0;
         }
-        return err == -EUSERS || err == -ENOMEM ? thread_borrow(&h->process, &v->borrowed) : err;
+        if (err == -EUSERS || err == -ENOMEM)
+                err = thread_borrow(&h->process, &v->borrowed);
+        if (err == -EBUSY) { /* as in heap_enter() */
+                err = thread_lend(&h->process, &v->borrowed, &v->lent);
+                v->is_lent = err == 0;
+        }
+        return err;
 }
 
 void
 visit_drop(struct visit *v)
 {
         v->thread->fault.what = FAULT_NONE;
-        if (!v->tcache)
+        if (v->is_lent)
+                thread_give_back(&v->heap->process, &v->borrowed, &v->lent);
+        else if (!v->tcache)
                 thread_return(&v->heap->process, &v->borrowed);
         else if (!v->thread->is_left)
                 tcache_leave(v->tcache);
@@ -47,7 +56,7 @@ visit_pause(struct visit *v)
 void
 visit_resume(struct visit *v)
 {
-        if (tcache_is_left(v->tcache))
+        if (v->tcache->mapped_bytes == 0 || tcache_is_left(v->tcache)) /* 0: wiped, in the child of a fork */
                 v->thread->is_left = true;
         else
                 tcache_enter(v->tcache);

@@ -12,6 +12,8 @@ struct visit {
         struct tcache *tcache; /* NULL: borrowed */
         struct thread *thread;
         struct thread borrowed;
+        struct shield lent; /* of a slot that was lent */
+        bool is_lent;
 };
 
 /* 0, or -errno with a message; `operation` is for the message. */

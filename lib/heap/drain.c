@@ -38,8 +38,7 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
         bool is_small = size_class_is_small(tag_class(magazine_tag(owner_load(&r->magazine_words[idx]))));
         uint64_t bottom = 0; /* entries below it were tried and are held by others */
 
-        if (!magazine_is_foreign(owner_load(&r->magazine_words[idx])))
-                sift_own(t, idx); /* what comes out of a depot has been sifted */
+        sift_own(t, idx); /* one from a depot, too: its thread may have put blocks there since */
         for (uint64_t n = load_relaxed(&m->n); n > keep && n > bottom && n <= MAGAZINE_CAP_MAX;
              n = load_relaxed(&m->n)) {
                 int err = is_small ? slab_drain(t, idx) : large_drain(t, idx);

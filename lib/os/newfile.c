@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "os/descriptor.h"
 #include "os/inject.h"
+#include "os/lease.h"
 #include "os/shm.h"
 #include "os/syscall.h"
 
@@ -67,7 +68,8 @@ sweep_one(const char *file, void *arg)
         fd = os_open_file(dirfd, file, true);
         if (fd < 0)
                 return 0;
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+            lease_take(fd) != -EAGAIN) /* a replaced heap may bear the name, with clients */
                 sys_unlinkat(dirfd, file);
         os_close(fd);
         return 0;

@@ -40,3 +40,22 @@ once_do_slow(struct once *once, void (*fn)(void))
         store_release(&once->is_done, 1u); /* E13.rel: what fn did */
         shield_lower(&shield);
 }
+
+void
+process_lock_init(pthread_mutex_t *lock)
+{
+        pthread_mutexattr_t attr;
+
+        pthread_mutexattr_init(&attr);
+        pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        pthread_mutex_init(lock, &attr);
+        pthread_mutexattr_destroy(&attr);
+}
+
+void
+process_lock(pthread_mutex_t *lock)
+{
+        if (pthread_mutex_lock(lock) == EOWNERDEAD)
+                pthread_mutex_consistent(lock);
+}

@@ -51,7 +51,7 @@
  * RETURN
  *   .1 state := 0                            `life` marked, binding left                    REAP
  *   .2 release `life`                        a reserve slot, of a living client or not      REAP, once it is gone
- * LEND (for one free, to a process that can have no slot: the reserve slot of whatever client)
+ * LEND (for one call, to who can have no slot and not its own reserve slot: the reserve slot of whatever client)
  *   .1 .2 .3 as BORROW, the slot being of no use just now
  *   .4 process and thread id: the borrower's as BORROW.2                                    REAP
  *   .5 state := 1, .6 release `reap`         a dead thread's slot                           REAP
@@ -67,12 +67,13 @@
  * `reap` either wrote his own process there, too, or is dead.
  *
  * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
- * whose client lives is never touched unless its borrower died, so a reaper cannot keep a living client from it.  But when
- * all slots are taken, the reserve slots of clients that use none are: they are evicted (client.c), and register anew.
+ * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who may be
+ * stopped, is lent another one's (thread_lend()).  When all slots are taken, the reserve slots of clients that use none
+ * are, too: they are evicted (client.c), and register anew.
  *
- * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot.  And who dies
- * so in the midst of REAP keeps the one that he was settling, from all but his own namespace: `reap` does not say whose client
- * he was, so a daemon's word does not count there.
+ * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot, and one that he
+ * was lent even then.  And who dies so in the midst of REAP keeps the one that he was settling, from all but his own
+ * namespace: `reap` does not say whose client he was, so a daemon's word does not count there.
  */
 #include "region/slot.h"
 
@@ -521,21 +522,8 @@ slot_count_unsettled(const struct region *r)
 void
 slot_reserve_init(struct reserve *ret_reserve)
 {
-        pthread_mutexattr_t attr;
-
-        pthread_mutexattr_init(&attr);
-        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-        pthread_mutex_init(&ret_reserve->lock, &attr);
-        pthread_mutexattr_destroy(&attr);
+        process_lock_init(&ret_reserve->lock);
         ret_reserve->idx = UINT32_MAX;
-}
-
-/* Nothing is protected by it but the right to wait here: what the dead one left is in the slot. */
-static void
-reserve_enter(struct reserve *reserve)
-{
-        if (pthread_mutex_lock(&reserve->lock) == EOWNERDEAD)
-                pthread_mutex_consistent(&reserve->lock);
 }
 
 int
@@ -556,7 +544,7 @@ slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *
         slot_fill(slot, client, &self);     /* RESERVE.3 */
         slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
         slot_unlock_both(slot);             /* RESERVE.5, .6 */
-        reserve_enter(reserve);
+        process_lock(&reserve->lock);
         reserve->idx = idx;
         pthread_mutex_unlock(&reserve->lock);
         return 0;
@@ -567,7 +555,7 @@ slot_unreserve(struct reserve *reserve, struct region *r, const struct client_id
 {
         struct thread_slot *slot = region_thread(r, reserve->idx);
 
-        reserve_enter(reserve);
+        process_lock(&reserve->lock);
         /* A reserve slot that is busy, or whose borrower died, is left to the reapers: its client will be gone. */
         if (slot != NULL && slot_lock_reap(slot) >= 0) { /* UNRESERVE.1 */
                 if (slot_is_reserve(r, reserve->idx) && slot_is_of(slot, client) && load_relaxed(&slot->state) == 0)
@@ -619,7 +607,7 @@ slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const s
 
         if (err < 0)
                 return err;
-        reserve_enter(reserve);
+        process_lock(&reserve->lock);
         err = reserve_lock(r, reserve->idx, client, settle, arg);
         slot = region_thread(r, reserve->idx);
         if (err == 0)
@@ -695,7 +683,8 @@ slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg)
 
         if (err < 0)
                 return err;
-        for (uint32_t idx = 0; idx < hwm; idx++) {
+        for (uint32_t i = 0; i < hwm; i++) { /* from a start that differs: not always the same client's */
+                uint32_t idx = (self.tid + i) % hwm;
                 struct thread_slot *slot = region_thread(r, idx);
                 struct client_id its;
 

@@ -93,7 +93,7 @@ int slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, con
 /* By the borrower, whose slot owns nothing any more. */
 void slot_return(struct reserve *reserve, struct thread *t);
 
-/* For a free, which must not fail: the reserve slot of whatever client does not use it just now, for one call.  Whoever has the
+/* For who must not fail or wait: the reserve slot of whatever client does not use it just now, for one call.  Whoever has the
  * heap open has one, so where a slot or a client's place is lacking there is one to lend.  Fills *t but for its arena.  -EBUSY:
  * there is none after all; -ENOTSUP. */
 int slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg);

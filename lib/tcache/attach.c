@@ -79,7 +79,7 @@ link_to_heap(struct tcache *t)
 {
         struct process_heap *heap = t->heap;
 
-        pthread_mutex_lock(&heap->lock);
+        process_lock(&heap->lock);
         t->next_of_heap = heap->tcaches;
         heap->tcaches = t;
         pthread_mutex_unlock(&heap->lock);
@@ -91,7 +91,7 @@ unlink_from_heap(const struct tcache *t)
         struct process_heap *heap = t->heap;
         struct tcache **at = &heap->tcaches;
 
-        pthread_mutex_lock(&heap->lock);
+        process_lock(&heap->lock);
         while (*at && *at != t)
                 at = &(*at)->next_of_heap;
         if (*at)
@@ -270,7 +270,7 @@ ensure_client(struct process_heap *heap, struct client_id *ret_client)
 
         if (is_client(heap, ret_client))
                 return 0;
-        pthread_mutex_lock(&heap->lock); /* threads of this process only */
+        process_lock(&heap->lock); /* threads of this process only */
         is_new = !is_client(heap, ret_client);
         if (is_new)
                 err = become_client(heap, ret_client);
@@ -524,7 +524,7 @@ tcache_close_all(struct process_heap *heap)
         struct shield shield;
 
         shield_raise(&shield);
-        pthread_mutex_lock(&heap->lock);
+        process_lock(&heap->lock);
         for (struct tcache *t = heap->tcaches; t; t = t->next_of_heap)
                 forbid_hits(t);
         pthread_mutex_unlock(&heap->lock);
@@ -537,7 +537,7 @@ tcache_open_all(struct process_heap *heap)
         struct shield shield;
 
         shield_raise(&shield);
-        pthread_mutex_lock(&heap->lock);
+        process_lock(&heap->lock);
         for (struct tcache *t = heap->tcaches; t; t = t->next_of_heap)
                 allow_hits(t);
         pthread_mutex_unlock(&heap->lock);
@@ -574,10 +574,13 @@ thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield 
 
         memset(ret_thread, 0, sizeof *ret_thread);
         shield_raise(ret_shield);
+        fetch_add_relaxed(&heap->n_lent, 1u);
         while ((err = slot_lend(ret_thread, r, reap_settle, NULL)) == -EBUSY && ++tries < LEND_TRIES_MAX)
                 sched_yield(); /* whoever has one gives it back after one free */
-        if (err < 0)
+        if (err < 0) {
+                fetch_add_relaxed(&heap->n_lent, -1u);
                 shield_lower(ret_shield);
+        }
         for (uint32_t arena = r->layout.n_arenas; err == 0 && arena-- > 0;)
                 if (region_arena(r, arena)) { /* the lowest; it need not be near */
                         ret_thread->arena = arena;
@@ -587,9 +590,10 @@ thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield 
 }
 
 void
-thread_give_back(struct thread *t, const struct shield *shield)
+thread_give_back(struct process_heap *heap, struct thread *t, const struct shield *shield)
 {
         slot_give_back(t);
+        fetch_add_relaxed(&heap->n_lent, -1u);
         shield_lower(shield);
 }
 

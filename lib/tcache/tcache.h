@@ -46,6 +46,7 @@ struct process_heap {
         struct shield shield;   /* of the thread that has borrowed the reserve slot, under the reserve's lock */
         pthread_mutex_t lock;   /* among this process's threads: registering a client anew, and: */
         struct tcache *tcaches; /* of all threads, attached */
+        uint32_t n_lent;        /* threads that use a slot which they were lent, or have left it by another door */
 };
 
 struct tcache {
@@ -126,9 +127,9 @@ void tcache_thread_ends(void *arg);
 int thread_borrow(struct process_heap *heap, struct thread *ret_thread);
 void thread_return(struct process_heap *heap, struct thread *t);
 
-/* For a free by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno. */
+/* For a call by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno. */
 int thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield *ret_shield);
-void thread_give_back(struct thread *t, const struct shield *shield);
+void thread_give_back(struct process_heap *heap, struct thread *t, const struct shield *shield);
 
 /* In the child of fork(): nothing of the parent's is ours. */
 void tcache_after_fork(void);
