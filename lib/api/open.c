@@ -142,6 +142,7 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
         h->process.is_junked = args->options.junk;
         h->process.is_zeroed = args->options.zero;
         h->process.generation = tcache_generation() - 1; /* not a client yet */
+        h->process.reserve_of = h->process.generation;
         process_lock_init(&h->process.lock);
         h->is_readonly = region->is_readonly;
         h->n_opens = 1;

@@ -237,8 +237,11 @@ become_client(struct process_heap *heap, struct client_id *ret_client)
 {
         int err;
 
-        if (heap->generation != generation)
+        /* Once: a thread that jumped out of here may have its lock, in the kernel's list of what it holds. */
+        if (heap->reserve_of != generation) {
                 slot_reserve_init(&heap->reserve);
+                heap->reserve_of = generation;
+        }
         err = register_client(&heap->region, ret_client);
         if (err < 0)
                 return err;

@@ -43,6 +43,7 @@ struct process_heap {
         bool is_junked;         /* option junk */
         bool is_zeroed;         /* option zero */
         uint32_t generation;    /* of fork(): client and reserve are this process's only if it is the current one */
+        uint32_t reserve_of;    /* the generation that the lock of `reserve` was made in */
         struct shield shield;   /* of the thread that has borrowed the reserve slot, under the reserve's lock */
         pthread_mutex_t lock;   /* among this process's threads: registering a client anew, and: */
         struct tcache *tcaches; /* of all threads, attached */
