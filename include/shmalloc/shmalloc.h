@@ -68,7 +68,8 @@
  *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
  *               its first call on; blocks are shared with it like with anybody, its parent's caches stay the parent's.
  *               A child that is forked by a signal handler in the midst of one of these functions may use the heap, but
- *               not return from the handler: the interrupted call is its parent's.
+ *               not return from the handler: the interrupted call is its parent's.  One that is forked inside init()
+ *               of shheap_root() may return: the call gives it -EINTR, and its parent the object.
  *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.
  *               Any number of threads may fork at once, and signal handlers may; a thread's handlers run late when it
  *               opens, closes or forks meanwhile.
@@ -182,7 +183,8 @@ struct shheap_attr {
  * The keys are capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa (local, strict,
  * interleave, bind) and numa_nodes (such as 0-3+6), for a heap that is created; and for this process, as long as it has the heap open:
  *   check:true   every free is checked at once, and costs accordingly
- *   junk:true    blocks are filled with garbage when they are allocated and when they are freed
+ *   junk:true    blocks are filled with garbage when they are allocated, and when they are freed: but not by
+ *                shheap_free_from(), since *dest names the block until it is free, nor by shheap_root_remove()
  *   zero:true    blocks are zeroed when they are allocated
  *   disk:true    the heap may lie on a disk, where blocks may end in SIGBUS when the file system is full
  *   dump:used    core files of this process have what is in use of the heap, if core(5)'s filter asks for shared file mappings
@@ -386,7 +388,8 @@ SHA_API SHA_NODISCARD int shheap_settled(shheap *h, const shref *dest);
  *   -ENOENT   there is none, and size is 0: found only, never created
  *   -EEXIST   there is one of another size; size 0 accepts any
  *   -EINVAL   name, flags: SHA_NOGROW only   -ENOMEM, -ENOSPC  no memory; too many names (1024)
- *   -EUSERS   init() is given, and the thread has no slot     -EINTR    init() has left a call on this heap by a jump
+ *   -EUSERS   init() is given, and the thread has no slot
+ *   -EINTR    init() has left a call on this heap by a jump, or this is a child that it has forked
  *   -ENOBUFS  four objects wait to be freed, since others hold their slabs and there is no memory for a magazine
  *   -EUCLEAN  the heap is damaged                             any negative value that init() returns
  *
