@@ -11,9 +11,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "api/heap.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
+#include "tcache/tcache.h"
 
 enum { N_MUTEXES = 20, N_SHORT_LIVES = 4000, N_AT_A_TIME = 8, N_DESTRUCTOR_ROUNDS = 3 };
 
@@ -214,6 +216,69 @@ START_TEST(reopening_takes_up_what_is_still_mapped)
         ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
         ck_assert_int_eq(shheap_close(h), 0);
         ck_assert(!is_mapped(base));
+}
+END_TEST
+
+struct loan {
+        struct thread thread;
+        struct shield shield;
+};
+
+static void
+task_be_lent_a_slot(struct worker *w)
+{
+        struct loan *loan = w->p;
+
+        ck_assert_int_eq(thread_lend(&w->h->process, &loan->thread, &loan->shield), 0);
+}
+
+static void
+task_give_it_back(struct worker *w)
+{
+        struct loan *loan = w->p;
+
+        thread_give_back(&w->h->process, &loan->thread, &loan->shield);
+}
+
+static void
+child_is_a_client(struct child *self, void *arg)
+{
+        shheap *h = heap_dir_open("lent", 0, NULL);
+
+        (void)arg;
+        MUST(child_tell(self) && child_hear(self));
+        MUST(shheap_close(h) == 0);
+}
+
+/* Another client's slot: only its borrower knows of that. */
+START_TEST(mapping_stays_for_who_was_lent_a_slot)
+{
+        shheap *h = heap_dir_open("lent", SHHEAP_CREATE, NULL);
+        uint64_t base = heap_ctl(h, "heap.base");
+        struct loan loans[2];
+        struct worker workers[2], *other;
+        struct child c;
+
+        child_start(&c, child_is_a_client, NULL);
+        ck_assert(child_hear(&c));
+        for (int i = 0; i < 2; i++) {
+                worker_start(&workers[i], h);
+                workers[i].p = &loans[i];
+                worker_do(&workers[i], task_be_lent_a_slot);
+        }
+        other = &workers[loans[0].thread.no == h->process.reserve.idx + 1];
+        worker_do(other == workers ? workers + 1 : workers, task_give_it_back);
+        ck_assert_int_eq(shheap_close(h), 0);
+        ck_assert(is_mapped(base));
+        sweep();
+        ck_assert(is_mapped(base));
+        worker_do(other, task_give_it_back);
+        sweep();
+        ck_assert(!is_mapped(base));
+        for (int i = 0; i < 2; i++)
+                worker_end(&workers[i]);
+        ck_assert(child_tell(&c));
+        ck_assert_int_eq(child_end(&c), 0);
 }
 END_TEST
 
@@ -463,6 +528,7 @@ main(void)
         tcase_add_test(tcase, mapping_stays_for_threads_that_are_attached_and_goes_when_they_have_gone);
         tcase_add_test(tcase, heap_that_nobody_else_is_attached_to_is_unmapped_at_once);
         tcase_add_test(tcase, reopening_takes_up_what_is_still_mapped);
+        tcase_add_test(tcase, mapping_stays_for_who_was_lent_a_slot);
         tcase_add_test(tcase, thread_that_opened_may_end_before_another_closes);
         tcase_add_test(tcase, close_gives_back_slots_and_caches);
         suite_add_tcase(suite, tcase);

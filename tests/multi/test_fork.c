@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/heap.h"
 #include "api/registry.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
@@ -308,6 +309,101 @@ START_TEST(child_of__Fork_does_not_wait_for_a_lock_that_another_thread_held)
         pthread_barrier_wait(&turn);
         pthread_join(thread, NULL);
         shfree(ledger);
+}
+END_TEST
+
+/* Its end comes while it is at the lock, as when it takes its cache from the heap's list. */
+static void *
+hold_the_lock_of_a_heap(void *arg)
+{
+        shheap *other = arg;
+
+        ck_assert_ptr_nonnull(shheap_malloc(other, 100));
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn); /* it has been closed */
+        process_lock(&other->process.lock);
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn);
+        pthread_mutex_unlock(&other->process.lock);
+        return NULL;
+}
+
+static void
+child_opens_another(struct child *self, void *arg)
+{
+        shheap *other = heap_dir_open("own", SHHEAP_CREATE, "capacity:4M");
+
+        (void)self;
+        (void)arg;
+        shfree(shheap_malloc(other, 100));
+        shfree(shmalloc(100));
+        MUST(shheap_close(other) == 0);
+}
+
+START_TEST(child_does_not_wait_for_the_lock_of_a_heap_that_another_thread_held)
+{
+        shheap *other = heap_dir_open("other", SHHEAP_CREATE, "capacity:4M");
+        bool is_closed = _i != 0;
+        pthread_t thread;
+        struct child c;
+
+        pthread_barrier_init(&turn, NULL, 2);
+        ck_assert_int_eq(pthread_create(&thread, NULL, hold_the_lock_of_a_heap, other), 0);
+        pthread_barrier_wait(&turn);
+        if (is_closed)
+                ck_assert_int_eq(shheap_close(other), 0);
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn);
+        child_start(&c, child_opens_another, NULL);
+        assert_ended_well(&c);
+        pthread_barrier_wait(&turn);
+        pthread_join(thread, NULL);
+        if (!is_closed)
+                ck_assert_int_eq(shheap_close(other), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ init() of a root */
+
+static struct child of_init;
+
+static int
+init_forks(void *obj, size_t size, void *arg)
+{
+        int pipes[4];
+        pid_t pid;
+
+        memset(obj, 1, size);
+        child_pipes(&of_init, pipes);
+        pid = fork();
+        if (pid == 0)
+                child_is_child(&of_init, pipes);
+        else
+                child_is_parent(&of_init, pipes, pid);
+        return *(int *)arg;
+}
+
+/* The object is the parent's. */
+START_TEST(child_that_init_forks_may_return_and_the_parent_makes_the_object)
+{
+        int wanted = _i == 0 ? 0 : -EDOM;
+        void *obj = NULL;
+        int err = shheap_root(h, "forks", 100, 0, init_forks, &wanted, &obj);
+
+        if (of_init.pid == 0) {
+                MUST(err == -EINTR && obj == NULL);
+                MUST(child_hear(&of_init));
+                MUST(shheap_root(h, "forks", 0, 0, NULL, NULL, &obj) == (wanted == 0 ? 0 : -ENOENT));
+                shfree(shmalloc(100));
+                MUST(heap_ctl(h, "heap.clients") == 2);
+                _exit(0);
+        }
+        ck_assert_int_eq(err, wanted);
+        ck_assert(child_tell(&of_init));
+        assert_ended_well(&of_init);
+        ck_assert_int_eq(shheap_root_remove(h, "forks"), wanted == 0 ? 0 : -ENOENT);
+        heap_reap(h);
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
 }
 END_TEST
 
@@ -714,6 +810,8 @@ main(int argc, char **argv)
         tcase_add_test(tcase, child_that_only_closes_takes_nothing_from_its_parent);
         tcase_add_test(tcase, child_of__Fork_that_only_closes_takes_nothing_from_its_parent);
         tcase_add_test(tcase, child_of__Fork_does_not_wait_for_a_lock_that_another_thread_held);
+        tcase_add_loop_test(tcase, child_does_not_wait_for_the_lock_of_a_heap_that_another_thread_held, 0, 2);
+        tcase_add_loop_test(tcase, child_that_init_forks_may_return_and_the_parent_makes_the_object, 0, 2);
         tcase_add_test(tcase, fork_handlers_of_others_may_allocate);
         tcase_add_test(tcase, fork_among_busy_threads_gives_a_child_that_works);
         tcase_add_test(tcase, handler_of_a_signal_that_comes_during_fork_may_fork);

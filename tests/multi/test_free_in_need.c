@@ -15,11 +15,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/heap.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"
 #include "support/small_fs.h"
 #include "support/suite.h"
+#include "tcache/tcache.h"
 
 static const char *why_no_mount; /* NULL: there is a mount namespace */
 
@@ -286,6 +288,125 @@ START_TEST(slot_that_was_lent_to_the_dead_is_had_again)
 }
 END_TEST
 
+static void
+has_a_slot(struct child *self, void *arg)
+{
+        void *p = shheap_malloc(h, 100);
+
+        (void)arg;
+        MUST(p != NULL);
+        shheap_free(h, p);
+        MUST(child_tell(self));
+        child_hear(self);
+}
+
+/* Lent is the slot that comes first after its thread id: the parent's, or another one, and then it ends at once. */
+static void
+borrows_from_its_parent(struct child *self, struct thread *ret_thread, struct shield *ret_shield)
+{
+        uint32_t wanted = h->process.reserve.idx;
+
+        (void)self;
+        MUST(thread_lend(&h->process, ret_thread, ret_shield) == 0);
+        if (ret_thread->no != wanted + 1) {
+                thread_give_back(&h->process, ret_thread, ret_shield);
+                _exit(0);
+        }
+}
+
+static void
+borrows_and_stops(struct child *self, void *arg)
+{
+        struct thread t;
+        struct shield shield;
+
+        (void)arg;
+        borrows_from_its_parent(self, &t, &shield);
+        MUST(child_tell(self));
+        raise(SIGSTOP);
+        thread_give_back(&h->process, &t, &shield);
+}
+
+static void
+borrows_again_and_again(struct child *self, void *arg)
+{
+        struct thread t;
+        struct shield shield;
+
+        (void)arg;
+        borrows_from_its_parent(self, &t, &shield);
+        MUST(child_tell(self));
+        for (;;) { /* until it is killed */
+                thread_give_back(&h->process, &t, &shield);
+                while (thread_lend(&h->process, &t, &shield) < 0)
+                        ;
+        }
+}
+
+static void
+start_borrower(struct child *c, void (*fn)(struct child *self, void *arg))
+{
+        for (;;) {
+                child_start(c, fn, NULL);
+                if (child_hear(c))
+                        return;
+                NEED(child_end(c) == 0); /* it was lent another one */
+        }
+}
+
+/* All that is done in a slot. */
+static void *
+works_without_a_slot(void *arg)
+{
+        void *p, *obj;
+
+        for (int i = 0; i < 300; i++) {
+                NEED((p = shheap_malloc(h, 100)) != NULL);
+                shheap_free(h, p);
+                NEED(shheap_settled(h, &dest[0]) == 0);
+                NEED(shheap_root(h, "name", 100, 0, NULL, NULL, &obj) == 0);
+                NEED(shheap_root_remove(h, "name") == 0);
+                NEED(shheap_reap(h) >= 0);
+                NEED(heap_ctl(h, "thread.arena") == 0);
+        }
+        return arg;
+}
+
+static void
+work_without_a_slot(void)
+{
+        pthread_t thread;
+
+        NEED(pthread_create(&thread, NULL, works_without_a_slot, NULL) == 0);
+        NEED(pthread_join(thread, NULL) == 0);
+}
+
+/* Who frees in a slot that it was lent may be stopped there, or come again at any moment: its owner goes on all the same,
+ * in another client's. */
+START_TEST(client_whose_slot_is_lent_goes_on)
+{
+        struct child neighbour, borrower;
+        int status;
+
+        reopen(SHHEAP_CREATE, "max_threads:4,arenas:1"); /* this thread's, the neighbour's, and what is kept for each */
+        make_blocks();
+        child_start(&neighbour, has_a_slot, NULL);
+        NEED(child_hear(&neighbour));
+        work_without_a_slot(); /* all are taken, but ours is not in use */
+
+        start_borrower(&borrower, _i == 0 ? borrows_and_stops : borrows_again_and_again);
+        if (_i == 0)
+                NEED(waitpid(borrower.pid, &status, WUNTRACED) == borrower.pid && WIFSTOPPED(status));
+        work_without_a_slot();
+        child_kill(&borrower);
+        work_without_a_slot();
+
+        NEED(child_tell(&neighbour) && child_end(&neighbour) == 0);
+        free_all();
+        assert_freed(0, "");
+}
+END_TEST
+
 int
 main(void)
 {
@@ -302,6 +423,7 @@ main(void)
         tcase_add_test(tcase, child_frees_when_it_can_map_nothing);
         tcase_add_test(tcase, children_free_on_a_full_file_system);
         tcase_add_test(tcase, slot_that_was_lent_to_the_dead_is_had_again);
+        tcase_add_loop_test(tcase, client_whose_slot_is_lent_goes_on, 0, 2);
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("need");

@@ -6,6 +6,7 @@
  * Threads use calls that hand over in one step, so that what is allocated in the end is known to the byte.
  */
 #include <check.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -14,9 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/random.h"
 #include "support/suite.h"
@@ -401,6 +404,100 @@ START_TEST(handlers_that_allocate_in_a_call_and_return_do_no_harm)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ locks of the process */
+
+/* A handler of SIGABRT, which no call blocks, jumps out where a lock is held: at the n-th unlocking of a thread's calls. */
+static __thread int unlocks_to_go;
+static __thread sigjmp_buf out_of_lock;
+
+int
+pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+        static int (*unlock)(pthread_mutex_t * mutex);
+
+        if (!unlock)
+                *(void **)&unlock = dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+        if (unlocks_to_go > 0 && --unlocks_to_go == 0)
+                raise(SIGABRT);
+        return unlock(mutex);
+}
+
+static void
+jump_out_of_lock(int sig)
+{
+        (void)sig;
+        siglongjmp(out_of_lock, 1);
+}
+
+/* Its first call, and another one after that; *arg becomes 0 if there were not so many locks. */
+static void *
+leave_locks(void *arg)
+{
+        int *at = arg;
+
+        if (sigsetjmp(out_of_lock, 1) == 0) {
+                unlocks_to_go = *at;
+                MUST(shheap_malloc(h, 100) != NULL);
+                unlocks_to_go = 0;
+                *at = 0;
+        }
+        shheap_free(h, shheap_malloc(h, 100));
+        return NULL;
+}
+
+static void
+run_in_thread(void *(*fn)(void *), void *arg)
+{
+        pthread_t thread;
+
+        MUST(pthread_create(&thread, NULL, fn, arg) == 0);
+        MUST(pthread_join(thread, NULL) == 0);
+}
+
+static void *
+allocate_once(void *arg)
+{
+        MUST(shheap_malloc(h, 100) != NULL);
+        return arg;
+}
+
+enum { LEFT_NO_LOCK = 3 };
+
+/* As a client that is new, too: that takes the lock once more. */
+static void
+leave_a_lock_and_go_on(struct child *c, void *arg)
+{
+        int at = *(int *)arg;
+
+        (void)c;
+        signal(SIGABRT, jump_out_of_lock);
+        run_in_thread(leave_locks, &at);
+        if (at == 0)
+                _exit(LEFT_NO_LOCK);
+        run_in_thread(allocate_once, NULL);
+        MUST(shheap_close(h) == 0);
+}
+
+START_TEST(lock_that_was_left_by_a_jump_is_had_by_its_thread_and_after_its_end_by_others)
+{
+        int at = 0, status = 0;
+
+        while (status == 0) {
+                struct child c;
+
+                at++;
+                child_start(&c, leave_a_lock_and_go_on, &at);
+                status = child_end(&c);
+        }
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == LEFT_NO_LOCK, "lock %d: status %#x", at, status);
+        ck_assert_int_gt(at, 2); /* to become a client, and to have a cache */
+        heap_reap(h);
+        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
+        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
+        heap_assert_clean(h);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ init() of a root */
 
 enum { N_INITS = 30 };
@@ -541,6 +638,7 @@ main(void)
         tcase_add_test(tcase, threads_that_end_in_a_handler_lose_nothing);
         tcase_add_test(tcase, threads_that_are_cancelled_at_any_instruction_lose_nothing);
         tcase_add_test(tcase, handlers_that_allocate_in_a_call_and_return_do_no_harm);
+        tcase_add_test(tcase, lock_that_was_left_by_a_jump_is_had_by_its_thread_and_after_its_end_by_others);
         tcase_add_test(tcase, init_may_be_left_by_a_jump);
         tcase_add_test(tcase, init_that_leaves_a_call_by_a_jump_makes_nothing);
         tcase_add_test(tcase, inits_may_be_deep_inside_each_other);

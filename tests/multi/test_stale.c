@@ -281,6 +281,44 @@ START_TEST(services_that_start_together_get_one_heap)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ temporary names */
+
+/* What a heap has that was replaced, or whose maker has died. */
+static const char *
+give_temporary_name(const char *name, char digit)
+{
+        static char path[256];
+
+        snprintf(path, sizeof path, "%s/.shmalloc-000000000000000%c.tmp", getenv("SHMALLOC_DIR"), digit);
+        ck_assert_int_eq(rename(heap_dir_file(name), path), 0);
+        return path;
+}
+
+START_TEST(temporary_name_is_removed_unless_somebody_has_the_file)
+{
+        const char *abandoned, *used;
+        struct child c;
+
+        leave_heap("used");
+        child_start(&c, users[_i], NULL);
+        ck_assert(child_hear(&c));
+        for (int round = 0; round < 2; round++) {
+                leave_heap("gone");
+                abandoned = give_temporary_name("gone", 'a');
+                ck_assert_int_eq(access(abandoned, F_OK), 0);
+                if (round == 0)
+                        used = give_temporary_name("used", 'b');
+                leave_heap("old");
+                heap_dir_make_stale("old");
+                ck_assert_int_eq(try_open("old", REPLACE), 0);
+                ck_assert_int_eq(access(used, F_OK), round == 0 ? 0 : -1);
+                ck_assert_int_eq(heap_dir_count(), round == 0 ? 2 : 1); /* the new one, and it */
+                if (round == 0)
+                        end(&c);
+        }
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -292,6 +330,8 @@ make_suite(void)
         tcase_add_loop_test(tcase, abandoned_heap_of_another_layout_is_replaced, 0, 4);
         tcase_add_test(tcase, everything_else_is_as_without_the_flag);
         tcase_add_loop_test(tcase, heap_of_another_layout_that_somebody_has_is_kept, 0, sizeof users / sizeof users[0]);
+        tcase_add_loop_test(tcase, temporary_name_is_removed_unless_somebody_has_the_file, 0,
+                            sizeof users / sizeof users[0]);
         tcase_add_test(tcase, heap_of_another_user_is_kept);
         tcase_add_test(tcase, services_that_start_together_get_one_heap);
         suite_add_tcase(suite, tcase);

@@ -357,6 +357,34 @@ START_TEST(double_that_a_foreign_magazine_takes_part_in_is_nobodys_fault)
 }
 END_TEST
 
+/* Its thread may have put blocks there since, as hits do, and a partial drain gives some of them back to their slabs. */
+START_TEST(double_put_into_a_foreign_magazine_is_found_before_half_of_it_is_drained)
+{
+        uint32_t tag = tag_of_class(3), cap = size_class_magazine_cap(3), idx = magazine_of(t, 3, false, 1), got;
+        uint64_t twice = r->magazines[idx].slot[0], slab, other;
+        uint32_t block;
+
+        ck_assert(slab_block_of(r, region_entry_off(r, twice), &slab, &block));
+        do
+                ck_assert(slab_block_of(r, alloc_one(3), &other, &block));
+        while (other == slab);
+        while (r->magazines[idx].n < cap)
+                push(idx, region_entry(r, alloc_one(3)));
+        magazine_pick_up(t, magazine_current(t, tag), idx);
+        ck_assert(magazine_put(t, idx, 0, false));
+        ck_assert(magazine_take_depot(u, 0, tag, &got) && got == idx && is_foreign(idx));
+        magazine_place(u, magazine_current(u, tag), idx);
+
+        r->magazines[idx].n--;
+        push(idx, twice);
+        ck_assert(drain_magazine(u, idx, cap / 2));
+        ck_assert_uint_eq(u->slot->n_dropped, 1);
+        expect(u, FAULT_OF_OTHERS, twice); /* of the magazine's entries nobody can tell whose they are */
+        ck_assert_uint_le(n_times(idx, twice), 1);
+        heap_verify_words(r);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ the dead */
 
 /* In the hand, in both places, and between them. */
@@ -404,6 +432,7 @@ main(void)
         tcase_add_test(tcase, magazine_is_foreign_from_the_depot_until_it_is_empty);
         tcase_add_test(tcase, bad_entries_in_a_foreign_magazine_are_dropped_and_not_its_drainers_fault);
         tcase_add_test(tcase, double_that_a_foreign_magazine_takes_part_in_is_nobodys_fault);
+        tcase_add_test(tcase, double_put_into_a_foreign_magazine_is_found_before_half_of_it_is_drained);
         tcase_add_test(tcase, reaper_passes_nothing_bad_on);
         suite_add_tcase(suite, tcase);
         return suite_run(suite);
