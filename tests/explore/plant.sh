@@ -81,6 +81,14 @@ slot-locked-blindly)
         file=region/slot.c scenario=attach-attach
         script='/^slot_lock_empty(/,/^}/s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|if (liveness->lock_try(\&slot->life, 0, true) >= 0)|'
         ;;
+slot-lent-blindly)
+        file=region/slot.c scenario=lend-borrow
+        script='/^lend_lock(/,/^}/s|got = slot_lock_life(slot);|got = 0;|'
+        ;;
+attach-unconfirmed)
+        file=region/client.c scenario=evict-attach
+        script='/^client_confirm(/,/^}/s|if (cas_release(&slot->word, &word, word_attached(word)))|if (true)|'
+        ;;
 root-published-by-store)
         file=heap/root.c scenario=root-root
         options='-p 1 -c 0'

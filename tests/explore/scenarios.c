@@ -36,6 +36,8 @@ const struct scenario *const world_scenarios[] = {
         &scenario_hints_lost,
         &scenario_hints_stale,
         &scenario_attach_attach,
+        &scenario_lend_borrow,
+        &scenario_evict_attach,
         &scenario_slot_reuse,
         &scenario_reap_reap,
         &scenario_reap_nested,

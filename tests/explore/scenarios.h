@@ -41,6 +41,8 @@ extern const struct scenario scenario_purge_claim;
 extern const struct scenario scenario_hints_lost;
 extern const struct scenario scenario_hints_stale;
 extern const struct scenario scenario_attach_attach;
+extern const struct scenario scenario_lend_borrow;
+extern const struct scenario scenario_evict_attach;
 extern const struct scenario scenario_slot_reuse;
 extern const struct scenario scenario_reap_reap;
 extern const struct scenario scenario_reap_nested;

@@ -64,6 +64,97 @@ const struct scenario scenario_attach_attach = {
         .claim = claim_one_slot,
 };
 
+/* ------------------------------------------------------------------ lend, evict */
+
+/* Its mutex is private memory of one process, and only the borrower among the actors takes it. */
+static struct reserve reserve;
+
+static void
+setup_reserve(void)
+{
+        struct script *me = play(0);
+
+        slot_reserve_init(&reserve);
+        if (slot_reserve(&reserve, &world_region, &world_client, NULL, NULL) < 0)
+                script_complain(me, "no slot to reserve");
+}
+
+static void
+act_lend(struct script *me)
+{
+        me->result[0] = 1 + slot_lend(&me->t, &world_region, reap_settle, NULL);
+        me->result[1] = (int32_t)me->t.no;
+}
+
+static void
+act_borrow(struct script *me)
+{
+        me->result[0] = 1 + slot_borrow(&reserve, &me->t, &world_region, &world_client, reap_settle, NULL);
+        me->result[1] = (int32_t)me->t.no;
+}
+
+const struct scenario scenario_lend_borrow = {
+        .name = "lend-borrow",
+        .what = "a client wants its reserve slot, and it is lent to another",
+        .setup = setup_reserve,
+        .actors = {act_lend, act_borrow},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .max_threads = 2,
+        .is_unattached = true,
+        .claim = claim_one_slot,
+};
+
+/* Not the world's, of which the judge has a slot. */
+static struct client_id evictee;
+
+static void
+setup_evictee(void)
+{
+        struct script *me = play(0);
+
+        if (client_register(&world_region, &evictee) < 0)
+                script_complain(me, "no place for a client");
+}
+
+static void
+act_evict(struct script *me)
+{
+        me->result[0] = client_evict_any(&world_region);
+}
+
+static void
+act_attach_as_evictee(struct script *me)
+{
+        me->result[0] = 1 + slot_attach(&me->t, &world_region, &evictee, reap_settle, NULL);
+}
+
+/* Who has a slot has a client, and who is told that it has none has been evicted. */
+static const char *
+claim_slot_of_client(void)
+{
+        const struct script *evictor = world_script(0), *thread = world_script(1);
+
+        if (thread->result[0] == 1 && engine_actor_state(1) != ACTOR_DEAD &&
+            !client_is_registered(&world_region, &evictee))
+                return "the client of a living thread was evicted";
+        if (thread->result[0] == 1 - ESTALE && evictor->result[0] == 0 && engine_actor_state(0) != ACTOR_DEAD)
+                return "a client is gone that nobody has evicted";
+        return NULL;
+}
+
+const struct scenario scenario_evict_attach = {
+        .name = "evict-attach",
+        .what = "a client that holds nothing is evicted, and its thread attaches",
+        .setup = setup_evictee,
+        .actors = {act_evict, act_attach_as_evictee},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .max_threads = 2,
+        .is_unattached = true,
+        .claim = claim_slot_of_client,
+};
+
 /* ------------------------------------------------------------------ slot reuse */
 
 static void
