@@ -80,7 +80,8 @@ function(shmalloc_add_test_folder kind pattern)
   include("${CMAKE_CURRENT_SOURCE_DIR}/${kind}/properties.cmake" OPTIONAL)
 endfunction()
 
-# The given test sources once more, under a sanitizer, with internal assertions on.
+# The given test sources once more, under a sanitizer, with internal assertions on.  Under one that looks for races only those
+# that start threads, or have actors of support/slot_fixture.h that are some.
 #
 #   shmalloc_add_sanitized_tests(<label> <NAME of the sanitizer> <-fsanitize= list> <environment> <source>...)
 function(shmalloc_add_sanitized_tests label name flags environment)
@@ -94,6 +95,10 @@ function(shmalloc_add_sanitized_tests label name flags environment)
     cmake_path(GET source STEM stem)
     string(REGEX REPLACE "^test_" "" test "${stem}")
     if(test MATCHES "_(tiny|slow)$")
+      continue()
+    endif()
+    file(STRINGS "${source}" threads LIMIT_COUNT 1 REGEX "pthread_create|support/slot_fixture\\.h")
+    if(flags STREQUAL "thread" AND NOT threads)
       continue()
     endif()
     cmake_path(GET source PARENT_PATH folder)

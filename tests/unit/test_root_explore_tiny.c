@@ -8,8 +8,8 @@
  * Here a step is an access to a shared word by the code of roots, which is included with its accesses handed to the
  * scheduler; an allocation or a free counts as one.  In test_root_steps_tiny.c it is an instruction, whosever it is:
  * then two turns would take too long, a death is tried where memory has changed, and another goes on there and at some of
- * the instructions between.  ROOT_TURNS, ROOT_DEATHS and ROOT_STRIDE (how far apart these are) in the environment ask for
- * more than the default run has time for.
+ * the instructions between.  By access, a first turn is tried at each, a second one at some.  ROOT_TURNS, ROOT_DEATHS and
+ * ROOT_STRIDE (how far apart these are) in the environment ask for more than the default run has time for.
  */
 #ifndef BY_INSTRUCTION
 #define BY_INSTRUCTION 0
@@ -180,7 +180,7 @@ static bool is_original = true;
 static int n_turns, n_steps[N_ACTORS];
 static bool (*is_of_interest)(int to); /* NULL: every turn is */
 static bool has_changed = true;        /* memory, since the step before: else a death leaves nothing new */
-static int stride = 1;                 /* where it has not, another goes on at each so many steps */
+static int stride;                     /* at how many steps, where not at all, another goes on */
 
 /* What all universes see.  They run one after the other. */
 static struct {
@@ -284,15 +284,22 @@ die(void)
         go_on_with_another();
 }
 
+/* Whether another may go on here; by access, or the running one die. */
+static bool
+may_turn(void)
+{
+        return (BY_INSTRUCTION ? has_changed : n_turns == 0) || n_steps[running] % stride == 0;
+}
+
 static void
 step(void)
 {
         if (running < 0)
                 return;
         n_steps[running]++;
-        if (turns_left == 0 || (!has_changed && n_steps[running] % stride != 0))
+        if (turns_left == 0 || (!BY_INSTRUCTION && !may_turn()))
                 return;
-        for (int i = 0; i < N_ACTORS; i++)
+        for (int i = 0; i < N_ACTORS && may_turn(); i++)
                 if (i != running && actors[i].is_runnable && (!is_of_interest || is_of_interest(i)) && branch()) {
                         ucontext_t *from = &actors[running].context;
 
@@ -453,8 +460,7 @@ explore(actor_fn *a, actor_fn *b, int n_turns_max, int n_deaths_max)
 {
         turns_left = getenv("ROOT_TURNS") ? atoi(getenv("ROOT_TURNS")) : n_turns_max;
         deaths_left = getenv("ROOT_DEATHS") ? atoi(getenv("ROOT_DEATHS")) : n_deaths_max;
-        if (BY_INSTRUCTION)
-                stride = getenv("ROOT_STRIDE") ? atoi(getenv("ROOT_STRIDE")) : 11;
+        stride = getenv("ROOT_STRIDE") ? atoi(getenv("ROOT_STRIDE")) : is_of_interest ? 1 : BY_INSTRUCTION ? 11 : 3;
         actor_make(A, a);
         actor_make(B, b);
         actor_make(REAPER, reap_the_dead);
