@@ -284,17 +284,46 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
         signals_restore(&old, is_blocked);
 }
 
-/* What is left there is a lock that the thread jumped out with while it settled the dead. */
+/* Mutexes of the program that it keeps there, and holds: the C library follows their links at each lock and unlock, so they have
+ * to be sound already. */
+static void
+forget_others(const void *start, uint64_t bytes)
+{
+        uint64_t *at = list_end();
+
+        for (int n = 0; n < ROBUST_WALK_MAX; n++) {
+                uint64_t link = load_relaxed(at), *entry = link_at(link), *next;
+
+                if (entry == list_end() || entry == held.first)
+                        return;
+                if ((uintptr_t)entry - (uintptr_t)start >= bytes) {
+                        at = entry;
+                        continue;
+                }
+                link = load_relaxed(entry);
+                next = link_at(link);
+                store_relaxed(at, link);
+                if (next != list_end())
+                        store_relaxed(next - 1, (uint64_t)(uintptr_t)at);
+        }
+}
+
+/* What is left there of ours is a lock that the thread jumped out with while it settled the dead. */
 void
 robust_forget(const void *start, uint64_t bytes)
 {
+        struct robust_list_head *head = own_list();
         bool is_blocked;
         uint64_t old;
 
+        if (!head)
+                return;
+        held.head = head;
         is_blocked = signals_block(&old);
         for (uint32_t i = held.n; i-- > 0 && i < held.n;)
                 if ((uintptr_t)*held_at(i) - (uintptr_t)start < bytes)
                         link_out(*held_at(i));
+        forget_others(start, bytes);
         signals_restore(&old, is_blocked);
 }
 

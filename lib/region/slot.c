@@ -683,8 +683,7 @@ slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg)
 
         if (err < 0)
                 return err;
-        for (uint32_t i = 0; i < hwm; i++) { /* from a start that differs: not always the same client's */
-                uint32_t idx = (self.tid + i) % hwm;
+        for (uint32_t idx = 0; idx < hwm; idx++) {
                 struct thread_slot *slot = region_thread(r, idx);
                 struct client_id its;
 

@@ -132,7 +132,7 @@ run_lend(struct actor *a)
                 actor_keep(a, p);
         } else {
                 free_block_finally(&t, (uint64_t)((char *)p - world_region->chunks));
-                thread_give_back(&t, &shield);
+                thread_give_back(&a->heap->process, &t, &shield);
         }
         kill_order();
         a->op.freed = 0;

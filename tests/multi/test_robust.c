@@ -194,6 +194,46 @@ START_TEST(locks_in_memory_that_is_unmapped_are_forgotten)
 }
 END_TEST
 
+/* A program may keep robust mutexes of its own in a heap, and hold them when it closes that. */
+static void
+forget_mutexes(struct child *self, void *arg)
+{
+        pthread_mutex_t *gone = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), outside[3];
+        pthread_mutexattr_t attr;
+
+        (void)self, (void)arg;
+        MUST(gone != MAP_FAILED);
+        pthread_mutexattr_init(&attr);
+        pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        for (int i = 0; i < 4; i++)
+                MUST(pthread_mutex_init(&gone[i], &attr) == 0 &&
+                     (i == 3 || pthread_mutex_init(&outside[i], &attr) == 0));
+        MUST(take(0) && pthread_mutex_lock(&gone[0]) == 0 && pthread_mutex_lock(&outside[0]) == 0);
+        MUST(pthread_mutex_lock(&gone[1]) == 0 && pthread_mutex_lock(&gone[2]) == 0 && take(1));
+        MUST(pthread_mutex_lock(&outside[1]) == 0 && pthread_mutex_lock(&gone[3]) == 0);
+        robust_forget(gone, 4096);
+        MUST(munmap(gone, 4096) == 0);
+        MUST(pthread_mutex_lock(&outside[2]) == 0);
+        for (int i = 0; i < 3; i++)
+                MUST(pthread_mutex_unlock(&outside[i]) == 0);
+        MUST(list_is(1u << 0 | 1u << 1));
+        raise(SIGKILL);
+}
+
+START_TEST(mutexes_in_memory_that_is_unmapped_are_forgotten)
+{
+        struct child c;
+
+        setup();
+        child_start(&c, forget_mutexes, NULL);
+        ck_assert_int_eq(WTERMSIG(child_end(&c)), SIGKILL);
+        ck_assert_uint_eq(futex_of(0), ROBUST_OWNER_DIED);
+        ck_assert_uint_eq(futex_of(1), ROBUST_OWNER_DIED);
+        teardown();
+}
+END_TEST
+
 /* ------------------------------------------------------------------ damaged by others */
 
 static void
@@ -484,6 +524,7 @@ main(void)
 
         tcase_add_test(tc, list_is_whole_in_every_order_and_all_of_it_is_marked);
         tcase_add_test(tc, locks_in_memory_that_is_unmapped_are_forgotten);
+        tcase_add_test(tc, mutexes_in_memory_that_is_unmapped_are_forgotten);
         tcase_add_test(tc, damaged_links_mislead_nobody);
         tcase_add_test(tc, lock_that_is_held_is_not_taken_again_whatever_its_word_says);
         tcase_add_test(tc, all_of_many_are_marked);
