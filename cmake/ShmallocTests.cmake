@@ -60,8 +60,8 @@ endfunction()
 
 # Every tests/<kind>/<pattern> as a test labelled <kind>.  A name that ends in _tiny gets the library with the tiny
 # geometry, one in _debug the library with internal assertions, and one in _slow the label slow, which the default run
-# leaves out.  tests/<kind>/properties.cmake,
-# if there is one, is read afterwards and may set properties of single tests.
+# leaves out.  What includes support/effort.h is run once more with the label slow, as <name>_more.
+# tests/<kind>/properties.cmake, if there is one, is read afterwards and may set properties of single tests.
 function(shmalloc_add_test_folder kind pattern)
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${pattern}")
   foreach(source IN LISTS sources)
@@ -76,6 +76,12 @@ function(shmalloc_add_test_folder kind pattern)
       set(library "shmalloc_support_${CMAKE_MATCH_1}")
     endif()
     shmalloc_add_test(${kind}/${name} SOURCES "${source}" LIBRARY ${library} LABELS ${labels})
+    file(STRINGS "${source}" has_effort LIMIT_COUNT 1 REGEX "support/effort\\.h")
+    if(has_effort)
+      add_test(NAME ${kind}/${name}_more COMMAND test-${kind}-${name})
+      set_tests_properties(${kind}/${name}_more PROPERTIES LABELS "${kind};slow" TIMEOUT 3000
+        ENVIRONMENT "CK_DEFAULT_TIMEOUT=3000;SHMALLOC_EFFORT=10")
+    endif()
   endforeach()
   include("${CMAKE_CURRENT_SOURCE_DIR}/${kind}/properties.cmake" OPTIONAL)
 endfunction()

@@ -205,6 +205,7 @@ struct crash_options {
         unsigned n_ops; /* of others while one is stopped */
         uint64_t seed;
         unsigned n_samples; /* of points, about */
+        unsigned deep_part; /* deaths of reapers: at one in so many states, chosen by the seed */
         bool marks;         /* the kernel marks the locks of the dead */
         bool steps;         /* tell which steps of doc/recovery.md somebody died after */
         unsigned watchdog;  /* seconds of processor time */
@@ -221,7 +222,7 @@ is_misused(void)
 }
 
 struct counts {
-        uint64_t n_instructions, n_changes, n_states, n_states_deep, n_forks, n_bad, n_hangs;
+        uint64_t n_instructions, n_changes, n_states, n_states_deep, n_deep_seen, n_forks, n_bad, n_hangs;
         uint64_t n_taken_over; /* words of the dead by an heir */
         uint64_t most_us;      /* that others needed while one was stopped */
 };

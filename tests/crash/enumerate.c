@@ -179,6 +179,18 @@ kill_here(ucontext_t *uc)
         copy_see(pid, what, stepping.at, options);
 }
 
+/* Deaths of reapers may be too many: then it is the same ones for the same seed. */
+static bool
+is_chosen(void)
+{
+        uint64_t state = opt.seed * UINT64_C(0x9e3779b97f4a7c15) + counts->n_deep_seen;
+
+        if (death.depth == 1)
+                return true;
+        counts->n_deep_seen++;
+        return random_next(&state) % opt.deep_part == 0;
+}
+
 static void
 kill_point(ucontext_t *uc)
 {
@@ -198,7 +210,7 @@ kill_point(ucontext_t *uc)
         counts->n_changes += death.depth == 1;
         if (opt.steps)
                 changer_note(stepping.at);
-        if ((opt.every && death.depth == 1) || state_is_new((uint64_t)death.depth << 8))
+        if ((opt.every && death.depth == 1) || (state_is_new((uint64_t)death.depth << 8) && is_chosen()))
                 kill_here(uc);
 }
 

@@ -8,8 +8,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-struct crash_options opt = {
-        .depth = 1, .n_ops = 500, .seed = 1, .n_samples = 200, .marks = true, .watchdog = 30, .only = {-1, -1, -1, -1}};
+struct crash_options opt = {.depth = 1,
+                            .n_ops = 500,
+                            .seed = 1,
+                            .n_samples = 200,
+                            .deep_part = 1,
+                            .marks = true,
+                            .watchdog = 30,
+                            .only = {-1, -1, -1, -1}};
 
 struct counts *counts;
 
@@ -45,7 +51,8 @@ usage(void)
               "  interrupted SCRIPT   a handler allocates and frees at each change, and returns\n"
               "  two A B          A is stopped, B dies in its operation meanwhile and is reaped\n"
               "  three A B        B has died in its operation, A is stopped in its own while B is reaped\n"
-              "options: --depth N (reapers die too)  --every (instruction)  --samples N  --ops N  --seed N  --unmarked "
+              "options: --depth N (reapers die too)  --deep-part N (at one in N of their states)  --every "
+              "(instruction)  --samples N  --ops N  --seed N  --unmarked "
               " --steps\n"
               "         --watchdog SECONDS (of processor time)  --at N --at2 N --at3 N (one point only)\nscripts:",
               stderr);
@@ -91,6 +98,8 @@ parse_options(char **argv)
                         opt.depth = (int)number_after(argv, &i);
                 else if (strcmp(argv[i], "--samples") == 0)
                         opt.n_samples = (unsigned)number_after(argv, &i);
+                else if (strcmp(argv[i], "--deep-part") == 0)
+                        opt.deep_part = (unsigned)number_after(argv, &i);
                 else if (strcmp(argv[i], "--ops") == 0)
                         opt.n_ops = (unsigned)number_after(argv, &i);
                 else if (strcmp(argv[i], "--seed") == 0)
@@ -104,6 +113,8 @@ parse_options(char **argv)
                 else
                         usage();
         }
+        if (opt.deep_part == 0 || opt.n_ops == 0)
+                usage();
         if (opt.depth < 2 && opt.only[2] >= 0)
                 opt.depth = opt.only[3] >= 0 ? 3 : 2;
 }

@@ -1,6 +1,5 @@
 #include "daemon/rig.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +18,7 @@
 
 #include "api/heap.h"
 #include "region/client.h"
+#include "support/checks.h"
 #include "support/heap_dir.h"
 
 enum { ARGS_MAX = 32 };

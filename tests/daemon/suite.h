@@ -4,10 +4,10 @@
 #ifndef DAEMON_SUITE_H
 #define DAEMON_SUITE_H
 
-#include <check.h>
 #include <stdlib.h>
 
 #include "daemon/rig.h"
+#include "support/checks.h"
 #include "support/suite.h"
 
 static inline int

@@ -7,7 +7,6 @@
  */
 #include "client.h"
 
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "shared.h"
+#include "support/checks.h"
 #include "support/suite.h"
 
 enum { COMMANDS = 2000, TEXT_BYTES = 1000, PERIOD_MAX = 12, ROOM_BYTES = 1 << 20 /* the system may allow less */ };

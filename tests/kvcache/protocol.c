@@ -4,7 +4,6 @@
  * What is at stake: whatever a client sends, however it is cut into pieces, gives commands or an error, never a byte
  * read beyond what is there, nor memory for what was only announced.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "glob.h"
 #include "number.h"
 #include "resp.h"
+#include "support/checks.h"
 #include "support/suite.h"
 
 enum { ROUNDS = 30000 };

@@ -3,7 +3,6 @@
  * memory.  Unmapped too early, it takes a thread down that locks a mutex of its own long after; never unmapped, it is a
  * leak; and what a closing process or an ending thread does not give back is lost to the others.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

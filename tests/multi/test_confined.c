@@ -2,7 +2,6 @@
  * What is at stake: services that open what they need and then shut themselves in: a chroot without anything in it, another user's
  * rights, locked memory.  What they have open goes on working in every respect, and what they can open no more says why.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/confine.h"
 #include "support/heap_dir.h"

@@ -4,7 +4,6 @@
  * Nothing here waits for time to pass: a child says through a pipe how far it is, and the kernel says when it is
  * dead; for loops that poll, libcheck's limit is the watchdog.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -24,6 +23,7 @@
 #include "os/robust.h"
 #include "region/client.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/plain_region.h"
 #include "support/suite.h"
 

@@ -3,7 +3,6 @@
  * if it is 0, 1 or 2 the next message goes over the header; if the program closes it, or puts a file of its own there, what
  * was meant for the heap's file destroys the program's.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,6 +17,7 @@
 
 #include "api/heap.h"
 #include "os/descriptor.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

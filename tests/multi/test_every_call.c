@@ -5,7 +5,6 @@
  * succeeds or says what is the matter, nobody dies, the heap is exact afterwards, and the same operation succeeds next
  * time.  The same for who finds no slot.
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -18,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

@@ -3,7 +3,6 @@
  * again, or a mark that the kernel did not set would keep others from knowing.  What it says is done for exactly the
  * client that it means.
  */
-#include <check.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "os/process.h"
 #include "region/client.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

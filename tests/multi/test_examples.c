@@ -3,7 +3,6 @@
  * meanwhile, and leave neither a heap nor a process behind, however they end.  The programs themselves are run, with a
  * folder of their own for heaps.
  */
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/suite.h"
 
 enum { N_FILES = 40, WORDS_PER_FILE = 2500, N_VOCABULARY = 3000, OUTPUT_MAX = 1 << 16, ARGS_MAX = 12 };

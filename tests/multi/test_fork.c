@@ -4,7 +4,6 @@
  * every way in which processes are made, while other threads are inside the library, and calls at the most awkward
  * moments.
  */
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +20,7 @@
 
 #include "api/heap.h"
 #include "api/registry.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

@@ -3,7 +3,6 @@
  * So it succeeds where a process can have no place among the clients, a thread no slot, the file system no page and the
  * process no memory: by a slot that somebody else keeps and does not use just now.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"

@@ -4,7 +4,6 @@
  * soon as there is room, however often that happens.  Here the file system is a small tmpfs in a mount namespace of the
  * test's own, so that nothing of it stays, and every block that is handed out is written to.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,7 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
+#include "support/effort.h"
 #include "support/heap_dir.h"
 #include "support/small_fs.h"
 #include "support/suite.h"
@@ -169,12 +170,12 @@ START_TEST(all_that_fits_can_be_had_in_blocks_of_any_size_after_any_other)
 }
 END_TEST
 
-START_TEST(mixed_blocks_fill_it_a_thousand_times)
+START_TEST(mixed_blocks_fill_it_again_and_again)
 {
         size_t first[N_SIZES] = {0}, got = 0;
 
         resize_dir(3 * MIB);
-        for (unsigned round = 0; round < 1000; round++) {
+        for (unsigned round = 0, n_rounds = effort(100); round < n_rounds; round++) {
                 struct list list = {0};
 
                 for (unsigned i = 0; i < 12; i++) { /* a few of each, then all that is left in one size */
@@ -185,7 +186,7 @@ START_TEST(mixed_blocks_fill_it_a_thousand_times)
                                 push(&list, p);
                 }
                 fill(&list, 20 * KIB);
-                if (round % 100 == 0)
+                if (round % 50 == 0)
                         fill(&list, 40);
                 got = list.bytes;
                 if (round < N_SIZES)
@@ -558,7 +559,7 @@ add_small(Suite *suite)
         tcase = tcase_create("small file system");
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, all_that_fits_can_be_had_in_blocks_of_any_size_after_any_other);
-        tcase_add_test(tcase, mixed_blocks_fill_it_a_thousand_times);
+        tcase_add_test(tcase, mixed_blocks_fill_it_again_and_again);
         tcase_add_test(tcase, room_that_others_took_is_missed_and_used_when_they_give_it_back);
         tcase_add_test(tcase, realloc_on_a_full_file_system_gives_null_or_all_that_was_asked_for);
         tcase_add_test(tcase, other_calls_on_a_full_file_system_say_what_they_lack);

@@ -4,7 +4,6 @@
  * cancellation.  Each of that is done at each system call that the library makes there.  Nobody hangs afterwards, and
  * nothing is left of it.
  */
-#include <check.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "os/inject.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

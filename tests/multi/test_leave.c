@@ -5,7 +5,6 @@
  *
  * Threads use calls that hand over in one step, so that what is allocated in the end is known to the byte.
  */
-#include <check.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/random.h"

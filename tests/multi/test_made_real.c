@@ -2,7 +2,6 @@
  * What is at stake: "it costs next to nothing until it is used".  Who locks its memory, or crashes and is dumped, touches every
  * page of the mapping, and makes a heap as large as it could ever become real for everybody.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -13,8 +12,10 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/confine.h"
+#include "support/effort.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"
@@ -395,7 +396,7 @@ START_TEST(who_stops_or_dies_in_a_sweep_costs_others_one_chunk_or_nothing)
         ck_assert(!fill_while_one_purges(0, false, IS_UNTROUBLED, &all));
         ck_assert_int_ge(all.n_removals, 20); /* the tables' pieces, and chunk after chunk */
         ck_assert_int_ge(all.n_blocks, 11 * 64);
-        for (int i = 0; i < 4; i++) {
+        for (int i = _i; i < 4; i += (int)effort_stride(3)) {
                 int end = (i + _i) % 2 ? DIES : ENDS_WELL, at = 1 + (all.n_removals - 5) * i / 3;
 
                 /* Some removals more or less happen: whose slots the processes take differs. */

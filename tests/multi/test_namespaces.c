@@ -4,7 +4,6 @@
  * number is unknown, or somebody else's.  What cannot be known must cost nothing for ever: client slots come back, memory
  * comes back.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,6 +20,7 @@
 #include "os/robust.h"
 #include "region/client.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/container.h"
 #include "support/heap_dir.h"

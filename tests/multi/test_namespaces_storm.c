@@ -4,7 +4,6 @@
  * allocate, write, verify and free all the time, and settle the dead as they like.  They are killed, with and without their
  * namespace, by process_mrelease and by the OOM killer, which leave no marks, and stopped while others settle.
  */
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "heap/reap.h"
 #include "os/robust.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/container.h"
 #include "support/heap_dir.h"

@@ -5,7 +5,6 @@
  * Through a handle that is not open each refuses, whatever has become of the heap, the handle and its threads meanwhile;
  * a free is a fault.  And none ends a thread that has been cancelled: what a call holds would be held for ever.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,7 +18,9 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "support/checks.h"
 #include "support/child.h"
+#include "support/effort.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 
@@ -375,7 +376,7 @@ static const struct function functions[] = {
         {"shref_of", call_shref_of, false},
         {"shptr_of", call_shptr_of, false},
 };
-enum { N_OTHERS = 50, N_CANCELLED = 200, N_FUNCTIONS = sizeof functions / sizeof functions[0] };
+enum { N_OTHERS = 50, N_CANCELLED = 20, N_FUNCTIONS = sizeof functions / sizeof functions[0] };
 
 /* The symbols of the short names have a prefix. */
 static const struct function *
@@ -809,7 +810,7 @@ START_TEST(cancelled_anywhere_a_thread_leaves_nothing_behind)
         pthread_barrier_init(&turn, NULL, 2);
         ck_assert_int_eq(shheap_set_default(scene.h), 0);
         shheap_free(scene.h, scene.p);
-        for (int round = 0; round < N_CANCELLED; round++) {
+        for (unsigned round = 0, n_rounds = effort(N_CANCELLED); round < n_rounds; round++) {
                 unsigned wait = (unsigned)rand() % 200;
                 pthread_t thread;
 

@@ -4,7 +4,6 @@
  * table there, put and taken by shheap_malloc_to() and shheap_free_from() in one step with the allocation.  So whatever
  * is allocated after they have died must stand in a table, to the byte.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

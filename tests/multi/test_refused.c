@@ -2,7 +2,6 @@
  * What is at stake: who runs in a sandbox, under a quota or at a limit, and reads what a failed call says.  "No memory" sends
  * it looking in the wrong place: so a call does without what the system refuses, or names it and the system's reason.
  */
-#include <check.h>
 #include <errno.h>
 #include <linux/capability.h>
 #include <pthread.h>
@@ -15,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/confine.h"
 #include "support/heap_dir.h"

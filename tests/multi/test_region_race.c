@@ -5,7 +5,6 @@
  *
  * The directory of heaps belongs to the suite, whose parent removes it whatever became of a test.
  */
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <sched.h>
@@ -22,6 +21,7 @@
 
 #include "base/error.h"
 #include "region/open.h"
+#include "support/checks.h"
 #include "support/suite.h"
 
 enum { N_RACERS = 16, N_ROUNDS = 20, N_KILLS = 150, N_STEPS_MAX = 2000 };

@@ -3,7 +3,6 @@
  * Old clients go on in the old heap, and their pointers reach processes that have the new one: these must be seen to be
  * foreign.  Old clients can find out, and open the new heap besides their own.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

@@ -4,7 +4,6 @@
  * instruction a signal handler that does the same interrupts.  And a lock is never announced as the C library announces its
  * own: by that the kernel would mark what a thread of the same number in another pid namespace holds.
  */
-#include <check.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +18,7 @@
 
 #include "os/process.h"
 #include "os/robust.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/clock_call.h"
 #include "support/suite.h"

@@ -3,7 +3,6 @@
  * some of them are stopped in the midst of making one, or killed.  All have to get the same object, at once; and what
  * the dead had under construction has to come back, to the byte.
  */
-#include <check.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/clock_call.h"
 #include "support/heap_dir.h"

@@ -10,7 +10,6 @@
  * change somebody else comes, settles what is dead, attaches and goes, and the child goes on.  Whoever attaches is stopped
  * at every change once more, while its client is evicted.
  */
-#include <check.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -30,7 +29,9 @@
 #include "region/binding.h"
 #include "region/client.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/clock_call.h"
+#include "support/effort.h"
 #include "support/plain_region.h"
 #include "support/suite.h"
 
@@ -466,10 +467,10 @@ kill_at(const struct operation *op, uint32_t k, bool is_unmarked)
 static void
 kill_everywhere(const struct operation *op, bool is_unmarked)
 {
-        uint32_t k = 0;
+        uint32_t k = 0, stride = effort_stride(3);
 
-        while (kill_at(op, k, is_unmarked))
-                ck_assert_msg(k++ < N_CHANGES_MAX, "%s: no end after %u changes", op->name, k);
+        for (k = (uint32_t)(op - operations) % stride; kill_at(op, k, is_unmarked); k += stride)
+                ck_assert_msg(k < N_CHANGES_MAX, "%s: no end after %u changes", op->name, k);
         ck_assert_msg(k > 1, "%s: changed nothing", op->name);
 }
 
@@ -517,7 +518,7 @@ START_TEST(evicted_at_any_change)
 
         if (op->run != run_attach && op->run != run_borrow)
                 return;
-        for (; is_inside; k++) {
+        for (; is_inside; k += effort_stride(2)) {
                 struct watched last;
                 bool is_evicted;
                 pid_t pid;

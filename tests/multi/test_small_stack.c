@@ -2,7 +2,6 @@
  * What is at stake: threads with the smallest stacks that the system allows, as embedded programs and language run-times make
  * them.  A call that needs more ends the process by SIGSEGV, and on whose stack it is run nobody asks beforehand.
  */
-#include <check.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -12,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

@@ -2,7 +2,6 @@
  * What is at stake: a heap of another layout that nobody uses any more must not keep a service from coming up after an
  * upgrade; and one that somebody still uses, in whatever way and wherever, must not be taken from under him.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "layout/layout.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

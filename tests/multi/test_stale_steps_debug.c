@@ -3,7 +3,6 @@
  * as somebody else likes, before any of its system calls; what it does then must neither leave the name without a heap,
  * nor take the name from a heap that somebody has come into meanwhile.
  */
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +16,7 @@
 
 #include "layout/layout.h"
 #include "os/inject.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

@@ -4,7 +4,6 @@
  * settle the dead one and stands still, by ptrace, at one instruction or another.  The heir goes by
  * shheap_settled().
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "heap/magazine.h"
 #include "heap/reap.h"
 #include "heap/slab.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/clock_call.h"
 #include "support/heap_dir.h"

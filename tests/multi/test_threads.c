@@ -5,7 +5,6 @@
  * none.  Each block bears a stamp at both ends that only its owner may change; at the end the judge finds every block
  * in exactly one place, and all of the heap can be had in whole chunks again.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "heap/large.h"
 #include "heap/reap.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"

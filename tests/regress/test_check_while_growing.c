@@ -6,7 +6,6 @@
  * The check is made to pause where the heap has to grow: its first line, of a fault that the test has made, goes to a
  * stream whose write function lets the heap grow.
  */
-#include <check.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <string.h>
 
 #include "api/heap.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

@@ -3,13 +3,13 @@
  * of a large class that was no address in the heap was looked up in the granule words without a look at where they end,
  * and a tag that does not exist in the private table of magazines: both ended in a wild access.
  */
-#include <check.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "api/heap.h"
 #include "heap/large.h"
+#include "support/checks.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"

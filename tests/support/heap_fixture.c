@@ -1,6 +1,5 @@
 #include "support/heap_fixture.h"
 
-#include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include "heap/arena.h"
 #include "heap/reap.h"
 #include "region/slot.h"
+#include "support/checks.h"
 
 #define FAIL(...) ck_abort_msg(__VA_ARGS__)
 #define MUST(cond, ...)                                                                                                \

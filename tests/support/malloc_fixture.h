@@ -5,12 +5,13 @@
 #ifndef SUPPORT_MALLOC_FIXTURE_H
 #define SUPPORT_MALLOC_FIXTURE_H
 
-#include <check.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include <shmalloc/shmalloc.h>
+
+#include "support/checks.h"
 
 #define MIB ((size_t)1 << 20)
 

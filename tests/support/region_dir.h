@@ -8,12 +8,12 @@
 #ifndef SUPPORT_REGION_DIR_H
 #define SUPPORT_REGION_DIR_H
 
-#include <check.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "region/open.h"
+#include "support/checks.h"
 
 /* The thread sanitizer ends processes that map something in the second window of addresses (region/map.c). */
 #if defined(__SANITIZE_THREAD__)

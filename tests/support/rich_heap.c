@@ -1,6 +1,5 @@
 #include "support/rich_heap.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +10,7 @@
 #include "heap/magazine.h"
 #include "heap/root.h"
 #include "heap/slab.h"
+#include "support/checks.h"
 
 /* ------------------------------------------------------------------ making */
 

@@ -3,9 +3,10 @@
  */
 #include "support/root_judge.h"
 
-#include <check.h>
 #include <inttypes.h>
 #include <string.h>
+
+#include "support/checks.h"
 
 #define MUST(cond, ...)                                                                                                \
         do {                                                                                                           \

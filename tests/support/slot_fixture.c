@@ -3,13 +3,13 @@
  */
 #include "support/slot_fixture.h"
 
-#include <check.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
 
 #include "os/process.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/plain_region.h"
 
 static struct region region;

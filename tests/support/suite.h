@@ -4,8 +4,9 @@
 #ifndef SUPPORT_SUITE_H
 #define SUPPORT_SUITE_H
 
-#include <check.h>
 #include <stdlib.h>
+
+#include "support/checks.h"
 
 /* Runs the suite, and says what main() is to return.  CK_VERBOSITY and the like are obeyed. */
 static inline int

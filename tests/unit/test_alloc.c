@@ -3,7 +3,6 @@
  * depots, in slabs of other arenas, hints that lie in both directions, slabs that somebody stopped in - the last scan
  * finds every block and every run that nobody uses, and says no only when there is none.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include "heap/slab.h"
 #include "os/inject.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

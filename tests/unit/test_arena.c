@@ -2,7 +2,6 @@
  * What is at stake: an arena that is used before its memory is there.  Nobody owns its initialisation: each thread that
  * finds it not ready does all of it, so neither a death nor a stop in the middle keeps anybody waiting.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include "heap/arena.h"
 #include "heap/chunk.h"
 #include "os/inject.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

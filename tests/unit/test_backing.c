@@ -3,7 +3,6 @@
  * reading it.  Here the heap lies in a file, threads use it in all ways, and afterwards no page of the file has been
  * touched but those that a high-water mark, a ready arena or the note of a granule vouches for.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "heap/run.h"
 #include "os/shm.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"

@@ -2,7 +2,6 @@
  * What is at stake: threads crowd in one arena while others idle, or a death leaves an arena looking busy for ever.
  * The rule is tried on every kind of table, then with binders that race.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "region/binding.h"
 #include "region/client.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/plain_region.h"
 #include "support/suite.h"
 

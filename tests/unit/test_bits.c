@@ -4,11 +4,11 @@
  * the middle: each function is compared with a loop that looks at one bit at a time, on random words and on
  * every edge.
  */
-#include <check.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/bits.h"
+#include "support/checks.h"
 #include "support/suite.h"
 
 #define N_RANDOM_WORDS 20000

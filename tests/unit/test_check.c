@@ -5,7 +5,6 @@
  * So a heap with one of everything is good, its totals are exact, and a walk shows each block where it is.  Damage is
  * the matter of test_check_damage.c, a heap that others work in that of test_check_running.c.
  */
-#include <check.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "api/heap.h"
 #include "base/error.h"
 #include "heap/check.h"
+#include "support/checks.h"
 #include "support/rich_heap.h"
 #include "support/suite.h"
 

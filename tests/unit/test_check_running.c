@@ -6,7 +6,6 @@
  * So each state in which an owner may be stopped is made by hand, which is no fault while its owner lives and is one at
  * rest, and threads fill, empty, exchange and resize while the check is asked again and again.
  */
-#include <check.h>
 #include <pthread.h>
 
 #include "base/atomic.h"
@@ -17,6 +16,7 @@
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/random.h"
 #include "support/rich_heap.h"
 #include "support/suite.h"

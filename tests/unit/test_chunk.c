@@ -2,7 +2,6 @@
  * What is at stake: a chunk that two arenas believe to have, or that none gives back.  A granule is free for an arena
  * only while its chunk is that arena's, so that whoever acts on an old idea of a chunk can claim nothing in it.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "heap/reap.h"
 #include "heap/run.h"
 #include "os/inject.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

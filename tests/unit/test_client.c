@@ -2,7 +2,6 @@
  * What is at stake: two processes in one client slot, a dead one's slot taken while its threads still own blocks, or a
  * table that is full of the dead.
  */
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include "os/process.h"
 #include "region/client.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/plain_region.h"
 #include "support/slot_fixture.h"
 #include "support/suite.h"

@@ -2,7 +2,6 @@
  * What is at stake: pages that are given back while a block lies in them, or that are believed to be there although they
  * are gone (touching them then is SIGBUS); and memory that is never given back.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "heap/slab.h"
 #include "os/clock.h"
 #include "os/inject.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

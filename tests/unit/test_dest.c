@@ -3,13 +3,13 @@
  * the heir of a process that was killed in shheap_malloc_to().  A block that was asked for zeroed, or that the options fill, must
  * be so by then, not some time later, whatever it is cut from.  Single blocks past the magazines: tests/crash.
  */
-#include <check.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"
 #include "support/suite.h"

@@ -2,7 +2,6 @@
  * What is at stake: blocks that stay in magazines although memory is short, because one slab among many is held by a
  * thread that was stopped; and a drain that waits for that thread.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "region/intent.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

@@ -3,7 +3,6 @@
  * and ends; the heap and everybody else in it notice nothing.  Each misuse happens in a child, whose standard error is
  * read.
  */
-#include <check.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

@@ -4,7 +4,6 @@
  * block once.  What cannot be granted is refused: a wish that is silently ignored shows much later, as a stall or as a
  * block that nobody refers to.
  */
-#include <check.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -13,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"

@@ -2,13 +2,13 @@
  * What is at stake: memory that nobody finds.  A hint may be wrong, but the search through two levels of bitmaps must
  * give the lowest chunk that is hinted at, must not step beyond what is backed, and must mend a summary that lies.
  */
-#include <check.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "heap/arena.h"
 #include "heap/hint.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

@@ -2,7 +2,6 @@
  * What is at stake: chunks that two huge blocks share, or that nobody has.  Chunk words are claimed side by side as
  * granules are, and a block may be freed by others while it is resized.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "heap/run.h"
 #include "os/inject.h"
 #include "region/intent.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

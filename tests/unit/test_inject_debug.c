@@ -4,7 +4,6 @@
  * says so in words and leaves no trace: no byte allocated or changed, no file, descriptor or mapping more than before,
  * the tables exact; and the same operation succeeds as soon as the system does.  Frees always succeed.
  */
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "os/inject.h"
+#include "support/checks.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 

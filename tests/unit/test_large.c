@@ -3,7 +3,6 @@
  * while it is resized it may be freed by somebody else, and whoever drops it then must free all of it, no less and no
  * more.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "heap/run.h"
 #include "os/inject.h"
 #include "region/intent.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

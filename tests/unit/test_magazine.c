@@ -3,7 +3,6 @@
  * A magazine changes hands by one CAS, is named by its owner's slot all the time, and is found again although every hint
  * about it may be wrong.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "heap/magazine.h"
 #include "heap/reap.h"
 #include "heap/slab.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

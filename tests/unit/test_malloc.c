@@ -4,12 +4,12 @@
  * and their borders, at every alignment, with contents that are zero or junk where they have to be; and what it cannot
  * do it refuses without a trace.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "base/size_class.h"
+#include "support/checks.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"
 #include "support/suite.h"

@@ -4,7 +4,6 @@
  * the mistake; and a checked heap notices every second free at once.  What a process that is gone did wrong ends nobody else,
  * and gives nobody a block twice.
  */
-#include <check.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/size_class.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"

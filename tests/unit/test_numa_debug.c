@@ -3,7 +3,6 @@
  * is played: which nodes there are, where a thread runs, what is free, what the system answers when chunks are bound.
  * (tests/numa shows on machines with real nodes that pages go where they are bound to.)
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -14,6 +13,7 @@
 
 #include "api/heap.h"
 #include "os/numa.h"
+#include "support/checks.h"
 #include "support/heap_dir.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

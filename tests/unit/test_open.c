@@ -2,7 +2,6 @@
  * What is at stake: one process has a heap open once however it gets at it, an address belongs to the heap that it lies
  * in while others come and go, and whatever cannot be opened or changed says so and leaves nothing behind.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

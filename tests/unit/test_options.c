@@ -3,7 +3,6 @@
  * error that is ignored is found when it hurts.  So every key is tried with what it takes and what it does not, and
  * each source against the next weaker one.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "base/geometry.h"
 #include "os/numa.h"
 #include "region/options.h"
+#include "support/checks.h"
 #include "support/suite.h"
 
 #define MIB (UINT64_C(1) << 20)

@@ -4,12 +4,12 @@
  * gives back others can have; and where there is none, all is as it was.  And what others had in their blocks: nothing of
  * it is in the new part of a block that was to be zeroed.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "base/size_class.h"
+#include "support/checks.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"
 #include "support/suite.h"

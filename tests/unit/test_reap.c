@@ -3,7 +3,6 @@
  * itself after any of its stores, and may come upon a slot in which anything stands.  What each single protocol leaves
  * when it is cut short is proved beside its module (test_slab.c, test_run.c ...); here it is the reaper who is at risk.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "region/intent.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

@@ -3,7 +3,6 @@
  * has.  So each mark is raised and what it covers is looked at from outside, a heap of a tebibyte may cost nothing, and
  * a full file system must be an error.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -16,6 +15,7 @@
 #include "base/error.h"
 #include "os/shm.h"
 #include "region/open.h"
+#include "support/checks.h"
 #include "support/region_dir.h"
 #include "support/suite.h"
 

@@ -4,7 +4,6 @@
  * for, what is no name is refused, and with internal assertions on each system call fails in turn, and creators die
  * and overtake each other.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -19,6 +18,7 @@
 #include "os/maps.h"
 #include "region/name.h"
 #include "region/open.h"
+#include "support/checks.h"
 #include "support/region_dir.h"
 #include "support/suite.h"
 

@@ -4,7 +4,6 @@
  * those who trust in addresses and descriptors.  So each refusal is tried with a file made for it, and each address with
  * something that is in the way.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -23,6 +22,7 @@
 #include "os/maps.h"
 #include "region/map.h"
 #include "region/open.h"
+#include "support/checks.h"
 #include "support/region_dir.h"
 #include "support/suite.h"
 

@@ -8,7 +8,6 @@
  * Threads, and children on shared memory, play the clients; who dies, dies by SIGKILL.  What is left at every single
  * instruction is the matter of test_root_steps_tiny.c, all interleavings of two that of test_root_explore_tiny.c.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -29,6 +28,7 @@
 #include "region/intent.h"
 #include "region/owner.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/root_judge.h"
 #include "support/suite.h"
 

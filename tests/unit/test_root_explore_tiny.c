@@ -15,7 +15,6 @@
 #define BY_INSTRUCTION 0
 #endif
 
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -65,6 +64,7 @@ static void step(void);
 
 #include "heap/root.c"
 #include "heap/root_record.c"
+#include "support/checks.h"
 
 #undef owner_load
 #undef owner_acquire
@@ -460,7 +460,7 @@ explore(actor_fn *a, actor_fn *b, int n_turns_max, int n_deaths_max)
 {
         turns_left = getenv("ROOT_TURNS") ? atoi(getenv("ROOT_TURNS")) : n_turns_max;
         deaths_left = getenv("ROOT_DEATHS") ? atoi(getenv("ROOT_DEATHS")) : n_deaths_max;
-        stride = getenv("ROOT_STRIDE") ? atoi(getenv("ROOT_STRIDE")) : is_of_interest ? 1 : BY_INSTRUCTION ? 11 : 3;
+        stride = getenv("ROOT_STRIDE") ? atoi(getenv("ROOT_STRIDE")) : is_of_interest ? 1 : BY_INSTRUCTION ? 23 : 7;
         actor_make(A, a);
         actor_make(B, b);
         actor_make(REAPER, reap_the_dead);

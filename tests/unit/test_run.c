@@ -3,7 +3,6 @@
  * while others do the same, by maps that may lie, and whoever dies in between leaves a prefix of the steps, from which
  * run_settle() must make a whole.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "heap/chunk.h"
 #include "heap/reap.h"
 #include "heap/run.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

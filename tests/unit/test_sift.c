@@ -3,7 +3,6 @@
  * has that in its own magazines at first; it must not get from there into others' hands, wherever in the magazines it is,
  * and nothing else may be lost with it.  And who meets what others did is not to blame.
  */
-#include <check.h>
 #include <stdlib.h>
 
 #include "base/size_class.h"
@@ -15,6 +14,7 @@
 #include "heap/sift.h"
 #include "heap/slab.h"
 #include "region/owner.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/random.h"
 #include "support/suite.h"

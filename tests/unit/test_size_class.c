@@ -4,11 +4,11 @@
  * start. The tables are small enough to be compared with the rules for every size and every offset there is,
  * so nothing is sampled.
  */
-#include <check.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/size_class.h"
+#include "support/checks.h"
 #include "support/suite.h"
 
 #define SIZES_MAX (UINT64_C(4) << 20)

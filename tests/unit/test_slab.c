@@ -2,7 +2,6 @@
  * What is at stake: a block handed out twice, or never again.  A slab's bitmap is changed by its owner only, under an
  * intent from which a reaper can tell what was done; frees that make no sense are noted and change nothing.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "region/intent.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

@@ -4,7 +4,6 @@
  * the clients; they die by ending without a word, which the kernel marks exactly as it does for a killed process.
  * tests/multi/test_death.c does the same with real ones.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "region/client.h"
 #include "region/liveness.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/slot_fixture.h"
 #include "support/suite.h"
 

@@ -2,7 +2,6 @@
  * What is at stake: people and programs decide by these figures.  JSON that does not parse, or a metric whose unit or
  * sum is wrong, misleads them; and the names in it come from the region, where anybody may have written anything.
  */
-#include <check.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +18,8 @@
 #include "heap/magazine.h"
 #include "heap/slab.h"
 #include "heap/stats_parts.h"
+#include "support/checks.h"
+#include "support/effort.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 
@@ -393,7 +394,7 @@ START_TEST(random_damage_changes_nothing_but_the_figures)
                                                   TABLE_BINDINGS,    TABLE_THREADS,        TABLE_CLIENTS};
         uint64_t seed = 12345;
 
-        for (int round = 0; round < 100; round++) {
+        for (unsigned round = 0, n_rounds = effort(20); round < n_rounds; round++) {
                 enum layout_table table = where[random_next(&seed) % (sizeof where / sizeof where[0])];
                 uint64_t n = r->layout.n[table] * r->layout.stride[table] / 8;
                 uint64_t *word =

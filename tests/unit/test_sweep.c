@@ -2,7 +2,6 @@
  * What is at stake: what lies beyond a mark is given back while others raise the mark over it.  What they have reserved must
  * not go with it.
  */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -14,6 +13,7 @@
 #include "heap/sweep.h"
 #include "region/file.h"
 #include "region/marks.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 

@@ -3,7 +3,6 @@
  * and must go slow whenever anything else is the case: no magazine, none that fits, not attached, not any more, a fork
  * in between, a pointer from elsewhere.  And a thread that ends must leave nothing behind.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,6 +22,7 @@
 #include "heap/run.h"
 #include "region/liveness.h"
 #include "region/slot.h"
+#include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"

@@ -3,7 +3,6 @@
  * names, in a thread that found no slot, past a client that is stopped, through a handle that is relocated or
  * read-only.  They have the whole malloc family or a clear refusal, and no block is lost on the way.
  */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -14,6 +13,7 @@
 #include "api/heap.h"
 #include "heap/run.h"
 #include "region/owner.h"
+#include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/malloc_fixture.h"
