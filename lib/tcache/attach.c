@@ -580,6 +580,9 @@ thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield 
         fetch_add_relaxed(&heap->n_lent, 1u);
         while ((err = slot_lend(ret_thread, r, reap_settle, NULL)) == -EBUSY && ++tries < LEND_TRIES_MAX)
                 sched_yield(); /* whoever has one gives it back after one free */
+        if (err == -EBUSY)
+                err = error_set(-EUSERS, "all thread slots of this heap are taken, and those that are kept for who has "
+                                         "none are in use, by others who may be stopped");
         if (err < 0) {
                 fetch_add_relaxed(&heap->n_lent, -1u);
                 shield_lower(ret_shield);

@@ -128,7 +128,8 @@ void tcache_thread_ends(void *arg);
 int thread_borrow(struct process_heap *heap, struct thread *ret_thread);
 void thread_return(struct process_heap *heap, struct thread *t);
 
-/* For a call by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno. */
+/* For a call by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno with a message:
+ * -EUSERS where there is none for a while. */
 int thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield *ret_shield);
 void thread_give_back(struct process_heap *heap, struct thread *t, const struct shield *shield);
 

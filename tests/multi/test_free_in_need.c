@@ -407,6 +407,53 @@ START_TEST(client_whose_slot_is_lent_goes_on)
 }
 END_TEST
 
+/* No slot is left at all: this thread has one, and who has borrowed the other one is stopped. */
+static void *
+frees_what_is_lost(void *arg)
+{
+        void *p;
+
+        shheap_free(h, hide(block[0]));
+        shfree(hide(block[1]));
+        MUST(shheap_free_from(h, &dest[4]) == -EUSERS && dest[4] != SHREF_NULL);
+        cannot_allocate(EUSERS);
+        MUST(shheap_root(h, "name", 100, 0, NULL, NULL, &p) == -EUSERS);
+        MUST(shheap_settled(h, &dest[0]) == -EUSERS);
+        MUST(strstr(shheap_errormsg(), "stopped"));
+        return arg;
+}
+
+static void
+frees_beside_a_stopped_borrower(void)
+{
+        struct child borrower;
+        pthread_t thread;
+        int status;
+
+        h = heap_dir_open("n", SHHEAP_CREATE, "max_threads:2,arenas:1");
+        MUST(h && shheap_set_default(h) == 0);
+        make_blocks();
+        start_borrower(&borrower, borrows_and_stops);
+        MUST(waitpid(borrower.pid, &status, WUNTRACED) == borrower.pid && WIFSTOPPED(status));
+        MUST(pthread_create(&thread, NULL, frees_what_is_lost, NULL) == 0 && pthread_join(thread, NULL) == 0);
+        child_kill(&borrower);
+        MUST(heap_ctl(h, "stats.allocated") >= shheap_usable_size(h, block[0]) + shheap_usable_size(h, block[1]));
+        free_all(); /* they were lost to that thread only */
+        shheap_free(h, dest);
+        MUST(heap_ctl(h, "stats.allocated") == 0);
+        MUST(shheap_close(h) == 0);
+}
+
+START_TEST(free_that_finds_all_slots_kept_by_the_stopped_loses_the_block_and_says_so)
+{
+        char text[4096];
+        int status = child_says(frees_beside_a_stopped_borrower, text, sizeof text);
+
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0 && strstr(text, "the block is lost"),
+                      "status %#x, \"%s\"", status, text);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -424,6 +471,7 @@ main(void)
         tcase_add_test(tcase, children_free_on_a_full_file_system);
         tcase_add_test(tcase, slot_that_was_lent_to_the_dead_is_had_again);
         tcase_add_loop_test(tcase, client_whose_slot_is_lent_goes_on, 0, 2);
+        tcase_add_test(tcase, free_that_finds_all_slots_kept_by_the_stopped_loses_the_block_and_says_so);
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("need");
