@@ -25,8 +25,8 @@
 #include "heap/run.h"
 #include "heap/slab.h"
 #include "os/clock.h"
+#include "os/print.h"
 #include "os/process.h"
-#include "os/syscall.h"
 #include "region/dump.h"
 #include "region/owner.h"
 
@@ -208,13 +208,16 @@ name_of(uint32_t what)
         }
 }
 
-/* One system call, so that lines of several processes do not mix; nobody can be told if it fails. */
+/* Who is to blame waits for somebody to read it, and holds nothing; nobody else does. */
 static void
-write_line(struct line *line)
+write_line(struct line *line, bool waits)
 {
+        int saved_errno = errno;
+
         line->text[line->length] = '\n';
-        sys_write(STDERR_FILENO, line->text, line->length + 1);
+        print_line(STDERR_FILENO, line->text, line->length + 1, waits);
         line->text[line->length] = '\0';
+        errno = saved_errno;
 }
 
 /* Once a second, of each heap.  A lost race means that another thread is saying it. */
@@ -241,7 +244,7 @@ end_process(struct line *line, uint32_t what, const void *p, size_t given_size)
         struct shield shield;
         void *arg;
 
-        write_line(line);
+        write_line(line, true);
         registry_lock(&shield);
         fn = handler;
         arg = handler_arg;
@@ -299,7 +302,7 @@ tell_of_others(struct shheap *h, uint64_t block_off, const char *operation)
             process_id(), operation, p);
         say_pointer(&line, h, p);
         say(&line, "; %llu such entries so far", (unsigned long long)heap_n_dropped(h));
-        write_line(&line);
+        write_line(&line, false);
 }
 
 void
@@ -313,7 +316,7 @@ fault_tell_lost(struct shheap *h, const void *p, const char *operation, const ch
             "shmalloc: process %u: %s(%p): the block is lost, nothing is left by which it could be freed (%s): %p",
             process_id(), operation, p, why, p);
         say_pointer(&line, h, p);
-        write_line(&line);
+        write_line(&line, false);
 }
 
 /* What a thread noted that is not its own doing. */
@@ -341,7 +344,7 @@ fault_tell(struct process_heap *heap, const struct thread *t)
         say(&line, "shmalloc: process %u: end of a thread: %s, found only now that caches are emptied: %p",
             process_id(), name_of(t->fault.what), p);
         say_pointer(&line, h, p);
-        write_line(&line);
+        write_line(&line, false);
 }
 
 void

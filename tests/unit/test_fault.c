@@ -4,13 +4,18 @@
  * read.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/heap.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
@@ -363,6 +368,116 @@ START_TEST(null_is_no_fault_and_errno_is_kept)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ standard error that takes nothing */
+
+static void
+stderr_is_a_broken_pipe(void)
+{
+        int pipes[2];
+
+        MUST(pipe(pipes) == 0 && dup2(pipes[1], STDERR_FILENO) == STDERR_FILENO);
+        close(pipes[0]);
+        close(pipes[1]);
+}
+
+static void
+stderr_is_a_socket_without_a_peer(void)
+{
+        int sockets[2];
+
+        MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0 && dup2(sockets[1], STDERR_FILENO) == STDERR_FILENO);
+        close(sockets[0]);
+        close(sockets[1]);
+}
+
+static void
+stderr_is_a_file_of_full_length(void)
+{
+        struct rlimit none = {0, 0};
+        FILE *f = tmpfile();
+
+        MUST(f && dup2(fileno(f), STDERR_FILENO) == STDERR_FILENO && setrlimit(RLIMIT_FSIZE, &none) == 0);
+}
+
+static void
+stderr_is_a_pipe_that_nobody_reads(void)
+{
+        char full[4096] = {0};
+        int pipes[2];
+
+        MUST(pipe(pipes) == 0 && dup2(pipes[1], STDERR_FILENO) == STDERR_FILENO);
+        MUST(fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK) == 0);
+        while (write(STDERR_FILENO, full, sizeof full) > 0)
+                ;
+        MUST(fcntl(STDERR_FILENO, F_SETFL, 0) == 0);
+}
+
+static void (*const bad_stderr[])(void) = {stderr_is_a_broken_pipe, stderr_is_a_socket_without_a_peer,
+                                           stderr_is_a_file_of_full_length, stderr_is_a_pipe_that_nobody_reads};
+enum { N_BAD_STDERR = sizeof bad_stderr / sizeof bad_stderr[0], N_THAT_FAIL = N_BAD_STDERR - 1 };
+
+static int stderr_no; /* that the child has */
+
+static void
+says_what_is_not_its_fault(void)
+{
+        sigset_t before, after, pending;
+
+        bad_stderr[stderr_no]();
+        sigprocmask(SIG_SETMASK, NULL, &before);
+        errno = 0;
+        fault_tell_lost(h, shheap_malloc(h, 100), "shheap_free", "for a test");
+        sigprocmask(SIG_SETMASK, NULL, &after);
+        sigpending(&pending);
+        for (int i = 1; i < SIGRTMIN; i++)
+                if (sigismember(&before, i) != sigismember(&after, i) || sigismember(&pending, i))
+                        _exit(i); /* MUST() has nowhere to say it */
+}
+
+/* A signal that was there before stays, and one that is blocked is not left behind. */
+static void
+says_it_with_signals_blocked(void)
+{
+        sigset_t pipe_only, pending;
+
+        sigemptyset(&pipe_only);
+        sigaddset(&pipe_only, SIGPIPE);
+        sigprocmask(SIG_BLOCK, &pipe_only, NULL);
+        says_what_is_not_its_fault();
+        raise(SIGPIPE);
+        fault_tell_lost(other, shheap_malloc(other, 100), "shheap_free", "for a test");
+        sigpending(&pending);
+        if (!sigismember(&pending, SIGPIPE))
+                _exit(CHILD_MUST_FAILED);
+}
+
+START_TEST(who_tells_of_others_is_not_hurt_by_its_standard_error)
+{
+        stderr_no = _i;
+        ck_assert_int_eq(child_says(says_what_is_not_its_fault, text, sizeof text), 0);
+        ck_assert_int_eq(child_says(says_it_with_signals_blocked, text, sizeof text), 0);
+        shheap_purge(h, -1);
+}
+END_TEST
+
+static void
+is_to_blame(void)
+{
+        bad_stderr[stderr_no]();
+        shheap_set_fault_handler(handler_exits, NULL);
+        free_of_stack();
+}
+
+START_TEST(handler_is_called_whatever_became_of_standard_error)
+{
+        int status;
+
+        stderr_no = _i;
+        status = child_says(is_to_blame, text, sizeof text);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == HANDLER_EXITED, "status %#x", status);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -386,6 +501,12 @@ main(void)
         tcase_add_test(tcase, handler_may_end_the_process);
         tcase_add_test(tcase, handler_may_jump_out_and_the_heap_is_as_good_as_before);
         tcase_add_test(tcase, handler_can_be_taken_back);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("stderr");
+        tcase_add_checked_fixture(tcase, setup, teardown);
+        tcase_add_loop_test(tcase, who_tells_of_others_is_not_hurt_by_its_standard_error, 0, N_BAD_STDERR);
+        tcase_add_loop_test(tcase, handler_is_called_whatever_became_of_standard_error, 0, N_THAT_FAIL);
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("fault");
