@@ -145,7 +145,7 @@ enum { ROOTS_PENDING_MAX = 4 };
 /* Tells, through the kernel, that its holder died: os/robust.h.  The kernel and the C library know `next`, `prev` before it, and
  * the futex word at one distance from it; zeroes are a free lock. */
 struct robust_lock {
-        uint64_t word; /* atomic CAS  futex word 0..31: thread id, mark | pid namespace of the holder 32..63 */
+        uint64_t word; /* atomic CAS  futex word 0..31: thread id, mark, unsure | pid namespace of the holder 32..63 */
         uint64_t pad[2];
         uint64_t prev; /* holder, its C library  address of what points here, in the holder's own memory */
         uint64_t next; /* holder, its C library  address of `next` of the lock that its thread took before this one */

@@ -18,6 +18,18 @@
  * UNLOCK
  *   .1 unlinked                         as TAKE.1
  *   .2 word -> 0                        a free lock
+ * TAKE_GONE (of one who is gone, by his number)
+ *   .1 word: what was seen -> ours, unsure
+ *                                       as TAKE.1
+ *   .2 asked once more: if he is there, word: ours, unsure -> what was seen
+ *                                       as before
+ *   .3 word: ours, unsure -> ours       as TAKE.1
+ *   .4 linked                           as TAKE.2
+ *
+ * TAKE_GONE, because a number is given again.  Between the question and .1 others may settle what the dead left, and a new
+ * thread of the same number take the lock: .1 finds the very word that was judged.  But then he is there at .2, or has died since.
+ * He may let go meanwhile: UNLOCK.2 of one who has it in his list also frees a lock of which somebody is unsure, whose
+ * next step fails then.  His links are his as long as that is so.
  *
  * Between .1 and .2 there is no system call, and no signal handler runs: one that jumped out or took a lock itself would
  * leave the list as it must not be.  What a SIGKILL there leaves is judged like every other word without a mark: by its
@@ -29,7 +41,8 @@
  * are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in which
  * order.  `prev` is there for the C library, which writes it in its neighbours, and never reads it in ours.
  *
- * What this gave up: the C library's own checks; at most 2,048 locks per thread are walked at its death, so one that holds as
+ * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from him; that takes
+ * a number given again and a kill, within a few instructions each.  And the C library's own checks; at most 2,048 locks per thread are walked at its death, so one that holds as
  * many of the C library's gets none of ours; and where links or words are damaged, a dead thread's locks may not be marked.
  */
 #include "os/robust.h"
@@ -62,6 +75,7 @@ _Static_assert(ROBUST_DISTANCE == (long)offsetof(pthread_mutex_t, __data.__lock)
 enum {
         ROBUST_WALK_MAX = 2048, /* as the kernel has it */
         KERNEL_SIGSET_BYTES = 8,
+        UNLOCK_TRIES_MAX = 64,
         HELD_FEW = 4, /* one for each heap, as long as the thread is attached, and two while it settles a slot */
         HELD_MORE_BYTES = 16384,
         HELD_MAX = HELD_FEW + HELD_MORE_BYTES / sizeof(void *)
@@ -244,11 +258,22 @@ link_out(const struct robust_lock *lock)
 
 /* ------------------------------------------------------------------ the lock */
 
-bool
-robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns)
+/* TAKE_GONE.2, .3.  Nothing was done under the lock so far, so there is no order to keep.  A CAS fails where the holder lived, and has
+ * let go. */
+static bool
+make_sure(struct robust_lock *lock, uint64_t seen, uint64_t own, bool is_gone)
 {
+        uint64_t unsure = own | ROBUST_UNSURE;
+
+        return cas_relaxed(&lock->word, &unsure, is_gone ? own : seen) && is_gone;
+}
+
+bool
+robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns,
+                 bool (*is_gone)(uint64_t word, uint32_t pid), uint32_t pid)
+{
+        uint64_t *at, old, own = robust_word_of(tid, pid_ns), judged = seen;
         struct robust_list_head *head = own_list();
-        uint64_t *at, old;
         bool is_ours, is_blocked;
 
         if (!head || robust_word(lock) != seen || !held_has_room())
@@ -259,12 +284,29 @@ robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_
         /* One that is in the list already has lost its word to somebody who damages it.  E16.acq: what the last holder did, who
          * let go or is dead.  One try: who fails has been overtaken. */
         is_ours = at && held_find(lock) == held.n &&
-                  cas_acquire(&lock->word, &seen, robust_word_of(tid, pid_ns)); /* TAKE.1 */
+                  cas_acquire(&lock->word, &seen, is_gone ? own | ROBUST_UNSURE : own); /* TAKE.1, TAKE_GONE.1 */
+        kill_order();
+        if (is_ours && is_gone)
+                is_ours = make_sure(lock, judged, own, is_gone(judged, pid));
         kill_order();
         if (is_ours)
                 link_in(at, lock);
         signals_restore(&old, is_blocked);
         return is_ours;
+}
+
+bool
+robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns)
+{
+        return robust_take_gone(lock, seen, tid, pid_ns, NULL, 0);
+}
+
+/* Whether a lock that stood in this thread's list, or did not, is its own to free. */
+static bool
+is_to_free(uint64_t word, uint32_t tid, uint32_t pid_ns, bool is_linked)
+{
+        return is_linked ? robust_word_tid(word) == tid || (word & ROBUST_UNSURE) != 0
+                         : word == robust_word_of(tid, pid_ns);
 }
 
 /* What stands in the list of this thread is its own, whatever has become of the word: it must not stay there. */
@@ -278,9 +320,11 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
         is_linked = link_out(lock);
         kill_order();
         word = robust_word(lock);
-        /* E16.rel: what was done under the lock.  It fails only where the word is damaged just now. */
-        if (is_linked ? robust_word_tid(word) == tid : word == robust_word_of(tid, pid_ns))
-                cas_release(&lock->word, &word, UINT64_C(0)); /* UNLOCK.2 */
+        /* E16.rel: what was done under the lock.  A try fails where somebody becomes unsure, or sure, of this thread: of those who
+         * judged another one of its number; or where the word is damaged just now. */
+        for (int n = 0; n < UNLOCK_TRIES_MAX && is_to_free(word, tid, pid_ns, is_linked); n++)
+                if (cas_release(&lock->word, &word, UINT64_C(0))) /* UNLOCK.2 */
+                        break;
         signals_restore(&old, is_blocked);
 }
 

@@ -18,6 +18,10 @@
 #define ROBUST_TID_MASK   UINT32_C(0x3fffffff) /* thread id of the holder */
 #define ROBUST_OWNER_DIED UINT32_C(0x40000000) /* the mark: the holder died */
 
+/* Ours alone, and never in a word that the kernel may find in a list: whoever this names is about to ask once more whether the one
+ * before is gone. */
+#define ROBUST_UNSURE UINT32_C(0x80000000)
+
 static inline uint64_t
 robust_word_of(uint32_t tid, uint32_t pid_ns)
 {
@@ -65,6 +69,11 @@ int robust_check(void);
 /* Takes a lock that is free, or whose holder is known to be dead, if its word still is `seen`.  The caller is thread `tid`
  * of namespace `pid_ns`. */
 bool robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns);
+
+/* The same of a lock whose holder has been found gone by his number, which may be somebody else's by now, who may have taken the
+ * lock: so that is asked once more, `is_gone(seen, pid)`, when nobody else can take it. */
+bool robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns,
+                      bool (*is_gone)(uint64_t word, uint32_t pid), uint32_t pid);
 
 /* By its holder, who took it with the same two numbers; does nothing to a lock that is somebody else's. */
 void robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns);

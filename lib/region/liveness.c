@@ -6,6 +6,9 @@
  * something, by threads of its holder's own namespace: nobody has that thread id any more, or the process has ended.  The
  * namespace stands in the word itself, so it is always that of the holder whom the thread id names.
  *
+ * A number that was nobody's when it was judged may be somebody's when the word is taken, and he the holder: of `reap`, which anybody
+ * takes whom no other lock keeps away.  So it is judged once more in between (TAKE_GONE in os/robust.c).
+ *
  * Namespaces are told apart by inode numbers, which are used again.  That harms nobody: the number of a holder who lives is
  * no other namespace's, and where those of a dead one name somebody else they say that he lives.
  *
@@ -68,10 +71,11 @@ static int
 system_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
         uint64_t word = robust_word(lock);
+        bool by_number = robust_word_is_held(word) && !holder_is_dead;
 
-        if (robust_word_is_held(word) && !holder_is_dead && !holder_is_gone(word, pid))
+        if (by_number && !holder_is_gone(word, pid))
                 return -EBUSY;
-        if (!robust_take(lock, word, process_tid(), process_pid_ns()))
+        if (!robust_take_gone(lock, word, process_tid(), process_pid_ns(), by_number ? holder_is_gone : NULL, pid))
                 return -EBUSY;
         return robust_word_is_free(word) ? 0 : 1;
 }

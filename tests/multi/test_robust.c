@@ -4,6 +4,7 @@
  * instruction a signal handler that does the same interrupts.  And a lock is never announced as the C library announces its
  * own: by that the kernel would mark what a thread of the same number in another pid namespace holds.
  */
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 
 #include "os/process.h"
 #include "os/robust.h"
+#include "region/liveness.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/clock_call.h"
@@ -33,6 +35,7 @@ static struct shared {
         struct robust_lock locks[N_LOCKS];
         pthread_mutex_t mutexes[N_MUTEXES];
         volatile int is_done;
+        pid_t dead;
 } * shared;
 
 static void
@@ -516,6 +519,161 @@ START_TEST(no_lock_is_ever_announced_as_pending)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ a number that is given again */
+
+/*
+ * Who holds a lock, in the place of one who died with the same number: in the question whether he is gone he goes on, as far
+ * as the test says.
+ */
+enum meanwhile { NOTHING, LETS_GO, DIES };
+
+static struct holder {
+        pthread_t thread;
+        pthread_barrier_t barrier;
+        enum meanwhile meanwhile;
+        bool is_gone;   /* the answer */
+        uint64_t next;  /* his link, which has to be his as long as he holds the lock */
+        bool was_whole; /* it was, when he was asked about */
+} holder;
+
+static void *
+holds_a_lock(void *arg)
+{
+        MUST(take(0) && take(2));
+        holder.next = load_relaxed(&shared->locks[1].next);
+        pthread_barrier_wait(&holder.barrier);
+        pthread_barrier_wait(&holder.barrier);
+        if (holder.meanwhile == LETS_GO)
+                let_go(2);
+        if (holder.meanwhile != DIES) {
+                MUST(list_is(holder.meanwhile == LETS_GO ? 1 : 5));
+                pthread_barrier_wait(&holder.barrier);
+                pthread_barrier_wait(&holder.barrier);
+                let_go(2); /* once more does nothing */
+                let_go(0);
+                MUST(list_is(0));
+        }
+        return arg;
+}
+
+static bool
+asks_about_the_holder(uint64_t word, uint32_t pid)
+{
+        MUST(pid == 17 && robust_word_tid(word) != 0);
+        holder.was_whole = load_relaxed(&shared->locks[1].next) == holder.next;
+        pthread_barrier_wait(&holder.barrier);
+        if (holder.meanwhile == DIES)
+                pthread_join(holder.thread, NULL);
+        else
+                pthread_barrier_wait(&holder.barrier);
+        return holder.is_gone;
+}
+
+static void
+take_from_the_holder(struct child *self, void *arg)
+{
+        uint64_t seen;
+        bool got;
+
+        (void)self, (void)arg;
+        pthread_barrier_init(&holder.barrier, NULL, 2);
+        MUST(pthread_create(&holder.thread, NULL, holds_a_lock, NULL) == 0);
+        pthread_barrier_wait(&holder.barrier);
+        seen = robust_word(&shared->locks[1]);
+        got = robust_take_gone(&shared->locks[1], seen, process_tid(), process_pid_ns(), asks_about_the_holder, 17);
+        MUST(holder.was_whole);
+        MUST(got == (holder.meanwhile == DIES));
+        MUST(robust_word(&shared->locks[1]) == (holder.meanwhile == NOTHING ? seen
+                                                : got ? robust_word_of(process_tid(), process_pid_ns())
+                                                      : 0));
+        MUST(list_is(got ? 4 : 0));
+        if (holder.meanwhile == DIES)
+                return;
+        pthread_barrier_wait(&holder.barrier);
+        pthread_join(holder.thread, NULL);
+        MUST(robust_word(&shared->locks[1]) == 0 && take(2));
+}
+
+START_TEST(lock_of_a_living_holder_is_given_back)
+{
+        static const struct {
+                enum meanwhile meanwhile;
+                bool is_gone;
+        } ways[] = {{NOTHING, false}, {LETS_GO, false}, {LETS_GO, true}, {DIES, true}};
+        struct child c;
+
+        setup();
+        holder.meanwhile = ways[_i].meanwhile;
+        holder.is_gone = ways[_i].is_gone;
+        child_start(&c, take_from_the_holder, NULL);
+        ck_assert_int_eq(child_end(&c), 0);
+        teardown();
+}
+END_TEST
+
+static void
+let_go_at_once(struct child *self, void *arg)
+{
+        (void)self, (void)arg;
+}
+
+static void
+take_from_the_dead_traced(struct child *self, void *arg)
+{
+        (void)self, (void)arg;
+        MUST(liveness_system.lock_try(&shared->locks[1], 0, false) == 0); /* so that all it calls is bound */
+        liveness_system.lock_release(&shared->locks[1]);
+        store_relaxed(&shared->locks[0].word, robust_word_of((uint32_t)shared->dead, process_pid_ns()));
+        MUST(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+        raise(SIGSTOP);
+        _exit(liveness_system.lock_try(&shared->locks[0], 0, false) + 100);
+}
+
+/* The end of the next call of tkill(), or of the process: false. */
+static bool
+until_tkill_returns(pid_t pid, struct user_regs_struct *ret_regs)
+{
+        int status;
+
+        for (int is_end = 0;; is_end = !is_end) {
+                ck_assert_int_eq(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
+                ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+                if (WIFEXITED(status)) {
+                        shared->is_done = WEXITSTATUS(status);
+                        return false;
+                }
+                ck_assert_int_eq(ptrace(PTRACE_GETREGS, pid, NULL, ret_regs), 0);
+                if (is_end && ret_regs->orig_rax == SYS_tkill)
+                        return true;
+        }
+}
+
+/* The kernel has no such thread when it is asked first, and one when it is asked again. */
+START_TEST(number_that_is_given_again_is_not_taken_for_the_dead)
+{
+        struct user_regs_struct regs;
+        struct child c;
+        int n = 0;
+
+        setup();
+        child_start(&c, let_go_at_once, NULL);
+        shared->dead = c.pid;
+        ck_assert_int_eq(child_end(&c), 0);
+        child_start(&c, take_from_the_dead_traced, NULL);
+        ck_assert_int_eq(wait_for_stop(c.pid), SIGSTOP);
+        for (; until_tkill_returns(c.pid, &regs); n++) {
+                ck_assert_int_eq((int)regs.rax, -ESRCH);
+                regs.rax = _i == 0 || n == 0 ? regs.rax : 0;
+                ck_assert_int_eq(ptrace(PTRACE_SETREGS, c.pid, NULL, &regs), 0);
+        }
+        ck_assert_int_eq(shared->is_done, (_i == 0 ? 1 : -EBUSY) + 100);
+        if (_i != 0)
+                ck_assert_uint_eq(robust_word(&shared->locks[0]),
+                                  robust_word_of((uint32_t)shared->dead, process_pid_ns()));
+        teardown();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -531,6 +689,8 @@ main(void)
         tcase_add_test(tc, child_of_a_fork_has_none_of_its_parent_s);
         tcase_add_test(tc, handlers_that_lock_do_not_break_the_list);
         tcase_add_test(tc, no_lock_is_ever_announced_as_pending);
+        tcase_add_loop_test(tc, lock_of_a_living_holder_is_given_back, 0, 4);
+        tcase_add_loop_test(tc, number_that_is_given_again_is_not_taken_for_the_dead, 0, 2);
         suite_add_tcase(s, tc);
         return suite_run(s);
 }
