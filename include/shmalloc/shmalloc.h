@@ -221,7 +221,9 @@ SHA_API int shheap_dup_fd(const shheap *h, unsigned flags);
  * Takes back one open.  With the last one, the calling thread's caches return, and the handle and pointers to blocks
  * are not to be used any more.  Other threads of the process must not be inside a call on the heap then.  Those that
  * have used it let go when they end; until they have, the heap stays mapped and the process its client, and opening it
- * again gives the same handle.  -EBADF: not an open heap.
+ * again gives the same handle.  So it does while this thread is in a function that one of its calls on the heap has called
+ * back; and where such a function was left by a jump, until the thread ends, or for good after a walk or an iteration.
+ * -EBADF: not an open heap.
  */
 SHA_API int shheap_close(shheap *h);
 

@@ -43,6 +43,14 @@ visit_block(const struct check_block *block, void *arg)
         return visitor->fn(&b, visitor->arg);
 }
 
+static int
+walk(struct shheap *h, unsigned where, struct visitor *visitor)
+{
+        struct shheap *called __attribute__((cleanup(heap_call_end))) = heap_call_begin(h);
+
+        return check_walk(&called->process.region, where, visit_block, visitor);
+}
+
 int
 shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
 {
@@ -59,7 +67,7 @@ shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
         if (what & SHHEAP_WALK_FREE)
                 where |= CHECK_CACHED | CHECK_FREE;
         error_forget_refused();
-        ret = check_walk(&h->process.region, where, visit_block, &visitor);
+        ret = walk(h, where, &visitor);
         if (ret == -ENOMEM)
                 error_set_refused(
                         ret, "shheap_walk: no memory for a bit per 16 bytes of the heap, or what the visitor returned");

@@ -34,6 +34,22 @@ heap_is_open(const struct shheap *h, const char *operation)
         return heap_refuse(h, operation);
 }
 
+/* Around a call that reads the heap and calls the caller's function: it stays mapped, also if that closes it.  The end is a cleanup,
+ * for what is thrown; after a jump out it stays mapped for good. */
+static inline struct shheap *
+heap_call_begin(struct shheap *h)
+{
+        fetch_add_relaxed(&h->process.n_called,
+                          1u); /* by this thread before it closes; of others none is in here then */
+        return h;
+}
+
+static inline void
+heap_call_end(struct shheap **at)
+{
+        fetch_add_relaxed(&(*at)->process.n_called, -1u);
+}
+
 /* The open heap whose chunks contain the address, or NULL.  Never waits, and leaves nothing behind if it is left. */
 struct shheap *heap_of_address(const void *p);
 

@@ -297,6 +297,14 @@ visit_root(const char *name, uint64_t block_off, uint64_t size, void *arg)
         return iteration->fn(name, region_block(iteration->region, block_off), size, iteration->arg);
 }
 
+static int
+iterate(struct shheap *h, struct iteration *iteration)
+{
+        struct shheap *called __attribute__((cleanup(heap_call_end))) = heap_call_begin(h);
+
+        return root_iterate(&called->process.region, visit_root, iteration);
+}
+
 int
 shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t size, void *arg), void *arg)
 {
@@ -304,7 +312,7 @@ shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t siz
 
         if (!heap_is_open(h, "shheap_root_iterate"))
                 return -EBADF;
-        return root_iterate(&h->process.region, visit_root, &iteration);
+        return iterate(h, &iteration);
 }
 
 /* ------------------------------------------------------------------ reap, purge, reserve */

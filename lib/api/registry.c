@@ -14,7 +14,8 @@
  * A closed heap stays mapped, and its handle stays what it was, as long as a thread of this process holds the `life` of
  * a slot in it: the C library has linked that mutex into the thread's list of robust mutexes, and would write through
  * it when the thread locks another one or ends.  Nobody waits for such threads; each open and close looks whether they
- * are gone.  Opening the same heap meanwhile takes it from there.
+ * are gone.  Opening the same heap meanwhile takes it from there.  It stays, too, while a call that calls back is under way: the
+ * last close may come out of that.
  *
  * In the child of fork() the handles are the same and none of the other threads is there: a client that is not this
  * process's is neither waited for nor given back.  The lock is held across fork(), and the shield with it, by handlers
@@ -336,7 +337,7 @@ is_held(struct shheap *h)
         t = h->process.tcaches;
         has_tcaches = t && t->mapped_bytes != 0; /* else they are the parent's, wiped by a fork */
         pthread_mutex_unlock(&h->process.lock);
-        return has_tcaches || load_relaxed(&h->process.n_lent) != 0 ||
+        return has_tcaches || load_relaxed(&h->process.n_lent) != 0 || load_relaxed(&h->process.n_called) != 0 ||
                (client_is_ours(h) && client_threads_remaining(&h->process.region, &h->process.client) > 0);
 }
 

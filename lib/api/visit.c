@@ -50,13 +50,16 @@ visit_drop(struct visit *v)
 void
 visit_pause(struct visit *v)
 {
+        v->tcache->n_called++;
         tcache_leave(v->tcache);
 }
 
 void
 visit_resume(struct visit *v)
 {
-        if (v->tcache->mapped_bytes == 0 || tcache_is_left(v->tcache)) /* 0: wiped, in the child of a fork */
+        if (v->tcache->mapped_bytes != 0) /* 0: wiped, in the child of a fork */
+                v->tcache->n_called--;
+        if (v->tcache->mapped_bytes == 0 || tcache_is_left(v->tcache))
                 v->thread->is_left = true;
         else
                 tcache_enter(v->tcache);

@@ -487,6 +487,7 @@ tcache_detach(struct tcache *t, bool unlock)
                 unlink_from_heap(t);
                 forbid_hits(t); /* no closer writes there any more */
                 t->is_attached = false;
+                t->n_called = 0; /* at the end of the thread: jumps have left them */
                 if (unlock)
                         slot_release(&t->thread);
                 else
@@ -505,15 +506,15 @@ tcache_forget(struct process_heap *heap)
         while (*at && (*at)->mapped_bytes != 0) {
                 struct tcache *t = *at;
 
-                if (t->heap == heap && t->is_attached)
+                if (t->heap == heap && t->n_called == 0 && t->is_attached)
                         tcache_detach(t, true);
-                else if (t->heap == heap && t->thread.no != 0)
+                else if (t->heap == heap && t->n_called == 0 && t->thread.no != 0)
                         slot_release(&t->thread);
                 if (t->heap == heap && !t->is_attached) {
                         *at = t->next;
                         unmap(t);
                 } else {
-                        at = &t->next; /* another heap's, or left as it is until the thread ends */
+                        at = &t->next; /* another heap's, or left as it is: until the thread ends, or its call does */
                 }
         }
         shield_lower(&shield);

@@ -48,6 +48,7 @@ struct process_heap {
         pthread_mutex_t lock;   /* among this process's threads: registering a client anew, and: */
         struct tcache *tcaches; /* of all threads, attached */
         uint32_t n_lent;        /* threads that use a slot which they were lent, or have left it by another door */
+        uint32_t n_called;      /* calls that read the heap and call back, of all threads, or were left so by a jump */
 };
 
 struct tcache {
@@ -65,8 +66,10 @@ struct tcache {
         struct tcache *next_of_heap;
         struct thread thread;
         bool is_attached;
-        bool is_inside;  /* a call is at work here, or has been left by another door */
-        bool is_crowded; /* its slot has no room for another root under construction: calls take another one */
+        bool is_inside; /* a call is at work here, or has been left by another door */
+        uint32_t
+                n_called; /* calls that are called back from here, or were left so by a jump: then it outlasts a close */
+        bool is_crowded;  /* its slot has no room for another root under construction: calls take another one */
         uint32_t n_destructor_rounds;
         uint32_t n_slow;                        /* calls of slow paths, for what is done now and then */
         uint32_t home_node;                     /* where the thread ran when it last looked */
@@ -112,7 +115,8 @@ struct process_heap *tcache_default_heap(void);
  * or whose slot has something half done, is left as it is, for a reaper. */
 void tcache_detach(struct tcache *t, bool unlock);
 
-/* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are. */
+/* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are, or that
+ * a call will come back to. */
 void tcache_forget(struct process_heap *heap);
 
 /* At the last close, and when a heap that is mapped still is opened again: whether calls of any thread are hits.  No thread is

@@ -517,6 +517,111 @@ START_TEST(full_heap_is_refused_at_open_and_its_own_threads_go_on)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ out of a function that was called back */
+
+static shheap *closed_inside;
+
+static void
+close_it(void)
+{
+        if (shheap_close(closed_inside) == 0)
+                ck_assert_ptr_null(shheap_malloc(closed_inside, 100));
+        ck_assert_int_eq(errno, EBADF);
+}
+
+static int
+init_that_closes(void *obj, size_t size, void *arg)
+{
+        memset(obj, 1, size);
+        close_it();
+        memset(obj, 2, size);
+        return arg == NULL ? 0 : -ECANCELED;
+}
+
+static void
+undo_that_closes(void *obj, size_t size, void *arg)
+{
+        (void)arg;
+        memset(obj, 3, size);
+        close_it();
+        memset(obj, 4, size);
+}
+
+static int
+root_that_closes(const char *name, void *obj, size_t size, void *arg)
+{
+        (void)name, (void)arg;
+        close_it();
+        memset(obj, 5, size);
+        return 0;
+}
+
+static int
+block_that_closes(const struct shheap_block *block, void *arg)
+{
+        (void)block, (void)arg;
+        close_it();
+        return 0;
+}
+
+/* Makes the name, so that the object of whoever has called it is not published. */
+static int
+init_that_is_outrun(void *obj, size_t size, void *arg)
+{
+        void *other;
+
+        (void)obj, (void)arg;
+        return shheap_root(closed_inside, "name", size, 0, NULL, NULL, &other);
+}
+
+enum { CLOSE_IN_INIT, CLOSE_IN_FAILING_INIT, CLOSE_IN_UNDO, CLOSE_IN_ITERATION, CLOSE_IN_WALK, N_CLOSES };
+
+static int
+call_that_closes(int which)
+{
+        shheap *h = closed_inside;
+        void *obj;
+
+        switch (which) {
+        case CLOSE_IN_INIT:
+                return shheap_root(h, "name", 1000, 0, init_that_closes, NULL, &obj);
+        case CLOSE_IN_FAILING_INIT:
+                return shheap_root(h, "name", 1000, 0, init_that_closes, &obj, &obj) == -ECANCELED ? 0 : -1;
+        case CLOSE_IN_UNDO:
+                return shheap_root_undo(h, "name", 1000, 0, init_that_is_outrun, undo_that_closes, NULL, &obj);
+        case CLOSE_IN_ITERATION:
+                return shheap_root_iterate(h, root_that_closes, NULL);
+        default:
+                return shheap_walk(h, SHHEAP_WALK_LIVE | SHHEAP_WALK_FREE, block_that_closes, NULL);
+        }
+}
+
+/* The call comes back to what it was at, and the heap goes when nothing more of this thread is there. */
+START_TEST(heap_may_be_closed_in_a_function_that_it_calls)
+{
+        shheap *h = closed_inside = heap_dir_open("inside", SHHEAP_CREATE, "arenas:1"), *again;
+        uint64_t base = heap_ctl(h, "heap.base");
+        void *obj;
+
+        if (_i >= CLOSE_IN_ITERATION)
+                for (int i = 0; i < 3; i++)
+                        ck_assert_int_eq(shheap_root(h, (const char *[]){"a", "b", "c"}[i], 100, 0, NULL, NULL, &obj),
+                                         0);
+        ck_assert_int_eq(call_that_closes(_i), 0);
+        errno = 0;
+        ck_assert_ptr_null(shheap_malloc(h, 100)); /* lets go of it */
+        ck_assert_int_eq(errno, EBADF);
+        sweep();
+        ck_assert(!is_mapped(base));
+
+        again = heap_dir_open("inside", 0, NULL);
+        ck_assert_int_eq(shheap_root(again, "name", 0, 0, NULL, NULL, &obj),
+                         _i == CLOSE_IN_INIT || _i == CLOSE_IN_UNDO ? 0 : -ENOENT);
+        heap_assert_clean(again);
+        ck_assert_int_eq(shheap_close(again), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -531,6 +636,7 @@ main(void)
         tcase_add_test(tcase, mapping_stays_for_who_was_lent_a_slot);
         tcase_add_test(tcase, thread_that_opened_may_end_before_another_closes);
         tcase_add_test(tcase, close_gives_back_slots_and_caches);
+        tcase_add_loop_test(tcase, heap_may_be_closed_in_a_function_that_it_calls, 0, N_CLOSES);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("threads");
