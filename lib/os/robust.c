@@ -88,15 +88,26 @@ enum {
 /*
  * Ours stand together behind all of the C library's, which puts its own in front, so they need no link of its, and no link of
  * ours is ever read: what lies in a region may be damaged.  `lock` has them as they stand in the list, the first one last.
+ *
+ * Behind them may stand those of another copy of the library (dlopen(3)), of which this one knows nothing.  So the last of ours
+ * is an entry that is no lock, in memory of our own: whoever stands behind it, its link leads there.  Its words are where a
+ * lock has them, with others of ours in between: plugins get little of this memory.
+ * Those in front are passed by their links, as the C library's mutexes are.
  */
 static __thread struct held {
+        uint64_t tail_word;            /* 0: free, to the kernel */
         struct robust_list_head *head; /* as the kernel told for the last lock: letting go of it may not fail */
-        uint64_t *first;               /* its `next`; NULL = none of ours is in the list */
-        uint64_t *others;              /* the first of those that are in there, and not known any more; NULL = none */
+        uint64_t *first;               /* its `next`; NULL = none of ours is in the list, nor the tail */
+        uint64_t tail_prev, tail_next;
+        uint64_t *others; /* the first of those that are in there, and not known any more; NULL = none */
         uint32_t n;
         struct robust_lock *lock[HELD_FEW]; /* the oldest, */
         struct robust_lock **more;          /* and the others, where a thread has many; NULL = not needed so far */
 } held __attribute__((tls_model("initial-exec")));
+
+_Static_assert((long)offsetof(struct held, tail_word) - (long)offsetof(struct held, tail_next) == ROBUST_DISTANCE &&
+                       offsetof(struct held, tail_next) == offsetof(struct held, tail_prev) + sizeof(uint64_t),
+               "the tail is a lock to the kernel and the C library");
 
 static struct robust_lock **
 held_at(uint32_t i)
@@ -220,16 +231,25 @@ link_to_ours(void)
         return NULL;
 }
 
+/* An entry, by its `next`, between two links that lead to each other. */
+static void
+insert(uint64_t *at, uint64_t *next, uint64_t *entry)
+{
+        store_relaxed(entry, (uint64_t)(uintptr_t)next);
+        store_relaxed(entry - 1, (uint64_t)(uintptr_t)at);
+        if (next != list_end())
+                store_relaxed(next - 1, (uint64_t)(uintptr_t)entry);
+        kill_order();
+        store_relaxed(at, (uint64_t)(uintptr_t)entry);
+        kill_order();
+}
+
 static void
 link_in(uint64_t *at, struct robust_lock *lock)
 {
-        store_relaxed(&lock->next, (uint64_t)(uintptr_t)(held.first ? held.first : list_end()));
-        store_relaxed(&lock->prev, (uint64_t)(uintptr_t)at);
-        if (held.first)
-                store_relaxed(held.first - 1, (uint64_t)(uintptr_t)&lock->next);
-        kill_order();
-        store_relaxed(at, (uint64_t)(uintptr_t)&lock->next); /* TAKE.2 */
-        kill_order();
+        if (!held.first)
+                insert(at, list_end(), &held.tail_next);
+        insert(at, held.first ? held.first : &held.tail_next, &lock->next); /* TAKE.2 */
         *held_at(held.n) = lock;
         held_set(held.n + 1);
 }
@@ -238,15 +258,19 @@ link_in(uint64_t *at, struct robust_lock *lock)
 static bool
 link_out(const struct robust_lock *lock)
 {
-        uint64_t *at = held.n > 0 ? link_to_ours() : NULL, *next;
+        uint64_t *at = held.n > 0 ? link_to_ours() : NULL, *next, link;
         uint32_t i = held_find(lock);
 
         if (!at || i == held.n)
                 return false;
         if (i + 1 < held.n)
                 at = &(*held_at(i + 1))->next;
-        next = i > 0 ? &(*held_at(i - 1))->next : held.others ? held.others : list_end();
-        store_relaxed(at, (uint64_t)(uintptr_t)next); /* UNLOCK.1 */
+        next = i > 0 ? &(*held_at(i - 1))->next : held.others ? held.others : &held.tail_next;
+        link = (uint64_t)(uintptr_t)next;
+        if (held.n == 1 && !held.others) /* the last one: with the tail */
+                link = load_relaxed(&held.tail_next);
+        next = link_at(link);
+        store_relaxed(at, link); /* UNLOCK.1 */
         kill_order();
         if (next != list_end())
                 store_relaxed(next - 1, (uint64_t)(uintptr_t)at);

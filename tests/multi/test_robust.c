@@ -23,6 +23,7 @@
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/clock_call.h"
+#include "support/robust_copy.h"
 #include "support/suite.h"
 
 #define DAMAGED UINT64_C(0xdead000000000008) /* an address that nothing is at */
@@ -102,7 +103,7 @@ own_list(void)
         return head;
 }
 
-/* Whether the list has exactly those, and each of them what leads back to it. */
+/* Whether the list has exactly those, and one more that is no lock, and each of them what leads back to it. */
 static bool
 list_is(unsigned held)
 {
@@ -112,7 +113,7 @@ list_is(unsigned held)
         for (int n = 0; *at != first; at = *at) {
                 for (int i = 0; i < N_ALL; i++)
                         found |= *at == entry_of(i) ? 1u << i : 0;
-                if (((void **)*at)[-1] != at || ++n > N_ALL)
+                if (((void **)*at)[-1] != at || ++n > N_ALL + 1)
                         return false;
         }
         return found == held;
@@ -674,6 +675,75 @@ START_TEST(number_that_is_given_again_is_not_taken_for_the_dead)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ two copies of the library */
+
+/* Locks 0 and 2 of `pair` are of this copy, 1 and 3 of the other one. */
+static struct robust_lock *pair;
+
+static void
+take_of(int i)
+{
+        MUST((i % 2 == 0 ? robust_take : robust_copy_take)(&pair[i], 0, process_tid(), process_pid_ns()));
+}
+
+static void
+let_go_of(int i)
+{
+        (i % 2 == 0 ? robust_unlock : robust_copy_unlock)(&pair[i], process_tid(), process_pid_ns());
+}
+
+static void
+use_both_copies(struct child *self, void *arg)
+{
+        const int *order = arg;
+
+        (void)self;
+        MUST(take(1));
+        for (int i = 0; i < 4; i++)
+                take_of(order[i]);
+        for (int i = 0; i < 2; i++)
+                let_go_of(order[4 + i]);
+        MUST(take(3));
+        let_go(1);
+        let_go_of(order[6]);
+        take_of(order[6]);
+        let_go_of(order[7]);
+        raise(SIGKILL);
+}
+
+/* The kernel follows one list, in which each copy knows its own. */
+START_TEST(what_one_copy_lets_go_of_is_not_what_another_one_holds)
+{
+        for (int n = 0; n < 24 * 24; n++) { /* taken in any order, and let go of in any other */
+                int order[8], m = n;
+                struct child c;
+
+                for (int part = 0; part < 8; part += 4) {
+                        for (int i = 0; i < 4; i++)
+                                order[part + i] = i;
+                        for (int i = 0; i < 4; m /= 4 - i, i++) {
+                                int k = part + i + m % (4 - i), swapped = order[part + i];
+
+                                order[part + i] = order[k];
+                                order[k] = swapped;
+                        }
+                }
+                setup();
+                pair = mmap(NULL, 4 * sizeof *pair, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+                ck_assert_ptr_ne(pair, MAP_FAILED);
+                child_start(&c, use_both_copies, order);
+                ck_assert_int_eq(WTERMSIG(child_end(&c)), SIGKILL);
+                ck_assert_uint_eq(futex_of(1), 0);
+                ck_assert_uint_eq(futex_of(3), ROBUST_OWNER_DIED);
+                for (int i = 4; i < 8; i++)
+                        ck_assert_msg((uint32_t)robust_word(&pair[order[i]]) == (i == 6 ? ROBUST_OWNER_DIED : 0),
+                                      "order %d: lock %d has %#x", n, order[i], (uint32_t)robust_word(&pair[order[i]]));
+                munmap(pair, 4 * sizeof *pair);
+                teardown();
+        }
+}
+END_TEST
+
 int
 main(void)
 {
@@ -691,6 +761,7 @@ main(void)
         tcase_add_test(tc, no_lock_is_ever_announced_as_pending);
         tcase_add_loop_test(tc, lock_of_a_living_holder_is_given_back, 0, 4);
         tcase_add_loop_test(tc, number_that_is_given_again_is_not_taken_for_the_dead, 0, 2);
+        tcase_add_test(tc, what_one_copy_lets_go_of_is_not_what_another_one_holds);
         suite_add_tcase(s, tc);
         return suite_run(s);
 }
