@@ -208,14 +208,16 @@ name_of(uint32_t what)
         }
 }
 
-/* Who is to blame waits for somebody to read it, and holds nothing; nobody else does. */
+/* Who is to blame waits for somebody to read it, and holds nothing; nobody else does.  A process that was started without
+ * standard error may have been given a heap's descriptor of that number: the line would be the end of that heap. */
 static void
 write_line(struct line *line, bool waits)
 {
         int saved_errno = errno;
 
         line->text[line->length] = '\n';
-        print_line(STDERR_FILENO, line->text, line->length + 1, waits);
+        if (!heap_is_file(STDERR_FILENO))
+                print_line(STDERR_FILENO, line->text, line->length + 1, waits);
         line->text[line->length] = '\0';
         errno = saved_errno;
 }

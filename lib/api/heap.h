@@ -56,6 +56,9 @@ struct shheap *heap_of_address(const void *p);
 /* The one in whose tables, before its chunks, the address is. */
 struct shheap *heap_of_table(const void *p);
 
+/* Whether a file, by a descriptor of the program's, is that of an open heap.  Never waits, as above. */
+bool heap_is_file(int fd);
+
 /* The default heap, opened from the environment at first use; NULL: errno and message are set. */
 struct shheap *heap_default_open(void);
 

@@ -36,6 +36,7 @@
 #include "os/robust.h"
 #include "os/shield.h"
 #include "os/shm.h"
+#include "os/syscall.h"
 #include "region/open.h"
 
 #define HANDLE_BYTES bits_align_up(sizeof(struct shheap), OS_PAGE_BYTES)
@@ -236,6 +237,24 @@ struct shheap *
 heap_of_table(const void *p)
 {
         return find_place(has_table, p);
+}
+
+bool
+heap_is_file(int fd)
+{
+        uint32_t n = load_relaxed(&n_places);
+        struct stat st;
+
+        if (sys_fstat(fd, &st) < 0)
+                return false;
+        for (uint32_t i = 0; i < n; i++) {
+                const struct shheap *h = load_acquire(&places[i]); /* E14.acq: which file it is */
+
+                if (h && load_relaxed(&h->process.region.dev) == st.st_dev &&
+                    load_relaxed(&h->process.region.ino) == st.st_ino)
+                        return true;
+        }
+        return false;
 }
 
 static struct shheap *

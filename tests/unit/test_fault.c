@@ -412,8 +412,18 @@ stderr_is_a_pipe_that_nobody_reads(void)
         MUST(fcntl(STDERR_FILENO, F_SETFL, 0) == 0);
 }
 
+/* As in a process without standard streams that is sent a heap's descriptor. */
+static void
+stderr_is_a_heap(void)
+{
+        int fd = shheap_dup_fd(other, 0);
+
+        MUST(fd >= 0 && dup2(fd, STDERR_FILENO) == STDERR_FILENO && lseek(STDERR_FILENO, 0, SEEK_SET) == 0);
+}
+
 static void (*const bad_stderr[])(void) = {stderr_is_a_broken_pipe, stderr_is_a_socket_without_a_peer,
-                                           stderr_is_a_file_of_full_length, stderr_is_a_pipe_that_nobody_reads};
+                                           stderr_is_a_file_of_full_length, stderr_is_a_heap,
+                                           stderr_is_a_pipe_that_nobody_reads};
 enum { N_BAD_STDERR = sizeof bad_stderr / sizeof bad_stderr[0], N_THAT_FAIL = N_BAD_STDERR - 1 };
 
 static int stderr_no; /* that the child has */
@@ -451,12 +461,20 @@ says_it_with_signals_blocked(void)
                 _exit(CHILD_MUST_FAILED);
 }
 
+/* What stands in its first line, a newcomer reads. */
+static void
+others_can_open_it(void)
+{
+        ck_assert_int_eq(shheap_close(other), 0);
+        other = heap_dir_open("other", 0, NULL);
+}
+
 START_TEST(who_tells_of_others_is_not_hurt_by_its_standard_error)
 {
         stderr_no = _i;
         ck_assert_int_eq(child_says(says_what_is_not_its_fault, text, sizeof text), 0);
         ck_assert_int_eq(child_says(says_it_with_signals_blocked, text, sizeof text), 0);
-        shheap_purge(h, -1);
+        others_can_open_it();
 }
 END_TEST
 
@@ -475,6 +493,7 @@ START_TEST(handler_is_called_whatever_became_of_standard_error)
         stderr_no = _i;
         status = child_says(is_to_blame, text, sizeof text);
         ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == HANDLER_EXITED, "status %#x", status);
+        others_can_open_it();
 }
 END_TEST
 
