@@ -41,7 +41,7 @@ rm -f "$output" "$log"
 status=0
 # The option and its value are two words.
 # shellcheck disable=SC2086
-ctest --test-dir "$build" --output-on-failure $slow -j "$(($(nproc) + 1))" --timeout 1200 --no-tests=error \
+ctest --test-dir "$build" --output-on-failure $slow -j "$(($(nproc) * 2))" --timeout 1200 --no-tests=error \
         --output-log "$output" "$@" || status=$?
 
 # What libcheck counted in each program: ctest shows it for failed ones only.

@@ -110,9 +110,18 @@ function(shmalloc_add_sanitized_tests label name flags environment)
     cmake_path(GET source PARENT_PATH folder)
     cmake_path(GET folder FILENAME folder)
     string(REPLACE "/" "-" target "test-${label}/${folder}/${test}")
+    set(labels ${label})
+    if(flags STREQUAL "thread" AND test MATCHES "^(inject|numa)_debug$")
+      list(APPEND labels slow) # minutes, for two threads
+    endif()
     shmalloc_add_test(${label}/${folder}/${test} SOURCES "${source}"
       LIBRARY shmalloc_support_${label} SANITIZE ${flags} RUN ${SHMALLOC_RUN_${name}}
-      LABELS ${label} ENVIRONMENT ${environment})
+      LABELS ${labels} ENVIRONMENT ${environment})
+    if(flags MATCHES "address") # at the end of each function's process: most of the time
+      add_test(NAME ${label}/${folder}/${test}_leaks COMMAND ${target})
+      set_tests_properties(${label}/${folder}/${test}_leaks PROPERTIES LABELS "${label};slow" TIMEOUT 3000
+        ENVIRONMENT "CK_DEFAULT_TIMEOUT=3000;ASAN_OPTIONS=detect_leaks=1")
+    endif()
     target_compile_options(${target} PRIVATE -O1) # half the time to compile; the library is as fast as it was
   endforeach()
 endfunction()

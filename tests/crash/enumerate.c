@@ -475,6 +475,27 @@ take_over(struct actor *heir, struct actor *dead)
 
 static long dead_at;
 
+/* A pass for each death takes long: where a sample is wanted, some of them will do. */
+static uint64_t
+passes_wanted(void)
+{
+        return opt.n_samples / 3 + 1;
+}
+
+static uint64_t
+n_passes(void)
+{
+        return n_deaths < passes_wanted() ? n_deaths + 1 : passes_wanted();
+}
+
+static bool
+is_pass_wanted(void)
+{
+        uint64_t state = opt.seed * 31 + (uint64_t)dead_at;
+
+        return n_deaths < passes_wanted() || random_next(&state) % (n_deaths + 1) < passes_wanted();
+}
+
 static void
 three_point(ucontext_t *uc)
 {
@@ -482,7 +503,7 @@ three_point(ucontext_t *uc)
         pid_t pid;
 
         if (opt.only[2] >= 0 ? stepping.n != opt.only[2]
-                             : !is_sampled((uint64_t)dead_at << 32 ^ (uint64_t)stepping.n, n_points * (n_deaths + 1)))
+                             : !is_sampled((uint64_t)dead_at << 32 ^ (uint64_t)stepping.n, n_points * n_passes()))
                 return;
         counts->n_states++;
         pid = copy_enter();
@@ -527,7 +548,7 @@ mode_three(void)
         for (dead_at = 0; dead_at <= (long)n_deaths; dead_at++) {
                 pid_t pid;
 
-                if (opt.only[1] >= 0 && dead_at != opt.only[1])
+                if (opt.only[1] >= 0 ? dead_at != opt.only[1] : !is_pass_wanted())
                         continue;
                 pid = copy_enter();
                 if (pid == 0)

@@ -175,7 +175,7 @@ START_TEST(mixed_blocks_fill_it_again_and_again)
         size_t first[N_SIZES] = {0}, got = 0;
 
         resize_dir(3 * MIB);
-        for (unsigned round = 0, n_rounds = effort(100); round < n_rounds; round++) {
+        for (unsigned round = 0, n_rounds = effort(40); round < n_rounds; round++) {
                 struct list list = {0};
 
                 for (unsigned i = 0; i < 12; i++) { /* a few of each, then all that is left in one size */
