@@ -163,7 +163,8 @@ START_TEST(killed_under_load_again_and_again)
         end_workers(workers);
         rig_expect_no_strangers(&rig, h);
         ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
-        ck_assert_uint_le(rig_count_stranger_clients(h), 0);
+        while (rig_count_stranger_clients(h) > 0) /* the place of a client goes after its slots */
+                sched_yield();
         if (n_rounds > 20) /* what the heap occupies does not grow with the number of daemons that it has seen */
                 ck_assert_uint_lt(heap_ctl(h, "stats.mapped"), mapped + (64u << 20));
         rig_stop(&rig);
