@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/size_class.h"
-#include "heap/magazine.h"
-#include "heap/sift.h"
+#include "blocks/magazine.h"
+#include "blocks/sift.h"
 #include "tcache/tcache.h"
 #include <shmalloc/shmalloc.h>
 

@@ -3,7 +3,7 @@
  *
  * Only what the file has pages for is mapped; where it has a hole, private zero pages lie, so that looking neither
  * adds a page to the file nor fails on a full file system.  The blocks are not mapped at all.  The file may be anything,
- * and may be truncated meanwhile: nothing read here is trusted further than lib/heap/check.h does.
+ * and may be truncated meanwhile: nothing read here is trusted further than lib/audit/check.h does.
  */
 #ifndef COMMON_VIEW_H
 #define COMMON_VIEW_H
@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "heap/check.h"
+#include "audit/check.h"
 #include "region/header.h"
 #include "region/region.h"
 

@@ -11,14 +11,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clients/client.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "common/identity.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
 #include "layout/words.h"
 #include "os/process.h"
-#include "region/client.h"
-#include "region/owner.h"
-#include "region/slot.h"
 
 /* ------------------------------------------------------------------ one process */
 

@@ -14,13 +14,13 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
 #include "layout/words.h"
 #include "os/robust.h"
 #include "os/shm.h"
-#include "region/owner.h"
-#include "region/slot.h"
 
 /* ------------------------------------------------------------------ saving */
 

@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients/owner.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
 #include "layout/words.h"
-#include "region/owner.h"
 
 enum { COLUMNS = GEO_GRANULES_PER_CHUNK };
 

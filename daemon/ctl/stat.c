@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit/stats.h"
 #include "base/error.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
-#include "heap/stats.h"
 
 /* ------------------------------------------------------------------ stat */
 

@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
-#include "region/owner.h"
-#include "region/slot.h"
 
 enum { INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 60000, ASK_EVERY_MS = 3000, BAR = 40 };
 

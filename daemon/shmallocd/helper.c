@@ -32,14 +32,14 @@
 
 #include "api/heap.h"
 #include "base/error.h"
+#include "clients/client.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "heap/decay.h"
 #include "heap/reap.h"
 #include "os/process.h"
 #include "os/shm.h"
-#include "region/client.h"
 #include "region/open.h"
-#include "region/owner.h"
-#include "region/slot.h"
 #include "shmallocd/talk.h"
 
 enum {

@@ -5,8 +5,8 @@
 #include <errno.h>
 
 #include "api/heap.h"
+#include "audit/check.h"
 #include "base/error.h"
-#include "heap/check.h"
 
 _Static_assert((unsigned)SHHEAP_CHECK_QUIESCENT == (unsigned)CHECK_QUIESCENT, "flags are passed on as they are");
 

@@ -9,9 +9,9 @@
 
 #include "api/heap.h"
 #include "api/visit.h"
+#include "audit/check.h"
 #include "base/bits.h"
 #include "base/error.h"
-#include "heap/check.h"
 #include "os/shm.h"
 #include "region/file.h"
 #include "region/open.h"

@@ -18,17 +18,17 @@
 #include "api/registry.h"
 #include "base/error.h"
 #include "base/size_class.h"
+#include "blocks/fault.h"
+#include "blocks/huge.h"
+#include "blocks/large.h"
+#include "blocks/slab.h"
+#include "clients/owner.h"
 #include "heap/alloc.h"
-#include "heap/fault.h"
-#include "heap/huge.h"
-#include "heap/large.h"
-#include "heap/run.h"
-#include "heap/slab.h"
 #include "os/clock.h"
 #include "os/print.h"
 #include "os/process.h"
+#include "pages/run.h"
 #include "region/dump.h"
-#include "region/owner.h"
 
 _Static_assert((int)FAULT_DOUBLE_FREE == (int)SHHEAP_FAULT_DOUBLE_FREE &&
                        (int)FAULT_INVALID_FREE == (int)SHHEAP_FAULT_INVALID_FREE &&

@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "base/error.h"
-#include "heap/placement.h"
+#include "pages/placement.h"
 
 #define FLAGS_KNOWN                                                                                                    \
         (FLAGS_LG_ALIGN_MASK | SHA_ZERO | SHA_TCACHE_NONE | SHA_NOGROW | SHA_NODES(0xfffff) | SHA_NODE(0xfe) |         \

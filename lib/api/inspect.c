@@ -7,14 +7,14 @@
 #include "api/malloc.h"
 #include "api/visit.h"
 #include "base/error.h"
+#include "clients/owner.h"
 #include "heap/alloc.h"
 #include "heap/decay.h"
 #include "heap/reap.h"
 #include "heap/reserve.h"
 #include "heap/root.h"
-#include "heap/run.h"
 #include "os/numa.h"
-#include "region/owner.h"
+#include "pages/run.h"
 
 /* ------------------------------------------------------------------ references */
 

@@ -13,10 +13,10 @@
 #include "api/malloc.h"
 #include "base/bits.h"
 #include "base/error.h"
-#include "heap/arena.h"
-#include "heap/fault.h"
-#include "heap/large.h"
+#include "blocks/fault.h"
+#include "blocks/large.h"
 #include "heap/root.h"
+#include "pages/arena.h"
 
 enum { JUNK_FREE = 0x5a };
 

@@ -11,7 +11,7 @@
 #include "api/heap.h"
 #include "api/registry.h"
 #include "base/error.h"
-#include "heap/fault.h"
+#include "blocks/fault.h"
 #include "os/pin.h"
 #include "os/shm.h"
 #include "region/create.h"

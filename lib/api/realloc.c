@@ -8,9 +8,9 @@
 #include "api/malloc.h"
 #include "base/bits.h"
 #include "base/error.h"
-#include "heap/fault.h"
-#include "heap/huge.h"
-#include "heap/large.h"
+#include "blocks/fault.h"
+#include "blocks/huge.h"
+#include "blocks/large.h"
 
 /* ------------------------------------------------------------------ sizes */
 

@@ -4,8 +4,8 @@
 #include <errno.h>
 
 #include "api/heap.h"
+#include "audit/stats.h"
 #include "base/error.h"
-#include "heap/stats.h"
 
 static int
 flags_of(const char *opts, unsigned *ret_flags)

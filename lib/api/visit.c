@@ -6,7 +6,7 @@
 #include <errno.h>
 
 #include "base/error.h"
-#include "heap/fault.h"
+#include "blocks/fault.h"
 
 int
 visit_begin(struct visit *v, struct shheap *h, const char *operation)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "region/thread.h"
+#include "clients/thread.h"
 
 enum {
         ALLOC_NO_GROW = 1u << 0,     /* no system call, no new pages */

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "region/thread.h"
+#include "clients/thread.h"
 
 /* A tick of a slow path: if the arena's time has come, a bounded piece of purging. */
 void decay_tick(struct thread *t);

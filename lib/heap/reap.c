@@ -18,19 +18,19 @@
 #include <errno.h>
 
 #include "base/size_class.h"
-#include "heap/chunk.h"
-#include "heap/fault.h"
-#include "heap/huge.h"
-#include "heap/large.h"
-#include "heap/magazine.h"
+#include "blocks/fault.h"
+#include "blocks/huge.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
+#include "blocks/sift.h"
+#include "blocks/slab.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "heap/root.h"
-#include "heap/run.h"
-#include "heap/sift.h"
-#include "heap/slab.h"
-#include "heap/sweep.h"
-#include "region/intent.h"
-#include "region/owner.h"
-#include "region/slot.h"
+#include "pages/chunk.h"
+#include "pages/run.h"
+#include "pages/sweep.h"
 
 /* ------------------------------------------------------------------ what an intent names */
 

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "region/thread.h"
+#include "clients/thread.h"
 
 /* Settles everything that names the thread; the caller holds the slot's `reap` and has evidence of death.  Idempotent
  * at every instruction; needs no slot and no intent of its own.  `arg` is the struct thread of the client that reaps, or

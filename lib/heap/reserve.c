@@ -9,12 +9,12 @@
 
 #include <errno.h>
 
-#include "heap/chunk.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "heap/reap.h"
-#include "heap/run.h"
-#include "region/intent.h"
-#include "region/owner.h"
-#include "region/slot.h"
+#include "pages/chunk.h"
+#include "pages/run.h"
 
 static bool
 is_free_of(uint64_t word, uint32_t arena)

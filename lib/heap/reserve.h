@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "region/thread.h"
+#include "clients/thread.h"
 
 /* Sees to it that at least `bytes` of free granules of the thread's arena are backed, taking chunks as needed.
  * 0, -ENOMEM (capacity reached), -ENOSPC: what could be had is backed all the same. */

@@ -67,10 +67,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "clients/owner.h"
 #include "heap/alloc.h"
 #include "heap/root_cell.h"
 #include "heap/root_record.h"
-#include "region/owner.h"
 
 enum {
         OBJECT_TRIES_MAX = 1 << 16, /* each means that others changed this very object; past them it is damage */

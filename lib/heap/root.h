@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "region/thread.h"
+#include "clients/thread.h"
 
 /* Fills the zeroed object.  A value below 0 gives it up and is passed on. */
 typedef int root_init_fn(void *obj, size_t size, void *arg);

@@ -27,12 +27,12 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "heap/decay.h"
 #include "heap/reap.h"
 #include "heap/root.h"
-#include "region/intent.h"
-#include "region/owner.h"
-#include "region/slot.h"
 
 enum { LINK_ROUNDS_MAX = 64 }; /* courtesy to creators who hold the last records for a moment */
 

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "region/thread.h"
+#include "clients/thread.h"
 
 /* A name as records hold it: padded with zeroes. */
 struct root_name {

@@ -5,7 +5,7 @@
  * never erases what the thing is, so whoever reaps the dead knows what it finds.  Zero is always the state of
  * untouched memory: a magazine in the pool, a granule of no arena, a free chunk, no candidate.
  *
- * Words are packed and unpacked here only, by value; region/owner.h is the only place that changes one in memory.
+ * Words are packed and unpacked here only, by value; clients/owner.h is the only place that changes one in memory.
  */
 #ifndef LAYOUT_WORDS_H
 #define LAYOUT_WORDS_H

@@ -33,7 +33,7 @@
  *
  * Between .1 and .2 there is no system call, and no signal handler runs: one that jumped out or took a lock itself would
  * leave the list as it must not be.  What a SIGKILL there leaves is judged like every other word without a mark: by its
- * thread id where that means something, by what a daemon knows elsewhere (region/liveness.h).  Nor is anything marked where
+ * thread id where that means something, by what a daemon knows elsewhere (clients/liveness.h).  Nor is anything marked where
  * the address space went first (the OOM reaper, process_mrelease), where the list leads through memory that is not mapped
  * any more, or when another thread than the first of its process calls exec.
  *

@@ -12,7 +12,7 @@
  * Several threads may tell the same: what one stores in `dumped` it has told, and telling again changes nothing.
  *
  * What it gave up: free memory below the marks that has been given back is made real by a dump, and so comes back by purges and
- * ticks (heap/sweep.h tells of the like); what others have made since this process last came by is missing; hints are missing.
+ * ticks (pages/sweep.h tells of the like); what others have made since this process last came by is missing; hints are missing.
  */
 #include "region/dump.h"
 

@@ -85,7 +85,7 @@ int region_reserve_fixed(struct region *r);
 
 /* Raise a mark from k to k + 1: reserve k's metadata, then CAS.  0 when the mark is above k now, whoever did it;
  * -ENOSPC at the end of the table (chunks: of the capacity), -ENOMEM (or -ENOSPC: a full file system) when no pages
- * can be had, or somebody who is stopped is giving them back (heap/sweep.c), -EUCLEAN when the mark is below k: it only grows, so k was never read from it, or it is damaged. */
+ * can be had, or somebody who is stopped is giving them back (pages/sweep.c), -EUCLEAN when the mark is below k: it only grows, so k was never read from it, or it is damaged. */
 int region_raise_chunks(struct region *r, uint64_t k);
 int region_raise_threads(struct region *r, uint32_t k);
 int region_raise_clients(struct region *r, uint32_t k);

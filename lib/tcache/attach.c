@@ -4,7 +4,7 @@
  * A thread attaches lazily and once per heap.  Its tcache lies in a mapping of its own with MADV_WIPEONFORK, so that
  * the child of a fork, however it was made, finds zeroes: the dummy, which sends it to the slow path, where it becomes
  * a client of its own.  At thread exit the magazines go home and the slot is emptied; `life` stays locked until the
- * kernel marks it (region/slot.c).  The mapping outlives the first destructor round, so that a later destructor that
+ * kernel marks it (clients/slot.c).  The mapping outlives the first destructor round, so that a later destructor that
  * allocates gets its old slot back, and goes in the next.
  *
  * A thread has several tcaches of a heap where calls were left by another door (tcache.h), or where a handler allocated
@@ -26,15 +26,15 @@
 
 #include "base/bits.h"
 #include "base/error.h"
-#include "heap/arena.h"
-#include "heap/fault.h"
-#include "heap/placement.h"
+#include "blocks/fault.h"
+#include "clients/announce.h"
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "os/robust.h"
 #include "os/shield.h"
 #include "os/shm.h"
-#include "region/announce.h"
+#include "pages/arena.h"
+#include "pages/placement.h"
 #include "region/dump.h"
 
 enum {

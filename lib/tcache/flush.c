@@ -7,15 +7,15 @@
  * all threads together may cache of them is a part of the heap (decision 10).
  */
 
+#include "blocks/drain.h"
+#include "blocks/fault.h"
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
+#include "clients/binding.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
 #include "heap/alloc.h"
-#include "heap/decay_stamp.h"
-#include "heap/drain.h"
-#include "heap/fault.h"
-#include "heap/magazine.h"
-#include "heap/slab.h"
-#include "region/binding.h"
-#include "region/intent.h"
-#include "region/owner.h"
+#include "pages/decay_stamp.h"
 #include "tcache/tcache.h"
 
 /* Of runs, in the magazines of one thread. */

@@ -13,9 +13,9 @@
  */
 #include <string.h>
 
-#include "heap/arena.h"
-#include "heap/placement.h"
-#include "region/binding.h"
+#include "clients/binding.h"
+#include "pages/arena.h"
+#include "pages/placement.h"
 #include "tcache/tcache.h"
 
 enum {

@@ -2,19 +2,19 @@
  * refill.c - the slow path of malloc: another magazine for the class, in the order of DESIGN's section 6.
  *
  * The spare first; then what alloc_magazine() finds: a full one from the depot, or a slab to fill the empty one from.
- * A place is changed only after the slot's hand, or another place, names what is in it (heap/magazine.c), and the
+ * A place is changed only after the slot's hand, or another place, names what is in it (blocks/magazine.c), and the
  * distances that the hit paths read are private: they follow the places, and a death does not care.
  */
 #include <errno.h>
 #include <string.h>
 
+#include "blocks/drain.h"
+#include "blocks/magazine.h"
+#include "clients/intent.h"
 #include "heap/alloc.h"
 #include "heap/decay.h"
-#include "heap/drain.h"
-#include "heap/magazine.h"
 #include "heap/reap.h"
 #include "region/dump.h"
-#include "region/intent.h"
 #include "tcache/tcache.h"
 
 enum { ASK_EVERY = 17 }; /* ticks per question to the kernel; prime, so that every slot has its turn */

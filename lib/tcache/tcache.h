@@ -25,11 +25,11 @@
 #include "base/atomic.h"
 #include "base/size_class.h"
 #include "base/verify.h"
+#include "clients/slot.h"
+#include "clients/thread.h"
 #include "os/shield.h"
 #include "region/options.h"
 #include "region/region.h"
-#include "region/slot.h"
-#include "region/thread.h"
 
 /* One open heap of this process.  Private memory; `struct shheap` of the API begins with it. */
 struct process_heap {

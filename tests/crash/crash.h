@@ -7,7 +7,7 @@
  * One process plays all clients.  The region is private anonymous memory, so a fork is a copy of the whole world, and
  * what a death at an instruction leaves is examined in a fork, while the victim goes on to its next instruction.  An
  * actor is a client of its own: handle, slot, cache, identity; switching actors exchanges what the library keeps per
- * thread and process.  Who is dead is decided here (region/liveness.h), and so are memory and time (world.c).  The same
+ * thread and process.  Who is dead is decided here (clients/liveness.h), and so are memory and time (world.c).  The same
  * operations under real processes, real SIGKILLs and real robust mutexes: real.c.
  */
 #ifndef CRASH_H

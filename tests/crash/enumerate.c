@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "heap/check.h"
+#include "audit/check.h"
 #include "step.h"
 
 /* ------------------------------------------------------------------ forks */

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit/check.h"
 #include "base/size_class.h"
 #include "heap/alloc.h"
-#include "heap/check.h"
 #include "heap/root.h"
 
 static struct verdict verdict;

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit/check.h"
 #include "base/size_class.h"
-#include "heap/check.h"
 #include "heap/root.h"
 
 enum place { PLACE_NONE, PLACE_ALLOCATED, PLACE_FREE, PLACE_CACHED };

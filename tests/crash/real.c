@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "heap/check.h"
+#include "audit/check.h"
 #include "step.h"
 
 enum { CHANGES_MAX = 4096, STOPS_MAX = 1024, VISITS_MAX = 1 << 17 };

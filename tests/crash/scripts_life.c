@@ -5,13 +5,13 @@
 
 #include <string.h>
 
+#include "blocks/large.h"
 #include "heap/alloc.h"
-#include "heap/chunk.h"
 #include "heap/decay.h"
-#include "heap/large.h"
 #include "heap/reserve.h"
 #include "heap/root.h"
-#include "heap/sweep.h"
+#include "pages/chunk.h"
+#include "pages/sweep.h"
 
 enum { GRANULE = 65536, PAGE = 4096, CAP = 8 };
 

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 
 #include "base/size_class.h"
-#include "heap/arena.h"
-#include "heap/magazine.h"
-#include "heap/run.h"
-#include "region/binding.h"
-#include "region/owner.h"
+#include "blocks/magazine.h"
+#include "clients/binding.h"
+#include "clients/owner.h"
+#include "pages/arena.h"
+#include "pages/run.h"
 
 static void
 malloc_n(struct actor *a, size_t size, int n)

@@ -22,9 +22,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients//liveness.h"
 #include "os/numa.h"
 #include "os/robust.h"
-#include "region//liveness.h"
 
 #define WORLD_BASE    UINT64_C(0x551000000000)
 #define WORLD_FD      1000 /* no descriptor: what the region has for one */

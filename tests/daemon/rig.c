@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "api/heap.h"
-#include "region/client.h"
+#include "clients/client.h"
 #include "support/checks.h"
 #include "support/heap_dir.h"
 

@@ -13,28 +13,28 @@ directory=$3/$mutation
 # Mutations: file below lib/, scenario and its options, and what sed does.
 case $mutation in
 fill-intent-before-entries)
-        file=heap/slab.c scenario=fill-fill
+        file=blocks/slab.c scenario=fill-fill
         script='s|k = choose_blocks(r, head, class_idx, &backing, want, m->slot);.*|k = n_free < want ? n_free : want;|
                 s|clear_lowest(r, head, class_idx, &backing, k); /\* FILL.5.*|choose_blocks(r, head, class_idx, \&backing, k, m->slot); clear_lowest(r, head, class_idx, \&backing, k);|'
         ;;
 fill-commit-before-bits)
-        file=heap/slab.c scenario=fill-fill
+        file=blocks/slab.c scenario=fill-fill
         script='s|clear_lowest(r, head, class_idx, &backing, k); /\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k); clear_lowest(r, head, class_idx, \&backing, k);|'
         ;;
 candidate-cleared-before-release)
-        file=heap/slab.c scenario=fill-drain
+        file=blocks/slab.c scenario=fill-drain
         script='/^release_stamped(struct thread/,/^}/s|^ *owner_release(run_word(r, head),|candidate_clear(t); &|'
         ;;
 drain-commit-before-bits)
-        file=heap/slab.c scenario=fill-drain
+        file=blocks/slab.c scenario=fill-drain
         script='/^slab_drain(/,/^}/s|^ *for (uint32_t i = 0; i < k; i++) {|store_relaxed(\&m->n, n - k); kill_order(); &|'
         ;;
 double-free-unseen)
-        file=heap/slab.c scenario=double-free
+        file=blocks/slab.c scenario=double-free
         script='/^slab_free_one(/,/^}/s|if (bit_is_set(r, head, block_idx)) {|if (t->no == 0) {|'
         ;;
 hand-cleared-before-place)
-        file=heap/magazine.c scenario=depot-take-take
+        file=blocks/magazine.c scenario=depot-take-take
         script='/^magazine_place(/,/^}/s|^ *store_relaxed(place, idx + 1);|hand_set(t, 0); &|'
         ;;
 place-emptied-before-magazine)
@@ -43,15 +43,15 @@ place-emptied-before-magazine)
         script='s|^ *if (idx1 == 0)$|store_relaxed(\&slot->magazines[place], 0u); kill_order(); &|'
         ;;
 free-head-first)
-        file=heap/run.c scenario=large-overlap
+        file=pages/run.c scenario=large-overlap
         script='/^run_free_owned(/,/^}/s|^ *for (uint32_t i = 1; i < granules; i++) {|uint64_t first = owner_load(run_word(r, head)); owner_release(run_word(r, head), run_free_word(first, stamp));\n&|'
         ;;
 settle-without-head)
-        file=heap/run.c scenario=claim-claim
+        file=pages/run.c scenario=claim-claim
         script='/^run_settle(/,/^}/s| && owns_head;|;|'
         ;;
 doomed-unseen)
-        file=heap/large.c scenario=grow-free
+        file=blocks/large.c scenario=grow-free
         script='/^drop_owner(/,/^}/s|while (!(seen & GRANULE_DOOMED))|for (;;)|'
         ;;
 undo-forgotten)
@@ -60,33 +60,33 @@ undo-forgotten)
         script='s/if (err != 0 && is_built && undo)/if (err < 0 \&\& is_built \&\& undo)/'
         ;;
 retire-chunk-before-words)
-        file=heap/chunk.c scenario=retire-give
+        file=pages/chunk.c scenario=retire-give
         script='/^chunk_retire(/,/^}/{
                 s|^ *for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)|release_free(t, chunk); &|
                 /RETIRE.5/d
                 }'
         ;;
 sweep-of-the-dead-unseen)
-        file=heap/chunk.c scenario=sweep-give
+        file=pages/chunk.c scenario=sweep-give
         script='/^chunk_settle(/,/^}/s|^ *settle_beyond(r, thread_no, chunk);||'
         ;;
 slot-emptied-after-unlock)
-        file=region/slot.c scenario=slot-reuse
+        file=clients/slot.c scenario=slot-reuse
         script='/^slot_reap(/,/^}/{
                 s|^ *slot_empty(r, slot, idx, slot_is_kept.*|slot_unlock_both(slot);|
                 s|^ *slot_unlock_both(slot); .*REAP.6.*|slot_empty(r, slot, idx, 0);|
                 }'
         ;;
 slot-locked-blindly)
-        file=region/slot.c scenario=attach-attach
+        file=clients/slot.c scenario=attach-attach
         script='/^slot_lock_empty(/,/^}/s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|if (liveness->lock_try(\&slot->life, 0, true) >= 0)|'
         ;;
 slot-lent-blindly)
-        file=region/slot.c scenario=lend-borrow
+        file=clients/slot.c scenario=lend-borrow
         script='/^lend_lock(/,/^}/s|got = slot_lock_life(slot);|got = 0;|'
         ;;
 attach-unconfirmed)
-        file=region/client.c scenario=evict-attach
+        file=clients/client.c scenario=evict-attach
         script='/^client_confirm(/,/^}/s|if (cas_release(&slot->word, &word, word_attached(word)))|if (true)|'
         ;;
 root-published-by-store)

@@ -3,13 +3,13 @@
  */
 #include <errno.h>
 
+#include "blocks/huge.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
 #include "explore/scenarios.h"
-#include "heap/chunk.h"
 #include "heap/decay.h"
-#include "heap/hint.h"
-#include "heap/huge.h"
-#include "heap/large.h"
-#include "heap/magazine.h"
+#include "pages/chunk.h"
+#include "pages/hint.h"
 
 #define RUN_2_BYTES (2 * GEO_GRANULE_BYTES)
 #define RUN_3_BYTES (3 * GEO_GRANULE_BYTES)

@@ -3,10 +3,10 @@
  */
 #include <errno.h>
 
+#include "clients/slot.h"
 #include "explore/scenarios.h"
 #include "heap/reap.h"
 #include "heap/root.h"
-#include "region/slot.h"
 
 enum { CLASS_64 = 3 };
 

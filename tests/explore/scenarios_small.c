@@ -3,9 +3,9 @@
  */
 #include <errno.h>
 
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
 #include "explore/scenarios.h"
-#include "heap/magazine.h"
-#include "heap/slab.h"
 
 enum {
         /* A magazine of each holds 4. */

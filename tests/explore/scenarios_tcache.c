@@ -1,8 +1,8 @@
 /*
  * scenarios_tcache.c - malloc and free as threads call them: hits and all that stands behind a miss.
  */
+#include "clients/slot.h"
 #include "explore/scenarios.h"
-#include "region/slot.h"
 
 enum { TICK_IS_NEXT = 63 };
 

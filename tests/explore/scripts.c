@@ -9,11 +9,11 @@
 #include <errno.h>
 
 #include "base/verify.h"
+#include "blocks/drain.h"
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
+#include "clients/intent.h"
 #include "heap/alloc.h"
-#include "heap/drain.h"
-#include "heap/magazine.h"
-#include "heap/slab.h"
-#include "region/intent.h"
 #include "tcache/tcache.h"
 
 void

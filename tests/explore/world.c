@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "audit/check.h"
+#include "clients/liveness.h"
+#include "clients/slot.h"
 #include "heap/alloc.h"
-#include "heap/arena.h"
-#include "heap/check.h"
 #include "heap/reap.h"
-#include "region/liveness.h"
-#include "region/slot.h"
+#include "pages/arena.h"
 
 /* No handler runs here: shields of actors, which are one thread, must not undo each other. */
 int

@@ -1,7 +1,7 @@
 /*
  * world.h - the heap that actors share, who of them is dead, and the judge: every block is in exactly one place.
  *
- * The region is plain memory with the tiny geometry.  Life and death are known to the scheduler: region/liveness.h has
+ * The region is plain memory with the tiny geometry.  Life and death are known to the scheduler: clients/liveness.h has
  * a table of functions here whose locks are the words in the slots, without a kernel.
  */
 #ifndef EXPLORE_WORLD_H
@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 #include "base/size_class.h"
+#include "clients/client.h"
+#include "clients/thread.h"
 #include "explore/engine.h"
-#include "region/client.h"
 #include "region/region.h"
-#include "region/thread.h"
 #include "tcache/tcache.h"
 
 enum { HELD_MAX = 16 };

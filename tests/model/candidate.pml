@@ -1,5 +1,5 @@
 /*
- * candidate.pml - candidates whose compare-and-swap failed (lib/heap/run.c, slab.c, large.c, reap.c).
+ * candidate.pml - candidates whose compare-and-swap failed (lib/pages/run.c, slab.c, large.c, reap.c).
  *
  * A thread writes its candidate before it owns anything, so the candidate of a dead thread may name what others have taken
  * meanwhile, given back, and made something else of: a large block where there was a slab, a run that begins one granule

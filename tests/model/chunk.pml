@@ -1,5 +1,5 @@
 /*
- * chunk.pml - chunks given to arenas, taken back, purged, and used for huge blocks (lib/heap/chunk.c, huge.c, decay.c).
+ * chunk.pml - chunks given to arenas, taken back, purged, and used for huge blocks (lib/pages/chunk.c, huge.c, decay.c).
  *
  * Two chunks of two granules, two arenas.  Threads give a chunk to an arena, claim a granule of an arena for a block and free it,
  * retire chunks, allocate and free a huge block of both chunks, purge free chunks, and reap.  Steps are CHUNK.n, RETIRE.n,

@@ -1,6 +1,6 @@
 /*
  * fill.pml - blocks between slabs, magazines, and words that hold a reference: fill, drain, swap, single blocks with a dest,
- * and recovery by reapers that die (lib/heap/slab.c, drain.c, reap.c).
+ * and recovery by reapers that die (lib/blocks/slab.c, drain.c, reap.c).
  *
  * Two slabs of SLAB_BLOCKS blocks; every thread has one magazine of two entries, which nobody takes from it
  * (magazine.pml does that), a block in its program's hands, and a word `dest` that malloc_to and free_from use.  Steps are FILL.n,

@@ -1,6 +1,6 @@
 /*
  * magazine.pml - magazines between the pool, threads and a depot, found by hints that may be lost or stale
- * (lib/heap/magazine.c, lib/tcache/refill.c and flush.c).
+ * (lib/blocks/magazine.c, lib/tcache/refill.c and flush.c).
  *
  * Threads refill and unload as the slow paths do: take an empty magazine from the pool, take one from the depot, exchange
  * current and spare, put one down, flush; some also change hints at random, drain what the clock hand finds, and reap.  A

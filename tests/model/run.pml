@@ -1,5 +1,5 @@
 /*
- * run.pml - runs of granules claimed, freed, resized and purged, and slabs made of them (lib/heap/run.c, large.c, slab.c,
+ * run.pml - runs of granules claimed, freed, resized and purged, and slabs made of them (lib/pages/run.c, large.c, slab.c,
  * decay.c).
  *
  * Threads claim runs of one or two of GRANULES granules, make large blocks or slabs of them, free and resize what anybody has

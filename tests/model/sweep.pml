@@ -1,6 +1,6 @@
 /*
  * sweep.pml - pages beyond a high-water mark given back while others raise it: elements of a table, and a chunk
- * (lib/heap/sweep.c, chunk_sweep() in lib/heap/chunk.c, raise_begin() in lib/region/region.c).
+ * (lib/pages/sweep.c, chunk_sweep() in lib/pages/chunk.c, raise_begin() in lib/region/region.c).
  *
  * OP 1: a table of N elements of a page each, all of which somebody has touched.  Processes 1 and 2 raise the mark; who meets a piece
  * that is being swept settles one of the dead, and tries once more.  Process 3 sweeps pieces of one element, from

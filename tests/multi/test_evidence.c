@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "clients/client.h"
+#include "clients/slot.h"
 #include "heap/reap.h"
 #include "os/process.h"
-#include "region/client.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"

@@ -15,11 +15,11 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "clients/client.h"
+#include "clients/slot.h"
 #include "heap/reap.h"
 #include "os/process.h"
 #include "os/robust.h"
-#include "region/client.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/container.h"

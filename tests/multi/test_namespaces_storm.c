@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "clients/slot.h"
 #include "heap/reap.h"
 #include "os/robust.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/container.h"

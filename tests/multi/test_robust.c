@@ -17,9 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clients/liveness.h"
 #include "os/process.h"
 #include "os/robust.h"
-#include "region/liveness.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/clock_call.h"

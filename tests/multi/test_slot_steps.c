@@ -24,11 +24,11 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients/binding.h"
+#include "clients/client.h"
+#include "clients/slot.h"
 #include "os/process.h"
 #include "os/robust.h"
-#include "region/binding.h"
-#include "region/client.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/clock_call.h"
 #include "support/effort.h"

@@ -13,11 +13,11 @@
 #include <unistd.h>
 
 #include "api/heap.h"
-#include "heap/huge.h"
-#include "heap/large.h"
-#include "heap/magazine.h"
+#include "blocks/huge.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
 #include "heap/reap.h"
-#include "heap/slab.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/clock_call.h"

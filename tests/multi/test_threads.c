@@ -11,13 +11,13 @@
 #include <string.h>
 
 #include "base/size_class.h"
+#include "blocks/huge.h"
+#include "blocks/large.h"
+#include "clients/slot.h"
 #include "heap/alloc.h"
-#include "heap/chunk.h"
 #include "heap/decay.h"
-#include "heap/huge.h"
-#include "heap/large.h"
 #include "heap/reap.h"
-#include "region/slot.h"
+#include "pages/chunk.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

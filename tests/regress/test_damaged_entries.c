@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "api/heap.h"
-#include "heap/large.h"
+#include "blocks/large.h"
 #include "support/checks.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"

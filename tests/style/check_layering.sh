@@ -3,7 +3,7 @@
 # header is known from lib/region/ upwards.
 . "$(dirname "$0")/common.sh"
 
-layers="base layout os region heap tcache api"
+layers="base layout os region clients pages blocks heap audit tcache api"
 
 # Standard input would be read if there were no files.
 set -- $(files "c h" lib)
@@ -38,7 +38,7 @@ BEGIN {
         if (header ~ /^shmalloc\//)
                 print where ": the public header is included as <" header ">"
         else if (split(header, part, "/") != 2 || !(part[1] in rank))
-                print where ": \"" header "\" does not name its layer as in \"heap/slab.h\""
+                print where ": \"" header "\" does not name its layer as in \"blocks/slab.h\""
         else if (rank[part[1]] > rank[layer])
                 print where ": " layer "/ may not include \"" header "\": " part[1] "/ is a later layer"
 }' | violation

@@ -20,7 +20,7 @@ plant_good() {
                 cp "$tmp/good/libx.so" "$tmp/good/libx.a" "$tmp"
                 return
         fi
-        mkdir -p "$tree/lib/base" "$tree/lib/heap" "$tree/lib/api" "$tree/include/shmalloc" "$tree/doc" "$tree/tests/unit"
+        mkdir -p "$tree/lib/base" "$tree/lib/blocks" "$tree/lib/api" "$tree/include/shmalloc" "$tree/doc" "$tree/tests/unit"
         printf 'BasedOnStyle: LLVM\nIndentWidth: 8\nBreakBeforeBraces: Linux\nAllowShortFunctionsOnASingleLine: None\nColumnLimit: 120\n' >"$tree/.clang-format"
         cat >"$tree/include/shmalloc/shmalloc.h" <<'END'
 #ifndef SHMALLOC_H
@@ -46,9 +46,9 @@ END
 #define load_acquire(ptr) __atomic_load_n((ptr), __ATOMIC_ACQUIRE)
 #endif
 END
-        cat >"$tree/lib/heap/slab.h" <<'END'
-#ifndef HEAP_SLAB_H
-#define HEAP_SLAB_H
+        cat >"$tree/lib/blocks/slab.h" <<'END'
+#ifndef BLOCKS_SLAB_H
+#define BLOCKS_SLAB_H
 #include "base/atomic.h"
 struct slab {
         int n;
@@ -59,7 +59,7 @@ END
         cat >"$tree/lib/api/malloc.c" <<'END'
 #include <shmalloc/shmalloc.h>
 
-#include "heap/slab.h"
+#include "blocks/slab.h"
 
 /* Calls malloc("sleep(1)") and __atomic_load_n() in a comment only. */
 void shfree(void *p)
@@ -130,19 +130,19 @@ for script in "$style_dir"/check_*.sh; do
         }
 done
 
-append lib/base/atomic.h '#include "heap/slab.h"'
+append lib/base/atomic.h '#include "blocks/slab.h"'
 fails layering lib/base/atomic.h:5 "a later layer included"
-append lib/heap/slab.h '#include "atomic.h"'
-fails layering lib/heap/slab.h:9 "a header without its layer"
-append lib/heap/slab.h '#include "../api/malloc.h"'
-fails layering lib/heap/slab.h:9 "a way round by .."
+append lib/blocks/slab.h '#include "atomic.h"'
+fails layering lib/blocks/slab.h:9 "a header without its layer"
+append lib/blocks/slab.h '#include "../api/malloc.h"'
+fails layering lib/blocks/slab.h:9 "a way round by .."
 append lib/base/atomic.h '#include <shmalloc/shmalloc.h>'
 fails layering lib/base/atomic.h:5 "the public header at the bottom"
 append lib/stray.c ''
 fails layering lib/stray.c:1 "a file outside the layers"
 
-append lib/heap/slab.h 'static inline size_t n_slabs(void) { return 1; }'
-fails headers heap/slab.h "a header that needs another one"
+append lib/blocks/slab.h 'static inline size_t n_slabs(void) { return 1; }'
+fails headers blocks/slab.h "a header that needs another one"
 append include/shmalloc/shmalloc.h 'static inline int *f(void *p) { return p; }'
 fails headers c++ "a public header that is not C++"
 append include/shmalloc/shmalloc.h 'struct e {};'
@@ -167,8 +167,8 @@ fails exports libx.a "a symbol visible in the static library only"
 append tests/unit/test_x.c 'int   x;'
 fails format tests/unit/test_x.c "two blanks too many"
 
-append lib/heap/slab.h '#define get(p) __atomic_load_n(p, 0)'
-fails atomics lib/heap/slab.h:9 "a builtin elsewhere"
+append lib/blocks/slab.h '#define get(p) __atomic_load_n(p, 0)'
+fails atomics lib/blocks/slab.h:9 "a builtin elsewhere"
 append lib/api/malloc.c 'int __sync_x;'
 fails atomics lib/api/malloc.c:16 "an old builtin"
 append lib/api/malloc.c 'void f(void) { atomic_signal_fence(0); }'
@@ -189,8 +189,8 @@ fails calls lib/api/malloc.c:16 "an exit"
 append lib/api/malloc.c 'char *f(void) { return getenv("X"); }'
 fails calls lib/api/malloc.c:16 "an untrusted environment"
 append lib/api/malloc.c 'char *f(void) { return secure_getenv("X"); }'
-append lib/heap/slab.h 'static inline char *f(void) { return secure_getenv("X"); }'
-fails calls lib/heap/slab.h:9 "the environment read in two files"
+append lib/blocks/slab.h 'static inline char *f(void) { return secure_getenv("X"); }'
+fails calls lib/blocks/slab.h:9 "the environment read in two files"
 echo "lib/api/malloc.c abort reason" >"$tmp/allowed"
 fails calls "not needed" "an exception that is not needed"
 append lib/api/malloc.c 'void f(void) { abort(); }'
@@ -204,8 +204,8 @@ plant_good
 
 append lib/api/malloc.c 'void f(void) { open("x", 0); }'
 fails cancel lib/api/malloc.c:16 "a cancellation point"
-append lib/heap/slab.h 'static inline void f(void) { fallocate(3, 0, 0, 1); }'
-fails cancel lib/heap/slab.h:9 "one of the C library's own"
+append lib/blocks/slab.h 'static inline void f(void) { fallocate(3, 0, 0, 1); }'
+fails cancel lib/blocks/slab.h:9 "one of the C library's own"
 append lib/api/malloc.c 'void f(void *out) { fputs("x", out); }'
 fails cancel lib/api/malloc.c:16 "a stream"
 echo "lib/api/malloc.c close reason" >"$tmp/points"

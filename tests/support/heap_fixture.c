@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "heap/arena.h"
+#include "clients/slot.h"
 #include "heap/reap.h"
-#include "region/slot.h"
+#include "pages/arena.h"
 #include "support/checks.h"
 
 #define FAIL(...) ck_abort_msg(__VA_ARGS__)

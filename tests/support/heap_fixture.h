@@ -13,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "region/client.h"
+#include "clients/client.h"
+#include "clients/thread.h"
 #include "region/region.h"
-#include "region/thread.h"
 #include "tcache/tcache.h"
 
 enum { HEAP_THREADS_MAX = 16 };

@@ -4,12 +4,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "heap/chunk.h"
-#include "heap/huge.h"
-#include "heap/large.h"
-#include "heap/magazine.h"
+#include "blocks/huge.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
 #include "heap/root.h"
-#include "heap/slab.h"
+#include "pages/chunk.h"
 #include "support/checks.h"
 
 /* ------------------------------------------------------------------ making */

@@ -1,5 +1,5 @@
 /*
- * rich_heap.h - a heap with one of everything that a heap can have, for tests of the check (heap/check.h): two threads,
+ * rich_heap.h - a heap with one of everything that a heap can have, for tests of the check (audit/check.h): two threads,
  * of node 0 and node 1, with slabs, large runs, a huge block, magazines in all places, a root, and what is free.
  *
  * The check is asked with the tables write-protected and the chunks unmapped: it reads the tables and never looks into a
@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "heap/check.h"
+#include "audit/check.h"
 #include "support/heap_fixture.h"
 
 enum { RICH_HEAP_LIVE_MAX = 64, RICH_HEAP_REPORT_BYTES = 64 << 10 };

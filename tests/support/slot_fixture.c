@@ -7,8 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "clients/slot.h"
 #include "os/process.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/plain_region.h"
 

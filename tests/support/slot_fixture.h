@@ -8,8 +8,8 @@
 #include <pthread.h>
 #include <stdint.h>
 
-#include "region/client.h"
-#include "region/thread.h"
+#include "clients/client.h"
+#include "clients/thread.h"
 
 enum { N_CLIENTS = 8, N_THREADS = 6 };
 

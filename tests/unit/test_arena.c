@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "heap/arena.h"
-#include "heap/chunk.h"
 #include "os/inject.h"
+#include "pages/arena.h"
+#include "pages/chunk.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

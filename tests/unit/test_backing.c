@@ -9,16 +9,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "blocks/huge.h"
+#include "blocks/large.h"
+#include "clients/slot.h"
 #include "heap/alloc.h"
-#include "heap/arena.h"
-#include "heap/chunk.h"
 #include "heap/decay.h"
-#include "heap/huge.h"
-#include "heap/large.h"
 #include "heap/reap.h"
-#include "heap/run.h"
 #include "os/shm.h"
-#include "region/slot.h"
+#include "pages/arena.h"
+#include "pages/chunk.h"
+#include "pages/run.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

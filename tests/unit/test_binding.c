@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "clients/binding.h"
+#include "clients/client.h"
+#include "clients/slot.h"
 #include "os/robust.h"
-#include "region/binding.h"
-#include "region/client.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/plain_region.h"
 #include "support/suite.h"

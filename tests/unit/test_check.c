@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "api/heap.h"
+#include "audit/check.h"
 #include "base/error.h"
-#include "heap/check.h"
 #include "support/checks.h"
 #include "support/rich_heap.h"
 #include "support/suite.h"

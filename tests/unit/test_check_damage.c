@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "heap/check.h"
-#include "heap/magazine.h"
+#include "audit/check.h"
+#include "blocks/magazine.h"
+#include "clients/slot.h"
 #include "heap/root.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/effort.h"
 #include "support/random.h"

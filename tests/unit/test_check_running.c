@@ -8,14 +8,14 @@
  */
 #include <pthread.h>
 
+#include "audit/check.h"
 #include "base/atomic.h"
-#include "heap/check.h"
-#include "heap/drain.h"
-#include "heap/large.h"
-#include "heap/magazine.h"
-#include "heap/run.h"
-#include "heap/slab.h"
-#include "region/slot.h"
+#include "blocks/drain.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
+#include "clients/slot.h"
+#include "pages/run.h"
 #include "support/checks.h"
 #include "support/random.h"
 #include "support/rich_heap.h"

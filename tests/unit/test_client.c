@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients/client.h"
+#include "clients/slot.h"
 #include "os/process.h"
-#include "region/client.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/plain_region.h"
 #include "support/slot_fixture.h"

@@ -6,15 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/chunk.h"
-#include "heap/drain.h"
-#include "heap/fault.h"
-#include "heap/large.h"
-#include "heap/magazine.h"
+#include "blocks/drain.h"
+#include "blocks/fault.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
+#include "clients/intent.h"
 #include "heap/reap.h"
-#include "heap/run.h"
-#include "heap/slab.h"
-#include "region/intent.h"
+#include "pages/chunk.h"
+#include "pages/run.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/arena.h"
-#include "heap/hint.h"
+#include "pages/arena.h"
+#include "pages/hint.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/arena.h"
-#include "heap/chunk.h"
-#include "heap/drain.h"
-#include "heap/magazine.h"
+#include "blocks/drain.h"
+#include "blocks/magazine.h"
+#include "blocks/slab.h"
 #include "heap/reap.h"
-#include "heap/slab.h"
+#include "pages/arena.h"
+#include "pages/chunk.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

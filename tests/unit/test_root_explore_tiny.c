@@ -26,14 +26,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
+#include "clients/slot.h"
 #include "heap/alloc.h"
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "heap/root_cell.h"
 #include "heap/root_record.h"
-#include "region/intent.h"
-#include "region/owner.h"
-#include "region/slot.h"
 #include "support/clock_call.h"
 #include "support/root_judge.h"
 #include "support/suite.h"

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/chunk.h"
 #include "heap/reap.h"
-#include "heap/run.h"
+#include "pages/chunk.h"
+#include "pages/run.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"

@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "clients/client.h"
+#include "clients/liveness.h"
+#include "clients/slot.h"
 #include "os/process.h"
 #include "os/robust.h"
-#include "region/client.h"
-#include "region/liveness.h"
-#include "region/slot.h"
 #include "support/checks.h"
 #include "support/slot_fixture.h"
 #include "support/suite.h"

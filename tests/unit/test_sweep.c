@@ -9,8 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "heap/chunk.h"
-#include "heap/sweep.h"
+#include "pages/chunk.h"
+#include "pages/sweep.h"
 #include "region/file.h"
 #include "region/marks.h"
 #include "support/checks.h"

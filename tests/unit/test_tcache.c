@@ -11,17 +11,17 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "blocks/drain.h"
+#include "blocks/fault.h"
+#include "blocks/magazine.h"
+#include "clients/liveness.h"
+#include "clients/slot.h"
 #include "heap/alloc.h"
-#include "heap/arena.h"
-#include "heap/chunk.h"
-#include "heap/decay_stamp.h"
-#include "heap/drain.h"
-#include "heap/fault.h"
-#include "heap/magazine.h"
 #include "heap/reap.h"
-#include "heap/run.h"
-#include "region/liveness.h"
-#include "region/slot.h"
+#include "pages/arena.h"
+#include "pages/chunk.h"
+#include "pages/decay_stamp.h"
+#include "pages/run.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
@@ -193,7 +193,7 @@ START_TEST(thread_that_ends_leaves_nothing_but_what_it_allocated)
 {
         in_thread(look_around, NULL);
         ck_assert_uint_eq(r->bindings[1], 0);
-        /* It never unlocked: the kernel may still be at its list, and has marked it by now (region/slot.c). */
+        /* It never unlocked: the kernel may still be at its list, and has marked it by now (clients/slot.c). */
         ck_assert_int_eq(liveness->lock_view(&region_thread(r, 1)->life, 0, false), LOCK_DEAD);
         ck_assert_uint_eq(heap_verify_words(r).n_tcache, 0);
         in_thread(look_around, NULL); /* the same slot again */

@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 
 #include "api/heap.h"
-#include "heap/run.h"
-#include "region/owner.h"
+#include "clients/owner.h"
+#include "pages/run.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"

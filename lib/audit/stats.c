@@ -1,0 +1,504 @@
+/*
+ * stats.c - see stats.h: gathering.
+ *
+ * There are no shared counters: what is where is counted by the check's walk through the owner words, and what has
+ * happened is the sum of the counters of all thread slots, each written by its owner alone.  The hit paths of malloc and
+ * free count nothing, so what has happened is known where magazines change hands: blocks that were filled into magazines
+ * and drained from them, and single blocks that went past them.
+ *
+ * Each figure is described once, in the table of its group, and has its place in the group's rows by the enum beside it.
+ */
+#include "audit/stats.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "audit/stats_parts.h"
+#include "clients/owner.h"
+#include "os/print.h"
+#include "os/shm.h"
+
+#define COUNTER true
+#define GAUGE   false
+
+/* ------------------------------------------------------------------ labels */
+
+static void
+label_number(struct stats_row *row, const char *name, uint64_t value)
+{
+        struct stats_label *label = &row->labels[row->n_labels++];
+
+        label->name = name;
+        label->is_number = true;
+        snprintf(label->value, sizeof label->value, "%" PRIu64, value);
+}
+
+/* `text` is `bytes` long at most and may be anything. */
+static void
+label_text(struct stats_row *row, const char *name, const char *text, size_t bytes)
+{
+        struct stats_label *label = &row->labels[row->n_labels++];
+        size_t n = 0;
+
+        label->name = name;
+        label->is_number = false;
+        for (; n < bytes && n + 1 < sizeof label->value && text[n] != '\0'; n++)
+                label->value[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
+        label->value[n] = '\0';
+}
+
+/* ------------------------------------------------------------------ blocks of all classes of a part of the heap */
+
+struct sums {
+        uint64_t live_bytes, live_blocks, cached_bytes, cached_blocks, pending_bytes, free_bytes, run_bytes;
+};
+
+static struct sums
+sums_of(const struct check_totals *t)
+{
+        struct sums s = {0};
+
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
+                const struct check_class *c = &t->classes[class_idx];
+                uint64_t bytes = size_class_bytes(class_idx);
+
+                s.live_bytes += c->n_live * bytes;
+                s.live_blocks += c->n_live;
+                s.cached_bytes += c->n_cached * bytes;
+                s.cached_blocks += c->n_cached;
+                s.pending_bytes += c->n_pending * bytes;
+                s.free_bytes += c->n_free * bytes;
+                s.run_bytes += (c->n_runs * size_class_table[class_idx].n_granules) << GEO_GRANULE_SHIFT;
+        }
+        return s;
+}
+
+/* ------------------------------------------------------------------ the heap */
+
+enum {
+        HEAP_CAPACITY,
+        HEAP_MAX_CAPACITY,
+        HEAP_USED,
+        HEAP_ALLOCATED,
+        HEAP_BLOCKS,
+        HEAP_CACHED,
+        HEAP_CACHED_BLOCKS,
+        HEAP_PENDING,
+        HEAP_FREE_SLAB,
+        HEAP_FREE_RUN,
+        HEAP_FREE_CHUNK,
+        HEAP_MOVING,
+        HEAP_WASTE,
+        HEAP_BACKED,
+        HEAP_DIRTY,
+        HEAP_METADATA,
+        HEAP_CLIENTS,
+        HEAP_THREADS,
+        HEAP_ROOTS,
+        HEAP_TCACHE_MAGAZINES,
+        HEAP_DEPOT_MAGAZINES,
+        HEAP_POOLED_MAGAZINES,
+        HEAP_PURGED,
+        HEAP_REAPED,
+        HEAP_REMOTE,
+        HEAP_FALLBACK,
+        HEAP_FAULTS,
+        HEAP_N_VALUES
+};
+
+static const struct stats_metric heap_metrics[HEAP_N_VALUES] = {
+        [HEAP_CAPACITY] = {"capacity_bytes", "bytes", "blocks may take together", GAUGE},
+        [HEAP_MAX_CAPACITY] = {"max_capacity_bytes", "bytes", "the capacity can grow to", GAUGE},
+        [HEAP_USED] = {"used_bytes", "bytes",
+                       "of chunks have been used so far: the sum of the byte figures down to waste", GAUGE},
+        [HEAP_ALLOCATED] = {"allocated_bytes", "bytes", "in blocks that are allocated", GAUGE},
+        [HEAP_BLOCKS] = {"allocated_blocks", "blocks", "are allocated", GAUGE},
+        [HEAP_CACHED] = {"cached_bytes", "bytes", "in blocks that threads and depots cache", GAUGE},
+        [HEAP_CACHED_BLOCKS] = {"cached_blocks", "blocks", "are cached", GAUGE},
+        [HEAP_PENDING] = {"pending_bytes", "bytes", "in root objects under construction", GAUGE},
+        [HEAP_FREE_SLAB] = {"free_slab_bytes", "bytes", "in free blocks of slabs", GAUGE},
+        [HEAP_FREE_RUN] = {"free_run_bytes", "bytes", "in free granules of arenas", GAUGE},
+        [HEAP_FREE_CHUNK] = {"free_chunk_bytes", "bytes", "in free chunks", GAUGE},
+        [HEAP_MOVING] = {"moving_bytes", "bytes", "being claimed, freed or purged just now", GAUGE},
+        [HEAP_WASTE] = {"waste_bytes", "bytes", "behind the last block of a slab, run or chunk", GAUGE},
+        [HEAP_BACKED] = {"backed_bytes", "bytes", "of chunks are known to have pages", GAUGE},
+        [HEAP_DIRTY] = {"dirty_bytes", "bytes", "are free and may have pages: decay gives them back", GAUGE},
+        [HEAP_METADATA] = {"metadata_bytes", "bytes", "in tables beside the chunks", GAUGE},
+        [HEAP_CLIENTS] = {"attached_clients", "clients", "processes have the heap open, or died with it", GAUGE},
+        [HEAP_THREADS] = {"attached_threads", "threads", "have a slot, alive or not reaped yet", GAUGE},
+        [HEAP_ROOTS] = {"named_roots", "roots", "names have an object", GAUGE},
+        [HEAP_TCACHE_MAGAZINES] = {"tcache_magazines", "magazines", "are held by threads", GAUGE},
+        [HEAP_DEPOT_MAGAZINES] = {"depot_magazines", "magazines", "are in depots", GAUGE},
+        [HEAP_POOLED_MAGAZINES] = {"pooled_magazines", "magazines", "are unused", GAUGE},
+        [HEAP_PURGED] = {"purged_bytes", "bytes", "have been given back to the system", COUNTER},
+        [HEAP_REAPED] = {"reaped_threads", "threads", "died and were settled by others", COUNTER},
+        [HEAP_REMOTE] = {"remote_free_blocks", "blocks", "were freed on another node than their own", COUNTER},
+        [HEAP_FALLBACK] = {"fallback_blocks", "blocks", "came from another node, the own one being full", COUNTER},
+        [HEAP_FAULTS] = {"found_faults", "faults", "found while counting: run a check", GAUGE},
+};
+
+static uint32_t
+one_row(const struct stats *s)
+{
+        (void)s;
+        return 1;
+}
+
+/* The parts of used_bytes but for waste, which is the rest. */
+static void
+heap_bytes(const struct stats *s, uint64_t *v)
+{
+        const struct check_totals *t = &s->totals;
+        struct sums sums = sums_of(t);
+        uint64_t parts;
+
+        v[HEAP_USED] = region_chunks_hwm(s->r) << GEO_CHUNK_SHIFT;
+        v[HEAP_ALLOCATED] = check_live_bytes(t);
+        v[HEAP_BLOCKS] = sums.live_blocks + t->n_huge - t->n_huge_pending;
+        v[HEAP_CACHED] = sums.cached_bytes;
+        v[HEAP_CACHED_BLOCKS] = sums.cached_blocks;
+        v[HEAP_PENDING] = sums.pending_bytes + t->huge_pending_bytes;
+        v[HEAP_FREE_SLAB] = sums.free_bytes;
+        v[HEAP_FREE_RUN] = t->free_run_bytes;
+        v[HEAP_FREE_CHUNK] = t->n_chunks_free << GEO_CHUNK_SHIFT;
+        v[HEAP_MOVING] = t->moving_bytes;
+        parts = v[HEAP_ALLOCATED] + v[HEAP_CACHED] + v[HEAP_PENDING] + v[HEAP_FREE_SLAB] + v[HEAP_FREE_RUN] +
+                v[HEAP_FREE_CHUNK] + v[HEAP_MOVING];
+        v[HEAP_WASTE] = v[HEAP_USED] > parts ? v[HEAP_USED] - parts : 0;
+}
+
+static bool
+heap_row(const struct stats *s, uint32_t idx, struct stats_row *row)
+{
+        const struct check_totals *t = &s->totals;
+        uint64_t *v = row->values;
+
+        (void)idx;
+        heap_bytes(s, v);
+        v[HEAP_CAPACITY] = region_capacity_chunks(s->r) << GEO_CHUNK_SHIFT;
+        v[HEAP_MAX_CAPACITY] = s->r->layout.n_chunks << GEO_CHUNK_SHIFT;
+        v[HEAP_BACKED] = t->backed_bytes;
+        v[HEAP_DIRTY] = t->dirty_bytes;
+        v[HEAP_METADATA] = t->metadata_bytes;
+        v[HEAP_CLIENTS] = t->n_clients;
+        v[HEAP_THREADS] = t->n_threads;
+        v[HEAP_ROOTS] = t->n_roots;
+        v[HEAP_TCACHE_MAGAZINES] = t->n_magazines_tcache;
+        v[HEAP_DEPOT_MAGAZINES] = t->n_magazines_depot;
+        v[HEAP_POOLED_MAGAZINES] = t->n_magazines_pool;
+        v[HEAP_PURGED] = s->purged_bytes;
+        v[HEAP_REAPED] = s->n_reaped;
+        v[HEAP_REMOTE] = s->n_remote_free;
+        v[HEAP_FALLBACK] = s->n_fallback;
+        v[HEAP_FAULTS] = t->n_faults;
+        return true;
+}
+
+/* ------------------------------------------------------------------ classes */
+
+enum {
+        CLASS_RUNS,
+        CLASS_ALLOCATED,
+        CLASS_BLOCKS,
+        CLASS_CACHED,
+        CLASS_PENDING,
+        CLASS_FREE,
+        CLASS_FILLED,
+        CLASS_DRAINED,
+        CLASS_DIRECT,
+        CLASS_DIRECT_FREE,
+        CLASS_N_VALUES
+};
+
+static const struct stats_metric class_metrics[CLASS_N_VALUES] = {
+        [CLASS_RUNS] = {"used_runs", "runs", "slabs, large runs, or huge blocks of the class", GAUGE},
+        [CLASS_ALLOCATED] = {"allocated_bytes", "bytes", "in blocks that are allocated", GAUGE},
+        [CLASS_BLOCKS] = {"allocated_blocks", "blocks", "are allocated", GAUGE},
+        [CLASS_CACHED] = {"cached_blocks", "blocks", "are cached by threads and depots", GAUGE},
+        [CLASS_PENDING] = {"pending_blocks", "blocks", "are root objects under construction", GAUGE},
+        [CLASS_FREE] = {"free_blocks", "blocks", "are free in their slab", GAUGE},
+        [CLASS_FILLED] = {"filled_blocks", "blocks", "have left their slab or run, for a magazine or a caller",
+                          COUNTER},
+        [CLASS_DRAINED] = {"drained_blocks", "blocks", "have come back to their slab or run", COUNTER},
+        [CLASS_DIRECT] = {"direct_malloc_blocks", "blocks", "were allocated past the magazines", COUNTER},
+        [CLASS_DIRECT_FREE] = {"direct_free_blocks", "blocks", "were freed past the magazines", COUNTER},
+};
+
+static uint32_t
+class_rows(const struct stats *s)
+{
+        (void)s;
+        return SIZE_CLASS_N + 1; /* the last one is for huge blocks */
+}
+
+static bool
+huge_row(const struct stats *s, struct stats_row *row)
+{
+        label_text(row, "size", "huge", sizeof "huge");
+        row->values[CLASS_RUNS] = s->totals.n_huge;
+        row->values[CLASS_ALLOCATED] = s->totals.huge_bytes - s->totals.huge_pending_bytes;
+        row->values[CLASS_BLOCKS] = s->totals.n_huge - s->totals.n_huge_pending;
+        row->values[CLASS_PENDING] = s->totals.n_huge_pending;
+        row->values[CLASS_FILLED] = row->values[CLASS_DIRECT] = s->n_huge_malloc;
+        row->values[CLASS_DRAINED] = row->values[CLASS_DIRECT_FREE] = s->n_huge_free;
+        return true;
+}
+
+static bool
+class_row(const struct stats *s, uint32_t idx, struct stats_row *row)
+{
+        const struct check_class *c = &s->totals.classes[idx];
+        const struct class_counters *n = &s->counters[idx];
+
+        if (idx == SIZE_CLASS_N)
+                return huge_row(s, row);
+        label_number(row, "size", size_class_bytes(idx));
+        row->values[CLASS_RUNS] = c->n_runs;
+        row->values[CLASS_ALLOCATED] = c->n_live * size_class_bytes(idx);
+        row->values[CLASS_BLOCKS] = c->n_live;
+        row->values[CLASS_CACHED] = c->n_cached;
+        row->values[CLASS_PENDING] = c->n_pending;
+        row->values[CLASS_FREE] = c->n_free;
+        row->values[CLASS_FILLED] = n->n_filled;
+        row->values[CLASS_DRAINED] = n->n_drained;
+        row->values[CLASS_DIRECT] = n->n_malloc;
+        row->values[CLASS_DIRECT_FREE] = n->n_free;
+        return true;
+}
+
+/* ------------------------------------------------------------------ arenas and nodes */
+
+enum {
+        ARENA_THREADS,
+        ARENA_CHUNKS,
+        ARENA_ALLOCATED,
+        ARENA_CACHED,
+        ARENA_FREE_SLAB,
+        ARENA_FREE_RUN,
+        ARENA_DIRTY,
+        ARENA_BACKED,
+        ARENA_N_VALUES,
+        NODE_MAGAZINES = ARENA_N_VALUES,
+        NODE_REMOTE,
+        NODE_FALLBACK,
+        NODE_N_VALUES
+};
+
+/* The same for both, and one more for nodes. */
+static const struct stats_metric arena_metrics[NODE_N_VALUES] = {
+        [ARENA_THREADS] = {"bound_threads", "threads", "are bound to it", GAUGE},
+        [ARENA_CHUNKS] = {"owned_chunks", "chunks", "it has", GAUGE},
+        [ARENA_ALLOCATED] = {"allocated_bytes", "bytes", "in its blocks that are allocated, but for huge ones", GAUGE},
+        [ARENA_CACHED] = {"cached_bytes", "bytes", "in its blocks that threads and depots cache", GAUGE},
+        [ARENA_FREE_SLAB] = {"free_slab_bytes", "bytes", "in free blocks of its slabs", GAUGE},
+        [ARENA_FREE_RUN] = {"free_run_bytes", "bytes", "in its free granules", GAUGE},
+        [ARENA_DIRTY] = {"dirty_bytes", "bytes", "of that may have pages", GAUGE},
+        [ARENA_BACKED] = {"backed_bytes", "bytes", "of its chunks are known to have pages", GAUGE},
+        [NODE_MAGAZINES] = {"made_magazines", "magazines", "in its table so far", GAUGE},
+        [NODE_REMOTE] = {"remote_freed_blocks", "blocks", "of it were freed by threads of other nodes", COUNTER},
+        [NODE_FALLBACK] = {"fallback_blocks", "blocks", "were wanted of it and came from other nodes", COUNTER},
+};
+
+static uint32_t
+arena_rows(const struct stats *s)
+{
+        return s->r->layout.n_arenas;
+}
+
+static void
+arena_add(const struct stats *s, uint32_t arena, struct stats_row *row)
+{
+        const struct check_totals *t = &s->by_arena[arena];
+        struct sums sums = sums_of(t);
+
+        row->values[ARENA_THREADS] += s->n_bound[arena];
+        row->values[ARENA_CHUNKS] += t->n_chunks_arena;
+        row->values[ARENA_ALLOCATED] += sums.live_bytes;
+        row->values[ARENA_CACHED] += sums.cached_bytes;
+        row->values[ARENA_FREE_SLAB] += sums.free_bytes;
+        row->values[ARENA_FREE_RUN] += t->free_run_bytes;
+        row->values[ARENA_DIRTY] += t->dirty_bytes;
+        row->values[ARENA_BACKED] += t->backed_bytes;
+}
+
+static void
+label_node(struct stats_row *row, const struct region *r, uint32_t node)
+{
+        if (node == r->layout.spread_node)
+                label_text(row, "node", "interleaved", sizeof "interleaved");
+        else
+                label_number(row, "node", node);
+}
+
+static bool
+arena_row(const struct stats *s, uint32_t idx, struct stats_row *row)
+{
+        if (!region_arena(s->r, idx))
+                return false;
+        label_number(row, "arena", idx);
+        label_node(row, s->r, region_arena_node(s->r, idx));
+        arena_add(s, idx, row);
+        return true;
+}
+
+static uint32_t
+node_rows(const struct stats *s)
+{
+        return s->r->n_nodes;
+}
+
+static bool
+node_row(const struct stats *s, uint32_t idx, struct stats_row *row)
+{
+        label_node(row, s->r, idx);
+        for (uint32_t i = 0; i < s->r->arenas_per_node; i++) {
+                uint32_t arena = idx * s->r->arenas_per_node + i;
+                const struct arena *a = region_arena(s->r, arena);
+
+                arena_add(s, arena, row);
+                row->values[NODE_REMOTE] += a ? load_relaxed(&a->n_remote_free) : 0; /* statistics */
+                row->values[NODE_FALLBACK] += a ? load_relaxed(&a->n_fallback) : 0;
+        }
+        row->values[NODE_MAGAZINES] = region_magazines_hwm(s->r, idx);
+        return true;
+}
+
+/* ------------------------------------------------------------------ clients */
+
+enum { CLIENT_THREADS, CLIENT_CACHED, CLIENT_CACHED_BLOCKS, CLIENT_N_VALUES };
+
+static const struct stats_metric client_metrics[CLIENT_N_VALUES] = {
+        [CLIENT_THREADS] = {"attached_threads", "threads", "of it are attached", GAUGE},
+        [CLIENT_CACHED] = {"cached_bytes", "bytes", "in blocks that its threads cache", GAUGE},
+        [CLIENT_CACHED_BLOCKS] = {"cached_blocks", "blocks", "its threads cache", GAUGE},
+};
+
+static uint32_t
+client_rows(const struct stats *s)
+{
+        return region_clients_hwm(s->r);
+}
+
+/* What the magazines in the places of a slot hold. */
+static void
+slot_add(const struct stats *s, uint32_t thread_no, const struct thread_slot *slot, struct stats_row *row)
+{
+        const struct region *r = s->r;
+
+        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) {
+                uint32_t idx1 = load_relaxed(&slot->magazines[place]); /* a statistic, as all that follows */
+                const struct magazine *m = idx1 != 0 ? region_magazine(r, idx1 - 1) : NULL;
+                uint64_t word = m ? owner_load(&r->magazine_words[idx1 - 1]) : 0, n;
+                uint32_t class_idx = magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N;
+
+                if (magazine_owner(word) != thread_no || class_idx >= SIZE_CLASS_N)
+                        continue;
+                n = load_relaxed(&m->n);
+                n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;
+                row->values[CLIENT_CACHED_BLOCKS] += n;
+                row->values[CLIENT_CACHED] += n * size_class_bytes(class_idx);
+        }
+}
+
+static bool
+client_row(const struct stats *s, uint32_t idx, struct stats_row *row)
+{
+        const struct client_slot *client = region_client(s->r, idx);
+        uint32_t hwm = region_threads_hwm(s->r);
+
+        if (!client || WORD_FIELD(load_relaxed(&client->word), 0, 2) != CLIENT_LIVE)
+                return false;
+        label_number(row, "client", idx);
+        label_number(row, "pid", (uint32_t)load_relaxed(&client->process));
+        label_number(row, "uid", load_relaxed(&client->uid));
+        label_text(row, "name", client->name, sizeof client->name);
+        for (uint32_t i = 0; i < hwm; i++) {
+                const struct thread_slot *slot = region_thread(s->r, i);
+
+                if (!slot || load_relaxed(&slot->state) != 1 || load_relaxed(&slot->client_idx) != idx)
+                        continue;
+                row->values[CLIENT_THREADS]++;
+                slot_add(s, i + 1, slot, row);
+        }
+        return true;
+}
+
+/* ------------------------------------------------------------------ all of it */
+
+_Static_assert((int)HEAP_N_VALUES <= (int)STATS_VALUES_MAX, "a row has room");
+
+const struct stats_group stats_groups[STATS_GROUPS] = {
+        {"heap", "heap", heap_metrics, HEAP_N_VALUES, one_row, heap_row},
+        {"class", "classes", class_metrics, CLASS_N_VALUES, class_rows, class_row},
+        {"arena", "arenas", arena_metrics, ARENA_N_VALUES, arena_rows, arena_row},
+        {"node", "nodes", arena_metrics, NODE_N_VALUES, node_rows, node_row},
+        {"client", "clients", client_metrics, CLIENT_N_VALUES, client_rows, client_row},
+};
+
+static void
+counters_add(struct stats *s, const struct thread_slot *slot)
+{
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
+                const struct class_counters *from = &slot->counters[class_idx];
+                struct class_counters *to = &s->counters[class_idx];
+
+                to->n_filled += load_relaxed(&from->n_filled); /* statistics of others, each on its own */
+                to->n_drained += load_relaxed(&from->n_drained);
+                to->n_malloc += load_relaxed(&from->n_malloc);
+                to->n_free += load_relaxed(&from->n_free);
+        }
+        s->n_huge_malloc += load_relaxed(&slot->n_huge_malloc);
+        s->n_huge_free += load_relaxed(&slot->n_huge_free);
+        s->n_reaped += load_relaxed(&slot->n_reaped);
+        s->n_remote_free += load_relaxed(&slot->n_remote_free);
+        s->n_fallback += load_relaxed(&slot->n_fallback);
+        s->purged_bytes += load_relaxed(&slot->purged_bytes);
+}
+
+static void
+count_slots(struct stats *s)
+{
+        uint32_t hwm = region_threads_hwm(s->r);
+
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                const struct thread_slot *slot = region_thread(s->r, idx);
+                uint32_t binding = load_relaxed(&s->r->bindings[idx]);
+                uint32_t arena = (binding & ~(BINDING_USED | BINDING_RESERVE)) - 1;
+
+                if (slot)
+                        counters_add(s, slot);
+                if ((binding & BINDING_USED) && arena < s->r->layout.n_arenas && arena < ARENA_MAX)
+                        s->n_bound[arena]++;
+        }
+}
+
+int
+stats_print(const struct region *r, FILE *out, unsigned flags)
+{
+        uint64_t bytes = sizeof(struct stats) + r->layout.n_arenas * sizeof(struct check_totals);
+        uint32_t n_groups = flags & STATS_MERGED ? 1 : STATS_GROUPS;
+        struct stats *s; /* the caller's stack may be small */
+        void *p;
+        int n = os_map_private(bytes, false, &p);
+
+        if (n < 0)
+                return n;
+        s = p;
+        s->r = (struct region *)(uintptr_t)r;
+        s->by_arena = (void *)(s + 1);
+        n = check_region_by_arena(r, 0, NULL, &s->totals, s->by_arena);
+        if (n >= 0) {
+                count_slots(s);
+                if (flags & STATS_JSON)
+                        stats_write_json(s, out, n_groups);
+                else if (flags & STATS_OPENMETRICS)
+                        stats_write_openmetrics(s, out, n_groups);
+                else
+                        stats_write_text(s, out, n_groups);
+        }
+        os_unmap(p, bytes);
+        if (n < 0)
+                return n;
+        return print_end(out);
+}

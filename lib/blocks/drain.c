@@ -1,0 +1,116 @@
+/*
+ * drain.c - see drain.h.
+ *
+ * Blocks leave from the top, because the store of n is what commits.  A block whose slab somebody else holds changes
+ * places with one at the bottom, under an intent that holds both (SWAP: recovery stores both again), and the others go
+ * on.  Nothing waits for the holder.
+ */
+#include "blocks/drain.h"
+
+#include <errno.h>
+
+#include "base/size_class.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
+#include "blocks/sift.h"
+#include "blocks/slab.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
+
+static void
+swap(struct thread *t, uint32_t idx, uint64_t i, uint64_t j)
+{
+        struct magazine *m = &t->region->magazines[idx];
+        uint64_t a = load_relaxed(&m->slot[i]), b = load_relaxed(&m->slot[j]);
+
+        intent_begin(t, (struct intent){.magazine = idx, .i = i, .j = j, .a = a, .b = b}, INTENT_SWAP); /* SWAP.1 */
+        store_relaxed(&m->slot[i], b);                                                                  /* SWAP.2 */
+        kill_order();
+        store_relaxed(&m->slot[j], a); /* SWAP.3 */
+        intent_end(t);                 /* SWAP.4 */
+}
+
+bool
+drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
+{
+        struct region *r = t->region;
+        struct magazine *m = &r->magazines[idx];
+        bool is_small = size_class_is_small(tag_class(magazine_tag(owner_load(&r->magazine_words[idx]))));
+        uint64_t bottom = 0; /* entries below it were tried and are held by others */
+
+        sift_own(t, idx); /* one from a depot, too: its thread may have put blocks there since */
+        for (uint64_t n = load_relaxed(&m->n); n > keep && n > bottom && n <= MAGAZINE_CAP_MAX;
+             n = load_relaxed(&m->n)) {
+                int err = is_small ? slab_drain(t, idx) : large_drain(t, idx);
+
+                if (err != -EBUSY)
+                        continue;
+                if (bottom + 1 < n)
+                        swap(t, idx, bottom, n - 1);
+                bottom++;
+        }
+        magazine_is_empty_now(t, idx);
+        return load_relaxed(&m->n) <= keep;
+}
+
+/* Drains a magazine that is in the hand and lets go of it. */
+static void
+drain_and_put(struct thread *t, uint32_t idx, uint32_t arena)
+{
+        drain_magazine(t, idx, 0);
+        magazine_put(t, idx, arena, true);
+}
+
+uint32_t
+drain_depots(struct thread *t, uint32_t arena, uint32_t want)
+{
+        uint32_t node = region_arena_node(t->region, arena);
+        uint32_t n = 0, idx;
+
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+                /* Bounded: what cannot be drained because others hold its slabs goes back to the same depot. */
+                for (uint32_t i = 0; i < DEPOT_SLOTS && n < want; i++, n++) {
+                        if (!magazine_take_depot(t, arena, tag_make(node, class_idx), &idx))
+                                break;
+                        drain_and_put(t, idx, arena);
+                }
+        return n;
+}
+
+/* Whether a slot of the depot names the magazine. */
+static bool
+is_hinted(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
+{
+        struct arena *a = region_arena(r, arena);
+
+        for (uint32_t i = 0; a && i < DEPOT_SLOTS; i++)
+                if (load_relaxed(&a->depot[tag_class(tag)][i]) == idx + 1)
+                        return true;
+        return false;
+}
+
+void
+drain_clock_hand(struct thread *t)
+{
+        struct region *r = t->region;
+        struct arena *a = region_arena(r, t->arena);
+        uint32_t hwm = region_magazines_hwm(r, t->node);
+        uint32_t first = t->node * r->layout.magazines_per_node;
+        uint64_t hand;
+
+        if (!a || hwm == 0)
+                return;
+        hand = load_relaxed(&a->magazine_hand); /* a hint: two threads may look at the same line */
+        store_relaxed(&a->magazine_hand, hand + 8);
+        for (uint32_t i = 0; i < 8; i++) {
+                uint32_t idx = first + (uint32_t)((hand + i) % hwm);
+                uint64_t word = owner_load(&r->magazine_words[idx]);
+
+                if (magazine_state(word) != MAGAZINE_DEPOT || magazine_tag(word) == TAG_NONE ||
+                    magazine_tag(word) >= r->layout.n_tags || tag_class(magazine_tag(word)) >= SIZE_CLASS_N ||
+                    is_hinted(r, magazine_arena(word), magazine_tag(word), idx))
+                        continue;
+                if (magazine_take_exactly(t, idx, magazine_arena(word), magazine_tag(word)))
+                        drain_and_put(t, idx, magazine_arena(word));
+        }
+}

@@ -1,0 +1,432 @@
+/*
+ * huge.c - see huge.h.
+ *
+ * Chunk words are claimed as run.c claims granules: in address order, one CAS each, the head's final word stored last.
+ * The granule words under a huge block stay NONE; its owner keeps the notes of their pages there while the chunk is
+ * claimed.  Only as many pages as the block needs are backed.
+ */
+#include "blocks/huge.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "blocks/fault.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
+#include "os/clock.h"
+#include "pages/chunk.h"
+#include "pages/decay_stamp.h"
+#include "pages/placement.h"
+#include "pages/run.h"
+
+static uint64_t
+chunks_for(uint64_t bytes)
+{
+        return (bytes >> GEO_CHUNK_SHIFT) + (bytes % GEO_CHUNK_BYTES != 0);
+}
+
+static uint64_t
+page_up(uint64_t bytes)
+{
+        return bits_align_up(bytes, GEO_PAGE_BYTES);
+}
+
+bool
+huge_block_of(struct region *r, uint64_t block_off, uint64_t *ret_chunk, uint64_t *ret_word)
+{
+        uint64_t chunk = block_off >> GEO_CHUNK_SHIFT;
+        uint64_t word;
+
+        if (chunk >= region_chunks_hwm(r) || block_off % GEO_CHUNK_BYTES != 0)
+                return false;
+        word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+        if (chunk_state(word) != CHUNK_HUGE || chunk_count(word) == 0 ||
+            chunk + chunk_count(word) > region_chunks_hwm(r))
+                return false;
+        *ret_chunk = chunk;
+        *ret_word = word;
+        return true;
+}
+
+uint64_t
+huge_usable(struct region *r, uint64_t chunk, uint64_t word)
+{
+        uint64_t bytes = load_relaxed(&r->huge_bytes[chunk]); /* written before the head was released: E3 */
+        uint64_t most = (uint64_t)chunk_count(word) << GEO_CHUNK_SHIFT;
+
+        return bytes <= most ? bytes : most;
+}
+
+/* ------------------------------------------------------------------ claim */
+
+static uint64_t
+free_word_of(uint64_t word)
+{
+        return chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word));
+}
+
+/* Lets go of chunks that this thread owns (NEW, or TAIL of its head), without touching the candidate. */
+static void
+release_chunk(struct region *r, uint64_t chunk)
+{
+        uint64_t granule = chunk * GEO_GRANULES_PER_CHUNK;
+        uint64_t word = owner_load(run_word(r, granule));
+
+        /* The first granule's stamp says since when the chunk lies idle. */
+        owner_store(run_word(r, granule), granule_with_stamp(word, decay_stamp(r, clock_ms())));
+        chunk_hint_free(r, chunk, true);
+        owner_release(&r->chunk_words[chunk], free_word_of(owner_load(&r->chunk_words[chunk]))); /* E3.rel */
+        chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
+}
+
+/* HUGE.2: chunks [from, to) in address order, or none. */
+static bool
+claim_chunks(struct thread *t, uint64_t from, uint64_t to)
+{
+        struct region *r = t->region;
+
+        for (uint64_t chunk = from; chunk < to; chunk++) {
+                uint64_t word = owner_load(&r->chunk_words[chunk]);
+
+                if (chunk_state(word) == CHUNK_FREE && chunk_owner(word) == THREAD_NONE &&
+                    owner_acquire(&r->chunk_words[chunk], &word,
+                                  chunk_with_node1(chunk_word(CHUNK_NEW, t->no, 0), chunk_node1(word)))) {
+                        chunk_hint_free(r, chunk, false);
+                        continue;
+                }
+                while (chunk-- > from)
+                        release_chunk(r, chunk);
+                return false;
+        }
+        return true;
+}
+
+/* Chunks [from, to) that the mark does not cover yet. */
+static int
+raise_to(struct thread *t, uint64_t to)
+{
+        struct region *r = t->region;
+
+        for (uint64_t hwm = region_chunks_hwm(r); hwm < to; hwm = region_chunks_hwm(r)) {
+                int err = region_raise_chunks(r, hwm);
+
+                if (err < 0) {
+                        t->lacks_pages = true;
+                        return err;
+                }
+                chunk_hint_free(r, hwm, true);
+        }
+        return 0;
+}
+
+/* Free, and of this node or none, or of whatever node. */
+static bool
+may_take(struct region *r, uint64_t chunk, uint32_t node)
+{
+        uint64_t word = owner_load(&r->chunk_words[chunk]);
+
+        return chunk_state(word) == CHUNK_FREE &&
+               (node == NODE_NONE || chunk_node1(word) == 0 || chunk_node1(word) == node + 1);
+}
+
+/* What a gap has to be like. */
+struct gap {
+        uint64_t n; /* chunks */
+        uint64_t align;
+        uint32_t node;  /* NODE_NONE: any */
+        bool is_hinted; /* starts at a chunk that is hinted to be free, or beyond the mark */
+};
+
+/* The lowest gap from chunk `from` on; UINT64_MAX if there is none. */
+static uint64_t
+find_gap(struct region *r, uint64_t from, const struct gap *gap)
+{
+        uint64_t hwm = region_chunks_hwm(r), capacity = region_capacity_chunks(r), start = from;
+        uint64_t n = gap->n, align = gap->align;
+
+        for (;;) {
+                int64_t hinted = gap->is_hinted && start < hwm ? chunk_find_free(r, start, hwm) : (int64_t)start;
+                uint64_t end, addr;
+
+                start = hinted < 0 ? hwm : (uint64_t)hinted;
+                addr = r->layout.chunks_off + (start << GEO_CHUNK_SHIFT);
+                if (align > GEO_CHUNK_BYTES)
+                        start += (bits_align_up(addr, align) - addr) >> GEO_CHUNK_SHIFT;
+                if (start + n > capacity || start + n < n)
+                        return UINT64_MAX;
+                for (end = start; end < start + n && end < hwm; end++)
+                        if (!may_take(r, end, gap->node))
+                                break;
+                if (end >= start + n || end >= hwm)
+                        return start;
+                start = end + 1;
+        }
+}
+
+static int
+claim_gap_of(struct thread *t, const struct gap *gap, uint64_t *ret_chunk)
+{
+        struct region *r = t->region;
+        uint64_t from = 0, n = gap->n;
+
+        for (;;) { /* each turn starts higher: bounded by the capacity */
+                uint64_t chunk = find_gap(r, from, gap);
+                int err;
+
+                if (chunk == UINT64_MAX)
+                        return -ENOMEM;
+                if (t->no_grow && chunk + n > region_chunks_hwm(r))
+                        return -ENOMEM;
+                err = raise_to(t, chunk + n);
+                if (err < 0)
+                        return err;
+                candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n)); /* HUGE.1 */
+                if (claim_chunks(t, chunk, chunk + n)) {                    /* HUGE.2 */
+                        *ret_chunk = chunk;
+                        return 0;
+                }
+                candidate_clear(t);
+                from = chunk + 1;
+        }
+}
+
+/* Chunks that other nodes used would have to give their pages back.  A free chunk whose hint was lost is found last. */
+static int
+claim_gap(struct thread *t, uint64_t n, uint64_t align, uint32_t node, uint64_t *ret_chunk)
+{
+        struct gap gap = {.n = n, .align = align};
+        int err = -ENOMEM;
+
+        for (int hinted = 1; hinted >= 0 && err < 0; hinted--) {
+                gap.is_hinted = hinted != 0;
+                gap.node = node;
+                if (t->region->n_nodes > 1)
+                        err = claim_gap_of(t, &gap, ret_chunk);
+                gap.node = NODE_NONE;
+                if (err < 0)
+                        err = claim_gap_of(t, &gap, ret_chunk);
+        }
+        return err;
+}
+
+/* HUGE.3: backs the first `bytes` from `chunk` on, whose words this thread owns. */
+static int
+reserve(struct thread *t, uint64_t chunk, uint64_t bytes)
+{
+        uint64_t head = chunk * GEO_GRANULES_PER_CHUNK;
+
+        for (uint64_t done = 0; done < bytes; done += GEO_CHUNK_BYTES) {
+                uint64_t part = bytes - done < GEO_CHUNK_BYTES ? bytes - done : GEO_CHUNK_BYTES;
+                int err = run_reserve(t, head + (done >> GEO_GRANULE_SHIFT), part);
+
+                if (err < 0)
+                        return err;
+        }
+        return 0;
+}
+
+static void
+release_all(struct thread *t, uint64_t chunk, uint64_t n)
+{
+        struct region *r = t->region;
+
+        for (uint64_t i = 1; i < n; i++)
+                release_chunk(r, chunk + i);
+        release_chunk(r, chunk);
+        candidate_clear(t);
+        thread_note_release(t);
+}
+
+static void
+tails_store(struct thread *t, uint64_t chunk, uint64_t from, uint64_t to)
+{
+        for (uint64_t i = from; i < to; i++) {
+                uint64_t *word = &t->region->chunk_words[chunk + i];
+                uint64_t tail = chunk_with_node1(chunk_word(CHUNK_TAIL, THREAD_NONE, 0), chunk_node1(owner_load(word)));
+
+                owner_store(word, chunk_with_count(tail, (uint32_t)i));
+        }
+}
+
+int
+huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint64_t dest_off, uint64_t *ret_block_off)
+{
+        struct region *r = t->region;
+        uint64_t n = chunks_for(bytes), chunk, word;
+        int err;
+
+        if (bytes == 0 || n > r->layout.n_chunks)
+                return -ENOMEM;
+        if (!t->no_grow && !placement_has_room(r, node, page_up(bytes))) {
+                t->lacks_node = true;
+                return -ENOMEM;
+        }
+        err = claim_gap(t, n, align, node, &chunk);
+        if (err < 0)
+                return err;
+        err = placement_bind_chunks(t, chunk, n, node);
+        if (err == 0)
+                err = reserve(t, chunk, page_up(bytes)); /* HUGE.3 */
+        if (err < 0) {
+                release_all(t, chunk, n);
+                return err;
+        }
+        store_relaxed(&r->huge_bytes[chunk], page_up(bytes)); /* HUGE.4 */
+        tails_store(t, chunk, 1, n);                          /* HUGE.5 */
+        word = chunk_with_node1(chunk_word(CHUNK_HUGE, THREAD_NONE, 0),
+                                chunk_node1(owner_load(&r->chunk_words[chunk])));
+        if (dest_off != 0) {
+                dest_fill(t, dest_off, chunk << GEO_CHUNK_SHIFT, page_up(bytes));
+                intent_begin(t,
+                             (struct intent){.slab = chunk,
+                                             .i = dest_load(r, dest_off),
+                                             .a = chunk << GEO_CHUNK_SHIFT,
+                                             .b = dest_off},
+                             INTENT_HUGE_TO);
+                dest_store(r, dest_off, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT));
+        }
+        kill_order();
+        owner_release(&r->chunk_words[chunk], chunk_with_count(word, (uint32_t)n)); /* HUGE.6: commit.  E3.rel */
+        if (dest_off != 0)
+                intent_end(t);
+        candidate_clear(t); /* HUGE.7 */
+        owner_add(&t->slot->n_huge_malloc, UINT64_C(1));
+        owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
+        *ret_block_off = chunk << GEO_CHUNK_SHIFT;
+        return 0;
+}
+
+/* ------------------------------------------------------------------ free */
+
+int
+huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
+{
+        struct region *r = t->region;
+        uint64_t chunk, word;
+
+        for (int tries = 0; tries < 1024; tries++) { /* a failure means that a resizer went on: bounded by its steps */
+                uint64_t freeing;
+
+                if (!huge_block_of(r, block_off, &chunk, &word) || (word & CHUNK_DOOMED))
+                        return fault_note(t, tries == 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
+                if (chunk_owner(word) != THREAD_NONE) {
+                        if (dest_off != 0)
+                                return -EBUSY; /* no step both dooms it and zeroes *dest */
+                        if (owner_release_marked(&r->chunk_words[chunk], &word, word | CHUNK_DOOMED))
+                                return 0; /* whoever drops the owner frees it */
+                        continue;
+                }
+                candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, chunk_count(word)));
+                if (dest_off != 0)
+                        intent_begin(t, (struct intent){.slab = chunk, .a = block_off, .b = dest_off},
+                                     INTENT_HUGE_FROM);
+                freeing = chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no);
+                if (owner_acquire(&r->chunk_words[chunk], &word, freeing)) { /* HUGE_FREE.1: commit */
+                        dest_store(r, dest_off, UINT64_C(0));
+                        if (dest_off != 0)
+                                intent_end(t);
+                        owner_add(&t->slot->n_huge_free, UINT64_C(1));
+                        owner_add(&t->slot->huge_free_bytes, huge_usable(r, chunk, word));
+                        release_all(t, chunk, chunk_count(word)); /* HUGE_FREE.2 */
+                        return 0;
+                }
+                if (dest_off != 0)
+                        intent_end(t);
+                candidate_clear(t);
+        }
+        return fault_note(t, FAULT_METADATA, block_off);
+}
+
+/* ------------------------------------------------------------------ resize */
+
+static void
+drop_owner(struct thread *t, uint64_t chunk, uint64_t word)
+{
+        uint64_t *at = &t->region->chunk_words[chunk];
+        uint64_t seen = owner_load(at);
+
+        while (!(seen & CHUNK_DOOMED))
+                if (owner_release_marked(at, &seen, chunk_with_owner(word, THREAD_NONE))) {
+                        candidate_clear(t);
+                        return;
+                }
+        owner_store(at, chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no));
+        release_all(t, chunk, chunk_count(word));
+}
+
+int
+huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
+{
+        struct region *r = t->region;
+        uint64_t n = chunks_for(bytes), chunk, word, old;
+
+        if (!huge_block_of(r, block_off, &chunk, &word))
+                return fault_note(t, FAULT_INVALID_FREE, block_off);
+        old = chunk_count(word);
+        if (n == 0 || chunk_owner(word) != THREAD_NONE || chunk + n > region_capacity_chunks(r) ||
+            (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(t, chunk + n) < 0))
+                return -ENOMEM;
+        candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old));         /* HUGE_RESIZE.1 */
+        if (!owner_acquire(&r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* .2 */
+                candidate_clear(t);
+                return -ENOMEM;
+        }
+        word = chunk_with_owner(word, t->no);
+        if (n > old && !claim_chunks(t, chunk + old, chunk + n)) { /* .3 */
+                drop_owner(t, chunk, word);
+                return -ENOMEM;
+        }
+        if ((n > old && placement_bind_chunks(t, chunk + old, n - old, chunk_node1(word) - 1) < 0) ||
+            reserve(t, chunk, page_up(bytes)) < 0) { /* .4 */
+                for (uint64_t i = old; i < n; i++)
+                        release_chunk(r, chunk + i);
+                drop_owner(t, chunk, word);
+                return -ENOMEM;
+        }
+        tails_store(t, chunk, old, n); /* .5 */
+        word = chunk_with_count(word, (uint32_t)n);
+        if (n < old) {
+                uint64_t seen = owner_load(&r->chunk_words[chunk]);
+
+                while (!owner_release_marked(&r->chunk_words[chunk], &seen, word | (seen & CHUNK_DOOMED)))
+                        continue; /* .6: commit of a shrink; fails once at most, when DOOMED comes */
+                for (uint64_t i = n; i < old; i++)
+                        release_chunk(r, chunk + i);
+        }
+        owner_add(&t->slot->huge_free_bytes, load_relaxed(&r->huge_bytes[chunk]));
+        owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
+        store_relaxed(&r->huge_bytes[chunk], page_up(bytes)); /* .7 */
+        drop_owner(t, chunk, word);                           /* .8: commit of a growth */
+        return 0;
+}
+
+/* ------------------------------------------------------------------ settle */
+
+void
+huge_settle(struct region *r, uint32_t thread_no, uint64_t chunk, uint64_t n)
+{
+        uint64_t head = owner_load(&r->chunk_words[chunk]);
+        bool owns_head = chunk_owner(head) == thread_no;
+        uint64_t keep = owns_head && chunk_state(head) == CHUNK_HUGE ? chunk_count(head) : 1;
+
+        for (uint64_t i = keep; i < n && chunk + i < r->layout.n_chunks; i++) {
+                uint64_t word = owner_load(&r->chunk_words[chunk + i]);
+
+                if (chunk_owner(word) == thread_no ||
+                    (owns_head && chunk_state(word) == CHUNK_TAIL && chunk_count(word) == i))
+                        release_chunk(r, chunk + i);
+        }
+        if (!owns_head)
+                return;
+        if (chunk_state(head) == CHUNK_HUGE) /* died while shrinking it: what it holds now */
+                store_relaxed(&r->huge_bytes[chunk], huge_usable(r, chunk, head));
+        while (chunk_state(head) == CHUNK_HUGE && !(head & CHUNK_DOOMED))
+                if (owner_release_marked(&r->chunk_words[chunk], &head, chunk_with_owner(head, THREAD_NONE)))
+                        return;
+        if (chunk_state(head) == CHUNK_HUGE) { /* doomed: now it is being freed, by whoever settles it */
+                owner_store(&r->chunk_words[chunk], chunk_with_state(head, CHUNK_FREEING) & ~CHUNK_DOOMED);
+                huge_settle(r, thread_no, chunk, keep);
+                return;
+        }
+        release_chunk(r, chunk);
+}

@@ -1,0 +1,31 @@
+/*
+ * huge.h - huge blocks: whole chunks side by side.  Steps HUGE.n in doc/recovery.md.
+ */
+#ifndef BLOCKS_HUGE_H
+#define BLOCKS_HUGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clients/thread.h"
+
+/* Allocates `bytes` at a multiple of `align` (a power of two, 1 GiB at most).  0, -ENOMEM, -ENOSPC. */
+int huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint64_t dest_off,
+               uint64_t *ret_block_off);
+
+/* 0, or -EINVAL with the fault noted. */
+int huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off);
+
+/* Makes it `bytes` long where it stands.  0, -ENOMEM: it cannot; -EINVAL: fault noted. */
+int huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes);
+
+/* The head chunk's word if a huge block starts exactly here. */
+bool huge_block_of(struct region *r, uint64_t block_off, uint64_t *ret_chunk, uint64_t *ret_word);
+
+/* Usable bytes. */
+uint64_t huge_usable(struct region *r, uint64_t chunk, uint64_t word);
+
+/* For the candidate HUGE of a dead thread. */
+void huge_settle(struct region *r, uint32_t thread_no, uint64_t chunk, uint64_t n);
+
+#endif

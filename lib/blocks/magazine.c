@@ -1,0 +1,429 @@
+/*
+ * magazine.c - see magazine.h; the steps are MAG.n in doc/recovery.md.
+ *
+ * Take and put are one CAS or one release each on the magazine's owner word.  The order in the slot is always: name it
+ * in the hand, take it, let go of what stood in its place, name it in its place, empty the hand.  So the slot names a
+ * superset of what its thread owns at every instruction.
+ *
+ * A depot is an array of hints in the arena: a slot is written while the magazine is still owned, before the release,
+ * and emptied by whoever finds it stale.  A magazine that no hint names (its depot was crowded, or somebody cleared
+ * the slot too early) is still in a depot by its word, and is found by the clock hand of its arena.
+ */
+#include "blocks/magazine.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/size_class.h"
+#include "blocks/fault.h"
+#include "blocks/sift.h"
+#include "clients/intent.h"
+#include "clients/owner.h"
+#include "os/process.h"
+
+enum {
+        POOL_TRIES_MAX = 64, /* lost races for a pooled magazine before the table is grown instead */
+        DEPOT_SPARED = 2     /* magazines that a depot must have for another arena's thread to take one */
+};
+
+uint32_t *
+magazine_current(const struct thread *t, uint32_t tag)
+{
+        ASSERT(tag < t->region->layout.n_tags);
+        return &t->slot->magazines[tag];
+}
+
+uint32_t *
+magazine_spare(const struct thread *t, uint32_t tag)
+{
+        ASSERT(tag < t->region->layout.n_tags);
+        return &t->slot->magazines[t->region->layout.n_tags + tag];
+}
+
+uint32_t
+magazine_in(const struct thread *t, const uint32_t *place)
+{
+        uint32_t idx1 = load_relaxed(place); /* our own slot */
+
+        if (idx1 == 0 || !region_has_magazine(t->region, idx1 - 1) ||
+            magazine_owner(owner_load(&t->region->magazine_words[idx1 - 1])) != t->no)
+                return MAGAZINE_IDX_NONE;
+        return idx1 - 1;
+}
+
+uint32_t
+magazine_home(const struct thread *t, uint32_t tag)
+{
+        const struct region *r = t->region;
+        uint32_t first = tag_node(tag) * r->arenas_per_node;
+
+        if (tag_node(tag) == t->node)
+                return t->arena;
+        for (uint32_t i = 0; i < r->arenas_per_node; i++) {
+                uint32_t arena = first + (t->seed + i) % r->arenas_per_node;
+
+                if (region_arena(r, arena))
+                        return arena;
+        }
+        return t->arena;
+}
+
+static void
+hand_set(struct thread *t, uint32_t idx1)
+{
+        kill_order();
+        store_relaxed(&t->slot->hand, idx1);
+        kill_order();
+}
+
+/* MAG.1 hand; MAG.2 CAS.  On failure the hand is empty again.  What comes out of a depot others have filled. */
+static bool
+take(struct thread *t, uint32_t idx, uint64_t expected, uint32_t tag)
+{
+        hand_set(t, idx + 1);
+        if (owner_acquire(&t->region->magazine_words[idx], &expected,
+                          magazine_word(MAGAZINE_TCACHE, t->no, magazine_home(t, tag), tag) |
+                                  (magazine_state(expected) == MAGAZINE_DEPOT ? MAGAZINE_FOREIGN : 0)))
+                return true;
+        hand_set(t, 0);
+        return false;
+}
+
+/* ------------------------------------------------------------------ pool */
+
+static void
+pool_hint(struct region *r, uint32_t idx, bool is_there)
+{
+        uint64_t *word = &r->pool_hints[idx / 64];
+        uint64_t bit = UINT64_C(1) << idx % 64;
+
+        if (is_there && !(load_relaxed(word) & bit))
+                fetch_or_relaxed(word, bit);
+        else if (!is_there && (load_relaxed(word) & bit))
+                fetch_and_relaxed(word, ~bit);
+}
+
+static bool
+take_pooled(struct thread *t, uint32_t idx, uint32_t tag)
+{
+        struct magazine *m = &t->region->magazines[idx];
+
+        pool_hint(t->region, idx, false);
+        if (!take(t, idx, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0), tag))
+                return false;
+        store_relaxed(&m->n, UINT64_C(0));
+        store_relaxed(&m->cap, (uint64_t)size_class_magazine_cap(tag_class(tag)));
+        return true;
+}
+
+/* The hint words below the mark, from a start that differs from thread to thread. */
+static bool
+take_hinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+        uint32_t first = t->node * r->layout.magazines_per_node;
+        uint32_t n_words = (hwm + 63) / 64;
+        uint32_t tries = 0;
+
+        for (uint32_t i = 0; i < n_words; i++) {
+                uint32_t w = (t->seed + i) % n_words;
+                uint64_t hints = load_relaxed(&r->pool_hints[first / 64 + w]);
+
+                for (; hints != 0 && tries < POOL_TRIES_MAX; hints &= hints - 1, tries++) {
+                        *ret_idx = first + w * 64 + bits_ctz(hints);
+                        if (w * 64 + bits_ctz(hints) < hwm && take_pooled(t, *ret_idx, tag))
+                                return true;
+                }
+        }
+        return false;
+}
+
+static bool
+take_unhinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+        uint32_t first = t->node * r->layout.magazines_per_node;
+
+        for (uint32_t i = 0; i < hwm; i++)
+                if (owner_load(&r->magazine_words[first + i]) == 0 && take_pooled(t, first + i, tag)) {
+                        *ret_idx = first + i;
+                        return true;
+                }
+        return false;
+}
+
+int
+magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+
+        for (int tries = 0; tries < POOL_TRIES_MAX; tries++) {
+                uint32_t hwm = region_magazines_hwm(r, t->node);
+
+                if (take_hinted(t, hwm, tag, ret_idx))
+                        return 0;
+                if (hwm >= r->layout.magazines_per_node || t->no_grow || region_raise_magazines(r, t->node, hwm) < 0)
+                        return take_unhinted(t, hwm, tag, ret_idx) ? 0 : -ENOMEM;
+                *ret_idx = t->node * r->layout.magazines_per_node + hwm;
+                if (take_pooled(t, *ret_idx, tag))
+                        return 0;
+        }
+        return -ENOMEM;
+}
+
+/* ------------------------------------------------------------------ depot */
+
+static uint32_t *
+depot_of(struct region *r, uint32_t arena, uint32_t tag)
+{
+        struct arena *a = region_arena(r, arena);
+
+        return a ? a->depot[tag_class(tag)] : NULL;
+}
+
+bool
+magazine_take_exactly(struct thread *t, uint32_t idx, uint32_t arena, uint32_t tag)
+{
+        uint64_t word = magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag);
+
+        return owner_load(&t->region->magazine_words[idx]) == word && take(t, idx, word, tag);
+}
+
+/* What the hit paths rely on.  A magazine that was put down empty, or by somebody who damaged it, is no use. */
+static bool
+is_sound(const struct magazine *m)
+{
+        uint64_t n = load_relaxed(&m->n), cap = load_relaxed(&m->cap); /* owned */
+
+        return n > 0 && n <= cap && cap <= MAGAZINE_CAP_MAX;
+}
+
+static bool
+is_seen_in(const struct magazine *m, uint64_t entry)
+{
+        uint64_t n = load_relaxed(&m->n); /* others may change it meanwhile: what is seen below n was freed */
+
+        for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++)
+                if (load_relaxed(&m->slot[i]) == entry)
+                        return true;
+        return false;
+}
+
+/* Whose magazine it is stores an entry, then the count.  Where processors may show others the count first, what lay there before
+ * looks pushed: so whoever sees the entry lets all of them finish their stores, and looks once more.  (Refused by a
+ * filter, the first look counts.) */
+bool
+magazine_holds(const struct magazine *m, uint64_t entry)
+{
+        if (!is_seen_in(m, entry))
+                return false;
+        if (PROCESS_STORES_IN_ORDER)
+                return true;
+        process_fence_all();
+        return is_seen_in(m, entry);
+}
+
+uint32_t
+magazine_depot_count(const struct arena *a, uint32_t class_idx)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
+                n += load_relaxed(&a->depot[class_idx][i]) != 0; /* hints */
+        return n;
+}
+
+/* What the depot did not need since the last decay tick is given back then. */
+static void
+note_low(struct arena *a, uint32_t class_idx)
+{
+        uint32_t n = magazine_depot_count(a, class_idx);
+
+        if (n < load_relaxed(&a->depot_low[class_idx])) /* a hint, too */
+                store_relaxed(&a->depot_low[class_idx], n);
+}
+
+bool
+magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *ret_idx)
+{
+        uint32_t *depot = depot_of(t->region, arena, tag);
+
+        for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
+                uint32_t idx1 = load_relaxed(&depot[i]), hint = idx1;
+                bool is_taken;
+
+                if (idx1 == 0)
+                        continue;
+                is_taken = region_has_magazine(t->region, idx1 - 1) && magazine_take_exactly(t, idx1 - 1, arena, tag);
+                cas_relaxed(&depot[i], &hint, 0u); /* taken or stale: either way the hint is of no more use */
+                if (is_taken && !is_sound(&t->region->magazines[idx1 - 1])) {
+                        store_relaxed(&t->region->magazines[idx1 - 1].n, UINT64_C(0));
+                        magazine_put(t, idx1 - 1, arena, true); /* to the pool */
+                } else if (is_taken) {
+                        note_low(region_arena(t->region, arena), tag_class(tag));
+                        *ret_idx = idx1 - 1;
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* Another arena of the node, the next in turn. */
+static uint32_t
+next_neighbour(struct thread *t)
+{
+        uint32_t n = t->region->arenas_per_node, nth = t->depot_hand++ % n;
+
+        return t->node * n + nth == t->arena ? (nth + 1) % n : nth;
+}
+
+bool
+magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx)
+{
+        struct region *r = t->region;
+        uint32_t n = r->arenas_per_node;
+
+        for (int i = 0; i < 2 && n > 1; i++) {
+                uint32_t nth = i == 0 ? t->depot_found : next_neighbour(t), arena = t->node * n + nth;
+                const struct arena *a = arena == t->arena ? NULL : region_arena(r, arena);
+
+                if (a && magazine_depot_count(a, tag_class(tag)) >= DEPOT_SPARED &&
+                    magazine_take_depot(t, arena, tag, ret_idx)) {
+                        t->depot_found = nth;
+                        return true;
+                }
+        }
+        return false;
+}
+
+static bool
+depot_has_room(struct region *r, uint32_t arena, uint32_t tag)
+{
+        const struct arena *a = region_arena(r, arena);
+
+        return a && magazine_depot_count(a, tag_class(tag)) < DEPOT_SLOTS;
+}
+
+static bool
+depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
+{
+        uint32_t *depot = depot_of(r, arena, tag);
+
+        for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
+                uint32_t none = 0;
+
+                if (load_relaxed(&depot[i]) == 0 && cas_relaxed(&depot[i], &none, idx + 1))
+                        return true;
+        }
+        return false;
+}
+
+/* ------------------------------------------------------------------ places */
+
+void
+magazine_place(struct thread *t, uint32_t *place, uint32_t idx)
+{
+        kill_order();
+        store_relaxed(place, idx + 1); /* MAG.4 */
+        hand_set(t, 0);                /* MAG.5 */
+}
+
+void
+magazine_pick_up(struct thread *t, uint32_t *place, uint32_t idx)
+{
+        hand_set(t, idx + 1);
+        store_relaxed(place, 0u);
+        kill_order();
+}
+
+bool
+magazine_has_room(const struct region *r, uint32_t idx)
+{
+        uint64_t n = load_relaxed(&r->magazines[idx].n); /* owned */
+
+        return n < load_relaxed(&r->magazines[idx].cap) && n < MAGAZINE_CAP_MAX;
+}
+
+void
+magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_off)
+{
+        struct region *r = t->region;
+        struct magazine *m = &r->magazines[idx];
+        uint64_t n = load_relaxed(&m->n);
+
+        store_relaxed(&m->slot[n], region_entry(r, block_off)); /* FREE.1 */
+        kill_order();
+        if (dest_off != 0)
+                intent_begin(t, (struct intent){.magazine = idx, .n = n + 1, .a = block_off, .b = dest_off},
+                             INTENT_PUSH_FROM); /* PUSH_FROM.1 */
+        store_relaxed(&m->n, n + 1);            /* FREE.2, PUSH_FROM.2: commit */
+        kill_order();
+        if (dest_off == 0)
+                return;
+        dest_store(r, dest_off, UINT64_C(0)); /* PUSH_FROM.3 */
+        intent_end(t);                        /* PUSH_FROM.4 */
+}
+
+bool
+magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
+{
+        struct region *r = t->region;
+        uint64_t *word = &r->magazine_words[idx];
+        uint32_t tag = magazine_tag(owner_load(word));
+
+        if (!force && load_relaxed(&r->magazines[idx].n) != 0 && !depot_has_room(r, arena, tag))
+                return false; /* its blocks go home instead: drain_magazine() looks at them */
+        sift_own(t, idx);
+        if (load_relaxed(&r->magazines[idx].n) == 0) {
+                pool_hint(r, idx, true);
+                owner_release(word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
+                pool_hint(r, idx, true); /* somebody may have come by before the release */
+        } else {
+                if (!depot_hint(r, arena, tag, idx) && !force)
+                        return false;
+                owner_release(word, magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag)); /* MAG.3, E3.rel */
+        }
+        if (load_relaxed(&t->slot->hand) == idx + 1)
+                hand_set(t, 0); /* MAG.5 */
+        return true;
+}
+
+void
+magazine_is_empty_now(struct thread *t, uint32_t idx)
+{
+        uint64_t *at = &t->region->magazine_words[idx], word = owner_load(at);
+
+        if (magazine_is_foreign(word) && load_relaxed(&t->region->magazines[idx].n) == 0)
+                owner_store(at, word & ~MAGAZINE_FOREIGN);
+}
+
+void
+magazine_bad_entry(struct thread *t, uint32_t idx, uint32_t what, uint64_t block_off)
+{
+        owner_add(&t->slot->n_dropped, UINT64_C(1));
+        if (magazine_is_foreign(owner_load(&t->region->magazine_words[idx])))
+                fault_note_others(t, block_off);
+        else
+                (void)fault_note(t, (enum fault_what)what, block_off);
+}
+
+void
+magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
+{
+        uint64_t word;
+
+        if (!region_has_magazine(r, idx))
+                return;
+        word = owner_load(&r->magazine_words[idx]);
+        if (magazine_owner(word) != thread_no)
+                return;
+        if (load_relaxed(&r->magazines[idx].n) == 0) {
+                pool_hint(r, idx, true);
+                owner_release(&r->magazine_words[idx], magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* E3.rel */
+                pool_hint(r, idx, true); /* as in magazine_put() */
+                return;
+        }
+        depot_hint(r, magazine_arena(word), magazine_tag(word), idx); /* a crowded depot: the clock hand finds it */
+        owner_release(&r->magazine_words[idx], magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word),
+                                                             magazine_tag(word))); /* E3.rel */
+}

@@ -1,0 +1,244 @@
+/*
+ * sift.c - see sift.h; the steps are SIFT.n in doc/recovery.md.
+ *
+ * A free is a hit if its tag says so: it looks at no entry.  A second free of a block that is still in the thread's
+ * magazines, or a pointer into the middle of one, is noticed here, before others can take it for a block: where a magazine
+ * goes to a depot or into its slabs, at close, at thread exit, and by the reaper for the dead.
+ *
+ * That happens to every block that leaves a thread's hands, so it has to cost next to nothing: one multiplication says
+ * whether an offset is the start of a block, another is the hash by which a small table on the stack finds the same entry
+ * again.  The table holds entry numbers, is exact (what meets there is compared), and is searched once more for each entry of
+ * the other magazines.  bench_sift measures it.
+ *
+ * What it gave up: to look at the slab's bitmap, and at magazines that have left already.  A second free after the first
+ * has left the thread's hands is not seen here (shmalloc.h says so).
+ */
+#include "blocks/sift.h"
+
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/size_class.h"
+#include "blocks/fault.h"
+#include "blocks/large.h"
+#include "blocks/magazine.h"
+#include "clients/owner.h"
+#include "pages/run.h"
+
+enum { SEEN_SHIFT = 9, SEEN_MAX = 1 << SEEN_SHIFT, SEEN_PER_ENTRY = 8 };
+
+_Static_assert(MAGAZINE_CAP_MAX < UINT8_MAX && MAGAZINE_CAP_MAX * SEEN_PER_ENTRY <= SEEN_MAX, "entry numbers fit");
+
+/* By hash of an entry, its number in the magazine plus 1; 0 = none.  Whoever meets another one there goes on.  Of the table
+ * as much is used as there are entries, several times over. */
+struct seen {
+        uint32_t bits; /* of a hash */
+        uint8_t number1[SEEN_MAX];
+};
+
+static inline uint32_t
+seen_slot(uint32_t bits, uint64_t entry)
+{
+        return (uint32_t)(entry * UINT64_C(0x9e3779b97f4a7c15) >> (64 - bits)); /* by the golden ratio */
+}
+
+static void
+seen_init(struct seen *seen, uint64_t n)
+{
+        seen->bits = bits_log2_floor(n * SEEN_PER_ENTRY - 1) + 1;
+        memset(seen->number1, 0, (size_t)1 << seen->bits);
+}
+
+/* Where the entry is, or would be. */
+static inline uint32_t
+seen_find(const struct seen *seen, const struct magazine *m, uint64_t entry, uint32_t at)
+{
+        while (seen->number1[at] != 0 && load_relaxed(&m->slot[seen->number1[at] - 1]) != entry)
+                at = (at + 1) & ((1u << seen->bits) - 1);
+        return at;
+}
+
+/* How far it is from the start of the slab.  Slabs of one granule, and so those of all classes that threads take and free
+ * most, need no look at the granule's word. */
+static inline uint64_t
+off_in_slab(struct region *r, uint64_t block_off, bool is_long)
+{
+        uint64_t off = block_off % GEO_GRANULE_BYTES, granule = block_off >> GEO_GRANULE_SHIFT, word;
+
+        if (!is_long || granule >= region_granules_hwm(r))
+                return off;
+        word = owner_load(run_word(r, granule));
+        return granule_state(word) == GRANULE_CONT ? off + ((uint64_t)granule_count(word) << GEO_GRANULE_SHIFT) : off;
+}
+
+/* The lowest of n entries that is bad; n: none is.  *seen has all before it.  A granule that is no slab of the class any more
+ * is left to who drains. */
+static inline __attribute__((always_inline)) uint64_t
+find_bad_small(struct region *r, const struct magazine *m, uint64_t n, uint32_t class_idx, bool is_long,
+               struct seen *seen, uint32_t *ret_what)
+{
+        const uint64_t reciprocal = size_class_reciprocal(class_idx), canonical = r->canonical;
+        const uint64_t used = size_class_slab_blocks(class_idx) * size_class_bytes(class_idx);
+        const uint32_t bits = seen->bits;
+
+        for (uint64_t i = 0; i < n; i++) {
+                uint64_t entry = load_relaxed(&m->slot[i]),
+                         off = off_in_slab(r, entry - canonical, is_long); /* owned */
+                uint32_t at = seen_slot(bits, entry);
+
+                if (UNLIKELY(!size_class_is_multiple(reciprocal, off)) || UNLIKELY(off >= used)) {
+                        *ret_what = FAULT_INVALID_FREE;
+                        return i;
+                }
+                if (UNLIKELY(seen->number1[at] != 0)) {
+                        at = seen_find(seen, m, entry, at);
+                        if (seen->number1[at] != 0) {
+                                *ret_what = FAULT_DOUBLE_FREE;
+                                return i;
+                        }
+                }
+                seen->number1[at] = (uint8_t)(i + 1);
+        }
+        return n;
+}
+
+/* Few, and each with a word of its own. */
+static uint64_t
+find_bad_large(struct region *r, const struct magazine *m, uint64_t n, uint32_t *ret_what)
+{
+        for (uint64_t i = 0; i < n; i++) {
+                uint64_t block_off = region_entry_off(r, load_relaxed(&m->slot[i])), head, word;
+
+                for (uint64_t k = 0; k < i; k++)
+                        if (region_entry_off(r, load_relaxed(&m->slot[k])) == block_off) {
+                                *ret_what = FAULT_DOUBLE_FREE;
+                                return i;
+                        }
+                if (block_off >> GEO_GRANULE_SHIFT < region_granules_hwm(r) &&
+                    granule_state(owner_load(run_word(r, block_off >> GEO_GRANULE_SHIFT))) == GRANULE_LARGE &&
+                    !large_block_of(r, block_off, &head, &word)) {
+                        *ret_what = FAULT_INVALID_FREE;
+                        return i;
+                }
+        }
+        return n;
+}
+
+/* SIFT.1 the topmost entry takes its place; SIFT.2 there is one less. */
+static void
+drop(struct region *r, struct magazine *m, uint64_t i, struct sifted *done, uint32_t what)
+{
+        uint64_t n = load_relaxed(&m->n);
+
+        if (done->n++ == 0) {
+                done->what = what;
+                done->block_off = region_entry_off(r, load_relaxed(&m->slot[i]));
+        }
+        store_relaxed(&m->slot[i], load_relaxed(&m->slot[n - 1])); /* SIFT.1 */
+        kill_order();
+        store_relaxed(&m->n, n - 1); /* SIFT.2 */
+        kill_order();
+}
+
+/* The number of an entry that another magazine has too; n: there is none. */
+static uint64_t
+find_shared(const struct seen *seen, const struct magazine *m, uint64_t n, const struct magazine *other)
+{
+        uint64_t n_other = load_relaxed(&other->n);
+        const uint32_t bits = seen->bits;
+
+        for (uint64_t i = 0; i < n_other && i < MAGAZINE_CAP_MAX; i++) {
+                uint64_t entry = load_relaxed(&other->slot[i]);
+                uint32_t at = seen_slot(bits, entry);
+
+                if (LIKELY(seen->number1[at] == 0))
+                        continue;
+                at = seen_find(seen, m, entry, at);
+                if (seen->number1[at] != 0)
+                        return seen->number1[at] - 1;
+        }
+        return n;
+}
+
+/* Drops until nothing is found: the next search starts anew, since another entry stands there now. */
+static void
+sift_small(struct region *r, struct magazine *m, uint32_t class_idx, const struct magazine *const *others,
+           uint32_t n_others, struct sifted *done)
+{
+        bool is_long = size_class_slab_granules(class_idx) > 1;
+        uint32_t what = FAULT_NONE;
+        struct seen seen;
+        uint64_t n, bad;
+
+        while ((n = load_relaxed(&m->n)) > 0) {
+                seen_init(&seen, n);
+                bad = is_long ? find_bad_small(r, m, n, class_idx, true, &seen, &what)
+                              : find_bad_small(r, m, n, class_idx, false, &seen, &what);
+                for (uint32_t i = 0; bad == n && i < n_others; i++) {
+                        what = FAULT_DOUBLE_FREE;
+                        bad = find_shared(&seen, m, n, others[i]);
+                }
+                if (LIKELY(bad == n))
+                        return;
+                drop(r, m, bad, done, what);
+        }
+}
+
+static void
+sift_large(struct region *r, struct magazine *m, struct sifted *done)
+{
+        uint32_t what = FAULT_NONE;
+        uint64_t n, bad;
+
+        while ((n = load_relaxed(&m->n)) > 0) {
+                bad = find_bad_large(r, m, n, &what);
+                if (bad == n)
+                        return;
+                drop(r, m, bad, done, what);
+        }
+}
+
+struct sifted
+sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_no, uint32_t idx)
+{
+        struct magazine *m = &r->magazines[idx];
+        uint64_t word = owner_load(&r->magazine_words[idx]), n = load_relaxed(&m->n);
+        uint32_t tag = magazine_tag(word), n_others = 0;
+        struct sifted done = {.is_others = magazine_is_foreign(word)};
+        const struct magazine *others[2];
+
+        if (n == 0 || n > MAGAZINE_CAP_MAX || tag == TAG_NONE || tag >= r->layout.n_tags ||
+            tag_class(tag) >= SIZE_CLASS_N)
+                return done;                       /* nothing to find, or damage that is no business of ours */
+        if (size_class_is_large(tag_class(tag))) { /* they have no spare */
+                sift_large(r, m, &done);
+                return done;
+        }
+        for (uint32_t place = tag; place < 2 * r->layout.n_tags; place += r->layout.n_tags) {
+                uint32_t other = load_relaxed(&slot->magazines[place]) - 1;
+
+                if (other == idx || !region_has_magazine(r, other))
+                        continue;
+                word = owner_load(&r->magazine_words[other]);
+                if (magazine_owner(word) != thread_no)
+                        continue;
+                done.is_others |= magazine_is_foreign(word);
+                others[n_others++] = &r->magazines[other];
+        }
+        sift_small(r, m, tag_class(tag), others, n_others, &done);
+        return done;
+}
+
+void
+sift_own(struct thread *t, uint32_t idx)
+{
+        struct sifted done = sift_magazine(t->region, t->slot, t->no, idx);
+
+        if (LIKELY(done.n == 0))
+                return;
+        owner_add(&t->slot->n_dropped, (uint64_t)done.n);
+        if (done.is_others)
+                fault_note_others(t, done.block_off);
+        else
+                fault_note(t, (enum fault_what)done.what, done.block_off);
+}

@@ -1,0 +1,182 @@
+/*
+ * slab_pages.c - see slab_pages.h.
+ *
+ * Reserving is idempotent, and a page more than the words know of hurts nobody: a death anywhere in here leaves nothing to
+ * repair.
+ */
+#include "blocks/slab_pages.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/size_class.h"
+#include "clients/owner.h"
+
+/* Pages of a slab are reserved in multiples of this: a quarter of a granule, one page at least. */
+#define PAGES_STEP_BYTES (GEO_GRANULE_BYTES / 4 > GEO_PAGE_BYTES ? GEO_GRANULE_BYTES / 4 : GEO_PAGE_BYTES)
+
+static uint64_t
+slab_bytes(uint32_t class_idx)
+{
+        return (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
+}
+
+/* Bytes from the start of a slab in which its first n blocks lie, in steps by which pages are reserved. */
+static uint64_t
+reach_of(uint32_t class_idx, uint32_t n)
+{
+        uint64_t reach = bits_align_up(n * size_class_bytes(class_idx), PAGES_STEP_BYTES);
+
+        return reach < slab_bytes(class_idx) ? reach : slab_bytes(class_idx);
+}
+
+struct run_need
+slab_need(uint32_t class_idx)
+{
+        return (struct run_need){.granules = size_class_slab_granules(class_idx),
+                                 .align_granules = 1,
+                                 .class_idx = class_idx,
+                                 .bytes = size_class_bytes(class_idx)};
+}
+
+int
+slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx)
+{
+        int err;
+
+        if (t->no_grow) /* it was claimed for what it has: slab_need() */
+                return 0;
+        err = run_reserve(t, head, reach_of(class_idx, size_class_magazine_cap(class_idx)));
+        if (err < 0 || region_has_bitmap(t->region, head, class_idx))
+                return err;
+        err = region_raise_bitmaps(t->region, head / 8 * 8, 8); /* a page, or two */
+        t->lacks_pages |= err < 0;
+        return err;
+}
+
+uint64_t
+slab_backed_bytes(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        uint64_t bytes = 0;
+
+        for (uint32_t i = 0; i < size_class_slab_granules(class_idx); i++) {
+                uint32_t backed = granule_backed(owner_load(run_word(r, head + i)));
+
+                if (backed < GRANULE_BACKED_ALL)
+                        return bytes + backed * GRANULE_BACKED_UNIT;
+                bytes += GEO_GRANULE_BYTES;
+        }
+        return bytes;
+}
+
+/* The bits of a word of the bitmap that stand for the slab's first n blocks. */
+static uint64_t
+first_blocks(uint32_t w, uint32_t n)
+{
+        return n <= w * 64 ? 0 : bits_mask(0, n - w * 64 < 64 ? n - w * 64 : 64);
+}
+
+/* The pages of a slab that one of its blocks lies on, one bit each. */
+static uint64_t
+pages_of(uint32_t class_idx, uint32_t block_idx)
+{
+        uint64_t bytes = size_class_bytes(class_idx), start = block_idx * bytes;
+        uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
+
+        return bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
+}
+
+uint64_t
+slab_unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        uint64_t used = 0;
+        uint32_t n_blocks = size_class_slab_blocks(class_idx);
+
+        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
+                uint64_t free = load_relaxed(region_slab_word(r, head, w));
+
+                for (uint64_t bits = ~free & first_blocks(w, n_blocks); bits != 0; bits &= bits - 1)
+                        used |= pages_of(class_idx, w * 64 + bits_ctz(bits));
+        }
+        return ~used & bits_mask(0, size_class_slab_granules(class_idx) << (GEO_GRANULE_SHIFT - GEO_PAGE_SHIFT));
+}
+
+static uint32_t
+blocks_within(uint32_t class_idx, uint64_t bytes)
+{
+        return bytes == slab_bytes(class_idx) ? size_class_slab_blocks(class_idx)
+                                              : (uint32_t)(bytes / size_class_bytes(class_idx));
+}
+
+/* Where the first `want` free blocks of a slab end: so many blocks from its start. */
+static uint32_t
+blocks_to_pass(struct region *r, uint64_t head, uint32_t class_idx, uint32_t want)
+{
+        uint32_t n_blocks = size_class_slab_blocks(class_idx);
+
+        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
+                uint64_t bits = load_relaxed(region_slab_word(r, head, w));
+                uint32_t n = bits != 0 ? bits_popcount(bits) : 0; /* 0 in all that have been passed */
+
+                if (n >= want) {
+                        for (uint32_t i = 1; i < want; i++)
+                                bits &= bits - 1;
+                        return w * 64 + bits_ctz(bits) + 1;
+                }
+                want -= n;
+        }
+        return n_blocks;
+}
+
+/* What is backed without reserving anything: the start of the slab, and the pages behind it that allocated blocks lie in. */
+static struct slab_backing
+backing_now(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        uint64_t bytes = slab_backed_bytes(r, head, class_idx);
+        uint64_t all = bits_mask(0, (uint32_t)(slab_bytes(class_idx) >> GEO_PAGE_SHIFT));
+        uint64_t first = bits_mask(0, (uint32_t)(bytes >> GEO_PAGE_SHIFT));
+        uint64_t used = all & ~slab_unused_pages(r, head, class_idx);
+
+        return (struct slab_backing){.n_first = blocks_within(class_idx, bytes),
+                                     .pages = used & ~first ? used | first : 0};
+}
+
+struct slab_backing
+slab_ensure_pages(struct thread *t, uint64_t head, uint32_t class_idx, uint32_t want)
+{
+        uint64_t bytes = slab_backed_bytes(t->region, head, class_idx), reach;
+
+        if (bytes == slab_bytes(class_idx))
+                return (struct slab_backing){.n_first = size_class_slab_blocks(class_idx)};
+        reach = reach_of(class_idx, blocks_to_pass(t->region, head, class_idx, want));
+        if (reach > bytes && run_reserve(t, head, reach) < 0)
+                return backing_now(t->region, head, class_idx);
+        return (struct slab_backing){.n_first = blocks_within(class_idx, reach > bytes ? reach : bytes)};
+}
+
+uint64_t
+slab_backed_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint32_t w, const struct slab_backing *backing)
+{
+        uint64_t word = load_relaxed(region_slab_word(r, head, w));
+        uint64_t found = word & first_blocks(w, backing->n_first);
+        uint64_t others = backing->pages != 0 ? word & first_blocks(w, size_class_slab_blocks(class_idx)) & ~found : 0;
+
+        for (uint64_t bits = others; bits != 0; bits &= bits - 1)
+                if ((pages_of(class_idx, w * 64 + bits_ctz(bits)) & ~backing->pages) == 0)
+                        found |= bits & -bits;
+        return found;
+}
+
+bool
+slab_has_backed_room(struct region *r, uint64_t head, uint32_t class_idx)
+{
+        struct slab_backing backing;
+        uint64_t found = 0;
+
+        if (slab_backed_bytes(r, head, class_idx) == slab_bytes(class_idx))
+                return true;
+        backing = backing_now(r, head, class_idx);
+        for (uint32_t w = 0; w < (size_class_slab_blocks(class_idx) + 63) / 64; w++)
+                found |= slab_backed_blocks(r, head, class_idx, w, &backing);
+        return found != 0;
+}

@@ -1,0 +1,115 @@
+/*
+ * intent.h - what a thread writes into its slot before it makes an owned thing inconsistent, and the candidates that
+ * it writes before it takes ownership.  doc/recovery.md draws each operation that uses them.
+ */
+#ifndef CLIENTS_INTENT_H
+#define CLIENTS_INTENT_H
+
+#include <string.h>
+
+#include "base/atomic.h"
+#include "base/verify.h"
+#include "clients/thread.h"
+
+/* Operands first, then the kind: a reaper that sees the kind sees the operands.  So does who takes over from the dead
+ * (intent_names_dest): whatever he finds here, an operand or a kind, was stored after what earlier intents of this slot
+ * did, by its owner or by a reaper. */
+static inline void
+intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
+{
+        struct intent *intent = &t->slot->intent;
+
+        ASSERT(load_relaxed(&intent->kind) == INTENT_NONE);
+        store_relaxed(&intent->slab, operands.slab);
+        store_relaxed(&intent->magazine, operands.magazine);
+        store_relaxed(&intent->n, operands.n);
+        store_relaxed(&intent->i, operands.i);
+        store_relaxed(&intent->j, operands.j);
+        store_relaxed(&intent->a, operands.a);
+        store_release(&intent->b, operands.b); /* E15.rel */
+        kill_order();
+        store_release(&intent->kind, (uint64_t)kind); /* E15.rel */
+        kill_order();
+}
+
+static inline void
+intent_end(struct thread *t)
+{
+        kill_order();
+        store_release(&t->slot->intent.kind, (uint64_t)INTENT_NONE); /* E15.rel: what it did */
+        kill_order();
+}
+
+static inline bool
+intent_has_dest(uint64_t kind)
+{
+        switch (kind) {
+        case INTENT_ALLOC_ONE:
+        case INTENT_FREE_ONE:
+        case INTENT_RUN_TO:
+        case INTENT_RUN_FROM:
+        case INTENT_HUGE_TO:
+        case INTENT_HUGE_FROM:
+        case INTENT_POP_TO:
+        case INTENT_PUSH_FROM:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* Whether the slot's thread, or who settles it, may be about to store to this word.  False stays so while nobody begins a
+ * hand-over to it, and all that was stored there before is seen. */
+static inline bool
+intent_names_dest(const struct thread_slot *slot, uint64_t dest_off)
+{
+        uint64_t kind = load_acquire(&slot->intent.kind); /* E15.acq */
+
+        return intent_has_dest(kind) && load_acquire(&slot->intent.b) == dest_off; /* E15.acq */
+}
+
+/* Before the first CAS of what it names. */
+static inline void
+candidate_set(struct thread *t, uint64_t candidate)
+{
+        store_relaxed(&t->slot->candidate, candidate);
+        kill_order();
+}
+
+/* After the last release of what it names. */
+static inline void
+candidate_clear(struct thread *t)
+{
+        kill_order();
+        store_relaxed(&t->slot->candidate, UINT64_C(0));
+}
+
+/* Where a block's reference is stored in the same step as the block changes hands: a region offset, 0 = nowhere.  The
+ * word is the caller's own until the call returns. */
+static inline uint64_t
+dest_load(const struct region *r, uint64_t dest_off)
+{
+        return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off));
+}
+
+/* A release: who finds a reference there by an acquire of its own finds in the block what dest_fill() has left there. */
+static inline void
+dest_store(struct region *r, uint64_t dest_off, uint64_t ref)
+{
+        if (dest_off != 0)
+                store_release((uint64_t *)(void *)(r->base + dest_off), ref);
+}
+
+/* Before the intent that stores a reference to this block to a dest: from then on others may follow it, and so may an heir.
+ * The block is this thread's, to be handed out or not: a death in here leaves it where it is.  An entry of a magazine that
+ * somebody has damaged is left alone. */
+static inline void
+dest_fill(const struct thread *t, uint64_t dest_off, uint64_t block_off, uint64_t bytes)
+{
+        uint64_t end = t->region->layout.n_chunks << GEO_CHUNK_SHIFT;
+
+        if (dest_off != 0 && t->fill != FILL_NONE && bytes <= end && block_off <= end - bytes)
+                memset(region_block(t->region, block_off), t->fill == FILL_ZERO ? 0 : THREAD_JUNK, bytes);
+}
+
+#endif

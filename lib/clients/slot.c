@@ -1,0 +1,704 @@
+/*
+ * slot.c - thread slots: who holds one, and how it passes from the dead to the living.
+ *
+ * A slot has two locks, both robust (os/robust.h) and only ever tried.  `life` is held by the slot's thread as long as
+ * it lives; that is the evidence of life.  `reap` is held by whoever attaches to the slot or settles it, so that the
+ * slot cannot change under its eyes.  Under `reap` the holder of `life` is the slot's own thread, or dead: nobody else
+ * takes `life` without `reap`.
+ *
+ * A slot is empty when `state` and its entry in r->bindings are 0.  Somebody may still hold `life` then: a thread that
+ * has detached and not yet ended.  The entry alone is the hint by which empty slots are found.
+ *
+ * Each operation below lists its steps, with the same numbers in the code.  "Inherited" means: the next attacher's
+ * trylock says that the holder died, finds the slot empty, and goes on.  Where a death leaves `reap` marked, whoever
+ * tries it next takes it over; it protects no state of its own, so nothing is to be done for it.
+ *
+ * ATTACH                                     a death after it leaves                        settled by
+ *   .1 try `reap`                            `reap` marked                                  taken over
+ *   .2 try `life`, the slot being empty      `life`, `reap` marked; empty                   inherited
+ *   .3 client, process, thread id            the same                                       inherited
+ *   .4 binding := USED                       not empty, owns nothing                        REAP
+ *   .5 state := 1 (commit)                   a dead thread's slot that owns nothing         REAP
+ *   .6 CONFIRM (client.c)                    the same                                       REAP
+ *   .7 release `reap`                        `life` marked                                  REAP
+ *   Where .6 finds that the client has been evicted: state := 0, binding := 0, `life` and `reap` released.
+ *   A thread that detached, and attaches again before it ends, holds `life` already: ATTACH.2 is left out.
+ * DETACH (thread exit; the slot owns nothing)
+ *   .1 state := 0                            binding left                                   REAP
+ *   .2 binding := 0                          empty, `life` marked (as every exit does)      inherited
+ * RELEASE (close)
+ *   .1 state := 0, .2 binding := 0           as DETACH                                      as DETACH
+ *   .3 unlock `life`                         empty, `life` free or marked                   inherited
+ * REAP
+ *   .1 try `reap`                            `reap` marked                                  taken over
+ *   .2 look again; try `life`                both marked, nothing changed                   the next REAP
+ *   .3 settle                                the same; half settled, which is idempotent    the next REAP
+ *   .4 state := 0                            binding left, owns nothing                     the next REAP
+ *   .5 binding := 0 (RESERVE stays while     empty, `life` marked                           inherited
+ *      its client lives)
+ *   .6 recover and unlock `life`             empty, `reap` marked                           inherited
+ *   .7 recover and unlock `reap`             empty
+ * RESERVE (open)
+ *   .1 .2 .3 as ATTACH
+ *   .4 binding := RESERVE                    a reserve slot of a client that is gone        REAP
+ *   .5 release `life`, .6 release `reap`     the same                                       REAP
+ * BORROW, after the lock that only this process's threads know
+ *   .1 try `reap`, .2 try `life`             `life` marked, empty but for the binding       REAP
+ *   .3 settle, if `life` was marked          as REAP.3                                      REAP
+ *   .4 thread id; state := 1                 a dead thread's slot                           REAP
+ *   .5 CONFIRM (client.c)                    the same                                       REAP
+ *   .6 release `reap`                        the same                                       REAP
+ * RETURN
+ *   .1 state := 0                            `life` marked, binding left                    REAP
+ *   .2 release `life`                        a reserve slot, of a living client or not      REAP, once it is gone
+ * LEND (for one call, to who can have no slot and not its own reserve slot: the reserve slot of whatever client)
+ *   .1 .2 .3 as BORROW, the slot being of no use just now
+ *   .4 process and thread id: the borrower's as BORROW.2                                    REAP
+ *   .5 state := 1, .6 release `reap`         a dead thread's slot                           REAP
+ *   given back as RETURN
+ * UNRESERVE (close)
+ *   .1 try `reap`                            `reap` marked, a reserve slot                  REAP, once it is gone
+ *   .2 binding := 0                          empty, `reap` marked                           taken over
+ *   .3 release `reap`                        empty
+ *
+ * Where the kernel marks nothing (os/robust.c), a lock's word names a thread that does not exist, or the slot's process
+ * has ended: then REAP.1, REAP.2 and ATTACH take it all the same.  The slot's process is evidence against the holder of
+ * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: whoever took `life` under
+ * `reap` either wrote his own process there, too, or is dead.
+ *
+ * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
+ * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who may be
+ * stopped, is lent another one's (thread_lend()).  When all slots are taken, the reserve slots of clients that use none
+ * are, too: they are evicted (client.c), and register anew.
+ *
+ * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot, and one that he
+ * was lent even then.  And who dies so in the midst of REAP keeps the one that he was settling, from all but his own
+ * namespace: `reap` does not say whose client he was, so a daemon's word does not count there.
+ */
+#include "clients/slot.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+#include "clients/liveness.h"
+#include "os/robust.h"
+#include "os/shield.h"
+
+/* ------------------------------------------------------------------ looking */
+
+/* Both stay 0 while `reap` is held, unless the slot's own thread lives; without `reap` it is a hint. */
+static bool
+slot_is_empty(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+{
+        return load_relaxed(&r->bindings[idx]) == 0 && load_relaxed(&slot->state) == 0;
+}
+
+static bool
+slot_is_of(const struct thread_slot *slot, const struct client_id *client)
+{
+        return load_relaxed(&slot->client_idx) == client->idx &&
+               load_relaxed(&slot->client_incarnation) == client->incarnation;
+}
+
+static bool
+slot_is_reserve(const struct region *r, uint32_t idx)
+{
+        return (load_relaxed(&r->bindings[idx]) & BINDING_RESERVE) != 0;
+}
+
+/* Kept for a living client: only a death in use is a reason to touch it. */
+static bool
+slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+{
+        return slot_is_reserve(r, idx) &&
+               client_is_live(r, load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation));
+}
+
+/* The thread that holds `life`, or held it last, is of the client's process: else it is another one's in a reserve slot, and the
+ * client's death is no evidence.  Under `reap`. */
+static bool
+slot_is_its_own(const struct region *r, const struct thread_slot *slot, const struct client_id *client)
+{
+        return slot_is_of(slot, client) &&
+               client_is_of(r, client, load_relaxed(&slot->os_pid), robust_word_pid_ns(robust_word(&slot->life)));
+}
+
+bool
+slot_thread_is_dead_hint(const struct region *r, uint32_t idx)
+{
+        const struct thread_slot *slot = region_thread(r, idx);
+
+        return slot != NULL && liveness->lock_view(&slot->life, 0, false) == LOCK_DEAD;
+}
+
+bool
+slot_has_let_go(const struct region *r, uint32_t idx)
+{
+        const struct thread_slot *slot = region_thread(r, idx);
+        enum lock_view view = slot != NULL ? liveness->lock_view(&slot->life, 0, false) : LOCK_FREE;
+
+        return view == LOCK_FREE || view == LOCK_DEAD;
+}
+
+/* ------------------------------------------------------------------ the two locks */
+
+/* Nobody says of whom it is, but the word itself. */
+static int
+slot_lock_reap(struct thread_slot *slot)
+{
+        return liveness->lock_try(&slot->reap, 0, false);
+}
+
+/* The caller holds `reap`, so whoever holds `life` is the slot's thread, or dead. */
+static int
+slot_lock_life(struct thread_slot *slot)
+{
+        return liveness->lock_try(&slot->life, load_relaxed(&slot->os_pid), false);
+}
+
+/* ATTACH.1 and .2: 0 with both locks held and the slot empty. */
+static int
+slot_lock_empty(struct region *r, uint32_t idx)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+
+        if (slot == NULL || !slot_is_empty(r, slot, idx) || slot_lock_reap(slot) < 0)
+                return -EBUSY;
+        if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)
+                return 0;
+        liveness->lock_release(&slot->reap);
+        return -EBUSY;
+}
+
+/* ATTACH.1 for a thread that detached from this slot and has not ended: 0 with both locks held. */
+static int
+slot_lock_own(const struct thread *t, struct region *r, const struct client_id *client)
+{
+        uint32_t idx = t->no - 1;
+        struct thread_slot *slot = t->region == r && t->no != 0 ? region_thread(r, idx) : NULL;
+
+        if (slot == NULL || !slot_is_of(slot, client) || !slot_is_empty(r, slot, idx) ||
+            liveness->lock_view(&slot->life, 0, true) != LOCK_MINE)
+                return -EBUSY;
+        return slot_lock_reap(slot) < 0 ? -EBUSY : 0;
+}
+
+static void
+slot_unlock_both(struct thread_slot *slot)
+{
+        liveness->lock_release(&slot->life);
+        liveness->lock_release(&slot->reap);
+}
+
+/* ------------------------------------------------------------------ finding an empty one */
+
+static int
+slot_find_empty(struct region *r, uint32_t *ret_idx)
+{
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t idx = 0; idx < hwm; idx++)
+                if (load_relaxed(&r->bindings[idx]) == 0 && slot_lock_empty(r, idx) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        return -EUSERS;
+}
+
+/* What the kernel has marked costs one load to see. */
+static int
+slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+{
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t idx = 0; settle != NULL && idx < hwm; idx++)
+                if (slot_thread_is_dead_hint(r, idx) && slot_reap_one(r, idx, settle, arg) == 1 &&
+                    slot_lock_empty(r, idx) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        return -EUSERS;
+}
+
+/* Others may take what this thread raised the mark for; each turn of the loop is a slot that somebody got. */
+static int
+slot_find_new(struct region *r, uint32_t *ret_idx)
+{
+        uint32_t n = (uint32_t)r->layout.n[TABLE_THREADS];
+
+        for (uint32_t idx = region_threads_hwm(r); idx < n; idx++) {
+                int err = region_raise_threads(r, idx);
+
+                if (err < 0)
+                        return err == -ENOSPC ? -ENOMEM : err; /* idx < n: it is the file system that is full */
+                if (slot_lock_empty(r, idx) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        }
+        return -EUSERS;
+}
+
+static int
+slot_find_failed(const struct region *r, int err)
+{
+        if (err != -EUSERS)
+                return error_set_refused(err, "cannot attach a thread: no memory for another thread slot");
+        return error_set(err,
+                         "cannot attach a thread: all %u thread slots of this heap are taken by living threads, as far "
+                         "as can be told in this pid namespace; end some, or create the heap with more max_threads",
+                         (uint32_t)r->layout.n[TABLE_THREADS]);
+}
+
+/* The reserve slot of a client, not the caller's, that uses none: the client is evicted, and the slot emptied. */
+static int
+slot_find_evicting(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg,
+                   uint32_t *ret_idx)
+{
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                const struct thread_slot *slot = slot_is_reserve(r, idx) ? region_thread(r, idx) : NULL;
+                struct client_id its;
+
+                if (slot == NULL || slot_is_of(slot, client) || load_relaxed(&slot->state) != 0)
+                        continue;
+                its = (struct client_id){.idx = load_relaxed(&slot->client_idx),
+                                         .incarnation = load_relaxed(&slot->client_incarnation)};
+                client_evict(r, &its);
+                slot_reap_one(r, idx, settle, arg);
+                if (slot_lock_empty(r, idx) == 0) {
+                        *ret_idx = idx;
+                        return 0;
+                }
+        }
+        return -EUSERS;
+}
+
+/* An empty slot with both locks held: ATTACH.1 and .2. */
+static int
+slot_find(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+{
+        int err;
+
+        if (slot_find_empty(r, ret_idx) == 0 || slot_find_marked(r, settle, arg, ret_idx) == 0)
+                return 0;
+        err = slot_find_new(r, ret_idx);
+        if (err == 0)
+                return 0;
+        if (settle != NULL) {
+                slot_reap_all(r, settle, arg);
+                if (slot_find_empty(r, ret_idx) == 0) /* perhaps one that others have just settled */
+                        return 0;
+                if (slot_find_evicting(r, client, settle, arg, ret_idx) == 0)
+                        return 0;
+        }
+        return slot_find_failed(r, err);
+}
+
+/* NULL: somebody has lowered the mark meanwhile. */
+static int
+slot_check_locked(const struct thread_slot *slot)
+{
+        return slot != NULL
+                       ? 0
+                       : error_set(-EBADMSG, "cannot attach a thread: the heap's number of thread slots is damaged");
+}
+
+/* ------------------------------------------------------------------ attach, detach, release */
+
+/* ATTACH.3: whom the slot speaks for.  It is empty, so nobody believes it yet. */
+static void
+slot_fill(struct thread_slot *slot, const struct client_id *client, const struct liveness_self *self)
+{
+        store_relaxed(&slot->client_idx, client->idx);
+        store_relaxed(&slot->client_incarnation, client->incarnation);
+        store_relaxed(&slot->os_pid, self->pid);
+        store_relaxed(&slot->os_tid, (uint64_t)self->tid);
+        kill_order();
+}
+
+static void
+slot_bind(struct region *r, uint32_t idx, uint32_t binding)
+{
+        store_relaxed(&r->bindings[idx], binding);
+        kill_order();
+}
+
+/* state first: a slot with a binding is one that a reaper looks at. */
+static void
+slot_empty(struct region *r, struct thread_slot *slot, uint32_t idx, uint32_t binding)
+{
+        kill_order();
+        store_relaxed(&slot->state, UINT64_C(0));
+        kill_order();
+        slot_bind(r, idx, binding);
+}
+
+static void
+thread_fill(struct thread *t, struct region *r, uint32_t idx, struct thread_slot *slot, const struct client_id *client)
+{
+        t->region = r;
+        t->slot = slot;
+        t->no = idx + 1;
+        t->client_idx = client->idx;
+        t->client_incarnation = client->incarnation;
+}
+
+int
+slot_attach(struct thread *t, struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg)
+{
+        struct liveness_self self;
+        struct thread_slot *slot;
+        uint32_t idx = t->no - 1;
+        int err = liveness->identify(&self);
+
+        if (err < 0)
+                return err;
+        if (slot_lock_own(t, r, client) < 0 && (err = slot_find(r, client, settle, arg, &idx)) < 0)
+                return err;
+        slot = region_thread(r, idx);
+        err = slot_check_locked(slot);
+        if (err < 0)
+                return err;
+        slot_fill(slot, client, &self);  /* ATTACH.3 */
+        slot_bind(r, idx, BINDING_USED); /* ATTACH.4 */
+        owner_add(&slot->n_attached, UINT64_C(1));
+        store_relaxed(&slot->state, UINT64_C(1)); /* ATTACH.5 */
+        kill_order();
+        if (!client_confirm(r, client)) { /* ATTACH.6 */
+                slot_empty(r, slot, idx, 0);
+                slot_unlock_both(slot);
+                t->no = 0;
+                return -ESTALE;
+        }
+        liveness->lock_release(&slot->reap); /* ATTACH.7 */
+        thread_fill(t, r, idx, slot, client);
+        return 0;
+}
+
+void
+slot_detach(struct thread *t)
+{
+        slot_empty(t->region, t->slot, t->no - 1, 0); /* DETACH.1, .2 */
+        t->slot = NULL;
+}
+
+/* The mark is not asked, which may have been damaged since: the thread has had the slot, so its pages are there, and what is
+ * linked into the thread's list of locks must not stay there. */
+void
+slot_release(struct thread *t)
+{
+        struct thread_slot *slot;
+
+        if (t->no == 0)
+                return;
+        slot = (struct thread_slot *)(void *)(t->region->threads +
+                                              (t->no - 1) * t->region->layout.stride[TABLE_THREADS]);
+        if (t->slot != NULL && liveness->lock_view(&slot->life, 0, true) == LOCK_MINE)
+                slot_empty(t->region, slot, t->no - 1, 0); /* RELEASE.1, .2 */
+        liveness->lock_release(&slot->life);               /* RELEASE.3 */
+        t->slot = NULL;
+        t->no = 0;
+}
+
+/* ------------------------------------------------------------------ reap */
+
+/* Without a lock: whether it is worth trying one.  Nobody else's slot may be disturbed for nothing: while `reap` is
+ * held, its own thread cannot attach again. */
+static bool
+slot_is_dead_hint(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+{
+        enum lock_view view;
+
+        if (slot_is_empty(r, slot, idx))
+                return false;
+        view = liveness->lock_view(&slot->life, load_relaxed(&slot->os_pid), true);
+        if (view == LOCK_FREE)
+                return !slot_is_kept(r, slot, idx);
+        return view == LOCK_DEAD;
+}
+
+/* REAP.2: 0 with `life` held and something to settle.  A free `life` in a slot that is not empty is a reserve slot
+ * between two uses: the client's as long as that lives.  `dead` is NULL, or a client whose process is known to be dead:
+ * then so is whoever holds the `life` of a slot that is still its own. */
+static int
+slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead)
+{
+        int got;
+
+        if (slot_is_empty(r, slot, idx))
+                return -EBUSY;
+        got = dead != NULL && slot_is_its_own(r, slot, dead) ? liveness->lock_try(&slot->life, 0, true)
+                                                             : slot_lock_life(slot);
+        if (got == 0 && slot_is_kept(r, slot, idx) && load_relaxed(&slot->state) == 0) {
+                liveness->lock_release(&slot->life);
+                return -EBUSY;
+        }
+        return got < 0 ? -EBUSY : 0;
+}
+
+static int
+slot_reap(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead,
+          slot_settle_fn *settle, void *arg)
+{
+        struct liveness_self self;
+
+        if (liveness->identify(&self) < 0 || slot_lock_reap(slot) < 0) /* REAP.1 */
+                return 0;
+        if (slot_lock_dead(r, slot, idx, dead) < 0) { /* REAP.2 */
+                liveness->lock_release(&slot->reap);
+                return 0;
+        }
+        settle(r, idx + 1, arg);                                                    /* REAP.3 */
+        slot_empty(r, slot, idx, slot_is_kept(r, slot, idx) ? BINDING_RESERVE : 0); /* REAP.4, .5 */
+        slot_unlock_both(slot);                                                     /* REAP.6, .7 */
+        return 1;
+}
+
+/* A handler that jumped out would leave both locks with this thread: what the dead had would wait for its end, too. */
+static int
+slot_reap_shielded(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead,
+                   slot_settle_fn *settle, void *arg)
+{
+        struct shield shield;
+        int n;
+
+        shield_raise(&shield);
+        n = slot_reap(r, slot, idx, dead, settle, arg);
+        shield_lower(&shield);
+        return n;
+}
+
+int
+slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+
+        if (slot == NULL || !slot_is_dead_hint(r, slot, idx))
+                return 0;
+        return slot_reap_shielded(r, slot, idx, NULL, settle, arg);
+}
+
+int
+slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, slot_settle_fn *settle, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+
+        if (slot == NULL || slot_is_empty(r, slot, idx) || !slot_is_of(slot, dead))
+                return 0;
+        return slot_reap_shielded(r, slot, idx, dead, settle, arg);
+}
+
+uint32_t
+slot_reap_all(struct region *r, slot_settle_fn *settle, void *arg)
+{
+        uint32_t hwm = region_threads_hwm(r);
+        uint32_t n = 0;
+
+        for (uint32_t idx = 0; idx < hwm; idx++)
+                n += slot_reap_one(r, idx, settle, arg) == 1;
+        return n;
+}
+
+/* With `state` 1 a slot's `reap` is held by who settles it, or for the last instructions of its attaching. */
+uint32_t
+slot_count_unsettled(const struct region *r)
+{
+        uint32_t hwm = region_threads_hwm(r), n = 0;
+
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                const struct thread_slot *slot = region_thread(r, idx);
+
+                n += slot != NULL && load_relaxed(&slot->state) != 0 &&
+                     (slot_is_dead_hint(r, slot, idx) || liveness->lock_view(&slot->reap, 0, false) == LOCK_HELD);
+        }
+        return n;
+}
+
+/* ------------------------------------------------------------------ the reserve slot */
+
+/* Robust, so that a thread that ends with the slot in use leaves it to its siblings. */
+void
+slot_reserve_init(struct reserve *ret_reserve)
+{
+        process_lock_init(&ret_reserve->lock);
+        ret_reserve->idx = UINT32_MAX;
+}
+
+int
+slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *client, slot_settle_fn *settle,
+             void *arg)
+{
+        struct liveness_self self;
+        struct thread_slot *slot;
+        uint32_t idx;
+        int err = liveness->identify(&self);
+
+        if (err < 0 || (err = slot_find(r, client, settle, arg, &idx)) < 0) /* RESERVE.1, .2 */
+                return err;
+        slot = region_thread(r, idx);
+        err = slot_check_locked(slot);
+        if (err < 0)
+                return err;
+        slot_fill(slot, client, &self);     /* RESERVE.3 */
+        slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
+        slot_unlock_both(slot);             /* RESERVE.5, .6 */
+        process_lock(&reserve->lock);
+        reserve->idx = idx;
+        pthread_mutex_unlock(&reserve->lock);
+        return 0;
+}
+
+void
+slot_unreserve(struct reserve *reserve, struct region *r, const struct client_id *client)
+{
+        struct thread_slot *slot = region_thread(r, reserve->idx);
+
+        process_lock(&reserve->lock);
+        /* A reserve slot that is busy, or whose borrower died, is left to the reapers: its client will be gone. */
+        if (slot != NULL && slot_lock_reap(slot) >= 0) { /* UNRESERVE.1 */
+                if (slot_is_reserve(r, reserve->idx) && slot_is_of(slot, client) && load_relaxed(&slot->state) == 0)
+                        slot_bind(r, reserve->idx, 0); /* UNRESERVE.2 */
+                liveness->lock_release(&slot->reap);   /* UNRESERVE.3 */
+        }
+        pthread_mutex_unlock(&reserve->lock);
+        pthread_mutex_destroy(&reserve->lock);
+}
+
+/* BORROW.1 to .3: 0 with both locks held and the slot settled. */
+static int
+reserve_lock(struct region *r, uint32_t idx, const struct client_id *client, slot_settle_fn *settle, void *arg)
+{
+        struct thread_slot *slot = region_thread(r, idx);
+        int err = -EBUSY;
+        int got;
+
+        if (slot == NULL || !slot_is_of(slot, client))
+                return -ESTALE;
+        if (slot_lock_reap(slot) < 0) /* BORROW.1 */
+                return error_set(-EBUSY, "cannot use the reserve slot: another process is settling it");
+        if (!slot_is_reserve(r, idx) || !slot_is_of(slot, client)) {
+                err = -ESTALE;
+                goto err_reap;
+        }
+        got = slot_lock_life(slot); /* BORROW.2 */
+        if (got < 0) {
+                err = error_set(-EBUSY, "cannot use the reserve slot: it is in use");
+                goto err_reap;
+        }
+        if (got == 1 || load_relaxed(&slot->state) != 0) {
+                settle(r, idx + 1, arg); /* BORROW.3 */
+                slot_empty(r, slot, idx, BINDING_RESERVE);
+        }
+        return 0;
+err_reap:
+        liveness->lock_release(&slot->reap);
+        return err;
+}
+
+int
+slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const struct client_id *client,
+            slot_settle_fn *settle, void *arg)
+{
+        struct liveness_self self;
+        struct thread_slot *slot;
+        int err = liveness->identify(&self);
+
+        if (err < 0)
+                return err;
+        process_lock(&reserve->lock);
+        err = reserve_lock(r, reserve->idx, client, settle, arg);
+        slot = region_thread(r, reserve->idx);
+        if (err == 0)
+                err = slot_check_locked(slot);
+        if (err < 0) {
+                pthread_mutex_unlock(&reserve->lock);
+                return err;
+        }
+        store_relaxed(&slot->os_pid, self.pid); /* it may have been lent */
+        store_relaxed(&slot->os_tid, (uint64_t)self.tid);
+        owner_add(&slot->n_attached, UINT64_C(1));
+        store_relaxed(&slot->state, UINT64_C(1)); /* BORROW.4 */
+        kill_order();
+        if (!client_confirm(r, client)) { /* BORROW.5 */
+                slot_empty(r, slot, reserve->idx, 0);
+                slot_unlock_both(slot);
+                pthread_mutex_unlock(&reserve->lock);
+                return -ESTALE;
+        }
+        liveness->lock_release(&slot->reap); /* BORROW.6 */
+        thread_fill(t, r, reserve->idx, slot, client);
+        return 0;
+}
+
+void
+slot_give_back(struct thread *t)
+{
+        struct thread_slot *slot = t->slot;
+
+        kill_order();
+        store_relaxed(&slot->state, UINT64_C(0)); /* RETURN.1 */
+        kill_order();
+        t->slot = NULL;
+        t->no = 0;
+        liveness->lock_release(&slot->life); /* RETURN.2 */
+}
+
+void
+slot_return(struct reserve *reserve, struct thread *t)
+{
+        slot_give_back(t);
+        pthread_mutex_unlock(&reserve->lock);
+}
+
+/* ------------------------------------------------------------------ lending */
+
+/* LEND.1 to .3: 0 with both locks held and the slot settled. */
+static int
+lend_lock(struct region *r, uint32_t idx, struct thread_slot *slot, slot_settle_fn *settle, void *arg)
+{
+        int got = -EBUSY;
+
+        if (!slot_is_reserve(r, idx) || (load_relaxed(&slot->state) != 0 && !slot_thread_is_dead_hint(r, idx)) ||
+            slot_lock_reap(slot) < 0) /* LEND.1 */
+                return -EBUSY;
+        if (slot_is_reserve(r, idx))
+                got = slot_lock_life(slot); /* LEND.2 */
+        if (got >= 0 && (got == 1 || load_relaxed(&slot->state) != 0)) {
+                settle(r, idx + 1, arg); /* LEND.3 */
+                slot_empty(r, slot, idx, BINDING_RESERVE);
+        }
+        if (got < 0)
+                liveness->lock_release(&slot->reap);
+        return got < 0 ? -EBUSY : 0;
+}
+
+int
+slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg)
+{
+        uint32_t hwm = region_threads_hwm(r);
+        struct liveness_self self;
+        int err = liveness->identify(&self);
+
+        if (err < 0)
+                return err;
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                struct thread_slot *slot = region_thread(r, idx);
+                struct client_id its;
+
+                if (slot == NULL || lend_lock(r, idx, slot, settle, arg) < 0)
+                        continue;
+                store_relaxed(&slot->os_pid, self.pid); /* LEND.4 */
+                store_relaxed(&slot->os_tid, (uint64_t)self.tid);
+                kill_order();
+                store_relaxed(&slot->state, UINT64_C(1)); /* LEND.5 */
+                kill_order();
+                liveness->lock_release(&slot->reap); /* LEND.6 */
+                its = (struct client_id){.idx = load_relaxed(&slot->client_idx),
+                                         .incarnation = load_relaxed(&slot->client_incarnation)};
+                thread_fill(t, r, idx, slot, &its);
+                return 0;
+        }
+        return -EBUSY;
+}
