@@ -389,6 +389,16 @@ run_under(point_fn *point)
         }
 }
 
+/* A sample of nothing would find nothing. */
+static void
+see_that_there_were_points(void)
+{
+        if (counts->n_states == 0) {
+                fprintf(stderr, "FAULT: %s: no point was chosen\n", opt.script->name);
+                counts->n_bad++;
+        }
+}
+
 void
 mode_stop(void)
 {
@@ -396,6 +406,7 @@ mode_stop(void)
         measure(&actors[ACTOR_A], opt.script->run, &n_points, &n_deaths);
         run_under(stop_point);
         see_the_end();
+        see_that_there_were_points();
 }
 
 /* ------------------------------------------------------------------ two: A stopped, B killed meanwhile */
@@ -445,6 +456,7 @@ mode_two(void)
         measure(&actors[ACTOR_B], opt.other->run, &n, &n_deaths);
         measure(&actors[ACTOR_A], opt.script->run, &n_points, &n);
         run_under(two_point);
+        see_that_there_were_points();
 }
 
 /* ------------------------------------------------------------------ three: B dead, A stopped, C reaps */
@@ -555,4 +567,5 @@ mode_three(void)
                         after_death();
                 copy_see(pid, "one pass", 0, "");
         }
+        see_that_there_were_points();
 }
