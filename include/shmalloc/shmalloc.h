@@ -495,7 +495,8 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
  *   of others    what a thread is found to have freed so when it is dead, and what is met in a cache that came from
  *                another thread, is dropped, counted (shheap_ctl("stats.dropped")) and said: a line of each heap and second on
  *                standard error.  It is no fault of who met it: no handler, no abort.  While a thread ends, its own are
- *                said likewise.  If standard error is a pipe that nobody reads, or is full, or a heap's file, nothing is said: no signal, no wait
+ *                said likewise.  If standard error is a pipe that nobody reads, or is full, or a heap's file, nothing is
+ *                said: no signal, no wait
  *   never        a free of a block that has been allocated again since; a second free after the first has left the
  *                thread's caches and before the block is home, or by another thread: two may be given the block
  * With the option check:true all but those of the last two kinds are noticed at once, and so is a free of a named object.

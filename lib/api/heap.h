@@ -39,8 +39,7 @@ heap_is_open(const struct shheap *h, const char *operation)
 static inline struct shheap *
 heap_call_begin(struct shheap *h)
 {
-        fetch_add_relaxed(&h->process.n_called,
-                          1u); /* by this thread before it closes; of others none is in here then */
+        fetch_add_relaxed(&h->process.n_called, 1u); /* before this thread closes it; no other is in here then */
         return h;
 }
 

@@ -41,9 +41,9 @@
  * are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in which
  * order.  `prev` is there for the C library, which writes it in its neighbours, and never reads it in ours.
  *
- * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from him; that takes
- * a number given again and a kill, within a few instructions each.  And the C library's own checks; at most 2,048 locks per thread are walked at its death, so one that holds as
- * many of the C library's gets none of ours; and where links or words are damaged, a dead thread's locks may not be marked.
+ * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from him; that
+ * takes a number given again and a kill, within a few instructions each.  And the C library's own checks; at most 2,048 locks
+ * per thread are walked at its death, so one that holds as many of the C library's gets none of ours; and where links or words are damaged, a dead thread's locks may not be marked.
  */
 #include "os/robust.h"
 

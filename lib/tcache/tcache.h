@@ -66,10 +66,9 @@ struct tcache {
         struct tcache *next_of_heap;
         struct thread thread;
         bool is_attached;
-        bool is_inside; /* a call is at work here, or has been left by another door */
-        uint32_t
-                n_called; /* calls that are called back from here, or were left so by a jump: then it outlasts a close */
-        bool is_crowded;  /* its slot has no room for another root under construction: calls take another one */
+        bool is_inside;    /* a call is at work here, or has been left by another door */
+        uint32_t n_called; /* calls that call back just now, or were left so by a jump: it outlasts a close */
+        bool is_crowded;   /* its slot has no room for another root under construction: calls take another one */
         uint32_t n_destructor_rounds;
         uint32_t n_slow;                        /* calls of slow paths, for what is done now and then */
         uint32_t home_node;                     /* where the thread ran when it last looked */

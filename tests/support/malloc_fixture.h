@@ -15,7 +15,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-/* Cheaper than ck_assert(), which notes each success. */
+/* Says what the library says. */
 #define NEED(claim)                                                                                                    \
         do {                                                                                                           \
                 if (!(claim))                                                                                          \
