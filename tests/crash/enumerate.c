@@ -123,7 +123,9 @@ static void kill_point(ucontext_t *uc);
 static struct actor *
 reaper_of(int depth)
 {
-        return &actors[ACTOR_C + depth - 1];
+        struct actor *reaper = &actors[ACTOR_C + depth - 1];
+
+        return reaper->is_stopped ? &actors[ACTOR_B] : reaper; /* some scripts stop E, who then dies with the rest */
 }
 
 /* In a copy in which somebody has just died: reap it store by store, and kill the reaper at each. */
