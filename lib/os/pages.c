@@ -64,12 +64,13 @@ os_keep_sparse(void *addr, uint64_t bytes)
 {
         if (is_locked(addr))
                 lock_on_fault(addr, bytes);
-        os_dump(addr, bytes, false);
+        (void)os_dump(addr, bytes, false); /* else core files are longer */
 }
 
-void
+int
 os_dump(void *addr, uint64_t bytes, bool is_wanted)
 {
-        (void)madvise(addr, bytes,
-                      is_wanted ? MADV_DODUMP : MADV_DONTDUMP); /* else core files are longer, or lack it */
+        int err = os_injected("dump");
+
+        return err < 0 ? err : (int)SYS_RETRY(madvise(addr, bytes, is_wanted ? MADV_DODUMP : MADV_DONTDUMP));
 }

@@ -26,7 +26,7 @@ int os_remove(void *addr, uint64_t bytes, void *whole, uint64_t whole_bytes);
 /* Of a new mapping that is not accessible yet: nobody fills its holes by locking memory or by dumping it. */
 void os_keep_sparse(void *addr, uint64_t bytes);
 
-/* Whether a core file has what lies in the range. */
-void os_dump(void *addr, uint64_t bytes, bool is_wanted);
+/* Whether a core file has what lies in the range.  0; -ENOMEM and others: as before. */
+int os_dump(void *addr, uint64_t bytes, bool is_wanted);
 
 #endif

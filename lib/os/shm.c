@@ -321,7 +321,7 @@ list_open_dir(int fd, int (*fn)(const char *file, void *arg), void *arg)
         _Alignas(struct dirent64) char buf[1024]; /* the caller's stack may be small; a name has 255 bytes at most */
         long n;
 
-        while ((n = SYS_RETRY(getdents64(fd, buf, sizeof buf))) > 0) {
+        while ((n = CALL("getdents64", "list", SYS_RETRY(getdents64(fd, buf, sizeof buf)))) > 0) {
                 for (long off = 0; off < n;) {
                         const struct dirent64 *entry = (const void *)(buf + off);
                         int result = fn(entry->d_name, arg);

@@ -9,6 +9,8 @@
  * Each process tells its own kernel mapping.  It sees the marks that it raises itself at once, and those that others raise
  * when it comes by: when a thread attaches, at the ticks of slow paths, before a fault ends the process.
  *
+ * What the kernel refuses (a cut takes memory) is told again when the thread comes by the next time.
+ *
  * Several threads may tell the same: what one stores in `dumped` it has told, and telling again changes nothing.
  *
  * What it gave up: free memory below the marks that has been given back is made real by a dump, and so comes back by purges and
@@ -21,13 +23,12 @@
 #include "os/shm.h"
 #include "region/marks.h"
 
-static void
+static bool
 tell(const struct region *r, struct stretch s)
 {
         uint64_t off = bits_align_down(s.off, OS_PAGE_BYTES), end = bits_align_up(s.end, OS_PAGE_BYTES);
 
-        if (off < end)
-                os_dump(r->base + off, end - off, true);
+        return off >= end || os_dump(r->base + off, end - off, true) == 0;
 }
 
 static void
@@ -35,12 +36,14 @@ follow_mark(struct region *r, uint32_t mark)
 {
         uint64_t told = load_relaxed(&r->dumped[mark]), value = marks_value(r, mark); /* by this process only */
         struct stretch s[STRETCHES_MAX];
+        bool is_told = true;
 
         if (value <= told)
                 return;
         for (uint32_t n = marks_stretches(r, mark, told, value, s); n-- > 0;)
-                tell(r, s[n]);
-        store_relaxed(&r->dumped[mark], value);
+                is_told = tell(r, s[n]) && is_told;
+        if (is_told)
+                store_relaxed(&r->dumped[mark], value);
 }
 
 static void
@@ -52,16 +55,17 @@ follow_arenas(struct region *r)
                 n--;
         if (n <= told)
                 return;
-        tell(r, (struct stretch){r->layout.off[TABLE_ARENAS] + told * r->layout.stride[TABLE_ARENAS],
-                                 r->layout.off[TABLE_ARENAS] + n * r->layout.stride[TABLE_ARENAS]});
-        store_relaxed(&r->dumped_arenas, n);
+        if (tell(r, (struct stretch){r->layout.off[TABLE_ARENAS] + told * r->layout.stride[TABLE_ARENAS],
+                                     r->layout.off[TABLE_ARENAS] + n * r->layout.stride[TABLE_ARENAS]}))
+                store_relaxed(&r->dumped_arenas, n);
 }
 
 void
 dump_begin(struct region *r)
 {
         r->is_dumped = true;
-        tell(r, (struct stretch){0, r->layout.off[TABLE_POOL_HINTS]}); /* what region_reserve_fixed() reserves */
+        /* What region_reserve_fixed() reserves; refused, dumps lack it. */
+        (void)tell(r, (struct stretch){0, r->layout.off[TABLE_POOL_HINTS]});
         dump_follow(r);
 }
 

@@ -298,6 +298,8 @@ static struct {
         bool is_after;
 } still;
 
+static bool refuses_to_dump; /* the kernel, which finds no memory to cut a mapping */
+
 int
 madvise(void *addr, size_t bytes, int advice)
 {
@@ -306,11 +308,31 @@ madvise(void *addr, size_t bytes, int advice)
 
         if (is_there && !still.is_after && child_tell(still.self))
                 child_hear(still.self);
+        if (refuses_to_dump && advice == MADV_DODUMP) {
+                errno = ENOMEM;
+                return -1;
+        }
         result = (int)syscall(SYS_madvise, addr, bytes, advice);
         if (is_there && still.is_after && child_tell(still.self))
                 child_hear(still.self);
         return result;
 }
+
+START_TEST(what_the_kernel_refuses_to_dump_it_is_told_of_again)
+{
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, "dump:used,max_capacity:1G");
+        void *p;
+
+        refuses_to_dump = true;
+        p = shheap_malloc(h, 32 * MIB);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq(dumped_bytes(h, p, 32 * MIB), 0);
+        refuses_to_dump = false;
+        ck_assert_ptr_nonnull(shheap_malloc(h, 5 * MIB)); /* raises a mark */
+        ck_assert_uint_eq(dumped_bytes(h, p, 32 * MIB), 32 * MIB);
+        ck_assert_int_eq(shheap_close(h), 0);
+}
+END_TEST
 
 static void
 purge(struct child *self, void *arg)
@@ -544,6 +566,7 @@ main(void)
         tcase_set_timeout(tc, 120);
         tcase_add_test(dumps, no_part_of_a_heap_is_dumped);
         tcase_add_test(dumps, with_dump_used_what_is_in_use_is_dumped_and_no_more);
+        tcase_add_test(dumps, what_the_kernel_refuses_to_dump_it_is_told_of_again);
         tcase_add_loop_test(tc, who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse, 0, 4);
         tcase_add_loop_test(tc, what_others_made_real_comes_back, 0, 4);
         suite_add_tcase(suite, dumps);
