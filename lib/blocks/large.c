@@ -71,12 +71,11 @@ interior_store(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint
 
 /* LARGE.2 on: the run is NEW(t) and the candidate names it. */
 static int
-commit(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx, uint64_t align, uint64_t dest_off,
-       uint64_t *ret_block_off)
+commit(struct thread *t, uint64_t head, const struct where *where, uint64_t dest_off, uint64_t *ret_block_off)
 {
         struct region *r = t->region;
-        uint32_t granules = size_class_run_granules(class_idx);
-        uint64_t colour = align <= LARGE_COLOUR_ALIGN ? colour_of(head, class_idx) : 0;
+        uint32_t class_idx = where->need.class_idx, granules = where->need.granules, arena = where->arena;
+        uint64_t colour = where->need.colour != NULL ? where->need.colour(head, class_idx) : 0;
         uint64_t block_off = (head << GEO_GRANULE_SHIFT) + colour;
         int err = run_reserve(t, head, colour + size_class_bytes(class_idx)); /* LARGE.2 */
         uint64_t word;
@@ -114,8 +113,8 @@ align_granules(uint64_t align)
         return align <= GEO_GRANULE_BYTES ? 1 : (uint32_t)(align >> GEO_GRANULE_SHIFT);
 }
 
-static struct run_need
-need_of(uint32_t class_idx, uint64_t align)
+struct run_need
+large_need(uint32_t class_idx, uint64_t align)
 {
         return (struct run_need){.granules = size_class_run_granules(class_idx),
                                  .align_granules = align_granules(align),
@@ -125,27 +124,12 @@ need_of(uint32_t class_idx, uint64_t align)
 }
 
 int
-large_alloc(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t align, uint64_t dest_off,
-            uint64_t *ret_block_off)
+large_alloc(struct thread *t, const struct where *where, uint64_t dest_off, uint64_t *ret_block_off)
 {
-        struct run_need need = need_of(class_idx, align);
         uint64_t head;
-        int err = t->no_grow ? run_claim_backed(t, arena, &need, &head)
-                             : run_claim(t, arena, need.granules, need.align_granules, &head); /* LARGE.1 */
+        int err = run_claim(t, where, &head); /* LARGE.1 */
 
-        return err < 0 ? err : commit(t, head, arena, class_idx, align, dest_off, ret_block_off);
-}
-
-int
-large_alloc_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t align,
-                     uint64_t dest_off, uint64_t *ret_block_off)
-{
-        struct run_need need = need_of(class_idx, align);
-        uint64_t head;
-        int err = t->no_grow ? run_claim_backed_in_chunk(t, chunk, arena, &need, &head)
-                             : run_claim_in_chunk(t, chunk, arena, need.granules, need.align_granules, &head);
-
-        return err < 0 ? err : commit(t, head, arena, class_idx, align, dest_off, ret_block_off);
+        return err < 0 ? err : commit(t, head, where, dest_off, ret_block_off);
 }
 
 /* ------------------------------------------------------------------ free */

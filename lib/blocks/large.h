@@ -8,14 +8,15 @@
 #include <stdint.h>
 
 #include "clients/thread.h"
+#include "pages/run.h"
 
 enum { LARGE_COLOUR_ALIGN = 64 }; /* blocks that asked for no more than this may stand at a colour offset */
 
-/* Allocates a block of a large class.  dest_off as in slab_alloc_one().  0, -ENOMEM, -ENOSPC. */
-int large_alloc(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t align, uint64_t dest_off,
-                uint64_t *ret_block_off);
-int large_alloc_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t align,
-                         uint64_t dest_off, uint64_t *ret_block_off);
+/* What the run of a block of a large class has to have. */
+struct run_need large_need(uint32_t class_idx, uint64_t align);
+
+/* Allocates a block where->need = large_need().  dest_off as in slab_alloc_one().  0, -ENOMEM, -ENOSPC. */
+int large_alloc(struct thread *t, const struct where *where, uint64_t dest_off, uint64_t *ret_block_off);
 
 /* Frees it.  0, or -EINVAL with the fault noted. */
 int large_free(struct thread *t, uint64_t block_off, uint64_t dest_off);

@@ -133,24 +133,21 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         return 0;
 }
 
-int
-slab_create_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *ret_head)
+struct run_need
+slab_need(uint32_t class_idx)
 {
-        struct run_need need = slab_need(class_idx);
-        int err = t->no_grow ? run_claim_backed(t, arena, &need, ret_head)
-                             : run_claim(t, arena, need.granules, 1, ret_head); /* SLAB.1 */
-
-        return err < 0 ? err : make_slab(t, *ret_head, arena, class_idx);
+        return (struct run_need){.granules = size_class_slab_granules(class_idx),
+                                 .align_granules = 1,
+                                 .class_idx = class_idx,
+                                 .bytes = size_class_bytes(class_idx)};
 }
 
 int
-slab_create_in_chunk_owned(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t *ret_head)
+slab_create_owned(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
-        struct run_need need = slab_need(class_idx);
-        int err = t->no_grow ? run_claim_backed_in_chunk(t, chunk, arena, &need, ret_head)
-                             : run_claim_in_chunk(t, chunk, arena, need.granules, 1, ret_head);
+        int err = run_claim(t, where, ret_head); /* SLAB.1 */
 
-        return err < 0 ? err : make_slab(t, *ret_head, arena, class_idx);
+        return err < 0 ? err : make_slab(t, *ret_head, where->arena, where->need.class_idx);
 }
 
 static bool
@@ -172,10 +169,11 @@ acquire(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
 enum found { FOUND_NONE, FOUND_HELD, FOUND_OWNED };
 
 static enum found
-find_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t *ret_head)
+find_in_chunk(struct thread *t, const struct where *where, uint64_t chunk, uint64_t *ret_head)
 {
         struct region *r = t->region;
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
+        uint32_t class_idx = where->need.class_idx;
         bool is_held = false;
 
         for (uint64_t head = first; head < first + GEO_GRANULES_PER_CHUNK; head++) {
@@ -188,7 +186,7 @@ find_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_i
                         is_held = true; /* by the file system, so to speak: its hint stays */
                         continue;
                 }
-                if (acquire(t, head, arena, class_idx)) {
+                if (acquire(t, head, where->arena, class_idx)) {
                         *ret_head = head;
                         return FOUND_OWNED;
                 }
@@ -197,33 +195,22 @@ find_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_i
         return is_held ? FOUND_HELD : FOUND_NONE;
 }
 
-bool
-slab_find_in_chunk_owned(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t *ret_head)
-{
-        return find_in_chunk(t, chunk, arena, class_idx, ret_head) == FOUND_OWNED;
-}
-
-bool
-slab_find_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *ret_head)
+static bool
+find_by_hints(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
         struct region *r = t->region;
-        uint32_t last = t->slab_last[class_idx];
-        int64_t chunk;
+        uint32_t class_idx = where->need.class_idx, arena = where->arena;
+        int64_t chunk = hint_find(r, arena, class_idx, 0);
 
-        if (last != 0 && last - 1 < region_granules_hwm(r) && !t->no_grow && acquire(t, last - 1, arena, class_idx)) {
-                *ret_head = last - 1;
-                return true;
-        }
-        chunk = hint_find(r, arena, class_idx, 0);
         for (int tries = 0; chunk >= 0 && tries < FIND_CHUNKS_MAX; tries++) {
-                enum found found = find_in_chunk(t, (uint64_t)chunk, arena, class_idx, ret_head);
+                enum found found = find_in_chunk(t, where, (uint64_t)chunk, ret_head);
 
                 if (found == FOUND_OWNED)
                         return true;
                 if (found == FOUND_NONE) {
                         hint_clear(r, arena, class_idx, (uint64_t)chunk);
                         /* Somebody may have set it just before it was cleared: look once more. */
-                        found = find_in_chunk(t, (uint64_t)chunk, arena, class_idx, ret_head);
+                        found = find_in_chunk(t, where, (uint64_t)chunk, ret_head);
                         if (found != FOUND_NONE)
                                 hint_set(r, arena, class_idx, (uint64_t)chunk);
                         if (found == FOUND_OWNED)
@@ -232,6 +219,21 @@ slab_find_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *
                 chunk = hint_find(r, arena, class_idx, (uint64_t)chunk + 1);
         }
         return false;
+}
+
+bool
+slab_find_owned(struct thread *t, const struct where *where, uint64_t *ret_head)
+{
+        uint32_t class_idx = where->need.class_idx, last1 = t->slab_last[class_idx];
+
+        if (where->chunk != CHUNK_ANY)
+                return find_in_chunk(t, where, where->chunk, ret_head) == FOUND_OWNED;
+        if (last1 != 0 && last1 - 1 < region_granules_hwm(t->region) && !t->no_grow &&
+            acquire(t, last1 - 1, where->arena, class_idx)) {
+                *ret_head = last1 - 1;
+                return true;
+        }
+        return find_by_hints(t, where, ret_head);
 }
 
 /* Lets go of an owned slab with the count that its bitmap has now.  An empty one becomes a free run. */

@@ -11,18 +11,16 @@
 #include <stdint.h>
 
 #include "clients/thread.h"
+#include "pages/run.h"
 
-/* Makes a slab of the class from a run of `arena` and keeps it owned.  0, -ENOMEM, -ENOSPC. */
-int slab_create_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *ret_head);
+/* What the run of a new slab of the class has to have: a block, and its bitmap. */
+struct run_need slab_need(uint32_t class_idx);
 
-int slab_create_in_chunk_owned(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx,
-                               uint64_t *ret_head);
+/* Makes a slab from a run that is where->need = slab_need(class), and keeps it owned.  0, -ENOMEM, -ENOSPC. */
+int slab_create_owned(struct thread *t, const struct where *where, uint64_t *ret_head);
 
 /* Acquires a slab of the class that has free blocks: the one used last, else the lowest that nobody holds. */
-bool slab_find_owned(struct thread *t, uint32_t arena, uint32_t class_idx, uint64_t *ret_head);
-
-/* The same in one chunk, trusting no hint. */
-bool slab_find_in_chunk_owned(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t class_idx, uint64_t *ret_head);
+bool slab_find_owned(struct thread *t, const struct where *where, uint64_t *ret_head);
 
 /* Moves up to `want` free blocks of an owned slab into an owned, empty magazine; releases the slab.  How many. */
 uint32_t slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want);

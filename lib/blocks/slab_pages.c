@@ -30,15 +30,6 @@ reach_of(uint32_t class_idx, uint32_t n)
         return reach < slab_bytes(class_idx) ? reach : slab_bytes(class_idx);
 }
 
-struct run_need
-slab_need(uint32_t class_idx)
-{
-        return (struct run_need){.granules = size_class_slab_granules(class_idx),
-                                 .align_granules = 1,
-                                 .class_idx = class_idx,
-                                 .bytes = size_class_bytes(class_idx)};
-}
-
 int
 slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx)
 {

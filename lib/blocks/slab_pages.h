@@ -19,9 +19,6 @@ struct slab_backing {
         uint64_t pages;   /* and such as lie on these pages and no others */
 };
 
-/* What a new slab of the class has at least: a block, and its bitmap. */
-struct run_need slab_need(uint32_t class_idx);
-
 /* SLAB.2: pages for what one fill takes, and for the bitmap where its line is too short.  The run is NEW(t).
  * 0, -ENOMEM, -ENOSPC. */
 int slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx);

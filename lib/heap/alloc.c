@@ -116,17 +116,21 @@ try_depot(struct thread *t, struct goal *g, uint32_t arena)
 
 /* A slab with room, a new slab, or a run of its own: 0, or what was lacking. */
 static int
-try_runs(struct thread *t, struct goal *g, uint32_t arena)
+try_runs(struct thread *t, struct goal *g, uint32_t arena, uint64_t chunk)
 {
         const struct request *rq = g->request;
+        bool is_small = size_class_is_small(rq->class_idx);
+        struct where where = {.arena = arena,
+                              .chunk = chunk,
+                              .need = is_small ? slab_need(rq->class_idx) : large_need(rq->class_idx, rq->align)};
         uint64_t head;
         int err;
 
-        if (!size_class_is_small(rq->class_idx))
-                return large_alloc(t, arena, rq->class_idx, rq->align, rq->dest_off, &g->found_block);
-        if (slab_find_owned(t, arena, rq->class_idx, &head))
+        if (!is_small)
+                return large_alloc(t, &where, rq->dest_off, &g->found_block);
+        if (slab_find_owned(t, &where, &head))
                 return use_slab(t, g, head);
-        err = slab_create_owned(t, arena, rq->class_idx, &head);
+        err = slab_create_owned(t, &where, &head);
         return err < 0 ? err : use_slab(t, g, head);
 }
 
@@ -161,16 +165,16 @@ try_arena(struct thread *t, struct goal *g, uint32_t arena, bool may_take_chunk)
 
         if (!region_arena(t->region, arena) || try_depot(t, g, arena))
                 return region_arena(t->region, arena) ? 0 : -ENOMEM;
-        err = try_runs(t, g, arena);
+        err = try_runs(t, g, arena, CHUNK_ANY);
         if (err < 0 && t->lacks_pages && !t->no_grow) { /* what has pages serves all the same; chunks have none */
                 t->no_grow = true;
-                err = try_runs(t, g, arena);
+                err = try_runs(t, g, arena, CHUNK_ANY);
         }
         may_take_chunk &= !t->no_grow || !t->lacks_pages;
         for (int tries = 0; err < 0 && may_take_chunk && tries < 4; tries++) { /* others may empty a new chunk first */
                 if (chunk_give(t, arena) < 0)
                         break;
-                err = try_runs(t, g, arena);
+                err = try_runs(t, g, arena, CHUNK_ANY);
         }
         return err;
 }
@@ -321,7 +325,8 @@ scan_chunks(struct thread *t, struct goal *g)
         uint32_t own_node = region_arena_node(r, rq->arena);
 
         for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
-                uint64_t word = load_acquire(&r->chunk_words[chunk]), head; /* E3.acq */
+                struct goal single = {.request = rq, .empty_idx = MAGAZINE_IDX_NONE};
+                uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
                 uint32_t arena = chunk_arena(word);
                 bool is_local = region_arena_node(r, arena) == own_node;
 
@@ -329,24 +334,12 @@ scan_chunks(struct thread *t, struct goal *g)
                     ((rq->flags & ALLOC_THIS_ARENA) && arena != rq->arena) ||
                     (!is_local && ((rq->flags & ALLOC_THIS_NODE) || !may_be_of(rq, region_arena_node(r, arena)))))
                         continue;
-                if (size_class_is_large(rq->class_idx)) {
-                        if (large_alloc_in_chunk(t, chunk, arena, rq->class_idx, rq->align, rq->dest_off,
-                                                 &g->found_block) == 0)
-                                return 0;
-                        continue;
-                }
                 run_renew_hints(r, chunk);
-                if (slab_find_in_chunk_owned(t, chunk, arena, rq->class_idx, &head) ||
-                    slab_create_in_chunk_owned(t, chunk, arena, rq->class_idx, &head) == 0) {
-                        struct goal single = {.request = rq, .empty_idx = MAGAZINE_IDX_NONE};
-                        int err = use_slab(t, &single, head);
-
-                        if (err < 0)
-                                continue;
-                        g->found_magazine = MAGAZINE_IDX_NONE;
-                        g->found_block = single.found_block;
-                        return 0;
-                }
+                if (try_runs(t, &single, arena, chunk) < 0)
+                        continue;
+                g->found_magazine = MAGAZINE_IDX_NONE;
+                g->found_block = single.found_block;
+                return 0;
         }
         return -ENOMEM;
 }

@@ -229,19 +229,20 @@ claim_at(struct thread *t, uint32_t arena, uint64_t head, uint32_t granules)
 
 /* One chunk by one of its maps.  A failed claim means that the map lied: it is rewritten and tried once more. */
 static bool
-claim_by_map(struct thread *t, uint64_t chunk, bool warm, uint32_t arena, uint32_t granules, uint32_t align,
-             uint64_t *ret_head)
+claim_by_map(struct thread *t, const struct where *where, uint64_t chunk, bool warm, uint64_t *ret_head)
 {
         struct chunk_map *map = &t->region->chunk_maps[chunk];
+        uint32_t granules = where->need.granules;
 
         for (int tries = 0; tries < 2; tries++) {
                 uint64_t bits = load_relaxed(&map->free) & bits_mask(0, GEO_GRANULES_PER_CHUNK);
-                int at = bits_find_run_aligned(warm ? bits & load_relaxed(&map->warm) : bits, granules, align);
+                int at = bits_find_run_aligned(warm ? bits & load_relaxed(&map->warm) : bits, granules,
+                                               where->need.align_granules);
 
                 if (at < 0)
                         return false;
                 *ret_head = chunk * GEO_GRANULES_PER_CHUNK + (uint32_t)at;
-                if (claim_at(t, arena, *ret_head, granules))
+                if (claim_at(t, where->arena, *ret_head, granules))
                         return true;
                 run_renew_hints(t->region, chunk);
         }
@@ -262,11 +263,10 @@ hint_disappoint(struct region *r, uint32_t arena, uint32_t kind, uint32_t level,
 }
 
 static bool
-claim_by_level(struct thread *t, bool warm, uint32_t level, uint32_t arena, uint32_t granules, uint32_t align,
-               uint64_t *ret_head)
+claim_by_level(struct thread *t, const struct where *where, bool warm, uint32_t level, uint64_t *ret_head)
 {
         struct region *r = t->region;
-        uint32_t kind = warm ? HINT_RUN_WARM : HINT_RUN_ANY;
+        uint32_t kind = warm ? HINT_RUN_WARM : HINT_RUN_ANY, arena = where->arena;
         int64_t chunk = hint_find(r, arena, kind + level, 0);
 
         for (int tries = 0; chunk >= 0 && tries < CLAIM_CHUNKS_MAX; tries++) {
@@ -274,7 +274,7 @@ claim_by_level(struct thread *t, bool warm, uint32_t level, uint32_t arena, uint
 
                 if (chunk_state(word) != CHUNK_ARENA || chunk_arena(word) != arena)
                         hint_clear(r, arena, kind + level, (uint64_t)chunk);
-                else if (claim_by_map(t, (uint64_t)chunk, warm, arena, granules, align, ret_head))
+                else if (claim_by_map(t, where, (uint64_t)chunk, warm, ret_head))
                         return true;
                 else
                         hint_disappoint(r, arena, kind, level, (uint64_t)chunk, warm);
@@ -283,29 +283,21 @@ claim_by_level(struct thread *t, bool warm, uint32_t level, uint32_t arena, uint
         return false;
 }
 
-int
-run_claim(struct thread *t, uint32_t arena, uint32_t granules, uint32_t align_granules, uint64_t *ret_head)
+static bool
+claim_by_hints(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
         /* A run that is longer by the alignment holds an aligned one for sure, and so does a whole chunk. */
-        uint64_t enough = (uint64_t)granules + align_granules - 1;
+        uint64_t enough = (uint64_t)where->need.granules + where->need.align_granules - 1;
         uint32_t above = bits_log2_ceil(enough < GEO_GRANULES_PER_CHUNK ? enough : GEO_GRANULES_PER_CHUNK);
-        uint32_t below = bits_log2_floor(granules);
+        uint32_t below = bits_log2_floor(where->need.granules);
 
         for (int warm = 1; warm >= 0; warm--) {
-                if (claim_by_level(t, warm, above, arena, granules, align_granules, ret_head))
-                        return 0;
-                if (below != above && claim_by_level(t, warm, below, arena, granules, align_granules, ret_head))
-                        return 0;
+                if (claim_by_level(t, where, warm, above, ret_head))
+                        return true;
+                if (below != above && claim_by_level(t, where, warm, below, ret_head))
+                        return true;
         }
-        return -ENOMEM;
-}
-
-int
-run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t granules, uint32_t align_granules,
-                   uint64_t *ret_head)
-{
-        run_renew_hints(t->region, chunk);
-        return claim_by_map(t, chunk, false, arena, granules, align_granules, ret_head) ? 0 : -ENOMEM;
+        return false;
 }
 
 /* ------------------------------------------------------------------ claim what has pages */
@@ -336,42 +328,50 @@ suffices(struct region *r, uint64_t head, const struct run_need *need)
 }
 
 static bool
-claim_backed(struct thread *t, uint64_t chunk, uint32_t arena, const struct run_need *need, uint64_t *ret_head)
+claim_backed(struct thread *t, const struct where *where, uint64_t chunk, uint64_t *ret_head)
 {
         uint64_t free = load_relaxed(&t->region->chunk_maps[chunk].free), first = chunk * GEO_GRANULES_PER_CHUNK;
+        const struct run_need *need = &where->need;
 
         for (uint32_t at = 0; at + need->granules <= GEO_GRANULES_PER_CHUNK; at += need->align_granules)
                 if ((~free & bits_mask(at, need->granules)) == 0 && suffices(t->region, first + at, need) &&
-                    claim_at(t, arena, first + at, need->granules)) {
+                    claim_at(t, where->arena, first + at, need->granules)) {
                         *ret_head = first + at;
                         return true;
                 }
         return false;
 }
 
-int
-run_claim_backed(struct thread *t, uint32_t arena, const struct run_need *need, uint64_t *ret_head)
+static bool
+claim_backed_by_hints(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
         struct region *r = t->region;
-        uint32_t kind = HINT_RUN_ANY + bits_log2_floor(need->granules);
+        uint32_t kind = HINT_RUN_ANY + bits_log2_floor(where->need.granules), arena = where->arena;
         int64_t chunk = hint_find(r, arena, kind, 0);
 
         for (; chunk >= 0; chunk = hint_find(r, arena, kind, (uint64_t)chunk + 1)) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
 
                 if (chunk_state(word) == CHUNK_ARENA && chunk_arena(word) == arena &&
-                    claim_backed(t, (uint64_t)chunk, arena, need, ret_head))
-                        return 0;
+                    claim_backed(t, where, (uint64_t)chunk, ret_head))
+                        return true;
         }
-        return -ENOMEM;
+        return false;
 }
 
 int
-run_claim_backed_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, const struct run_need *need,
-                          uint64_t *ret_head)
+run_claim(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
-        run_renew_hints(t->region, chunk);
-        return claim_backed(t, chunk, arena, need, ret_head) ? 0 : -ENOMEM;
+        bool is_found;
+
+        if (where->chunk == CHUNK_ANY) {
+                is_found = t->no_grow ? claim_backed_by_hints(t, where, ret_head) : claim_by_hints(t, where, ret_head);
+        } else {
+                run_renew_hints(t->region, where->chunk);
+                is_found = t->no_grow ? claim_backed(t, where, where->chunk, ret_head)
+                                      : claim_by_map(t, where, where->chunk, false, ret_head);
+        }
+        return is_found ? 0 : -ENOMEM;
 }
 
 /* ------------------------------------------------------------------ back */

@@ -13,15 +13,7 @@
 #include "clients/owner.h"
 #include "clients/thread.h"
 
-/* Claims the lowest free run of `granules` in `arena` whose start is a multiple of `align_granules` within its
- * chunk, such with pages first.  0: its granules are NEW(t), the candidate names it.  -ENOMEM: hints know of none. */
-int run_claim(struct thread *t, uint32_t arena, uint32_t granules, uint32_t align_granules, uint64_t *ret_head);
-
-/* The same in one chunk, trusting no hint. */
-int run_claim_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, uint32_t granules, uint32_t align_granules,
-                       uint64_t *ret_head);
-
-/* What a run is to have that may enter no system call, nor touch new pages. */
+/* What a run is to have. */
 struct run_need {
         uint32_t granules, align_granules; /* its length, and what its start within the chunk is a multiple of */
         uint32_t class_idx;                /* small: the bitmap of a slab of the class */
@@ -29,12 +21,19 @@ struct run_need {
         uint64_t (*colour)(uint64_t head, uint32_t class_idx); /* or from so many bytes behind it on; may be NULL */
 };
 
-/* Claims the lowest free run in `arena` that has all of that.  0, -ENOMEM: hints know of none. */
-int run_claim_backed(struct thread *t, uint32_t arena, const struct run_need *need, uint64_t *ret_head);
+#define CHUNK_ANY UINT64_MAX
 
-/* The same in one chunk, trusting no hint. */
-int run_claim_backed_in_chunk(struct thread *t, uint64_t chunk, uint32_t arena, const struct run_need *need,
-                              uint64_t *ret_head);
+/* What is looked for, and where. */
+struct where {
+        uint32_t arena;
+        uint64_t chunk; /* in this one alone, trusting no hint; CHUNK_ANY: where the arena's hints say */
+        struct run_need need;
+};
+
+/* Claims the lowest free run that is long enough and aligned, such with pages first.  With t->no_grow it has all else that is
+ * needed already, for nobody would get it for it.  0: its granules are NEW(t), the candidate names it.  -ENOMEM: there is none,
+ * as far as hints know. */
+int run_claim(struct thread *t, const struct where *where, uint64_t *ret_head);
 
 /* Backs the first `bytes` of a run of NEW(t) granules.  0, -ENOMEM, -ENOSPC. */
 int run_reserve(struct thread *t, uint64_t head, uint64_t bytes);

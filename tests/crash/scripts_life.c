@@ -318,7 +318,7 @@ run_purge(struct actor *a)
 
 /* Some free granules have pages, some more get them. */
 static void
-run_reserve(struct actor *a)
+run_with_reserve(struct actor *a)
 {
         if (reserve_bytes(a_enter(a), 12 * GRANULE) < 0)
                 report_line("nothing can be reserved");
@@ -479,6 +479,7 @@ static void
 setup_hoard(struct actor *a)
 {
         struct thread *t = thread_of(a);
+        struct where where = {.arena = t->arena, .chunk = CHUNK_ANY, .need = large_need(size_class_of(GRANULE), 1)};
         uint64_t off;
         void *p[24];
 
@@ -489,7 +490,7 @@ setup_hoard(struct actor *a)
                 a_free_direct(a, p[i]);
         malloc_n(a, 32768, 40);
         free_n(a, 40);
-        while (large_alloc(t, t->arena, size_class_of(GRANULE), 1, 0, &off) == 0) /* makes no effort */
+        while (large_alloc(t, &where, 0, &off) == 0) /* makes no effort */
                 actor_keep(a, region_block(world_region, off));
 }
 
@@ -525,7 +526,7 @@ const struct script scripts_life[] = {
         {.name = "sweep", .setup = setup_sweep, .run = run_sweep, .hot_bytes = 3000000},
         {.name = "purge-slab", .setup = setup_purge_slab, .run = run_purge, .hot_bytes = PAGE},
         {.name = "fill-purged", .setup = setup_purged_slab, .run = run_malloc_page, .hot_bytes = PAGE},
-        {.name = "reserve", .setup = setup_purge, .run = run_reserve, .hot_bytes = GRANULE},
+        {.name = "reserve", .setup = setup_purge, .run = run_with_reserve, .hot_bytes = GRANULE},
         {.name = "retire", .setup = setup_retire, .run = run_retire, .hot_bytes = GRANULE},
         {.name = "retire-not", .setup = setup_retire_not, .run = run_retire, .hot_bytes = GRANULE},
         {.name = "tick",

@@ -11,6 +11,7 @@
 #include "heap/root.h"
 #include "pages/chunk.h"
 #include "support/checks.h"
+#include "support/where.h"
 
 /* ------------------------------------------------------------------ making */
 
@@ -26,8 +27,8 @@ make_slab(struct thread *who, uint32_t class_idx)
 {
         uint64_t head;
 
-        if (!slab_find_owned(who, who->arena, class_idx, &head))
-                ck_assert_int_eq(slab_create_owned(who, who->arena, class_idx, &head), 0);
+        if (!slab_find_owned(who, WHERE_SLAB(who->arena, CHUNK_ANY, class_idx), &head))
+                ck_assert_int_eq(slab_create_owned(who, WHERE_SLAB(who->arena, CHUNK_ANY, class_idx), &head), 0);
         return head;
 }
 
@@ -46,7 +47,7 @@ make_large(struct thread *who, uint32_t class_idx, uint64_t align)
 {
         uint64_t block_off;
 
-        ck_assert_int_eq(large_alloc(who, who->arena, class_idx, align, 0, &block_off), 0);
+        ck_assert_int_eq(large_alloc(who, WHERE_LARGE(who->arena, CHUNK_ANY, class_idx, align), 0, &block_off), 0);
         return block_off;
 }
 

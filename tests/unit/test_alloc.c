@@ -23,6 +23,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 enum { N_CHUNKS = 2, GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -383,7 +384,7 @@ START_TEST(slabs_that_died_at_birth_are_found)
 
                 if (chunk_give(dead, 0) < 0 && class_idx == 0)
                         ck_abort();
-                if (slab_create_owned(dead, 0, class_idx, &head) < 0)
+                if (slab_create_owned(dead, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head) < 0)
                         class_idx = SIZE_CLASS_N_SMALL;
                 heap_bury(&fx, dead);
                 fx.n_threads--;
@@ -455,7 +456,7 @@ START_TEST(held_slabs_are_done_without)
         uint32_t class_idx = some_class(0), n_slabs = 0;
         uint64_t head, n;
 
-        while (slab_create_owned(u, 0, class_idx, &head) == 0 || chunk_give(u, 0) == 0) {
+        while (slab_create_owned(u, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head) == 0 || chunk_give(u, 0) == 0) {
                 u->slot->candidate = 0; /* u is at work in many slabs, and stopped */
                 n_slabs = 0;
                 for (uint64_t g = 0; g < region_granules_hwm(r); g++)
@@ -903,7 +904,8 @@ hold_and_die(void *arg)
         struct thread *mortal = arg;
         uint64_t head;
 
-        if (slot_attach(mortal, r, &fx.client, NULL, NULL) < 0 || !slab_find_owned(mortal, 0, 0, &head))
+        if (slot_attach(mortal, r, &fx.client, NULL, NULL) < 0 ||
+            !slab_find_owned(mortal, WHERE_SLAB(0, CHUNK_ANY, 0), &head))
                 return NULL;
         return mortal;
 }

@@ -20,6 +20,7 @@
 #include "support/random.h"
 #include "support/rich_heap.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 #define GRANULE(g)    (r->granules[g])
 #define MAGAZINE(idx) (r->magazines[idx])
@@ -60,7 +61,7 @@ START_TEST(claimed_run_is_work_in_progress)
 {
         uint64_t head;
 
-        ck_assert_int_eq(run_claim(t, 0, 3, 1, &head), 0);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 3, 1), &head), 0);
         expect_in_progress("a run of NEW granules");
         for (uint32_t i = 1; i < 3; i++)
                 GRANULE(head + i) =
@@ -188,16 +189,20 @@ turn(struct thread *who, uint64_t *seed, uint32_t idx, uint64_t *held)
         if (what == 0 && MAGAZINE(idx).n > 0) {
                 drain_magazine(who, idx, 0);
         } else if (what == 1 && MAGAZINE(idx).n == 0) {
-                if (slab_find_owned(who, who->arena, 0, &head) || slab_create_owned(who, who->arena, 0, &head) == 0)
+                if (slab_find_owned(who, WHERE_SLAB(who->arena, CHUNK_ANY, 0), &head) ||
+                    slab_create_owned(who, WHERE_SLAB(who->arena, CHUNK_ANY, 0), &head) == 0)
                         slab_fill(who, head, idx, 1 + (uint32_t)(random_next(seed) % size_class_magazine_cap(0)));
         } else if (*at == 0 && what < 6) {
                 uint32_t class_idx = (uint32_t)(random_next(seed) % SIZE_CLASS_N_SMALL);
 
-                if (slab_find_owned(who, who->arena, class_idx, &head) ||
-                    slab_create_owned(who, who->arena, class_idx, &head) == 0)
+                if (slab_find_owned(who, WHERE_SLAB(who->arena, CHUNK_ANY, class_idx), &head) ||
+                    slab_create_owned(who, WHERE_SLAB(who->arena, CHUNK_ANY, class_idx), &head) == 0)
                         slab_alloc_one(who, head, 0, at);
         } else if (*at == 0) {
-                large_alloc(who, who->arena, SIZE_CLASS_N_SMALL + (uint32_t)(random_next(seed) % 6), 1, 0, at);
+                large_alloc(
+                        who,
+                        WHERE_LARGE(who->arena, CHUNK_ANY, SIZE_CLASS_N_SMALL + (uint32_t)(random_next(seed) % 6), 1),
+                        0, at);
         } else {
                 uint64_t word;
 

@@ -13,6 +13,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 enum { N_CHUNKS = 6, GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -143,7 +144,7 @@ START_TEST(notes_of_pages_outlive_the_arena)
         uint64_t head;
 
         give(t, 0);
-        ck_assert_int_eq(run_claim(t, 0, 3, 1, &head), 0);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 3, 1), &head), 0);
         ck_assert_int_eq(run_reserve(t, head, 2 * GEO_GRANULE_BYTES + 1), 0);
         run_free_owned(t, head, 3);
         for (int i = 0; i < 2; i++) {
@@ -167,7 +168,7 @@ START_TEST(chunk_in_use_is_not_retired)
 
                 if (used == 0)
                         give(t, 0);
-                ck_assert_int_eq(run_claim_in_chunk(u, 0, 0, GRANULES, 1, &head), 0);
+                ck_assert_int_eq(run_claim(u, WHERE_RUN(0, 0, GRANULES, 1), &head), 0);
                 for (uint32_t g = 0; g < GRANULES; g++)
                         if (g != used)
                                 run_free_owned(u, g, 1);
@@ -331,7 +332,7 @@ START_TEST(candidate_that_was_never_claimed_touches_nothing)
         uint64_t head, words[GRANULES], word;
 
         give(t, 0);
-        ck_assert_int_eq(run_claim(u, 0, 3, 1, &head), 0);
+        ck_assert_int_eq(run_claim(u, WHERE_RUN(0, CHUNK_ANY, 3, 1), &head), 0);
         for (int state = 0; state < CHUNK_N_STATES; state++)
                 for (int owned = 0; owned < 2; owned++) {
                         r->chunk_words[0] = word = chunk_word((enum chunk_state)state, owned ? u->no : 0, 0);

@@ -22,6 +22,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 /* Nothing gets old by itself while a test runs, however long that takes. */
 enum { GRANULES = GEO_GRANULES_PER_CHUNK, DECAY_MS = 24 * 3600 * 1000 };
@@ -68,7 +69,7 @@ dirty_all(void)
 {
         uint64_t head;
 
-        ck_assert_int_eq(run_claim_in_chunk(t, 0, 0, GRANULES, 1, &head), 0);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, 0, GRANULES, 1), &head), 0);
         ck_assert_int_eq(run_reserve(t, head, GEO_CHUNK_BYTES), 0);
         for (uint64_t g = 0; g < GRANULES; g++)
                 memset(region_block(r, g << GEO_GRANULE_SHIFT), 0x77, 64);
@@ -225,8 +226,8 @@ START_TEST(depot_gives_back_what_it_did_not_need)
 
         for (int i = 0; i < 4; i++) {
                 ck_assert_int_eq(magazine_take_empty(t, tag, &idx[i]), 0);
-                if (!slab_find_owned(t, 0, class_idx, &head))
-                        ck_assert_int_eq(slab_create_owned(t, 0, class_idx, &head), 0);
+                if (!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head))
+                        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head), 0);
                 ck_assert_uint_eq(slab_fill(t, head, idx[i], 1), 1);
                 ck_assert(magazine_put(t, idx[i], 0, true));
         }
@@ -283,7 +284,7 @@ START_TEST(empty_chunks_go_back_but_for_one)
 
         for (int i = 0; i < 3; i++)
                 ck_assert_int_eq(chunk_give(t, 0), 0);
-        ck_assert_int_eq(run_claim_in_chunk(u, 1, 0, 1, 1, &head), 0);
+        ck_assert_int_eq(run_claim(u, WHERE_RUN(0, 1, 1, 1), &head), 0);
         tick();
         tick();
         run_free_owned(u, head, 1);
@@ -340,10 +341,10 @@ START_TEST(purge_empties_depots_and_slabs_without_a_block)
         uint32_t idx;
 
         ck_assert_int_eq(magazine_take_empty(t, tag_make(0, 0), &idx), 0);
-        ck_assert_int_eq(slab_create_owned(t, 0, 0, &head), 0);
+        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), 0);
         ck_assert_uint_eq(slab_fill(t, head, idx, 2), 2);
         ck_assert(magazine_put(t, idx, 0, true));
-        ck_assert_int_eq(slab_create_owned(dead, 0, 1, &head), 0);
+        ck_assert_int_eq(slab_create_owned(dead, WHERE_SLAB(0, CHUNK_ANY, 1), &head), 0);
         heap_bury(&fx, dead);
         ck_assert_uint_gt(decay_purge(t, 0), 0);
         ck_assert_uint_eq(n_backed(0), 0);
@@ -360,7 +361,7 @@ START_TEST(purge_stays_on_its_node)
         heap_make(&two, (struct heap_params){.n_nodes = 2});
         w = heap_attach(&two, 1);
         ck_assert_int_eq(chunk_give(w, 1), 0);
-        ck_assert_int_eq(run_claim(w, 1, 1, 1, &head), 0);
+        ck_assert_int_eq(run_claim(w, WHERE_RUN(1, CHUNK_ANY, 1, 1), &head), 0);
         ck_assert_int_eq(run_reserve(w, head, GEO_GRANULE_BYTES), 0);
         run_free_owned(w, head, 1);
         ck_assert_uint_eq(decay_purge(w, 0), 0);
@@ -375,7 +376,7 @@ START_TEST(purge_steps_over_what_is_in_use)
         uint64_t head;
 
         dirty_all();
-        ck_assert_int_eq(run_claim_in_chunk(u, 0, 0, GRANULES, 1, &head), 0);
+        ck_assert_int_eq(run_claim(u, WHERE_RUN(0, 0, GRANULES, 1), &head), 0);
         for (uint64_t g = 0; g < GRANULES; g += 2)
                 run_free_owned(u, g, 1);
         ck_assert_uint_eq(decay_purge(t, UINT32_MAX), GEO_CHUNK_BYTES / 2);

@@ -18,6 +18,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -60,8 +61,8 @@ alloc_one(uint32_t class_idx)
 {
         uint64_t head, block_off;
 
-        if (!slab_find_owned(t, 0, class_idx, &head))
-                ck_assert_int_eq(slab_create_owned(t, 0, class_idx, &head), 0);
+        if (!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head))
+                ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head), 0);
         ck_assert(slab_alloc_one(t, head, 0, &block_off));
         return block_off;
 }
@@ -297,7 +298,7 @@ START_TEST(magazine_of_runs_is_emptied)
 
         tag = tag_make(0, class_idx);
         for (; n < size_class_magazine_cap(class_idx); n++)
-                ck_assert_int_eq(large_alloc(t, 0, class_idx, 1, 0, &blocks[n]), 0);
+                ck_assert_int_eq(large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, class_idx, 1), 0, &blocks[n]), 0);
         idx = magazine_with(t, blocks, n);
         ck_assert_uint_eq(heap_verify(r, NULL).cached_blocks[class_idx], n);
         ck_assert(drain_magazine(t, idx, n - 1));

@@ -19,6 +19,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 enum { GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -62,7 +63,7 @@ alloc_aligned(uint32_t class_idx, uint64_t align)
 {
         uint64_t block_off, head, word;
 
-        ck_assert_int_eq(large_alloc(t, 0, class_idx, align, 0, &block_off), 0);
+        ck_assert_int_eq(large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, class_idx, align), 0, &block_off), 0);
         ck_assert(large_block_of(r, block_off, &head, &word));
         ck_assert_uint_eq(head, block_off >> GEO_GRANULE_SHIFT);
         ck_assert_uint_eq(granule_class(word), class_idx);
@@ -156,7 +157,7 @@ START_TEST(blocks_with_slack_are_coloured)
         bool seen[GEO_PAGE_BYTES / 64] = {false};
         uint64_t off;
 
-        while (large_alloc(t, 0, class_idx, 64, 0, &off) == 0) {
+        while (large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, class_idx, 64), 0, &off) == 0) {
                 uint64_t colour = off % GEO_GRANULE_BYTES;
 
                 ck_assert_uint_eq(colour % 64, 0);
@@ -177,10 +178,10 @@ START_TEST(no_run_is_no_block)
 {
         uint64_t off;
 
-        while (large_alloc(t, 0, SIZE_CLASS_N - 1, 1, 0, &off) == 0)
+        while (large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, SIZE_CLASS_N - 1, 1), 0, &off) == 0)
                 live_add(&live, off);
         ck_assert_uint_eq(live.n, GRANULES / length_of(SIZE_CLASS_N - 1));
-        ck_assert_int_eq(large_alloc_in_chunk(t, 0, 0, SIZE_CLASS_N - 1, 1, 0, &off), -ENOMEM);
+        ck_assert_int_eq(large_alloc(t, WHERE_LARGE(0, 0, SIZE_CLASS_N - 1, 1), 0, &off), -ENOMEM);
         ck_assert_uint_eq(t->slot->candidate, 0);
         heap_verify(r, &live);
 }
@@ -191,7 +192,7 @@ START_TEST(without_growing_only_runs_with_pages_serve)
         uint64_t off;
 
         t->no_grow = true;
-        ck_assert_int_eq(large_alloc(t, 0, SIZE_CLASS_N_SMALL, 1, 0, &off), -ENOMEM);
+        ck_assert_int_eq(large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, SIZE_CLASS_N_SMALL, 1), 0, &off), -ENOMEM);
         ck_assert_uint_eq(heap_verify(r, NULL).n_free_granules, GRANULES);
         t->no_grow = false;
         free_it(t, alloc(SIZE_CLASS_N_SMALL));
@@ -228,7 +229,8 @@ START_TEST(block_and_destination_change_together)
         uint64_t cell = alloc(SIZE_CLASS_N_SMALL), block_off;
         uint64_t *dest = region_block(r, cell);
 
-        ck_assert_int_eq(large_alloc(t, 0, longer(), 1, r->layout.chunks_off + cell, &block_off), 0);
+        ck_assert_int_eq(
+                large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, longer(), 1), r->layout.chunks_off + cell, &block_off), 0);
         ck_assert_uint_eq(*dest, r->layout.chunks_off + block_off);
         live_add(&live, block_off);
         heap_verify(r, &live);
@@ -348,7 +350,8 @@ START_TEST(growth_that_fails_half_way_leaves_nothing)
 {
         uint64_t a = alloc(shorter()), head;
 
-        ck_assert_int_eq(run_claim(u, 0, length_of(longer()) - length_of(shorter()), 1, &head), 0);
+        ck_assert_int_eq(run_claim(u, WHERE_RUN(0, CHUNK_ANY, length_of(longer()) - length_of(shorter()), 1), &head),
+                         0);
         for (uint64_t g = head; g < (a >> GEO_GRANULE_SHIFT) + length_of(longer()) - 1; g++)
                 run_free_owned(u, g, 1);
         ck_assert_int_eq(large_resize(t, a, longer()), -ENOMEM);
@@ -582,7 +585,7 @@ START_TEST(allocation_to_a_destination_cut_short_is_undone)
                 uint64_t *dest = region_block(r, cell);
 
                 *dest = 0;
-                ck_assert_int_eq(run_claim(t, 0, 2, 1, &head), 0);
+                ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 2, 1), &head), 0);
                 *run_word(r, head + 1) = granule_with_count(granule_word(GRANULE_CONT, 0, 0), 1);
                 r->tags[head] = 7;
                 intent_begin(

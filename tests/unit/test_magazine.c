@@ -16,6 +16,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -74,8 +75,8 @@ take_filled(struct thread *who, uint32_t class_idx)
         uint32_t idx = take_empty(who, tag_make(0, class_idx));
         uint64_t head;
 
-        if (!slab_find_owned(who, 0, class_idx, &head))
-                ck_assert_int_eq(slab_create_owned(who, 0, class_idx, &head), 0);
+        if (!slab_find_owned(who, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head))
+                ck_assert_int_eq(slab_create_owned(who, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head), 0);
         ck_assert_uint_eq(slab_fill(who, head, idx, 1), 1);
         return idx;
 }

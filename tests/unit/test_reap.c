@@ -21,6 +21,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -64,8 +65,8 @@ filled_magazine(struct thread *who, uint32_t class_idx, uint32_t k)
 
         ck_assert_int_eq(magazine_take_empty(who, tag, &idx), 0);
         magazine_place(who, magazine_current(who, tag), idx);
-        if (!slab_find_owned(who, 0, class_idx, &head))
-                ck_assert_int_eq(slab_create_owned(who, 0, class_idx, &head), 0);
+        if (!slab_find_owned(who, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head))
+                ck_assert_int_eq(slab_create_owned(who, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head), 0);
         ck_assert_uint_eq(slab_fill(who, head, idx, k), k);
         return idx;
 }
@@ -75,7 +76,7 @@ own_slab(struct thread *who, uint32_t class_idx)
 {
         uint64_t head;
 
-        ck_assert(slab_find_owned(who, 0, class_idx, &head));
+        ck_assert(slab_find_owned(who, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head));
         return head;
 }
 
@@ -183,10 +184,10 @@ START_TEST(slot_full_of_garbage_about_its_own_things_touches_nobody_else)
                 a = heap_attach(&small, 0);
                 b = heap_attach(&small, 0);
                 ck_assert_int_eq(chunk_give(b, 0), 0);
-                ck_assert_int_eq(large_alloc(b, 0, SIZE_CLASS_N_SMALL, 1, 0, &block_off), 0);
+                ck_assert_int_eq(large_alloc(b, WHERE_LARGE(0, CHUNK_ANY, SIZE_CLASS_N_SMALL, 1), 0, &block_off), 0);
                 ck_assert_int_eq(magazine_take_empty(b, tag_make(0, 0), &idx), 0);
                 magazine_place(b, magazine_current(b, tag_make(0, 0)), idx);
-                ck_assert_int_eq(slab_create_owned(b, 0, 0, &head), 0);
+                ck_assert_int_eq(slab_create_owned(b, WHERE_SLAB(0, CHUNK_ANY, 0), &head), 0);
                 theirs = head;
                 ck_assert_uint_eq(slab_fill(b, head, idx, 2), 2);
                 before = small.region.magazines[idx];
@@ -194,8 +195,8 @@ START_TEST(slot_full_of_garbage_about_its_own_things_touches_nobody_else)
                 words[1] = small.region.magazine_words[idx];
                 words[2] = small.region.slabs[theirs].word[0];
                 ck_assert_int_eq(magazine_take_empty(a, tag_make(0, 1), &idx), 0);
-                ck_assert_int_eq(slab_create_owned(a, 0, 1, &head), 0);
-                ck_assert_int_eq(run_claim(a, 0, 2, 1, &run), 0);
+                ck_assert_int_eq(slab_create_owned(a, WHERE_SLAB(0, CHUNK_ANY, 1), &head), 0);
+                ck_assert_int_eq(run_claim(a, WHERE_RUN(0, CHUNK_ANY, 2, 1), &run), 0);
                 a->slot->intent =
                         (struct intent){.slab = random_u64() % 3 ? head : run, .magazine = idx, .n = random_value()};
                 scribble(a->slot);

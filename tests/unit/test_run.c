@@ -13,6 +13,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 enum { GRANULES = GEO_GRANULES_PER_CHUNK };
 
@@ -49,7 +50,7 @@ claim(struct thread *who, uint32_t granules, uint32_t align)
 {
         uint64_t head;
 
-        ck_assert_int_eq(run_claim(who, 0, granules, align, &head), 0);
+        ck_assert_int_eq(run_claim(who, WHERE_RUN(0, CHUNK_ANY, granules, align), &head), 0);
         for (uint32_t i = 0; i < granules; i++) {
                 ck_assert_uint_eq(granule_state(word_of(head + i)), GRANULE_NEW);
                 ck_assert_uint_eq(granule_owner(word_of(head + i)), who->no);
@@ -103,7 +104,7 @@ START_TEST(run_of_every_length_ends_with_the_chunk_and_not_behind_it)
                 head = claim(t, length, 1);
                 ck_assert_uint_eq(head, GRANULES - length);
                 t->slot->candidate = 0;
-                ck_assert_int_eq(run_claim(t, 0, 1, 1, &head), -ENOMEM);
+                ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 1, 1), &head), -ENOMEM);
                 ck_assert_uint_eq(t->slot->candidate, 0);
                 give_back(t, GRANULES - length, length);
                 if (length < GRANULES)
@@ -121,7 +122,7 @@ START_TEST(run_stays_within_a_chunk)
         ck_assert_int_eq(chunk_give(t, 0), 0);
         ck_assert_uint_eq(keep(t, GRANULES - 1), 0);
         ck_assert_uint_eq(keep(t, GRANULES - 1), GRANULES);
-        ck_assert_int_eq(run_claim(t, 0, 2, 1, &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 2, 1), &head), -ENOMEM);
         ck_assert_uint_eq(keep(t, 1), GRANULES - 1);
         ck_assert_uint_eq(keep(t, 1), 2 * GRANULES - 1);
 }
@@ -134,7 +135,7 @@ START_TEST(run_starts_where_the_alignment_wants)
 
                 ck_assert_uint_eq(first, 0);
                 if (align == GRANULES) {
-                        ck_assert_int_eq(run_claim(t, 0, 1, align, &head), -ENOMEM);
+                        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 1, align), &head), -ENOMEM);
                 } else {
                         head = claim(t, 1, align);
                         ck_assert_uint_eq(head, align);
@@ -169,31 +170,33 @@ colour_of_one(uint64_t head, uint32_t class_idx)
 START_TEST(run_that_has_all_it_needs_is_the_lowest_that_has)
 {
         static const uint32_t backed[] = {4, 16, 16, 16, 5, 16, 16};
-        struct run_need need = {.granules = 2, .align_granules = 1, .class_idx = SIZE_CLASS_N_SMALL};
+        struct where where = {.need = {.granules = 2, .align_granules = 1, .class_idx = SIZE_CLASS_N_SMALL}};
+        struct run_need *need = &where.need;
         uint64_t head;
 
+        t->no_grow = true;
         for (uint32_t g = 0; g < sizeof backed / sizeof backed[0]; g++)
                 *run_word(r, g) = granule_with_backed(word_of(g), backed[g]) | GRANULE_MAY_HAVE;
         *run_word(r, 2) = granule_with_owner(granule_with_state(word_of(2), GRANULE_NEW), u->no);
-        need.bytes = GEO_GRANULE_BYTES + 5 * GRANULE_BACKED_UNIT;
+        need->bytes = GEO_GRANULE_BYTES + 5 * GRANULE_BACKED_UNIT;
         for (int in_chunk = 0; in_chunk < 2; in_chunk++) {
-                ck_assert_int_eq(in_chunk ? run_claim_backed_in_chunk(t, 0, 0, &need, &head)
-                                          : run_claim_backed(t, 0, &need, &head),
-                                 0);
+                where.chunk = in_chunk ? 0 : CHUNK_ANY;
+                ck_assert_int_eq(run_claim(t, &where, &head), 0);
                 ck_assert_uint_eq(head, 3);
                 give_back(t, head, 2);
         }
-        need.colour = colour_of_one; /* it would have to have more there */
-        ck_assert_int_eq(run_claim_backed(t, 0, &need, &head), 0);
+        need->colour = colour_of_one; /* it would have to have more there */
+        ck_assert_int_eq(run_claim(t, &where, &head), 0);
         ck_assert_uint_eq(head, 5);
         give_back(t, head, 2);
-        need.bytes = 2 * GEO_GRANULE_BYTES;
-        need.align_granules = 2;
-        ck_assert_int_eq(run_claim_backed(t, 0, &need, &head), -ENOMEM); /* not 5 */
-        ck_assert_int_eq(run_claim_backed_in_chunk(t, 0, 0, &need, &head), -ENOMEM);
-        need = (struct run_need){.granules = 1, .align_granules = 1, .class_idx = 0, .bytes = 1};
+        need->bytes = 2 * GEO_GRANULE_BYTES;
+        need->align_granules = 2;
+        ck_assert_int_eq(run_claim(t, &where, &head), -ENOMEM); /* not 5 */
+        where.chunk = CHUNK_ANY;
+        ck_assert_int_eq(run_claim(t, &where, &head), -ENOMEM);
+        *need = (struct run_need){.granules = 1, .align_granules = 1, .class_idx = 0, .bytes = 1};
         r->rest_maps[0] = UINT64_C(1) << 5;
-        ck_assert_int_eq(run_claim_backed(t, 0, &need, &head), 0);
+        ck_assert_int_eq(run_claim(t, &where, &head), 0);
         ck_assert_uint_eq(head, region_has_bitmap(r, 0, 0) ? 0 : 5);
         give_back(t, head, 1);
         ck_assert_uint_eq(t->slot->candidate, 0);
@@ -204,12 +207,13 @@ START_TEST(run_of_another_arena_is_not_taken)
 {
         uint64_t head;
 
-        ck_assert_int_eq(run_claim(t, 1, 1, 1, &head), -ENOMEM); /* not even ready */
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(1, CHUNK_ANY, 1, 1), &head), -ENOMEM); /* not even ready */
         (void)heap_attach(&fx, 1);
-        ck_assert_int_eq(run_claim(t, 1, 1, 1, &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(1, CHUNK_ANY, 1, 1), &head), -ENOMEM);
         heap_scramble_hints(r, true); /* arena 1 believes to have granules in chunk 0 */
-        ck_assert_int_eq(run_claim(t, 1, 1, 1, &head), -ENOMEM);
-        ck_assert_int_eq(run_claim_in_chunk(t, 0, 1, 1, 1, &head), -ENOMEM); /* one that was arena 1's when looked at */
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(1, CHUNK_ANY, 1, 1), &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(1, 0, 1, 1), &head),
+                         -ENOMEM); /* one that was arena 1's when looked at */
         ck_assert_uint_eq(t->slot->candidate, 0);
         heap_verify(r, NULL);
 }
@@ -237,8 +241,8 @@ START_TEST(maps_that_know_nothing_hide_runs_from_all_but_the_scan)
         uint64_t head;
 
         heap_scramble_hints(r, false);
-        ck_assert_int_eq(run_claim(t, 0, 1, 1, &head), -ENOMEM);
-        ck_assert_int_eq(run_claim_in_chunk(t, 0, 0, 1, 1, &head), 0);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 1, 1), &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, 0, 1, 1), &head), 0);
         ck_assert_uint_eq(head, 0);
         give_back(t, head, 1);
         ck_assert_uint_eq(claim(t, GRANULES, 1), 0); /* the scan has renewed what it saw */
@@ -255,12 +259,12 @@ START_TEST(lost_hints_come_back_for_a_line_of_granules)
         heap_scramble_hints(r, false);
         run_hint_lost(r, 0, 8);
         ck_assert_uint_eq(r->chunk_maps[0].free, map & bits_mask(0, 8));
-        ck_assert_int_eq(run_claim(t, 0, 6, 1, &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 6, 1), &head), -ENOMEM);
         ck_assert_uint_eq(claim(t, 5, 1), 3);
         give_back(t, 3, 5);
         heap_scramble_hints(r, false);
         r->chunk_maps[0].free = map;
-        ck_assert_int_eq(run_claim(t, 0, 1, 1, &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 1, 1), &head), -ENOMEM);
         run_hint_lost(r, 0, 8);
         ck_assert_uint_eq(r->chunk_maps[0].free, map);
         ck_assert_uint_eq(claim(t, GRANULES - 3, 1), 3);
@@ -284,7 +288,7 @@ START_TEST(claim_that_fails_half_way_leaves_nothing)
         give_back(u, 0, 2); /* 0, 1 free; 2 is u's */
         before = word_of(2);
         r->chunk_maps[0].free = UINT64_MAX;
-        ck_assert_int_eq(run_claim(t, 0, 4, 1, &head), 0);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 4, 1), &head), 0);
         ck_assert_uint_eq(head, 3);
         ck_assert_uint_eq(word_of(2), before);
         ck_assert_uint_eq(granule_state(word_of(0)), GRANULE_FREE);
@@ -302,8 +306,8 @@ START_TEST(hints_about_a_chunk_that_left_lead_nowhere)
 
         ck_assert(chunk_retire(t, 0));
         heap_scramble_hints(r, true);
-        ck_assert_int_eq(run_claim(t, 0, 1, 1, &head), -ENOMEM);
-        ck_assert_int_eq(run_claim_in_chunk(t, 0, 0, 1, 1, &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 1, 1), &head), -ENOMEM);
+        ck_assert_int_eq(run_claim(t, WHERE_RUN(0, 0, 1, 1), &head), -ENOMEM);
         heap_verify(r, NULL);
 }
 END_TEST
@@ -319,14 +323,14 @@ START_TEST(aligned_run_is_found_behind_many_that_disappoint)
         w = heap_attach(&big, 0);
         for (uint64_t chunk = 0; chunk < n; chunk++) {
                 ck_assert_int_eq(chunk_give(w, 0), 0);
-                ck_assert_int_eq(run_claim_in_chunk(w, chunk, 0, GRANULES, 1, &head), 0);
+                ck_assert_int_eq(run_claim(w, WHERE_RUN(0, chunk, GRANULES, 1), &head), 0);
                 w->slot->candidate = 0;
                 for (uint64_t i = 1; i < GRANULES; i += 2)
                         run_free_owned(w, head + i, 1);
         }
         run_free_owned(w, (n - 1) * GRANULES + 2, 1);
         for (uint64_t i = 0; i <= n / 64; i++) /* each call may clear 64 hints that are out of date */
-                if (run_claim(w, 0, 1, 2, &head) == 0)
+                if (run_claim(w, WHERE_RUN(0, CHUNK_ANY, 1, 2), &head) == 0)
                         break;
         ck_assert_uint_eq(head, (n - 1) * GRANULES + 2);
         heap_drop(&big);
@@ -551,7 +555,7 @@ START_TEST(what_is_settled_can_be_found)
         heap_scramble_hints(r, false);
         t->slot->candidate = candidate_make(CANDIDATE_RUN, head, GRANULES);
         reap_settle(r, t->no, NULL);
-        ck_assert_int_eq(run_claim(u, 0, GRANULES, 1, &again), 0);
+        ck_assert_int_eq(run_claim(u, WHERE_RUN(0, CHUNK_ANY, GRANULES, 1), &again), 0);
         ck_assert_uint_eq(again, head);
 }
 END_TEST

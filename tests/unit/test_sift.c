@@ -18,6 +18,7 @@
 #include "support/heap_fixture.h"
 #include "support/random.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -52,8 +53,8 @@ alloc_one(uint32_t class_idx)
 {
         uint64_t head, block_off;
 
-        if (!slab_find_owned(t, 0, class_idx, &head))
-                ck_assert_int_eq(slab_create_owned(t, 0, class_idx, &head), 0);
+        if (!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head))
+                ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head), 0);
         ck_assert(slab_alloc_one(t, head, 0, &block_off));
         return block_off;
 }
@@ -212,7 +213,7 @@ START_TEST(large_blocks_are_looked_at_too)
                 return; /* the tiny geometry: one run is all that a magazine holds */
         idx = magazine_of(t, class_idx, false, 0);
         for (int i = 0; i < 2; i++) {
-                ck_assert_int_eq(large_alloc(t, 0, class_idx, 1, 0, &block[i]), 0);
+                ck_assert_int_eq(large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, class_idx, 1), 0, &block[i]), 0);
                 push(idx, region_entry(r, block[i]));
         }
         push(idx, region_entry(r, block[0]));
@@ -306,8 +307,8 @@ START_TEST(magazine_is_foreign_from_the_depot_until_it_is_empty)
         ck_assert(drain_magazine(u, idx, 0) && !is_foreign(idx));
 
         r->magazine_words[idx] |= MAGAZINE_FOREIGN;
-        if (!slab_find_owned(u, 0, 3, &head))
-                ck_assert_int_eq(slab_create_owned(u, 0, 3, &head), 0);
+        if (!slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 3), &head))
+                ck_assert_int_eq(slab_create_owned(u, WHERE_SLAB(0, CHUNK_ANY, 3), &head), 0);
         ck_assert_uint_gt(slab_fill(u, head, idx, 2), 0);
         ck_assert(!is_foreign(idx));
         ck_assert(magazine_put(u, idx, 0, true));

@@ -16,6 +16,7 @@
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -118,8 +119,8 @@ find_or_create(struct thread *who, uint32_t class_idx)
 {
         uint64_t head;
 
-        if (!slab_find_owned(who, 0, class_idx, &head))
-                ck_assert_int_eq(slab_create_owned(who, 0, class_idx, &head), 0);
+        if (!slab_find_owned(who, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head))
+                ck_assert_int_eq(slab_create_owned(who, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head), 0);
         ck_assert_uint_eq(granule_owner(word_of(head)), who->no);
         ck_assert_uint_eq(who->slot->candidate,
                           candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(class_idx)));
@@ -184,7 +185,7 @@ START_TEST(new_slab_has_all_its_blocks_and_no_more)
         uint32_t class_idx = (uint32_t)_i;
         uint64_t head;
 
-        ck_assert_int_eq(slab_create_owned(t, 0, class_idx, &head), 0);
+        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head), 0);
         ck_assert_uint_eq(granule_state(word_of(head)), GRANULE_SLAB);
         ck_assert_uint_eq(granule_owner(word_of(head)), t->no);
         ck_assert_uint_eq(granule_class(word_of(head)), class_idx);
@@ -200,13 +201,13 @@ START_TEST(slab_that_finds_no_run_is_no_slab)
 {
         uint64_t head;
 
-        while (run_claim(t, 0, 1, 1, &head) == 0)
+        while (run_claim(t, WHERE_RUN(0, CHUNK_ANY, 1, 1), &head) == 0)
                 t->slot->candidate = 0;
-        ck_assert_int_eq(slab_create_owned(t, 0, 0, &head), -ENOMEM);
+        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), -ENOMEM);
         ck_assert_uint_eq(t->slot->candidate, 0);
         t->no_grow = true;
         run_free_owned(t, 0, 1); /* without pages */
-        ck_assert_int_eq(slab_create_owned(t, 0, 0, &head), -ENOMEM);
+        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), -ENOMEM);
         ck_assert_uint_eq(t->slot->candidate, 0);
         ck_assert_uint_eq(granule_state(word_of(0)), GRANULE_FREE);
         ck_assert_uint_eq(r->tags[0], TAG_NONE);
@@ -269,7 +270,7 @@ START_TEST(slab_is_filled_from_until_it_is_empty)
                 if (left > 0)
                         ck_assert_uint_eq(find_or_create(t, class_idx), head);
         }
-        ck_assert(!slab_find_owned(t, 0, class_idx, &head));
+        ck_assert(!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head));
         heap_verify(r, &live);
 }
 END_TEST
@@ -304,7 +305,7 @@ START_TEST(slab_gets_its_pages_as_it_is_filled)
                 ck_assert_uint_ge(backed, n * bytes);
                 ck_assert(backed < n * bytes + step || backed == bits_align_up(cap_of(class_idx) * bytes, step));
                 magazine_put(t, idx, 0, true);
-        } while (slab_find_owned(t, 0, class_idx, &head) && head == 0);
+        } while (slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &head) && head == 0);
         ck_assert_uint_eq(n, n_blocks_of(class_idx));
         ck_assert_uint_ge(backed, n * bytes);
         heap_verify(r, NULL);
@@ -323,11 +324,11 @@ START_TEST(slab_without_more_pages_gives_the_blocks_that_have_some)
                 k = slab_fill(t, head, idx, cap_of(class_idx));
                 n += k;
                 magazine(idx)->n = 0; /* they stay allocated */
-        } while (k > 0 && slab_find_owned(t, 0, class_idx, &found));
+        } while (k > 0 && slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &found));
         ck_assert_uint_eq(n, sure / size_class_bytes(class_idx));
         ck_assert_uint_eq(backed_bytes_of(head, class_idx), sure);
         ck_assert_uint_eq(granule_count(word_of(head)), n_blocks_of(class_idx) - n);
-        ck_assert_int_lt(slab_create_owned(t, 0, class_idx, &found), 0);
+        ck_assert_int_lt(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &found), 0);
         t->no_grow = false;
         ck_assert_uint_eq(find_or_create(t, class_idx), head);
         ck_assert_uint_gt(slab_fill(t, head, idx, 1), 0);
@@ -348,10 +349,10 @@ START_TEST(slab_of_many_blocks_has_a_bitmap_first)
         ck_assert(region_has_bitmap(r, head + 2, 0) == !is_long);
         slab_fill(t, head, empty_magazine(t, class_with_granules(2)), 1);
         t->no_grow = true;
-        ck_assert_int_lt(slab_create_owned(t, 0, 0, &head), 0);
+        ck_assert_int_lt(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), 0);
         ck_assert_uint_eq(r->rest_maps[0], 0);
         t->no_grow = false;
-        ck_assert_int_eq(slab_create_owned(t, 0, 0, &head), 0);
+        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), 0);
         ck_assert_uint_eq(r->rest_maps[0], is_long ? bits_mask((uint32_t)head / 8 * 8, 8) : 0);
         ck_assert_uint_eq(slab_count_free(r, head, 0), n_blocks_of(0));
         slab_fill(t, head, empty_magazine(t, 0), 1);
@@ -362,7 +363,7 @@ START_TEST(slab_of_many_blocks_has_a_bitmap_first)
                 ck_assert(slab_block_of(r, block_off, &at, &block_idx));
                 r->rest_maps[0] = 0;
                 ck_assert(!slab_block_of(r, block_off, &at, &block_idx));
-                ck_assert(!slab_find_owned(t, 0, 0, &at));
+                ck_assert(!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &at));
         }
 }
 END_TEST
@@ -377,9 +378,9 @@ START_TEST(slab_purged_in_part_gives_the_blocks_on_the_pages_it_has)
         ck_assert_int_eq(run_reserve(t, head, slab_bytes_of(0)), 0);
         ck_assert_uint_gt(slab_purge_chunk(t, head / GEO_GRANULES_PER_CHUNK, 0, -1, &(uint32_t){100}), 0);
         t->no_grow = true;
-        ck_assert(slab_find_owned(t, 0, 0, &found) && found == head);
+        ck_assert(slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &found) && found == head);
         ck_assert_uint_eq(slab_fill(t, head, idx, 3), 3);
-        for (n = 1 + 3; slab_find_owned(t, 0, 0, &found) && found == head; n++) {
+        for (n = 1 + 3; slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &found) && found == head; n++) {
                 ck_assert(slab_alloc_one(t, head, 0, &block_off));
                 ck_assert_uint_eq(block_off >> GEO_PAGE_SHIFT, first >> GEO_PAGE_SHIFT);
                 live_add(&live, block_off);
@@ -407,7 +408,7 @@ START_TEST(damaged_count_is_put_right_by_the_bitmap)
         ck_assert_uint_eq(slab_fill(t, find_or_create(t, 0), idx, 3), 0);
         ck_assert_uint_eq(granule_count(word_of(head)), 0);
         ck_assert_uint_eq(granule_owner(word_of(head)), 0);
-        ck_assert(!slab_find_owned(t, 0, 0, &head));
+        ck_assert(!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head));
 }
 END_TEST
 
@@ -433,9 +434,9 @@ START_TEST(slab_that_somebody_holds_is_passed_by)
 {
         uint64_t held = find_or_create(t, 0), head;
 
-        ck_assert(!slab_find_owned(u, 0, 0, &head)); /* there is one, but not for u */
+        ck_assert(!slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 0), &head)); /* there is one, but not for u */
         ck_assert_uint_eq(u->slot->candidate, 0);
-        ck_assert_int_eq(slab_create_owned(u, 0, 0, &head), 0);
+        ck_assert_int_eq(slab_create_owned(u, WHERE_SLAB(0, CHUNK_ANY, 0), &head), 0);
         ck_assert_uint_ne(head, held);
 }
 END_TEST
@@ -446,9 +447,9 @@ START_TEST(slab_is_found_again_after_it_was_held)
 
         alloc_one(t, 0);
         held = find_or_create(t, 0);
-        ck_assert(!slab_find_owned(u, 0, 0, &head));
+        ck_assert(!slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 0), &head));
         ck_assert(slab_alloc_one(t, held, 0, &block_off));
-        ck_assert(slab_find_owned(u, 0, 0, &head));
+        ck_assert(slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 0), &head));
         ck_assert_uint_eq(head, held);
 }
 END_TEST
@@ -459,18 +460,18 @@ START_TEST(hints_that_lie_are_mended)
 
         alloc_one(t, 1);
         heap_scramble_hints(r, true);
-        ck_assert(!slab_find_owned(u, 0, 0, &head));
-        ck_assert(slab_find_owned(u, 0, 1, &head));
+        ck_assert(!slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 0), &head));
+        ck_assert(slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 1), &head));
         ck_assert(slab_alloc_one(u, head, 0, &block_off));
         live_add(&live, block_off);
         heap_scramble_hints(r, false);
         memset(u->slab_last, 0, sizeof u->slab_last);
-        ck_assert(!slab_find_owned(u, 0, 1, &head));
-        ck_assert(slab_find_in_chunk_owned(u, 0, 0, 1, &head));
-        ck_assert(!slab_find_in_chunk_owned(t, 1, 0, 1, &head));
+        ck_assert(!slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 1), &head));
+        ck_assert(slab_find_owned(u, WHERE_SLAB(0, 0, 1), &head));
+        ck_assert(!slab_find_owned(t, WHERE_SLAB(0, 1, 1), &head));
         ck_assert(slab_alloc_one(u, head, 0, &block_off));
         live_add(&live, block_off);
-        ck_assert(slab_find_owned(u, 0, 1, &head)); /* its release has hinted at it again */
+        ck_assert(slab_find_owned(u, WHERE_SLAB(0, CHUNK_ANY, 1), &head)); /* its release has hinted at it again */
         ck_assert(slab_alloc_one(u, head, 0, &block_off));
         live_add(&live, block_off);
         heap_verify(r, &live);
@@ -484,10 +485,10 @@ START_TEST(slab_of_another_arena_is_not_taken)
         (void)heap_attach(&fx, 1);
         alloc_one(t, 0);
         heap_scramble_hints(r, true);
-        ck_assert(!slab_find_owned(u, 1, 0, &head));
-        ck_assert(!slab_find_in_chunk_owned(u, 0, 1, 0, &head));
+        ck_assert(!slab_find_owned(u, WHERE_SLAB(1, CHUNK_ANY, 0), &head));
+        ck_assert(!slab_find_owned(u, WHERE_SLAB(1, 0, 0), &head));
         u->slab_last[0] = (uint32_t)head_of(live.off[0]) + 1;
-        ck_assert(!slab_find_owned(u, 1, 0, &head));
+        ck_assert(!slab_find_owned(u, WHERE_SLAB(1, CHUNK_ANY, 0), &head));
 }
 END_TEST
 
@@ -498,10 +499,10 @@ START_TEST(slab_used_last_is_only_a_hint)
 
         for (uint32_t last = 0; last < 2 * GEO_GRANULES_PER_CHUNK + 3; last++) {
                 t->slab_last[0] = last;
-                ck_assert(!slab_find_owned(t, 0, 0, &head));
+                ck_assert(!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head));
         }
         t->slab_last[0] = UINT32_MAX;
-        ck_assert(!slab_find_owned(t, 0, 0, &head));
+        ck_assert(!slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head));
 }
 END_TEST
 

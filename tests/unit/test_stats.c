@@ -22,6 +22,7 @@
 #include "support/effort.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
@@ -38,15 +39,15 @@ setup(void)
         heap_make(&fx, (struct heap_params){.n_chunks = 8, .n_nodes = 2, .arenas_per_node = 2});
         t = heap_attach(&fx, 1);
         ck_assert_int_eq(chunk_give(t, 1), 0);
-        ck_assert_int_eq(slab_create_owned(t, 1, 0, &head), 0);
+        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(1, CHUNK_ANY, 0), &head), 0);
         for (int i = 0; i < 3; i++) {
                 ck_assert(slab_alloc_one(t, head, 0, &block_off));
-                ck_assert(slab_find_owned(t, 1, 0, &head));
+                ck_assert(slab_find_owned(t, WHERE_SLAB(1, CHUNK_ANY, 0), &head));
         }
         ck_assert_int_eq(magazine_take_empty(t, tag_make(0, 0), &idx), 0);
         magazine_place(t, magazine_current(t, tag_make(0, 0)), idx);
         ck_assert_uint_eq(slab_fill(t, head, idx, 4), 4);
-        ck_assert_int_eq(large_alloc(t, 1, SIZE_CLASS_N_SMALL, 1, 0, &block_off), 0);
+        ck_assert_int_eq(large_alloc(t, WHERE_LARGE(1, CHUNK_ANY, SIZE_CLASS_N_SMALL, 1), 0, &block_off), 0);
         ck_assert_int_eq(huge_alloc(t, GEO_CHUNK_BYTES + 1, 1, 0, 0, &block_off), 0);
 }
 
