@@ -194,9 +194,9 @@ count_free(struct check *c, uint64_t head, uint64_t word, uint32_t n_blocks)
 {
         uint32_t n_free = 0;
 
-        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
+        for (uint32_t w = 0; w < bits_words(n_blocks); w++) {
                 uint64_t bits = load_relaxed(region_slab_word(c->r, head, w)); /* read again if the count is wrong */
-                uint64_t blocks = bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64);
+                uint64_t blocks = bits_first(w, n_blocks);
 
                 if (bits & ~blocks)
                         check_fault(c, WHERE_FMT "free bit %u, and it has %u blocks", WHERE(head, word),

@@ -23,12 +23,6 @@ load_word(const struct check *c, uint64_t idx)
         return load_acquire(&c->r->magazine_words[idx]); /* E3.acq */
 }
 
-static bool
-tag_is_valid(const struct check *c, uint32_t tag)
-{
-        return tag != TAG_NONE && tag < c->r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N;
-}
-
 /* How many of the owner's places name it: at rest one, while its owner moves it perhaps two, or the hand. */
 static void
 check_places(struct check *c, uint64_t idx, uint64_t word)
@@ -130,7 +124,7 @@ check_magazine(struct check *c, uint64_t idx)
                 return;
         }
         check_magazine_owner(c, idx, word);
-        if (!tag_is_valid(c, tag)) {
+        if (!region_has_tag(c->r, tag)) {
                 check_fault(c, "magazine %" PRIu64 ": for tag %u, which has none", idx, tag);
                 return;
         }
@@ -165,7 +159,7 @@ load_entry(const struct check *c, uint64_t unit, struct entry *ret_e)
         const struct magazine *m = &c->r->magazines[e.magazine_idx];
 
         e.word = load_word(c, e.magazine_idx);
-        if (magazine_state(e.word) == MAGAZINE_POOL || !tag_is_valid(c, magazine_tag(e.word)) ||
+        if (magazine_state(e.word) == MAGAZINE_POOL || !region_has_tag(c->r, magazine_tag(e.word)) ||
             e.entry_idx >= load_relaxed(&m->n) || e.entry_idx >= MAGAZINE_CAP_MAX) /* read again if it looks wrong */
                 return false;
         e.value = load_relaxed(&m->slot[e.entry_idx]);

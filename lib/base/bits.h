@@ -81,6 +81,20 @@ bits_mask(uint32_t first, uint32_t len)
         return first < BITS_PER_WORD ? ones << first : 0;
 }
 
+/* Words of a bitmap of n bits. */
+static inline uint32_t
+bits_words(uint32_t n)
+{
+        return n / BITS_PER_WORD + (n % BITS_PER_WORD != 0);
+}
+
+/* Ones at those bits of word w of a long bitmap that stand for its first n bits. */
+static inline uint64_t
+bits_first(uint32_t w, uint32_t n)
+{
+        return n / BITS_PER_WORD < w ? 0 : bits_mask(0, n - w * BITS_PER_WORD);
+}
+
 /* Ones at all bits from which `len` set bits follow, themselves included; none for a length other than 1 to
    64. Each turn doubles the length that a bit vouches for, so there are six at most. */
 static inline uint64_t

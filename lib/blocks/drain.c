@@ -106,8 +106,7 @@ drain_clock_hand(struct thread *t)
                 uint32_t idx = first + (uint32_t)((hand + i) % hwm);
                 uint64_t word = owner_load(&r->magazine_words[idx]);
 
-                if (magazine_state(word) != MAGAZINE_DEPOT || magazine_tag(word) == TAG_NONE ||
-                    magazine_tag(word) >= r->layout.n_tags || tag_class(magazine_tag(word)) >= SIZE_CLASS_N ||
+                if (magazine_state(word) != MAGAZINE_DEPOT || !region_has_tag(r, magazine_tag(word)) ||
                     is_hinted(r, magazine_arena(word), magazine_tag(word), idx))
                         continue;
                 if (magazine_take_exactly(t, idx, magazine_arena(word), magazine_tag(word)))

@@ -207,8 +207,7 @@ sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_
         struct sifted done = {.is_others = magazine_is_foreign(word)};
         const struct magazine *others[2];
 
-        if (n == 0 || n > MAGAZINE_CAP_MAX || tag == TAG_NONE || tag >= r->layout.n_tags ||
-            tag_class(tag) >= SIZE_CLASS_N)
+        if (n == 0 || n > MAGAZINE_CAP_MAX || !region_has_tag(r, tag))
                 return done;                       /* nothing to find, or damage that is no business of ours */
         if (size_class_is_large(tag_class(tag))) { /* they have no spare */
                 sift_large(r, m, &done);

@@ -51,9 +51,8 @@ slab_count_free(struct region *r, uint64_t head, uint32_t class_idx)
         uint32_t n_blocks = size_class_slab_blocks(class_idx);
         uint32_t n_free = 0;
 
-        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++)
-                n_free += bits_popcount(load_relaxed(region_slab_word(r, head, w)) &
-                                        bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64));
+        for (uint32_t w = 0; w < bits_words(n_blocks); w++)
+                n_free += bits_popcount(load_relaxed(region_slab_word(r, head, w)) & bits_first(w, n_blocks));
         return n_free;
 }
 
@@ -115,9 +114,8 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
                 run_unclaim(t, head, granules);
                 return err;
         }
-        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++)
-                store_relaxed(region_slab_word(r, head, w),
-                              bits_mask(0, n_blocks - w * 64 < 64 ? n_blocks - w * 64 : 64));
+        for (uint32_t w = 0; w < bits_words(n_blocks); w++)
+                store_relaxed(region_slab_word(r, head, w), bits_first(w, n_blocks));
         for (uint32_t i = 0; i < granules; i++) { /* SLAB.3: tags */
                 store_relaxed(&r->tags[head + i], (uint16_t)tag_make(region_arena_node(r, arena), class_idx));
                 if (i == 0)
@@ -369,7 +367,7 @@ static uint32_t
 choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, const struct slab_backing *backing, uint32_t want,
               uint64_t *entries)
 {
-        uint32_t n_words = (size_class_slab_blocks(class_idx) + 63) / 64;
+        uint32_t n_words = bits_words(size_class_slab_blocks(class_idx));
         uint64_t base = region_entry(r, head << GEO_GRANULE_SHIFT), bytes = size_class_bytes(class_idx);
         uint32_t k = 0;
 
@@ -390,7 +388,7 @@ choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, const struct 
 static void
 clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, const struct slab_backing *backing, uint32_t k)
 {
-        uint32_t n_words = (size_class_slab_blocks(class_idx) + 63) / 64;
+        uint32_t n_words = bits_words(size_class_slab_blocks(class_idx));
 
         for (uint32_t w = 0; w < n_words && k > 0; w++) {
                 uint64_t bits = slab_backed_blocks(r, head, class_idx, w, backing), kept = bits;

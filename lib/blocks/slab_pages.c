@@ -60,13 +60,6 @@ slab_backed_bytes(struct region *r, uint64_t head, uint32_t class_idx)
         return bytes;
 }
 
-/* The bits of a word of the bitmap that stand for the slab's first n blocks. */
-static uint64_t
-first_blocks(uint32_t w, uint32_t n)
-{
-        return n <= w * 64 ? 0 : bits_mask(0, n - w * 64 < 64 ? n - w * 64 : 64);
-}
-
 /* The pages of a slab that one of its blocks lies on, one bit each. */
 static uint64_t
 pages_of(uint32_t class_idx, uint32_t block_idx)
@@ -83,10 +76,10 @@ slab_unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
         uint64_t used = 0;
         uint32_t n_blocks = size_class_slab_blocks(class_idx);
 
-        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
+        for (uint32_t w = 0; w < bits_words(n_blocks); w++) {
                 uint64_t free = load_relaxed(region_slab_word(r, head, w));
 
-                for (uint64_t bits = ~free & first_blocks(w, n_blocks); bits != 0; bits &= bits - 1)
+                for (uint64_t bits = ~free & bits_first(w, n_blocks); bits != 0; bits &= bits - 1)
                         used |= pages_of(class_idx, w * 64 + bits_ctz(bits));
         }
         return ~used & bits_mask(0, size_class_slab_granules(class_idx) << (GEO_GRANULE_SHIFT - GEO_PAGE_SHIFT));
@@ -105,7 +98,7 @@ blocks_to_pass(struct region *r, uint64_t head, uint32_t class_idx, uint32_t wan
 {
         uint32_t n_blocks = size_class_slab_blocks(class_idx);
 
-        for (uint32_t w = 0; w < (n_blocks + 63) / 64; w++) {
+        for (uint32_t w = 0; w < bits_words(n_blocks); w++) {
                 uint64_t bits = load_relaxed(region_slab_word(r, head, w));
                 uint32_t n = bits != 0 ? bits_popcount(bits) : 0; /* 0 in all that have been passed */
 
@@ -149,8 +142,8 @@ uint64_t
 slab_backed_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint32_t w, const struct slab_backing *backing)
 {
         uint64_t word = load_relaxed(region_slab_word(r, head, w));
-        uint64_t found = word & first_blocks(w, backing->n_first);
-        uint64_t others = backing->pages != 0 ? word & first_blocks(w, size_class_slab_blocks(class_idx)) & ~found : 0;
+        uint64_t found = word & bits_first(w, backing->n_first);
+        uint64_t others = backing->pages != 0 ? word & bits_first(w, size_class_slab_blocks(class_idx)) & ~found : 0;
 
         for (uint64_t bits = others; bits != 0; bits &= bits - 1)
                 if ((pages_of(class_idx, w * 64 + bits_ctz(bits)) & ~backing->pages) == 0)
@@ -167,7 +160,7 @@ slab_has_backed_room(struct region *r, uint64_t head, uint32_t class_idx)
         if (slab_backed_bytes(r, head, class_idx) == slab_bytes(class_idx))
                 return true;
         backing = backing_now(r, head, class_idx);
-        for (uint32_t w = 0; w < (size_class_slab_blocks(class_idx) + 63) / 64; w++)
+        for (uint32_t w = 0; w < bits_words(size_class_slab_blocks(class_idx)); w++)
                 found |= slab_backed_blocks(r, head, class_idx, w, &backing);
         return found != 0;
 }

@@ -299,8 +299,7 @@ drain_all_depots(struct thread *t)
                 for (uint32_t i = 0; i < hwm; i++) {
                         uint64_t word = owner_load(&r->magazine_words[first + i]);
 
-                        if (magazine_state(word) != MAGAZINE_DEPOT || magazine_tag(word) == TAG_NONE ||
-                            magazine_tag(word) >= r->layout.n_tags || tag_class(magazine_tag(word)) >= SIZE_CLASS_N)
+                        if (magazine_state(word) != MAGAZINE_DEPOT || !region_has_tag(r, magazine_tag(word)))
                                 continue;
                         if (magazine_take_exactly(t, first + i, magazine_arena(word), magazine_tag(word))) {
                                 drain_magazine(t, first + i, 0);
@@ -580,7 +579,7 @@ free_block_aside(struct thread *t, uint64_t block_off, uint64_t dest_off)
         uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as shfree: the caller was handed it */
         uint32_t idx;
 
-        if (tag == TAG_NONE || tag >= r->layout.n_tags || !size_class_is_small(tag_class(tag)))
+        if (!region_has_small_tag(r, tag))
                 return false;
         idx = magazine_in(t, magazine_current(t, tag));
         if (idx != MAGAZINE_IDX_NONE && magazine_has_room(r, idx)) {

@@ -177,6 +177,19 @@ region_arena(const struct region *r, uint32_t arena)
         return (struct arena *)(void *)(r->arenas + arena * r->layout.stride[TABLE_ARENAS]);
 }
 
+/* Whether a tag, whoever wrote it, is one of a node and a class that there are. */
+static inline bool
+region_has_tag(const struct region *r, uint32_t tag)
+{
+        return tag != TAG_NONE && tag < r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N;
+}
+
+static inline bool
+region_has_small_tag(const struct region *r, uint32_t tag)
+{
+        return region_has_tag(r, tag) && size_class_is_small(tag_class(tag));
+}
+
 static inline bool
 region_has_magazine(const struct region *r, uint64_t idx)
 {

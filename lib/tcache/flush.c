@@ -220,7 +220,7 @@ tcache_free_spare(struct tcache *t, const void *p)
         if (block_off >= t->limit || !tcache_is_quick(t))
                 return false;
         tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
-        if (tag == TAG_NONE || tag >= r->layout.n_tags || !size_class_is_small(tag_class(tag)))
+        if (!region_has_small_tag(r, tag))
                 return false;
         current = magazine_in(th, magazine_current(th, tag));
         spare = magazine_in(th, magazine_spare(th, tag));
@@ -242,7 +242,7 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
         tcache_tick(t);
         if (block_off >> GEO_GRANULE_SHIFT < region_granules_hwm(r))
                 tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
-        if (tag != TAG_NONE && tag < r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N)
+        if (region_has_tag(r, tag))
                 idx = size_class_is_small(tag_class(tag)) ? ensure_room(t, tag) : ensure_large(t, tag);
         if (idx == MAGAZINE_IDX_NONE) {
                 free_block_finally(th, block_off);
@@ -276,7 +276,7 @@ tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off)
         if (!slab_has_given(r, block_off))
                 return false;
         tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
-        if (tag == TAG_NONE || tag >= r->layout.n_tags || !size_class_is_small(tag_class(tag)))
+        if (!region_has_small_tag(r, tag))
                 return false;
         idx = magazine_in(th, magazine_current(th, tag));
         if (idx == MAGAZINE_IDX_NONE || is_full(r, idx)) {

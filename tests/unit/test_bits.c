@@ -177,6 +177,20 @@ START_TEST(mask_has_exactly_the_bits_of_its_range_that_a_word_has)
 }
 END_TEST
 
+START_TEST(words_of_a_long_bitmap_hold_its_first_bits_and_no_more)
+{
+        for (uint32_t n = 0; n <= 200; n++) {
+                ck_assert_uint_eq(bits_words(n), n <= 0 ? 0 : n <= 64 ? 1 : n <= 128 ? 2 : n <= 192 ? 3 : 4);
+                for (uint32_t i = 0; i < 320; i++)
+                        FAIL_IF(bit_is_set(bits_first(i / 64, n), i & 63) != (i < n), "n %" PRIu32 ", bit %" PRIu32, n,
+                                i);
+        }
+        ck_assert_uint_eq(bits_words(UINT32_MAX), UINT32_C(1) << 26);
+        ck_assert_uint_eq(bits_first(UINT32_MAX, UINT32_MAX), 0);
+        ck_assert_uint_eq(bits_first(UINT32_MAX / 64, UINT32_MAX), UINT64_MAX >> 1);
+}
+END_TEST
+
 static void
 compare_log2(uint64_t x)
 {
@@ -252,6 +266,7 @@ bits_suite(void)
         tcase_add_test(words, counts_and_runs_of_random_words_are_those_of_a_bit_by_bit_search);
         tcase_add_test(words, counts_and_runs_of_words_with_one_run_or_one_hole_are_exact);
         tcase_add_test(words, lengths_and_alignments_without_meaning_find_nothing);
+        tcase_add_test(words, words_of_a_long_bitmap_hold_its_first_bits_and_no_more);
         tcase_add_test(words, mask_has_exactly_the_bits_of_its_range_that_a_word_has);
         tcase_add_test(words, logarithms_round_as_their_names_say);
         tcase_add_test(words, aligning_goes_to_the_nearest_multiple_on_its_side);
