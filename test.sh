@@ -9,8 +9,8 @@ usage: ./test.sh [CTEST-OPTION...]
 
 Installs what is missing from Debian's packages (as root, or through sudo), builds everything in build/ and runs the
 tests but for those labelled slow. Options go to ctest:
-    ./test.sh -L unit        only the unit tests (others: asan tsan multi regress crash explore model stress hostile numa
-                             daemon kvcache style)
+    ./test.sh -L unit        only the unit tests (others: asan tsan multi regress crash explore model stress hostile
+                             numa daemon kvcache style)
     ./test.sh -R heap        only tests whose name matches
     ./test.sh --all          the slow ones too
 The last line counts the tests: "N passed, M failed". Nothing but build/ and the packages stays.
@@ -53,7 +53,8 @@ if [ -f "$log" ]; then
 fi
 
 # From ctest's closing lines: "95% tests passed, 1 tests failed out of 20", and the list of those skipped.
-summary=$(sed -n 's/.*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$output" 2>/dev/null | tail -n 1)
+summary=$(sed -n 's/.*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$output" 2>/dev/null |
+        tail -n 1)
 failures=${summary% *}
 tests=${summary#* }
 skipped=$(grep -c '(Skipped)$' "$output" 2>/dev/null || :)

@@ -2,8 +2,9 @@
 
 include(ShmallocSanitizers)
 
-# Seconds after which a test hangs, and those of a test function of libcheck.  No test takes a tenth of that on a machine of
-# its own, but a machine may be busy, slow, or emulated: these end what would never end, and say nothing of speed.
+# Seconds after which a test hangs, and those of a test function of libcheck.  No test takes a tenth of that on a
+# machine of its own, but a machine may be busy, slow, or emulated: these end what would never end, and say nothing of
+# speed.
 set(SHMALLOC_TEST_LIMIT 1200)
 set(SHMALLOC_TEST_FUNCTION_LIMIT 600)
 pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
@@ -86,8 +87,8 @@ function(shmalloc_add_test_folder kind pattern)
   include("${CMAKE_CURRENT_SOURCE_DIR}/${kind}/properties.cmake" OPTIONAL)
 endfunction()
 
-# The given test sources once more, under a sanitizer, with internal assertions on.  Under one that looks for races only those
-# that start threads, or have actors of support/slot_fixture.h that are some.
+# The given test sources once more, under a sanitizer, with internal assertions on.  Under one that looks for races only
+# those that start threads, or have actors of support/slot_fixture.h that are some.
 #
 #   shmalloc_add_sanitized_tests(<label> <NAME of the sanitizer> <-fsanitize= list> <environment> <source>...)
 function(shmalloc_add_sanitized_tests label name flags environment)
@@ -117,7 +118,8 @@ function(shmalloc_add_sanitized_tests label name flags environment)
     set(variables ${environment})
     # Leaks are looked for at the end of each function's process: most of the time that the long ones take.
     set(leaks_are_slow FALSE)
-    if(flags MATCHES "address" AND test MATCHES "^(alloc|check_damage|inject_debug|numa_debug|realloc|reap|sift|slab|tcache)$")
+    if(flags MATCHES "address" AND test MATCHES
+        "^(alloc|check_damage|inject_debug|numa_debug|realloc|reap|sift|slab|tcache)$")
       set(leaks_are_slow TRUE)
       list(TRANSFORM variables REPLACE "^ASAN_OPTIONS=" "ASAN_OPTIONS=detect_leaks=0:")
     endif()

@@ -26,7 +26,8 @@ die() {
 missing_packages() {
         awk -v sections=" $* " '/^# To / { is_wanted = index(sections, " " substr($3, 1, length($3) - 1) " ") }
                 /^[^#]/ && is_wanted' "$packages_file" | while read -r package; do
-                [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = "ii " ] || printf '%s ' "$package"
+                [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = "ii " ] ||
+                        printf '%s ' "$package"
         done
 }
 
@@ -34,7 +35,7 @@ missing_packages() {
 install_packages() {
         if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
                 command -v cmake >/dev/null ||
-                        die "this is no Debian; install what corresponds to the packages in $packages_file, then try again"
+                        die "this is no Debian; install what corresponds to $packages_file, then try again"
                 say "Not a Debian system: what $packages_file names is taken as installed"
                 return
         fi
@@ -56,7 +57,7 @@ install_packages() {
         if ! { $apt update && $apt install -y --no-install-recommends $missing; } >"$log" 2>&1; then
                 tail -n 15 "$log" >&2
                 rm -f "$log"
-                die "could not install from Debian's archive (is there a network, and an archive in /etc/apt?): $missing"
+                die "could not install (is there a network, and an archive of Debian in /etc/apt?): $missing"
         fi
         rm -f "$log"
         missing=$(missing_packages "$@")
@@ -67,7 +68,8 @@ install_packages() {
 # With tests everything is built, without them what is installed and what the demonstration runs.
 build() {
         mkdir -p "$build" 2>/dev/null || die "cannot write to $(pwd)/$build"
-        if [ -f "$build/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd)" "$build/CMakeCache.txt"; then
+        if [ -f "$build/CMakeCache.txt" ] &&
+                ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd)" "$build/CMakeCache.txt"; then
                 die "$(pwd)/$build was configured for another folder; remove it and try again"
         fi
         generator='-G Ninja'

@@ -2,8 +2,8 @@
  * construct.c - several processes construct one object, which consists of several blocks, at the same time, and several
  * want to take it down.
  *
- * What the object needs hangs on it from the start, by shheap_malloc_to(): so whoever came too late, failed half-way, or
- * takes the object down, finds what there is to be freed in the object itself.
+ * What the object needs hangs on it from the start, by shheap_malloc_to(): so whoever came too late, failed half-way,
+ * or takes the object down, finds what there is to be freed in the object itself.
  */
 #include <err.h>
 #include <errno.h>

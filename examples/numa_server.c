@@ -1,6 +1,6 @@
 /*
- * numa_server.c - a key-value server whose workers, processes pinned to the nodes of a NUMA machine, keep their items in
- * memory of their own node.
+ * numa_server.c - a key-value server whose workers, processes pinned to the nodes of a NUMA machine, keep their items
+ * in memory of their own node.
  *
  *      numa_server [WORKERS_PER_NODE [REQUESTS]]      default 2 200000
  *

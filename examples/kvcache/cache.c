@@ -1,8 +1,8 @@
 /*
  * cache.c - see cache.h.
  *
- * Everything that changes a key has the same form: find it, prepare a new item, and put that in its place, if the bucket
- * is as it was found; else again.  Each time that fails, another worker's update has succeeded.
+ * Everything that changes a key has the same form: find it, prepare a new item, and put that in its place, if the
+ * bucket is as it was found; else again.  Each time that fails, another worker's update has succeeded.
  */
 #include "cache.h"
 

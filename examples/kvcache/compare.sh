@@ -6,10 +6,10 @@ usage() {
         cat <<END
 usage: examples/kvcache/compare.sh [OPTION...]
 
-Starts kvcache (1 and 2 workers), redis-server (no persistence) and memcached (1 and 2 threads) one after the other, gives
-each the same load over the loopback, and prints requests per second, and per second of processor time that the server
-used (in user and kernel mode, all its processes and threads).  redis-server and memcached are Debian's packages of
-these names; what is not installed is left out.
+Starts kvcache (1 and 2 workers), redis-server (no persistence) and memcached (1 and 2 threads) one after the other,
+gives each the same load over the loopback, and prints requests per second, and per second of processor time that the
+server used (in user and kernel mode, all its processes and threads).  redis-server and memcached are Debian's packages
+of these names; what is not installed is left out.
 
   -b DIR        build folder (default build)
   -n N          requests per measurement without pipelining; with it, eight times as many (default 200000)

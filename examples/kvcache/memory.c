@@ -1,9 +1,9 @@
 /*
  * memory.c - see memory.h.
  *
- * Eviction is by sampling: of some items found from a random bucket on, the one that has not been read for longest goes.
- * No list of uses has to be kept, which all workers would have to write to; reading stores a time at most, and only
- * if it has changed.
+ * Eviction is by sampling: of some items found from a random bucket on, the one that has not been read for longest
+ * goes.  No list of uses has to be kept, which all workers would have to write to; reading stores a time at most, and
+ * only if it has changed.
  *
  * Each worker may add some bytes before it looks at everybody's counts again, so that the bound may be passed by a few
  * percent of it.

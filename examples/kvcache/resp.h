@@ -2,8 +2,8 @@
  * resp.h - the Redis protocol, version 2: commands out of a stream of bytes.
  *
  * A command is an array of bulk strings, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", or inline: words in one line, with quotes as
- * redis-cli knows them.  The parser keeps what it has seen of an unfinished command, so that no byte is looked at twice;
- * it allocates memory for as many arguments as have arrived, not for as many as were announced.
+ * redis-cli knows them.  The parser keeps what it has seen of an unfinished command, so that no byte is looked at
+ * twice; it allocates memory for as many arguments as have arrived, not for as many as were announced.
  */
 #ifndef KVCACHE_RESP_H
 #define KVCACHE_RESP_H

@@ -77,9 +77,9 @@ item_cost(uint64_t key_bytes, uint64_t value_bytes)
 /* ------------------------------------------------------------------ slots and buckets */
 
 /*
- * A slot holds the address of an item and, in the top 16 bits, some bits of its hash; or, if its lowest bit is set or it
- * is 0, nothing.  An empty slot says which update emptied it, so that no slot ever holds the same word twice, as long as
- * somebody may still compare with it.
+ * A slot holds the address of an item and, in the top 16 bits, some bits of its hash; or, if its lowest bit is set or
+ * it is 0, nothing.  An empty slot says which update emptied it, so that no slot ever holds the same word twice, as
+ * long as somebody may still compare with it.
  */
 #define SLOT_ADDRESS UINT64_C(0x0000fffffffffff0)
 
@@ -151,7 +151,8 @@ enum phase {
         PHASE_DONE     /* it has happened; by whom does not matter */
 };
 
-/* The redo record.  The first part is for whoever comes by the bucket, the second for whoever has the worker's place. */
+/* The redo record.  The first part is for whoever comes by the bucket, the second for whoever has the worker's
+ * place. */
 struct record {
         shared_word phase;
         shared_word bucket;    /* address */

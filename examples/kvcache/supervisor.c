@@ -1,8 +1,8 @@
 /*
  * supervisor.c - see supervisor.h.
  *
- * It keeps the port (by a socket that is bound and does not listen), the heap and the workers' places; it serves nobody.
- * When it is killed itself its workers end, the heap stays, and the next start takes it over.
+ * It keeps the port (by a socket that is bound and does not listen), the heap and the workers' places; it serves
+ * nobody.  When it is killed itself its workers end, the heap stays, and the next start takes it over.
  */
 #include "supervisor.h"
 

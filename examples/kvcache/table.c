@@ -326,8 +326,8 @@ looks_have(const struct looks *looks, const void *p)
         return false;
 }
 
-/* The list is full of blocks in one slab that somebody holds who is stopped.  Rather than wait, such a block is freed the
- * usual way; it is lost if this process is killed between the two lines. */
+/* The list is full of blocks in one slab that somebody holds who is stopped.  Rather than wait, such a block is freed
+ * the usual way; it is lost if this process is killed between the two lines. */
 static void
 reclaim_one_unsafely(struct cache *c, const struct looks *looks)
 {

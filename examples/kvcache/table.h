@@ -1,10 +1,10 @@
 /*
  * table.h - the hash table: finding, and changing one slot of a bucket at a time.
  *
- * Readers never wait and write nothing but their own hazards.  A writer looks at the bucket, writes into its record which
- * slot is to change from what to what, and then makes the bucket name the record, by one compare-and-swap that fails if the
- * bucket has been updated since the writer looked.  From then on the update is as good as done: whoever meets a bucket that
- * names a record carries it out, whether its writer runs, is stopped or dead.
+ * Readers never wait and write nothing but their own hazards.  A writer looks at the bucket, writes into its record
+ * which slot is to change from what to what, and then makes the bucket name the record, by one compare-and-swap that
+ * fails if the bucket has been updated since the writer looked.  From then on the update is as good as done: whoever
+ * meets a bucket that names a record carries it out, whether its writer runs, is stopped or dead.
  *
  *      T.1  the record: slot, old word, new word, what the worker's books will say
  *      T.2  phase PENDING
@@ -71,9 +71,9 @@ void table_find(struct cache *c, const struct key *key, struct found *ret_found)
 /* The same for the item in a bucket that the slot's word is known of. */
 bool table_find_word(struct cache *c, struct bucket *bucket, uint64_t word, struct found *ret_found);
 
-/* Puts an item, which the mailbox holds, where the key was found; or takes away what is there (NULL).  False: the bucket
- * has been updated meanwhile, and the mailbox still holds the item.  Where found->wants_extension, the other mailbox must
- * hold one, prepared by table_extension_new(). */
+/* Puts an item, which the mailbox holds, where the key was found; or takes away what is there (NULL).  False: the
+ * bucket has been updated meanwhile, and the mailbox still holds the item.  Where found->wants_extension, the other
+ * mailbox must hold one, prepared by table_extension_new(). */
 bool table_update(struct cache *c, const struct found *found, struct item *item);
 
 /* 0, -ENOMEM. */

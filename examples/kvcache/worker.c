@@ -145,8 +145,9 @@ signals_open(void)
 }
 
 /*
- * A request that arrives makes a worker ready, but need not take the processor from whoever sent it, who may have more to
- * send: with as many workers as processors that would be a switch every third request.  A policy that somebody else chose stays.
+ * A request that arrives makes a worker ready, but need not take the processor from whoever sent it, who may have more
+ * to send: with as many workers as processors that would be a switch every third request.  A policy that somebody else
+ * chose stays.
  */
 static void
 prefer_batches(void)

@@ -32,27 +32,28 @@
  *               gives NULL and ENOMEM, never a signal.  Two limits of the system remain: a memory cgroup that is full
  *               makes the kernel kill processes, and whoever may write to the file may also truncate it.  On a disk
  *               there is no such promise: a heap is not created or opened for writing there, unless disk:true asks
- *               for it.  A heap is not dumped into core files, unless dump:used asks for it.  Where memory is locked (mlockall(MCL_FUTURE)) its pages
- *               are locked as they come into use; who calls mlockall(MCL_CURRENT) later, or reads the whole mapping,
- *               makes all of heap.region_bytes real for everybody: what is not used comes back by shheap_purge(), and
- *               bit by bit while threads go on allocating.  While a process is stopped in the midst of giving such pages
- *               of the heap's tables back, a heap that needs more than twice of what was in use, and 256 MiB more, may be
- *               refused that (ENOMEM).
+ *               for it.  A heap is not dumped into core files, unless dump:used asks for it.  Where memory is locked
+ *               (mlockall(MCL_FUTURE)) its pages are locked as they come into use; who calls mlockall(MCL_CURRENT)
+ *               later, or reads the whole mapping, makes all of heap.region_bytes real for everybody: what is not used
+ *               comes back by shheap_purge(), and bit by bit while threads go on allocating.  While a process is
+ *               stopped in the midst of giving such pages of the heap's tables back, a heap that needs more than twice
+ *               of what was in use, and 256 MiB more, may be refused that (ENOMEM).
  *   Errors.     Functions that return int give 0 (or a count) or a negative errno value; functions that return a
  *               pointer give NULL and set errno.  shheap_errormsg() says in words what failed and what to do.  Where
  *               the system refused something (a seccomp filter, a quota, a limit) the text names the system call and
  *               the system's reason; the value is ENOMEM or ENOSPC where it was about memory for blocks, threads or
  *               processes, in shheap_open() and its kin else the system's own (EPERM, ENOSYS, EMFILE, EAGAIN ...).
- *               Through a handle that is not open, or NULL, every function fails with EBADF: -EBADF, NULL, or 0 for a size
- *               or a reference, with errno; a free is the fault SHHEAP_FAULT_NOT_A_CLIENT.  A handle is not given out
- *               again before 4096 heaps have been opened; how others are misused is not noticed.
- *   Descriptors. The library keeps one for each heap, 1000 or higher where the limit allows, never 0, 1 or 2.  A program
- *               that closes it, or puts a file of its own there, loses nothing: blocks need none.
+ *               Through a handle that is not open, or NULL, every function fails with EBADF: -EBADF, NULL, or 0 for a
+ *               size or a reference, with errno; a free is the fault SHHEAP_FAULT_NOT_A_CLIENT.  A handle is not given
+ *               out again before 4096 heaps have been opened; how others are misused is not noticed.
+ *   Descriptors.  The library keeps one for each heap, 1000 or higher where the limit allows, never 0, 1 or 2.  A
+ *               program that closes it, or puts a file of its own there, loses nothing: blocks need none.
  *               shheap_dup_fd() and stats.mapped find the file again by its name, if it still has that.
  *   Misuse.     Double frees, stray pointers and wrong sizes end the process that is to blame only, after it has let go
  *               of what it held; see shheap_set_fault_handler(), which also says what is noticed when.
  *   Threads.    Everything may be called from any number of threads at once.  Thread exit needs no call; destructors
- *               of thread-local data may allocate and free.  PTHREAD_STACK_MIN bytes of stack are enough for every call.
+ *               of thread-local data may allocate and free.  PTHREAD_STACK_MIN bytes of stack are enough for every
+ *               call.
  *   Signals.    A call may be left by any door: a signal handler may jump out of it or end the thread there, and a
  *               thread may be cancelled there asynchronously.  For everybody else that is a death in this call: the
  *               heap stays consistent, nobody waits, and at most the call's own block is lost.  The thread may go on
@@ -63,8 +64,9 @@
  *               allocates or frees in the midst of that may hand out blocks twice, also those of other processes.
  *               So no function is async-signal-safe.
  *   Cancelling. No function is a cancellation point: a thread that has been cancelled ends elsewhere.
- *   Callbacks.  Run with nothing held, and with the caller's signal mask and cancelability.  What those of shheap_root(),
- *               shheap_root_iterate() and shheap_walk() throw comes through; a fault handler may not throw.
+ *   Callbacks.  Run with nothing held, and with the caller's signal mask and cancelability.  What those of
+ *               shheap_root(), shheap_root_iterate() and shheap_walk() throw comes through; a fault handler may not
+ *               throw.
  *   fork, exec. After fork() the child has the same heaps open under the same handles and is a client of its own from
  *               its first call on; blocks are shared with it like with anybody, its parent's caches stay the parent's.
  *               A child that is forked by a signal handler in the midst of one of these functions may use the heap, but
@@ -73,9 +75,9 @@
  *               A child made by a raw clone(2) is refused with ENOTSUP until it calls exec.  exec closes everything.
  *               Any number of threads may fork at once, and signal handlers may; a thread's handlers run late when it
  *               opens, closes or forks meanwhile.
- *   Unloading.  dlclose() of a plugin does not unload the library that it uses, also if that is part of the plugin: it is
- *               called when threads end.  Loaded again the plugin finds its heaps as they were.  Two copies of the library
- *               in one process cannot have a heap open at once, but for one with SHHEAP_RELOCATABLE.
+ *   Unloading.  dlclose() of a plugin does not unload the library that it uses, also if that is part of the plugin: it
+ *               is called when threads end.  Loaded again the plugin finds its heaps as they were.  Two copies of the
+ *               library in one process cannot have a heap open at once, but for one with SHHEAP_RELOCATABLE.
  *   Link.       pkg-config shmalloc, or find_package(shmalloc).  OpenSHMEM (Open MPI's shmem.h) declares shmalloc(),
  *               shrealloc() and shfree() too.  So the short names are names in the source only: the symbol of shNAME()
  *               is shheap_shNAME, and a source file that includes both headers, in any order, calls this library (or
@@ -148,8 +150,9 @@ enum shheap_numa_policy {
         SHHEAP_NUMA_STRICT = 3      /* of the thread's node or not at all */
 };
 
-/* How a heap is to be created; for an existing one, only `conf`'s check, junk, zero and disk count.  0 or NULL stands for the
- * default.  Start from SHHEAP_ATTR_INIT: it sets `size`, by which a later library knows which fields you knew. */
+/* How a heap is to be created; for an existing one, only `conf`'s check, junk, zero and disk count.  0 or NULL stands
+ * for the default.  Start from SHHEAP_ATTR_INIT: it sets `size`, by which a later library knows which fields you
+ * knew. */
 struct shheap_attr {
         size_t size;
         uint64_t capacity;     /* bytes for blocks, in steps of 4 MiB; 0 = half of the machine's memory, at most 64 GiB.
@@ -174,28 +177,29 @@ struct shheap_attr {
  * directory that SHMALLOC_DIR names.  The calling thread is attached at once, others at their first call.
  *
  * A heap of another layout, which a library of another version left, cannot be used, and blocks its name (-EPROTO).
- * SHHEAP_CREATE | SHHEAP_REPLACE_STALE puts a new heap in its place, in one step, if the old one is this user's and nobody
- * has it open or mapped, in no process: that the kernel says.  Else it stays, and -EPROTO says why.
+ * SHHEAP_CREATE | SHHEAP_REPLACE_STALE puts a new heap in its place, in one step, if the old one is this user's and
+ * nobody has it open or mapped, in no process: that the kernel says.  Else it stays, and -EPROTO says why.
  *
  * Opening a heap that this process has open already gives the same handle again; each open wants its own close.
  *
  * Options come from the fields of *attr, else from attr->conf, else from SHMALLOC_CONF, else they have their default.
  * The keys are capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa (local, strict,
- * interleave, bind) and numa_nodes (such as 0-3+6), for a heap that is created; and for this process, as long as it has the heap open:
+ * interleave, bind) and numa_nodes (such as 0-3+6), for a heap that is created; and for this process, as long as it has
+ * the heap open:
  *   check:true   every free is checked at once, and costs accordingly
  *   junk:true    blocks are filled with garbage when they are allocated, and when they are freed: but not by
  *                shheap_free_from(), since *dest names the block until it is free, nor by shheap_root_remove()
  *   zero:true    blocks are zeroed when they are allocated
  *   disk:true    the heap may lie on a disk, where blocks may end in SIGBUS when the file system is full
- *   dump:used    core files of this process have what is in use of the heap, if core(5)'s filter asks for shared file mappings
- *                (bit 3), as for a heap that has been unlinked it does by default.  What other processes have made is in
- *                there from the next attach of a thread on, or slow path of a call; heaps that are open read-only: as of
- *                their opening.  The dump makes free memory in between real, for everybody: it comes back like memory that
- *                somebody has locked.  dump:none, the default: none of it is dumped
+ *   dump:used    core files of this process have what is in use of the heap, if core(5)'s filter asks for shared file
+ *                mappings (bit 3), as for a heap that has been unlinked it does by default.  What other processes have
+ *                made is in there from the next attach of a thread on, or slow path of a call; heaps that are open
+ *                read-only: as of their opening.  The dump makes free memory in between real, for everybody: it comes
+ *                back like memory that somebody has locked.  dump:none, the default: none of it is dumped
  *
  *   -EINVAL      name, flags or options           -ENOENT     there is none, and no SHHEAP_CREATE
- *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is another user's, who may have
- *                                                             planted it: one's own file is always good
+ *   -EEXIST      SHHEAP_EXCL, and there is one    -EACCES     the mode forbids it, or it is another user's, who may
+ *                                                             have planted it: one's own file is always good
  *   -ENODEV      the file is no heap              -EPROTO     a heap of another layout, or with features unknown here
  *   -EBADMSG     a heap, but damaged              -EADDRINUSE its address is taken in this process, perhaps by another
  *                                                             copy of this library that has it open
@@ -209,20 +213,22 @@ SHA_API SHA_NODISCARD int shheap_open(shheap **ret_heap, const char *name, unsig
                                       const struct shheap_attr *attr);
 
 /* The same for a descriptor of the heap, however it came here; it is duplicated and stays the caller's.  The flags
- * SHHEAP_CREATE, SHHEAP_EXCL and SHHEAP_REPLACE_STALE are -EINVAL.  A memfd must be sealed against shrinking, else -EBADMSG. */
+ * SHHEAP_CREATE, SHHEAP_EXCL and SHHEAP_REPLACE_STALE are -EINVAL.  A memfd must be sealed against shrinking, else
+ * -EBADMSG. */
 SHA_API SHA_NODISCARD int shheap_open_fd(shheap **ret_heap, int fd, unsigned flags);
 
 /* A descriptor of the heap to pass on, close-on-exec, the caller's to close.  flags: 0 or SHHEAP_RDONLY, for a
- * descriptor through which nothing can be written.  -EACCES if the heap itself is open read-only and flags is 0.  -EBADF:
- * the program has closed the library's own, and the heap is not found by its name. */
+ * descriptor through which nothing can be written.  -EACCES if the heap itself is open read-only and flags is 0.
+ * -EBADF: the program has closed the library's own, and the heap is not found by its name. */
 SHA_API int shheap_dup_fd(const shheap *h, unsigned flags);
 
 /*
  * Takes back one open.  With the last one, the calling thread's caches return, and the handle and pointers to blocks
  * are not to be used any more.  Other threads of the process must not be inside a call on the heap then.  Those that
  * have used it let go when they end; until they have, the heap stays mapped and the process its client, and opening it
- * again gives the same handle.  So it does while this thread is in a function that one of its calls on the heap has called
- * back; and where such a function was left by a jump, until the thread ends, or for good after a walk or an iteration.
+ * again gives the same handle.  So it does while this thread is in a function that one of its calls on the heap has
+ * called back; and where such a function was left by a jump, until the thread ends, or for good after a walk or an
+ * iteration.
  * -EBADF: not an open heap.
  */
 SHA_API int shheap_close(shheap *h);
@@ -272,9 +278,10 @@ SHA_API int shheap_set_default(shheap *h);
  * given what was asked for (C23), or anything from there up to what shheap_usable_size() says; the aligned one also the
  * alignment; after shheap_xallocx(), what that returned.  A size for which nobody would be given such a block, whatever
  * the alignment, is a fault, be it too large or too small.
- * A free of a valid block needs nothing that may be short: no thread slot of its own, no client's place, no page, no memory of
- * the process; it goes by a slot that another process or thread keeps and does not use just now.  If there is none either
- * (all of them are in use, or their users are stopped), the block is lost, and a line on standard error says so.
+ * A free of a valid block needs nothing that may be short: no thread slot of its own, no client's place, no page, no
+ * memory of the process; it goes by a slot that another process or thread keeps and does not use just now.  If there is
+ * none either (all of them are in use, or their users are stopped), the block is lost, and a line on standard error
+ * says so.
  */
 SHA_API void shheap_free(shheap *h, void *p);
 #ifndef SHMALLOC_NO_SHORT_NAMES
@@ -290,8 +297,8 @@ void *shheap_malloc(shheap *h, size_t size);
 SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2, 3))
 void *shheap_calloc(shheap *h, size_t n, size_t size);
 
-/* The block with its contents, in place or moved: all that was usable, as far as it still is.  p == NULL allocates.  Size 0 gives a block of its own and never just
- * frees.  On failure p is as it was. */
+/* The block with its contents, in place or moved: all that was usable, as far as it still is.  p == NULL allocates.
+ * Size 0 gives a block of its own and never just frees.  On failure p is as it was. */
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3))
 void *shheap_realloc(shheap *h, void *p, size_t size);
 SHA_API SHA_NODISCARD SHA_ATTR(alloc_size(3, 4))
@@ -325,9 +332,9 @@ SHA_API size_t shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, uns
 /* The usable size that shheap_mallocx() with the same arguments would give, without allocating; 0: never possible. */
 SHA_API size_t shheap_nallocx(const shheap *h, size_t size, unsigned flags);
 
-/* The bytes of the block, all of which may be used; 0 for NULL, and where no block starts.  The pointer of a block that has
- * been freed is not to be asked about: while a cache holds the block, the answer is what it had, later 0, and what is
- * there instead if others have the memory by then. */
+/* The bytes of the block, all of which may be used; 0 for NULL, and where no block starts.  The pointer of a block that
+ * has been freed is not to be asked about: while a cache holds the block, the answer is what it had, later 0, and what
+ * is there instead if others have the memory by then. */
 SHA_API size_t shheap_usable_size(const shheap *h, const void *p);
 
 /* Backs memory with pages, so that about `bytes` more in blocks can be had on this node without asking the system: for
@@ -349,8 +356,8 @@ SHA_API void *shheap_ptr(const shheap *h, shref ref);
 
 /*
  * Allocates a block and stores its reference in *dest in one step: whenever the process is killed, either *dest holds
- * the new block, or *dest is as it was and there is no block.  With SHA_ZERO the block is zeroed before *dest holds it: others
- * who read *dest, by an acquire, find nothing else in there.  For a process that was killed inside this call or
+ * the new block, or *dest is as it was and there is no block.  With SHA_ZERO the block is zeroed before *dest holds it:
+ * others who read *dest, by an acquire, find nothing else in there.  For a process that was killed inside this call or
  * shheap_free_from() that holds once shheap_settled() says so of dest.  dest lies in a block of the same heap, is
  * 8-aligned, and is written by nobody else meanwhile.  NULL: errno is set and *dest is as it was; EINVAL also for a bad
  * dest.
@@ -358,17 +365,17 @@ SHA_API void *shheap_ptr(const shheap *h, shref ref);
 SHA_API SHA_NODISCARD void *shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest);
 
 /* The reverse: frees the block that *dest holds and stores SHREF_NULL there in one step.  0, also if *dest was null;
- * -EINVAL for a bad dest; -EBUSY, and nothing was done: others hold the block's slab and there is no memory for a magazine to
- * put it in, or somebody died while resizing the block and cannot be reaped just now; and as for allocating -EUSERS, -ENOMEM,
- * -EACCES, -EBADF, -ENOTSUP, the first two only where shheap_free() would lose the block.  What *dest holds being no block, or
- * free, is a fault as in a free. */
+ * -EINVAL for a bad dest; -EBUSY, and nothing was done: others hold the block's slab and there is no memory for a
+ * magazine to put it in, or somebody died while resizing the block and cannot be reaped just now; and as for allocating
+ * -EUSERS, -ENOMEM, -EACCES, -EBADF, -ENOTSUP, the first two only where shheap_free() would lose the block.  What *dest
+ * holds being no block, or free, is a fault as in a free. */
 SHA_API int shheap_free_from(shheap *h, shref *dest);
 
 /*
  * For who takes over the dest of somebody who has died: before it reads *dest, or writes to it.
  *
- *   0         *dest holds a block that is allocated, or what it held before, or SHREF_NULL, and nobody will store to it any
- *             more: what the dead had begun has been undone or finished, by this call or another one
+ *   0         *dest holds a block that is allocated, or what it held before, or SHREF_NULL, and nobody will store to it
+ *             any more: what the dead had begun has been undone or finished, by this call or another one
  *   -EBUSY    not yet, or it cannot be told: somebody who was handing over a block to or from *dest is not known to be
  *             dead (it may live, in another pid namespace, or have left the call by a jump), or another process is at
  *             settling it and stands still.  *dest may hold a block that is free: leave it alone, and ask again
@@ -395,23 +402,24 @@ SHA_API SHA_NODISCARD int shheap_settled(shheap *h, const shref *dest);
  *   -ENOBUFS  four objects wait to be freed, since others hold their slabs and there is no memory for a magazine
  *   -EUCLEAN  the heap is damaged                             any negative value that init() returns
  *
- * init() may use the heap, also find and create other objects; each four inside each other take one more thread slot.  It
- * may throw, or end its thread: its block is freed.  If it is left by a jump, or its process dies in there, that happens
- * when its thread has ended.  A heap that is open read-only has objects to be found, but not to be created (-EACCES).
+ * init() may use the heap, also find and create other objects; each four inside each other take one more thread slot.
+ * It may throw, or end its thread: its block is freed.  If it is left by a jump, or its process dies in there, that
+ * happens when its thread has ended.  A heap that is open read-only has objects to be found, but not to be created
+ * (-EACCES).
  */
 SHA_API_CALLS SHA_NODISCARD int shheap_root(shheap *h, const char *name, size_t size, unsigned flags,
                                             int (*init)(void *obj, size_t size, void *arg), void *arg, void **ret_obj);
 
 /*
- * The same for an object whose init() allocates.  Where init() has succeeded and the object is not published all the same
- * (another one was faster, or there is no room for the name), undo() is called with it, in the process that made it and
- * before it is freed, to free what init() has allocated.  It may use the heap as init() may.  It is not called where
- * init() failed or threw, which has to clean up behind itself as a constructor has.
+ * The same for an object whose init() allocates.  Where init() has succeeded and the object is not published all the
+ * same (another one was faster, or there is no room for the name), undo() is called with it, in the process that made
+ * it and before it is freed, to free what init() has allocated.  It may use the heap as init() may.  It is not called
+ * where init() failed or threw, which has to clean up behind itself as a constructor has.
  *
  * What init() allocates should hang on the object from the start: shheap_malloc_to() into a member.  Then undo(), an
  * init() that fails, and whoever removes the object find it there, and nothing else needs to be remembered.  A death in
- * init() or undo() frees the object and nothing that hung on it.  To lose nothing then, either, publish the object empty
- * and hang things on it afterwards.
+ * init() or undo() frees the object and nothing that hung on it.  To lose nothing then, either, publish the object
+ * empty and hang things on it afterwards.
  */
 SHA_API_CALLS SHA_NODISCARD int shheap_root_undo(shheap *h, const char *name, size_t size, unsigned flags,
                                                  int (*init)(void *obj, size_t size, void *arg),
@@ -419,11 +427,12 @@ SHA_API_CALLS SHA_NODISCARD int shheap_root_undo(shheap *h, const char *name, si
                                                  void **ret_obj);
 
 /*
- * Takes the name from its object, and gives the object to the caller, of several to exactly one: the others get -ENOENT.
- * It is a block like any other from now on, to be freed by shheap_free().  *ret_size, unless ret_size is NULL: the size it
- * was created with.  Others may still hold pointers to it.  Who is killed in here leaves the object to its name, or to be
- * freed by a reaper, or takes it along like any block whose address is stored nowhere; an object that must survive its
- * taker is left to its name, and marked as taken by a word of its own.  Both are untouched on failure.
+ * Takes the name from its object, and gives the object to the caller, of several to exactly one: the others get
+ * -ENOENT.  It is a block like any other from now on, to be freed by shheap_free().  *ret_size, unless ret_size is
+ * NULL: the size it was created with.  Others may still hold pointers to it.  Who is killed in here leaves the object
+ * to its name, or to be freed by a reaper, or takes it along like any block whose address is stored nowhere; an object
+ * that must survive its taker is left to its name, and marked as taken by a word of its own.  Both are untouched on
+ * failure.
  * -ENOENT, -EINVAL, -ENOBUFS, -EUCLEAN as below.
  */
 SHA_API SHA_NODISCARD int shheap_root_take(shheap *h, const char *name, void **ret_obj, size_t *ret_size);
@@ -433,9 +442,9 @@ SHA_API SHA_NODISCARD int shheap_root_take(shheap *h, const char *name, void **r
  *
  *   -ENOENT   there is none        -EINVAL  name        -ENOBUFS  as above
  *   -EUCLEAN  the heap is damaged; or somebody has freed the object by shheap_free() or the like, and it is still free:
- *             then it is not freed again, and the name is taken off.  An object that was freed so and has been allocated
- *             again since is not told from its name's own: it is freed under its new owner's hands.  With check:true
- *             such a free is a fault at once, SHHEAP_FAULT_NAMED_OBJECT.
+ *             then it is not freed again, and the name is taken off.  An object that was freed so and has been
+ *             allocated again since is not told from its name's own: it is freed under its new owner's hands.  With
+ *             check:true such a free is a fault at once, SHHEAP_FAULT_NAMED_OBJECT.
  */
 SHA_API int shheap_root_remove(shheap *h, const char *name);
 
@@ -479,28 +488,28 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
 
 /*
  * Called after the line has been written to standard error, in the thread that noticed, with nothing of the heap held:
- * it may use the heap, exit, or leave by siglongjmp(), but not throw.  If it returns, the process is aborted.  NULL: abort at once.
- * A shheap_close() that is left so has not been done: close again.
+ * it may use the heap, exit, or leave by siglongjmp(), but not throw.  If it returns, the process is aborted.  NULL:
+ * abort at once.  A shheap_close() that is left so has not been done: close again.
  * One handler per process, for all heaps.
  *
  * What is noticed when:
  *   at once      pointers into no open heap, or another one; into a heap's tables, or its memory that is free; into
- *                huge blocks (above 2 MiB) but not at their start, and into large ones (above 32 KiB) beyond their first
- *                64 KiB; sizes and alignments that do not fit; a second free of a huge block; of what has been freed and
- *                is in no cache any more, a realloc, and a free by its size
- *   later        before they leave the thread's caches (these are full, idle, or emptied; shheap_purge(), shheap_close(),
- *                the end of the thread): a second free of a small or large block while the caches of this thread still
- *                have it, or after it has gone home, and other pointers that are not the start of a block.  Until then
- *                the same thread may be given the block again
+ *                huge blocks (above 2 MiB) but not at their start, and into large ones (above 32 KiB) beyond their
+ *                first 64 KiB; sizes and alignments that do not fit; a second free of a huge block; of what has been
+ *                freed and is in no cache any more, a realloc, and a free by its size
+ *   later        before they leave the thread's caches (these are full, idle, or emptied; shheap_purge(),
+ *                shheap_close(), the end of the thread): a second free of a small or large block while the caches of
+ *                this thread still have it, or after it has gone home, and other pointers that are not the start of a
+ *                block.  Until then the same thread may be given the block again
  *   of others    what a thread is found to have freed so when it is dead, and what is met in a cache that came from
- *                another thread, is dropped, counted (shheap_ctl("stats.dropped")) and said: a line of each heap and second on
- *                standard error.  It is no fault of who met it: no handler, no abort.  While a thread ends, its own are
- *                said likewise.  If standard error is a pipe that nobody reads, or is full, or a heap's file, nothing is
- *                said: no signal, no wait
+ *                another thread, is dropped, counted (shheap_ctl("stats.dropped")) and said: a line of each heap and
+ *                second on standard error.  It is no fault of who met it: no handler, no abort.  While a thread ends,
+ *                its own are said likewise.  If standard error is a pipe that nobody reads, or is full, or a heap's
+ *                file, nothing is said: no signal, no wait
  *   never        a free of a block that has been allocated again since; a second free after the first has left the
  *                thread's caches and before the block is home, or by another thread: two may be given the block
- * With the option check:true all but those of the last two kinds are noticed at once, and so is a free of a named object.
- * A fault leaves the heap intact.
+ * With the option check:true all but those of the last two kinds are noticed at once, and so is a free of a named
+ * object.  A fault leaves the heap intact.
  */
 SHA_API void shheap_set_fault_handler(shheap_fault_fn *fn, void *arg);
 

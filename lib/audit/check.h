@@ -17,8 +17,8 @@
 
 enum {
         /* Nobody is inside a call, and the dead have been reaped: owner words, intents and candidates stand empty, and
-         * the counts are exact.  Without it, transient states of the living (and of the dead that nobody reaped yet) are
-         * no faults, and the counts are as good as a moving thing can be counted. */
+         * the counts are exact.  Without it, transient states of the living (and of the dead that nobody reaped yet)
+         * are no faults, and the counts are as good as a moving thing can be counted. */
         CHECK_QUIESCENT = 1u << 0
 };
 

@@ -106,8 +106,8 @@ check_backed(struct check *c, uint64_t head, uint64_t bytes)
         }
 }
 
-/* A slab gets its pages as it is filled, and loses those that no allocated block needs: where an allocated block lies there
- * may be pages, but how many are sure says nothing. */
+/* A slab gets its pages as it is filled, and loses those that no allocated block needs: where an allocated block lies
+ * there may be pages, but how many are sure says nothing. */
 static void
 check_slab_backed(struct check *c, uint64_t head, uint32_t granules, uint32_t class_idx)
 {

@@ -1,8 +1,9 @@
 /*
  * check_magazines.c - that each magazine is in one place, and each block in at most one magazine, and then not free.
  *
- * A unit is a magazine (its word, its numbers, its places) and each of its entries.  Entries of a live thread's magazine
- * come and go with plain stores: so an entry that looks wrong is read again, with n, and counts only if it stays.
+ * A unit is a magazine (its word, its numbers, its places) and each of its entries.  Entries of a live thread's
+ * magazine come and go with plain stores: so an entry that looks wrong is read again, with n, and counts only if it
+ * stays.
  *
  * A block that is found marked already is looked for in all other places: its other place goes into the report, and
  * while others run it has to be seen in both, several times over, since blocks travel.
@@ -231,7 +232,8 @@ is_being_swapped(const struct check *c, const struct entry *e)
                load_relaxed(&slot->intent.magazine) == e->magazine_idx;
 }
 
-/* Between PUSH_FROM.2 and .3 a block that was a root's, and is put aside, stands in a magazine and in a pending word. */
+/* Between PUSH_FROM.2 and .3 a block that was a root's, and is put aside, stands in a magazine and in a pending
+ * word. */
 static bool
 is_being_put_aside(const struct check *c, const struct entry *e, uint32_t slot_idx)
 {

@@ -38,8 +38,8 @@
 #define fetch_and_relaxed(ptr, value) __atomic_fetch_and((ptr), (value), __ATOMIC_RELAXED)
 #define fetch_add_relaxed(ptr, value) __atomic_fetch_add((ptr), (value), __ATOMIC_RELAXED)
 
-/* Relaxed accesses of the hit paths.  Compilers do not fold a relaxed atomic into an addressing mode or an operand, which
- * costs the hit paths two instructions; a volatile access of an aligned word is as whole, and folds. */
+/* Relaxed accesses of the hit paths.  Compilers do not fold a relaxed atomic into an addressing mode or an operand,
+ * which costs the hit paths two instructions; a volatile access of an aligned word is as whole, and folds. */
 #ifdef __SANITIZE_THREAD__
 #define load_hit(ptr)         load_relaxed(ptr)
 #define store_hit(ptr, value) store_relaxed((ptr), (value))

@@ -20,8 +20,8 @@ int error_append(int neg_errno, const char *fmt, ...) __attribute__((format(prin
 const char *error_message(void);
 
 /*
- * The system call that was refused last in this thread, and why: so that what fails for that says so, however many layers
- * above, and whatever errno value stands for it there.  `call` is a constant string.  Returns neg_errno.
+ * The system call that was refused last in this thread, and why: so that what fails for that says so, however many
+ * layers above, and whatever errno value stands for it there.  `call` is a constant string.  Returns neg_errno.
  */
 int error_refused(const char *call, int neg_errno);
 void error_forget_refused(void);

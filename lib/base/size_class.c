@@ -16,8 +16,9 @@
 
 #define IS_SMALL(idx) ((idx) < SIZE_CLASS_N_SMALL)
 
-/* A slab is the shortest whose tail, too short for one more block, is less than a 64th of it, or an eighth where there is
- * none; always an eighth in the tiny geometry.  A long slab costs no more than a short one: it gets its pages as it is filled. */
+/* A slab is the shortest whose tail, too short for one more block, is less than a 64th of it, or an eighth where there
+ * is none; always an eighth in the tiny geometry.  A long slab costs no more than a short one: it gets its pages as it
+ * is filled. */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define SLAB_TAIL_PART 8
 #else
@@ -40,8 +41,8 @@
 
 #define RECIPROCAL(idx) (((UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) + BYTES(idx) - 1) / BYTES(idx))
 
-/* A magazine holds at most so many bytes: what a thread may keep to itself per class.  Of blocks up to FULL_BYTES_MAX it
- * holds as many as fit into it, for these are what threads take and free most. */
+/* A magazine holds at most so many bytes: what a thread may keep to itself per class.  Of blocks up to FULL_BYTES_MAX
+ * it holds as many as fit into it, for these are what threads take and free most. */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define MAGAZINE_FULL_BYTES_MAX  UINT64_C(128)
 #define MAGAZINE_SMALL_BYTES_MAX UINT64_C(512)

@@ -160,8 +160,9 @@ size_class_block_index(uint32_t idx, uint64_t off_in_slab)
 }
 
 /*
- * Whether `off_in_slab` is a multiple of the bytes of the class, for who has the reciprocal at hand and goes through many: the
- * product's fraction is idx * e for multiples, less than a slab is long; for others it is at least the reciprocal.
+ * Whether `off_in_slab` is a multiple of the bytes of the class, for who has the reciprocal at hand and goes through
+ * many: the product's fraction is idx * e for multiples, less than a slab is long; for others it is at least the
+ * reciprocal.
  */
 _Static_assert(SIZE_CLASS_SLAB_BYTES_MAX < (UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) / GEO_SMALL_MAX,
                "a fraction tells multiples from others");

@@ -20,10 +20,10 @@
  *              unless that is marked TAKEN
  *
  * A block that nothing else names is freed from a cell of the freer's own slot, by a free that zeroes the cell in the
- * same step: home, or into a magazine where somebody, stopped perhaps, holds its slab.  A block that is free already has
- * been freed by other means, and is forgotten.  A reaper moves a block from the dead slot to its own first: were it freed
- * from where it is, and the reaper died of it, two would repair that cell, one for each of the dead, and the slower one
- * would free another's block.
+ * same step: home, or into a magazine where somebody, stopped perhaps, holds its slab.  A block that is free already
+ * has been freed by other means, and is forgotten.  A reaper moves a block from the dead slot to its own first: were it
+ * freed from where it is, and the reaper died of it, two would repair that cell, one for each of the dead, and the
+ * slower one would free another's block.
  *
  *   CREATE                                           a death after it leaves               settled by
  *   ROOT.1   look for the name; done if it has       nothing
@@ -57,9 +57,9 @@
  *            pending[k] := 0 (commit)                and lost with it, as malloc's are
  *   Whoever finds TAKEN may do .3 and .4.
  *
- * What it gave up: blocks that init() allocated are init()'s to give back when it fails, undo()'s when it is outrun, and
- * are lost when its thread dies: only the object itself is freed.  A block that was freed by other means and allocated
- * again is not told from the object.
+ * What it gave up: blocks that init() allocated are init()'s to give back when it fails, undo()'s when it is outrun,
+ * and are lost when its thread dies: only the object itself is freed.  A block that was freed by other means and
+ * allocated again is not told from the object.
  */
 #include "heap/root.h"
 
@@ -227,9 +227,9 @@ block_is_there(struct region *r, uint64_t block_off)
 }
 
 /*
- * ROOT.13, TAKE.5.  A block whose slab is held for long is put aside, as every free does it.  0; -EUCLEAN: what the cell
- * names is no block, or one that others have freed already, and is forgotten; -EBUSY: there is no magazine either, so
- * it stays where it is, for root_tidy().
+ * ROOT.13, TAKE.5.  A block whose slab is held for long is put aside, as every free does it.  0; -EUCLEAN: what the
+ * cell names is no block, or one that others have freed already, and is forgotten; -EBUSY: there is no magazine either,
+ * so it stays where it is, for root_tidy().
  */
 static int
 entry_free(struct thread *t, uint32_t entry)

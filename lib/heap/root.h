@@ -25,9 +25,9 @@ typedef int root_visit_fn(const char *name, uint64_t block_off, uint64_t size, v
 /*
  * Finds the object of that name and size, or makes it: a zeroed block, passed to init() (unless that is NULL), then
  * published by one step.  init() may run in several threads at once, each on a block of its own: one is published, the
- * others are freed again, after undo() (unless that or init() is NULL) in their makers.  Both may allocate and free, and
- * may themselves find or create roots, ROOTS_PENDING_MAX deep in all.  What they throw comes through, and the object is
- * freed.
+ * others are freed again, after undo() (unless that or init() is NULL) in their makers.  Both may allocate and free,
+ * and may themselves find or create roots, ROOTS_PENDING_MAX deep in all.  What they throw comes through, and the
+ * object is freed.
  *
  * 0; -EEXIST: the name has an object of another size; -EINVAL: the name is not 1 to 63 bytes, or size is 0; -ENOSPC:
  * every record has a name; -ENOMEM; -ENOBUFS: nested too deep, or too much waits to be freed; -EUCLEAN: damage; -EINTR:
@@ -58,8 +58,8 @@ bool root_has_no_room(const struct thread *t);
  * visit() returned, or -EUCLEAN.  Writes nothing. */
 int root_iterate(struct region *r, root_visit_fn *visit, void *arg);
 
-/* Frees blocks that were left in the thread's slot, by its last owner or because there was no magazine to put them aside.  To be called
- * after attaching; finding and removing roots does it too. */
+/* Frees blocks that were left in the thread's slot, by its last owner or because there was no magazine to put them
+ * aside.  To be called after attaching; finding and removing roots does it too. */
 void root_tidy(struct thread *t);
 
 /* For the candidate ROOT of a dead thread: its record is linked, or free again. */

@@ -150,8 +150,8 @@ claim_among(struct thread *t, uint32_t n, uint32_t *ret_idx)
         return err;
 }
 
-/* Backs another record; where one of the dead is in the way, once it is settled; in a full file system by what the heap does not
- * need, unless it is meant to keep that. */
+/* Backs another record; where one of the dead is in the way, once it is settled; in a full file system by what the heap
+ * does not need, unless it is meant to keep that. */
 static int
 raise_records(struct thread *t, uint32_t idx)
 {

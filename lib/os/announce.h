@@ -31,11 +31,12 @@ struct announce_message {
 int announce_connect(const char *socket_path);
 
 /*
- * Sends one message and forgets about it.  0, or why it could not be: -ENOENT and -ECONNREFUSED when there is no daemon,
+ * Sends one message and forgets about it.  0, or why it could not be: -ENOENT and -ECONNREFUSED when there is no
+ * daemon,
  * -EAGAIN when too many are waiting for it, -EACCES.  Keeps errno.
  *
- * Where the kernel cannot give the daemon a descriptor of the process at the other end (before 6.5), the message carries
- * one, and the sender's credentials.
+ * Where the kernel cannot give the daemon a descriptor of the process at the other end (before 6.5), the message
+ * carries one, and the sender's credentials.
  */
 int announce_send(const char *socket_path, const struct announce_message *message);
 

@@ -1,10 +1,10 @@
 /*
  * descriptor.h - the numbers of the library's descriptors, which the program around it does not know of.
  *
- * A program that runs with 0, 1 or 2 closed prints to whatever gets these numbers; one that closes everything from 3 up,
- * or dup2()s over a number, takes ours away and soon has a file of its own under it.  So no descriptor of ours is ever 0
- * to 2, one that is kept has a high number, and before anything is done through a kept one it is duplicated, so that the
- * number is ours for the moment, and the duplicate compared with what it should be.
+ * A program that runs with 0, 1 or 2 closed prints to whatever gets these numbers; one that closes everything from 3
+ * up, or dup2()s over a number, takes ours away and soon has a file of its own under it.  So no descriptor of ours is
+ * ever 0 to 2, one that is kept has a high number, and before anything is done through a kept one it is duplicated, so
+ * that the number is ours for the moment, and the duplicate compared with what it should be.
  */
 #ifndef OS_DESCRIPTOR_H
 #define OS_DESCRIPTOR_H
@@ -16,8 +16,8 @@
 enum { DESCRIPTOR_KEPT_MIN = 1000 };
 
 /* While 0 to 2 are plugged, a new descriptor has another number: what stands in for those that are closed is a name and
- * no file, so a write to it fails like one to a closed descriptor.  A thread that closes one of them just then may still
- * make it ours: see descriptor_lift(). */
+ * no file, so a write to it fails like one to a closed descriptor.  A thread that closes one of them just then may
+ * still make it ours: see descriptor_lift(). */
 struct descriptor_plugs {
         int fd[3];
 };

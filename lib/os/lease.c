@@ -1,8 +1,8 @@
 /*
  * lease.c - see lease.h.
  *
- * Who tries to open a file under lease makes the kernel send its holder a signal, SIGIO, which ends processes that do not
- * expect it.  Nobody is to be told: so there is no addressee, and for the moment between taking the lease, which
+ * Who tries to open a file under lease makes the kernel send its holder a signal, SIGIO, which ends processes that do
+ * not expect it.  Nobody is to be told: so there is no addressee, and for the moment between taking the lease, which
  * makes us the addressee, and saying so, the signal is one that is ignored unless a program asks for it.
  */
 #include "os/lease.h"

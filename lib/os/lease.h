@@ -5,8 +5,8 @@
 #define OS_LEASE_H
 
 /*
- * 0: no other descriptor of the file is open, in no process, and none that is closed by now is still mapped; and as long
- * as `fd` is open, others who open it without waiting get -EAGAIN instead.  The kernel takes the lease back from
+ * 0: no other descriptor of the file is open, in no process, and none that is closed by now is still mapped; and as
+ * long as `fd` is open, others who open it without waiting get -EAGAIN instead.  The kernel takes the lease back from
  * a holder who is stopped for too long (/proc/sys/fs/lease-break-time, 45 s) if others wait to open the file: asking
  * again tells.
  *

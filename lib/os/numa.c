@@ -70,8 +70,8 @@ read_cpus(struct os_numa *m, uint32_t node, struct bitmask *cpus)
                 m->n_cpus_max = n;
 }
 
-/* A line of /proc/zoneinfo, which has a part for each zone of each node.  The kernel leaves a zone when less is free than
- * its low mark and the most that it keeps there for those who can use no other zone. */
+/* A line of /proc/zoneinfo, which has a part for each zone of each node.  The kernel leaves a zone when less is free
+ * than its low mark and the most that it keeps there for those who can use no other zone. */
 static void
 read_zone_line(struct os_numa *m, const char *line, uint32_t *node)
 {

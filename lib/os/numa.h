@@ -33,10 +33,10 @@ uint64_t os_numa_allowed(void);
 uint64_t os_numa_free_bytes(uint32_t node);
 
 /*
- * Whoever gives pages to the part of the file that is mapped here: they come from that node, from others when that is full; with
- * `interleave`, from all of the nodes in turn.  Pages that are there already stay.  A policy of the file, not of a
- * mapping: it holds in every process, and outlives this one.  Page-aligned.  0, -EINVAL: none of the nodes is online
- * and allowed; -EPERM, -ENOSYS: the system has no such thing for this process; -ENOMEM.
+ * Whoever gives pages to the part of the file that is mapped here: they come from that node, from others when that is
+ * full; with `interleave`, from all of the nodes in turn.  Pages that are there already stay.  A policy of the file,
+ * not of a mapping: it holds in every process, and outlives this one.  Page-aligned.  0, -EINVAL: none of the nodes is
+ * online and allowed; -EPERM, -ENOSYS: the system has no such thing for this process; -ENOMEM.
  */
 int os_numa_bind(void *addr, uint64_t bytes, uint64_t nodes, bool interleave);
 
@@ -59,9 +59,9 @@ struct os_numa_fake {
 
 extern const struct os_numa_fake *os_numa_fake; /* NULL: there is none */
 
-/* A machine by its nodes, "CPUS[:DISTANCE]" each with a comma between them: "2,2,0:31" has two nodes of two CPUs and one
- * of memory only; a node "2m" has no memory.  Threads run on its nodes by turns, pages are said to lie where they should,
- * and nothing is ever full.  False: that is none. */
+/* A machine by its nodes, "CPUS[:DISTANCE]" each with a comma between them: "2,2,0:31" has two nodes of two CPUs and
+ * one of memory only; a node "2m" has no memory.  Threads run on its nodes by turns, pages are said to lie where they
+ * should, and nothing is ever full.  False: that is none. */
 bool os_numa_play(const char *text);
 #endif
 

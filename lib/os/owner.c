@@ -1,8 +1,8 @@
 /*
  * owner.c - see owner.h.
  *
- * Only its owner may say that reading is not to be noted in a file (O_NOATIME), or who has the capability to act for all
- * of the namespace's users: asking for it asks the kernel, and changes nothing else.
+ * Only its owner may say that reading is not to be noted in a file (O_NOATIME), or who has the capability to act for
+ * all of the namespace's users: asking for it asks the kernel, and changes nothing else.
  */
 #include "os/owner.h"
 

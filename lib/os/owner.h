@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 
 /*
- * 1: the open file belongs to this process's user; 0: it does not; -errno: the system refuses to say.  Numbers alone do not say so: all users that a user namespace has no
- * number for are shown by the same one there, which may be our own.
+ * 1: the open file belongs to this process's user; 0: it does not; -errno: the system refuses to say.  Numbers alone do
+ * not say so: all users that a user namespace has no number for are shown by the same one there, which may be our own.
  */
 int owner_is_self(int fd, const struct stat *st);
 

@@ -1,8 +1,8 @@
 /*
  * pages.c - see pages.h.
  *
- * Pages of a mapping that is locked in memory cannot be given back by that mapping: the range is unlocked for the moment,
- * and locked again as its pages come into use.
+ * Pages of a mapping that is locked in memory cannot be given back by that mapping: the range is unlocked for the
+ * moment, and locked again as its pages come into use.
  */
 #include "os/pages.h"
 
@@ -18,7 +18,8 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* Pages of a locked mapping cannot be dropped from page tables; of another one they can, and come back from the file. */
+/* Pages of a locked mapping cannot be dropped from page tables; of another one they can, and come back from the
+ * file. */
 static bool
 is_locked(void *page)
 {

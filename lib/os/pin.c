@@ -1,8 +1,8 @@
 /*
  * pin.c - see pin.h.
  *
- * The dynamic linker's functions are weak references: a statically linked program, which cannot unload anything, has none,
- * and should not be made to have them.
+ * The dynamic linker's functions are weak references: a statically linked program, which cannot unload anything, has
+ * none, and should not be made to have them.
  */
 #include "os/pin.h"
 

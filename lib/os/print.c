@@ -1,8 +1,8 @@
 /*
  * print.c - see print.h.
  *
- * The signals that a write() brings upon its thread are blocked meanwhile, and taken away if they have come: not one that
- * was pending before, which cannot be told from it, and is the same for whoever sees it.
+ * The signals that a write() brings upon its thread are blocked meanwhile, and taken away if they have come: not one
+ * that was pending before, which cannot be told from it, and is the same for whoever sees it.
  */
 #include "os/print.h"
 

@@ -104,8 +104,8 @@ process_thread_is_gone(uint32_t tid)
         return is_gone;
 }
 
-/* A descriptor of this process's pid namespace, or -1.  The kernel tells since 6.11, also where there is no /proc, or one
- * that is none. */
+/* A descriptor of this process's pid namespace, or -1.  The kernel tells since 6.11, also where there is no /proc, or
+ * one that is none. */
 static int
 pid_ns_open(void)
 {

@@ -1,9 +1,9 @@
 /*
  * process.h - who this process is, and whether another one still lives.
  *
- * Two answers of the kernel are evidence of death, both about an id of our own pid namespace: that there is no such process
- * or thread, and that the process has ended and nobody has waited for it yet, a zombie.  One that may not be signalled or is
- * stopped lives.
+ * Two answers of the kernel are evidence of death, both about an id of our own pid namespace: that there is no such
+ * process or thread, and that the process has ended and nobody has waited for it yet, a zombie.  One that may not be
+ * signalled or is stopped lives.
  */
 #ifndef OS_PROCESS_H
 #define OS_PROCESS_H
@@ -23,9 +23,9 @@ uint32_t process_tid(void); /* asks the kernel, not the C library */
 bool process_is_gone(uint32_t pid);
 bool process_thread_is_gone(uint32_t tid);
 
-/* Inode of this process's pid namespace, which never changes during its life, and which no other namespace has meanwhile;
- * PROCESS_NS_UNKNOWN where neither the kernel nor /proc tells: then nobody is ever gone.  Remembered, so that it survives a
- * chroot; a forked child may be elsewhere and asks again. */
+/* Inode of this process's pid namespace, which never changes during its life, and which no other namespace has
+ * meanwhile; PROCESS_NS_UNKNOWN where neither the kernel nor /proc tells: then nobody is ever gone.  Remembered, so
+ * that it survives a chroot; a forked child may be elsewhere and asks again. */
 uint32_t process_pid_ns(void);
 void process_pid_ns_refresh(void);
 
@@ -36,8 +36,8 @@ uint64_t process_start_ticks(uint32_t pid);
 /* Differs between a process and what the same process was before exec. */
 uint32_t process_image(void);
 
-/* Any thread's stores up to now are seen in their order after this.  Takes milliseconds; where a filter refuses the call, it does
- * nothing.  Where processors show their stores in order there is no need for it. */
+/* Any thread's stores up to now are seen in their order after this.  Takes milliseconds; where a filter refuses the
+ * call, it does nothing.  Where processors show their stores in order there is no need for it. */
 #if defined(__x86_64__)
 #define PROCESS_STORES_IN_ORDER true
 #else

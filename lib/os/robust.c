@@ -3,14 +3,14 @@
  *
  * Each thread has a list of the locks that it holds, which the kernel walks when the thread dies: where a futex word is
  * the dead thread's id, it is replaced by a mark.  The C library registers the list and keeps its robust mutexes in it;
- * we link our locks into the same list (Documentation/robust-futex-ABI in the kernel's sources), as entries that look like
- * its own: its neighbours' links go through ours, and ours through theirs.
+ * we link our locks into the same list (Documentation/robust-futex-ABI in the kernel's sources), as entries that look
+ * like its own: its neighbours' links go through ours, and ours through theirs.
  *
- * Why not the C library's mutexes: they also announce, in `list_op_pending`, the lock that is being taken or let go of, and
- * the kernel marks that one, too, if its word is the dead thread's id.  But ids are those of the thread's own pid
- * namespace.  A thread that is number 5 there and dies about to take a lock that number 5 of another namespace has just got
- * would leave a living holder marked as dead.  What is only in the list cannot be confused: an entry is linked after its
- * word has become ours, and unlinked before it ceases to be.
+ * Why not the C library's mutexes: they also announce, in `list_op_pending`, the lock that is being taken or let go of,
+ * and the kernel marks that one, too, if its word is the dead thread's id.  But ids are those of the thread's own pid
+ * namespace.  A thread that is number 5 there and dies about to take a lock that number 5 of another namespace has just
+ * got would leave a living holder marked as dead.  What is only in the list cannot be confused: an entry is linked
+ * after its word has become ours, and unlinked before it ceases to be.
  *
  * TAKE                                  a death after it leaves
  *   .1 word: what was seen -> ours      a lock that is held and will not be marked
@@ -26,24 +26,25 @@
  *   .3 word: ours, unsure -> ours       as TAKE.1
  *   .4 linked                           as TAKE.2
  *
- * TAKE_GONE, because a number is given again.  Between the question and .1 others may settle what the dead left, and a new
- * thread of the same number take the lock: .1 finds the very word that was judged.  But then he is there at .2, or has died since.
- * He may let go meanwhile: UNLOCK.2 of one who has it in his list also frees a lock of which somebody is unsure, whose
- * next step fails then.  His links are his as long as that is so.
+ * TAKE_GONE, because a number is given again.  Between the question and .1 others may settle what the dead left, and a
+ * new thread of the same number take the lock: .1 finds the very word that was judged.  But then he is there at .2, or
+ * has died since.  He may let go meanwhile: UNLOCK.2 of one who has it in his list also frees a lock of which somebody
+ * is unsure, whose next step fails then.  His links are his as long as that is so.
  *
- * Between .1 and .2 there is no system call, and no signal handler runs: one that jumped out or took a lock itself would
- * leave the list as it must not be.  What a SIGKILL there leaves is judged like every other word without a mark: by its
- * thread id where that means something, by what a daemon knows elsewhere (clients/liveness.h).  Nor is anything marked where
- * the address space went first (the OOM reaper, process_mrelease), where the list leads through memory that is not mapped
- * any more, or when another thread than the first of its process calls exec.
+ * Between .1 and .2 there is no system call, and no signal handler runs: one that jumped out or took a lock itself
+ * would leave the list as it must not be.  What a SIGKILL there leaves is judged like every other word without a mark:
+ * by its thread id where that means something, by what a daemon knows elsewhere (clients/liveness.h).  Nor is anything
+ * marked where the address space went first (the OOM reaper, process_mrelease), where the list leads through memory
+ * that is not mapped any more, or when another thread than the first of its process calls exec.
  *
- * The links are in shared memory, where others may damage them, and only the kernel reads them: it takes them for what they
- * are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in which
- * order.  `prev` is there for the C library, which writes it in its neighbours, and never reads it in ours.
+ * The links are in shared memory, where others may damage them, and only the kernel reads them: it takes them for what
+ * they are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in
+ * which order.  `prev` is there for the C library, which writes it in its neighbours, and never reads it in ours.
  *
- * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from him; that
- * takes a number given again and a kill, within a few instructions each.  And the C library's own checks; at most 2,048 locks
- * per thread are walked at its death, so one that holds as many of the C library's gets none of ours; and where links or words are damaged, a dead thread's locks may not be marked.
+ * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from him;
+ * that takes a number given again and a kill, within a few instructions each.  And the C library's own checks; at most
+ * 2,048 locks per thread are walked at its death, so one that holds as many of the C library's gets none of ours; and
+ * where links or words are damaged, a dead thread's locks may not be marked.
  */
 #include "os/robust.h"
 
@@ -86,12 +87,13 @@ enum {
 /* ------------------------------------------------------------------ the calling thread's list */
 
 /*
- * Ours stand together behind all of the C library's, which puts its own in front, so they need no link of its, and no link of
- * ours is ever read: what lies in a region may be damaged.  `lock` has them as they stand in the list, the first one last.
+ * Ours stand together behind all of the C library's, which puts its own in front, so they need no link of its, and no
+ * link of ours is ever read: what lies in a region may be damaged.  `lock` has them as they stand in the list, the
+ * first one last.
  *
- * Behind them may stand those of another copy of the library (dlopen(3)), of which this one knows nothing.  So the last of ours
- * is an entry that is no lock, in memory of our own: whoever stands behind it, its link leads there.  Its words are where a
- * lock has them, with others of ours in between: plugins get little of this memory.
+ * Behind them may stand those of another copy of the library (dlopen(3)), of which this one knows nothing.  So the last
+ * of ours is an entry that is no lock, in memory of our own: whoever stands behind it, its link leads there.  Its words
+ * are where a lock has them, with others of ours in between: plugins get little of this memory.
  * Those in front are passed by their links, as the C library's mutexes are.
  */
 static __thread struct held {
@@ -209,8 +211,8 @@ list_end(void)
         return (uint64_t *)(void *)&held.head->list.next;
 }
 
-/* The link that leads to the first of ours, or to the end where there is none: the list's head, or one of the C library's.
- * NULL: more of those than the kernel follows. */
+/* The link that leads to the first of ours, or to the end where there is none: the list's head, or one of the C
+ * library's.  NULL: more of those than the kernel follows. */
 static uint64_t *
 link_to_ours(void)
 {
@@ -282,8 +284,8 @@ link_out(const struct robust_lock *lock)
 
 /* ------------------------------------------------------------------ the lock */
 
-/* TAKE_GONE.2, .3.  Nothing was done under the lock so far, so there is no order to keep.  A CAS fails where the holder lived, and has
- * let go. */
+/* TAKE_GONE.2, .3.  Nothing was done under the lock so far, so there is no order to keep.  A CAS fails where the holder
+ * lived, and has let go. */
 static bool
 make_sure(struct robust_lock *lock, uint64_t seen, uint64_t own, bool is_gone)
 {
@@ -305,8 +307,8 @@ robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t
         held.head = head;
         is_blocked = signals_block(&old);
         at = link_to_ours();
-        /* One that is in the list already has lost its word to somebody who damages it.  E16.acq: what the last holder did, who
-         * let go or is dead.  One try: who fails has been overtaken. */
+        /* One that is in the list already has lost its word to somebody who damages it.  E16.acq: what the last holder
+         * did, who let go or is dead.  One try: who fails has been overtaken. */
         is_ours = at && held_find(lock) == held.n &&
                   cas_acquire(&lock->word, &seen, is_gone ? own | ROBUST_UNSURE : own); /* TAKE.1, TAKE_GONE.1 */
         kill_order();
@@ -344,16 +346,16 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
         is_linked = link_out(lock);
         kill_order();
         word = robust_word(lock);
-        /* E16.rel: what was done under the lock.  A try fails where somebody becomes unsure, or sure, of this thread: of those who
-         * judged another one of its number; or where the word is damaged just now. */
+        /* E16.rel: what was done under the lock.  A try fails where somebody becomes unsure, or sure, of this thread:
+         * of those who judged another one of its number; or where the word is damaged just now. */
         for (int n = 0; n < UNLOCK_TRIES_MAX && is_to_free(word, tid, pid_ns, is_linked); n++)
                 if (cas_release(&lock->word, &word, UINT64_C(0))) /* UNLOCK.2 */
                         break;
         signals_restore(&old, is_blocked);
 }
 
-/* Mutexes of the program that it keeps there, and holds: the C library follows their links at each lock and unlock, so they have
- * to be sound already. */
+/* Mutexes of the program that it keeps there, and holds: the C library follows their links at each lock and unlock, so
+ * they have to be sound already. */
 static void
 forget_others(const void *start, uint64_t bytes)
 {

@@ -2,8 +2,9 @@
  * robust.h - locks that tell, through the kernel, that their holder died: in type-stable shared memory, and across pid
  * namespaces.
  *
- * Such a lock is only ever tried, never waited for.  Its memory starts as zeroes, which are a free lock, and stays a lock
- * for ever.  Its word names the holder and where that name means something: thread id and pid namespace, changed together.
+ * Such a lock is only ever tried, never waited for.  Its memory starts as zeroes, which are a free lock, and stays a
+ * lock for ever.  Its word names the holder and where that name means something: thread id and pid namespace, changed
+ * together.
  */
 #ifndef OS_ROBUST_H
 #define OS_ROBUST_H
@@ -18,8 +19,8 @@
 #define ROBUST_TID_MASK   UINT32_C(0x3fffffff) /* thread id of the holder */
 #define ROBUST_OWNER_DIED UINT32_C(0x40000000) /* the mark: the holder died */
 
-/* Ours alone, and never in a word that the kernel may find in a list: whoever this names is about to ask once more whether the one
- * before is gone. */
+/* Ours alone, and never in a word that the kernel may find in a list: whoever this names is about to ask once more
+ * whether the one before is gone. */
 #define ROBUST_UNSURE UINT32_C(0x80000000)
 
 static inline uint64_t
@@ -61,17 +62,17 @@ robust_word_is_held(uint64_t word)
         return robust_word_tid(word) != 0 && ((uint32_t)word & ROBUST_OWNER_DIED) == 0;
 }
 
-/* Whether the kernel would mark the locks of the calling thread when it dies: 0.  -ENOTSUP: not in a child made by a raw clone(2),
- * nor where the C library keeps its robust mutexes at another distance from their list than x86-64's does.  Else what the
- * system says that refuses to tell; it is remembered (base/error.h). */
+/* Whether the kernel would mark the locks of the calling thread when it dies: 0.  -ENOTSUP: not in a child made by a
+ * raw clone(2), nor where the C library keeps its robust mutexes at another distance from their list than x86-64's
+ * does.  Else what the system says that refuses to tell; it is remembered (base/error.h). */
 int robust_check(void);
 
-/* Takes a lock that is free, or whose holder is known to be dead, if its word still is `seen`.  The caller is thread `tid`
- * of namespace `pid_ns`. */
+/* Takes a lock that is free, or whose holder is known to be dead, if its word still is `seen`.  The caller is thread
+ * `tid` of namespace `pid_ns`. */
 bool robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns);
 
-/* The same of a lock whose holder has been found gone by his number, which may be somebody else's by now, who may have taken the
- * lock: so that is asked once more, `is_gone(seen, pid)`, when nobody else can take it. */
+/* The same of a lock whose holder has been found gone by his number, which may be somebody else's by now, who may have
+ * taken the lock: so that is asked once more, `is_gone(seen, pid)`, when nobody else can take it. */
 bool robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns,
                       bool (*is_gone)(uint64_t word, uint32_t pid), uint32_t pid);
 

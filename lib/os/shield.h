@@ -27,8 +27,9 @@ struct shield {
 void shield_raise(struct shield *ret_shield);
 void shield_lower(const struct shield *shield);
 
-/* A lock of the process, taken behind a shield.  A handler of a fault may jump out all the same: then its thread may take the lock
- * again, and who ends with it leaves it to the next.  So it protects what is whole between any two stores. */
+/* A lock of the process, taken behind a shield.  A handler of a fault may jump out all the same: then its thread may
+ * take the lock again, and who ends with it leaves it to the next.  So it protects what is whole between any two
+ * stores. */
 void process_lock_init(pthread_mutex_t *lock);
 void process_lock(pthread_mutex_t *lock);
 

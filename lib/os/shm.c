@@ -1,8 +1,8 @@
 /*
  * shm.c - see shm.h.
  *
- * fallocate(2) is called, not posix_fallocate(): where a file system has none, glibc's falls back on reading and writing
- * a byte of each page, which races with other processes' stores.
+ * fallocate(2) is called, not posix_fallocate(): where a file system has none, glibc's falls back on reading and
+ * writing a byte of each page, which races with other processes' stores.
  */
 #include "os/shm.h"
 
@@ -148,8 +148,8 @@ os_allocate(int fd, uint64_t off, uint64_t bytes)
 /* ------------------------------------------------------------------ mapping */
 
 /*
- * With mlockall(MCL_FUTURE) in force the kernel fills each new mapping, but for those that may not be touched; so a mapping
- * becomes accessible once it is settled that its pages are locked as they come.
+ * With mlockall(MCL_FUTURE) in force the kernel fills each new mapping, but for those that may not be touched; so a
+ * mapping becomes accessible once it is settled that its pages are locked as they come.
  */
 static int
 map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_addr)

@@ -2,9 +2,9 @@
  * syscall.h - the system calls that are cancellation points in the C library, without being any.
  *
  * open(), read(), fallocate() and so on end a thread that somebody has cancelled, and what a call of ours holds at that
- * moment would be held for ever.  syscall(2) makes the same calls and never ends a thread.  So lib/ has these calls from
- * here, and a test keeps all of the C library's cancellation points out of the rest of it (tests/style/check_cancel.sh):
- * those that POSIX allows to be some, too, although this C library makes none of them.
+ * moment would be held for ever.  syscall(2) makes the same calls and never ends a thread.  So lib/ has these calls
+ * from here, and a test keeps all of the C library's cancellation points out of the rest of it
+ * (tests/style/check_cancel.sh): those that POSIX allows to be some, too, although this C library makes none of them.
  *
  * Each gives its result or -errno, and is retried when a signal interrupts it, but for sys_close().
  */

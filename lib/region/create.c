@@ -100,7 +100,8 @@ bind_part(const struct region *r, enum layout_table table, uint64_t n, uint32_t 
 }
 
 /* What the threads of a node use lies there, whoever backs it.  Where that cannot be had, such as in a container that
- * may not ask for it, the pages come from the node of the thread that backs them, which is the same most of the time. */
+ * may not ask for it, the pages come from the node of the thread that backs them, which is the same most of the
+ * time. */
 static void
 bind_tables(const struct region *r, const struct layout *l)
 {
@@ -229,8 +230,8 @@ populate_arenas(struct region *r, uint64_t n_chunks)
         return err;
 }
 
-/* Each node gets an equal part of the chunks, of a heap that nobody else has yet.  Where that is refused, whoever takes a
- * chunk gives its pages back and tries again. */
+/* Each node gets an equal part of the chunks, of a heap that nobody else has yet.  Where that is refused, whoever takes
+ * a chunk gives its pages back and tries again. */
 static void
 place_chunk(struct region *r, uint64_t chunk, uint64_t n_chunks)
 {

@@ -1,20 +1,22 @@
 /*
  * dump.c - see dump.h.
  *
- * A mapping is left out of core files as a whole (os_keep_sparse), since the kernel's dumper makes a page of every hole that it
- * meets, for everybody and for good.  What is to be dumped it is told of range by range: what lies below the high-water
- * marks, the arenas that are ready, and what was reserved at creation.  These only grow, so the ranges are prefixes of tables, a
- * mapping is cut up in a few dozen pieces whatever its size, and nothing ever has to be taken back.
+ * A mapping is left out of core files as a whole (os_keep_sparse), since the kernel's dumper makes a page of every hole
+ * that it meets, for everybody and for good.  What is to be dumped it is told of range by range: what lies below the
+ * high-water marks, the arenas that are ready, and what was reserved at creation.  These only grow, so the ranges are
+ * prefixes of tables, a mapping is cut up in a few dozen pieces whatever its size, and nothing ever has to be taken
+ * back.
  *
- * Each process tells its own kernel mapping.  It sees the marks that it raises itself at once, and those that others raise
- * when it comes by: when a thread attaches, at the ticks of slow paths, before a fault ends the process.
+ * Each process tells its own kernel mapping.  It sees the marks that it raises itself at once, and those that others
+ * raise when it comes by: when a thread attaches, at the ticks of slow paths, before a fault ends the process.
  *
  * What the kernel refuses (a cut takes memory) is told again when the thread comes by the next time.
  *
  * Several threads may tell the same: what one stores in `dumped` it has told, and telling again changes nothing.
  *
- * What it gave up: free memory below the marks that has been given back is made real by a dump, and so comes back by purges and
- * ticks (pages/sweep.h tells of the like); what others have made since this process last came by is missing; hints are missing.
+ * What it gave up: free memory below the marks that has been given back is made real by a dump, and so comes back by
+ * purges and ticks (pages/sweep.h tells of the like); what others have made since this process last came by is missing;
+ * hints are missing.
  */
 #include "region/dump.h"
 

@@ -19,8 +19,8 @@ struct header {
         struct stat st;
 };
 
-/* Reads and checks; `what` names the file in messages.  0, -ENODEV, -EPROTO, -EBADMSG, or what reading gave.  -EPROTO: it
- * is a heap, but this library may not use it so: the frozen line alone has been read, and is in ret_header. */
+/* Reads and checks; `what` names the file in messages.  0, -ENODEV, -EPROTO, -EBADMSG, or what reading gave.  -EPROTO:
+ * it is a heap, but this library may not use it so: the frozen line alone has been read, and is in ret_header. */
 int header_read(int fd, const char *what, bool is_readonly, struct header *ret_header);
 
 /* The frozen line without words, for a look at a neighbour: false if it is no region of any version. */

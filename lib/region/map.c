@@ -12,10 +12,10 @@
  *
  * A file may lose its name while clients live on in it, and the next heap of the name must not lie where it does: else
  * their pointers would pass for blocks of the new heap, and they could not open it.  Nobody can look for a file without
- * a name; but no two files that exist have the same inode number, and file systems of memory count them up.  So the place
- * is the sum of hash and inode number, in steps of whole regions: files of one name and size share an address only if
- * the difference of their numbers is a multiple of the number of places, of which there are 40 at least for all but the
- * largest: heaps that leave fewer of them in the first window have the second one for their first.
+ * a name; but no two files that exist have the same inode number, and file systems of memory count them up.  So the
+ * place is the sum of hash and inode number, in steps of whole regions: files of one name and size share an address
+ * only if the difference of their numbers is a multiple of the number of places, of which there are 40 at least for all
+ * but the largest: heaps that leave fewer of them in the first window have the second one for their first.
  */
 #include "region/map.h"
 

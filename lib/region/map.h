@@ -10,9 +10,9 @@
 #include "region/region.h"
 
 /*
- * An address for a new region called `name` in the file `ino`: the first slot, counted from a place that the two give, on
- * which no other heap of the directory lies and nothing is mapped in this process; when all slots are in use, one that
- * is free here.  0 when there is none.  A hint: another creator may choose the same at the same time.
+ * An address for a new region called `name` in the file `ino`: the first slot, counted from a place that the two give,
+ * on which no other heap of the directory lies and nothing is mapped in this process; when all slots are in use, one
+ * that is free here.  0 when there is none.  A hint: another creator may choose the same at the same time.
  */
 uint64_t map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes);
 

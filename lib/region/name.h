@@ -24,8 +24,8 @@ const char *name_from_file(const char *file);
 /* The directory of heaps: SHMALLOC_DIR or /dev/shm. */
 const char *name_dir(void);
 
-/* Opens a file of it as os_open_file() does, and lets who has a lease on it finish first (stale.c), which is a matter of a
- * few system calls; -EAGAIN: it is held for longer. */
+/* Opens a file of it as os_open_file() does, and lets who has a lease on it finish first (stale.c), which is a matter
+ * of a few system calls; -EAGAIN: it is held for longer. */
 int name_open_file(int dirfd, const char *file, bool is_readonly);
 
 /* Opens it: a descriptor, or -errno and a message. */

@@ -50,8 +50,8 @@ void region_close(struct region *r);
 /* Removes the name; those who have the region open keep it. */
 int region_unlink(const char *name);
 
-/* 1 if the region has a name by which others find it: the one that it was opened by, else its own; 0 if there is nothing
- * of that name, or another file; -errno if that cannot be seen from here. */
+/* 1 if the region has a name by which others find it: the one that it was opened by, else its own; 0 if there is
+ * nothing of that name, or another file; -errno if that cannot be seen from here. */
 int region_is_linked(const struct region *r);
 
 /* A descriptor of the region for somebody else, close-on-exec; the caller's to close. */

@@ -198,8 +198,8 @@ reserve_next(struct region *r, enum layout_table table, uint64_t idx, uint64_t n
         return off < end ? region_reserve(r, off, end - off) : 0;
 }
 
-/* Somebody is just giving back pages that element k needs: header.sweep.  E17.acq: of a sweep that is over, the pages that
- * it took. */
+/* Somebody is just giving back pages that element k needs: header.sweep.  E17.acq: of a sweep that is over, the pages
+ * that it took. */
 static bool
 is_swept(const struct region *r, uint32_t which, uint64_t k)
 {

@@ -64,7 +64,8 @@ void region_bind(struct region *r, void *base, const struct layout *layout);
 
 /* Writes the header of a new region into zeroed memory to which `r` has been bound (create.c, and tests on plain
  * memory: fd -1).  The same arguments give the same bytes: what differs from heap to heap (id, time, creator) and what
- * has a default (capacity = max_capacity, NUMA policy, decay) is the caller's to change.  A zeroed table is a valid one. */
+ * has a default (capacity = max_capacity, NUMA policy, decay) is the caller's to change.  A zeroed table is a valid
+ * one. */
 void region_format(struct region *r, const struct layout_params *params, const char *name, uint64_t base_addr);
 
 /* What the header says of placement, as far as it makes sense. */
@@ -85,15 +86,16 @@ int region_reserve_fixed(struct region *r);
 
 /* Raise a mark from k to k + 1: reserve k's metadata, then CAS.  0 when the mark is above k now, whoever did it;
  * -ENOSPC at the end of the table (chunks: of the capacity), -ENOMEM (or -ENOSPC: a full file system) when no pages
- * can be had, or somebody who is stopped is giving them back (pages/sweep.c), -EUCLEAN when the mark is below k: it only grows, so k was never read from it, or it is damaged. */
+ * can be had, or somebody who is stopped is giving them back (pages/sweep.c), -EUCLEAN when the mark is below k: it
+ * only grows, so k was never read from it, or it is damaged. */
 int region_raise_chunks(struct region *r, uint64_t k);
 int region_raise_threads(struct region *r, uint32_t k);
 int region_raise_clients(struct region *r, uint32_t k);
 int region_raise_roots(struct region *r, uint32_t k);
 int region_raise_magazines(struct region *r, uint32_t node, uint32_t k);
 
-/* The same for the long bitmaps of slabs that may start at granules [first, first + n) of one chunk: pages, then the bits
- * that tell of them. */
+/* The same for the long bitmaps of slabs that may start at granules [first, first + n) of one chunk: pages, then the
+ * bits that tell of them. */
 int region_raise_bitmaps(struct region *r, uint64_t first, uint32_t n);
 
 /* E1.acq: metadata of chunks below the mark is backed. */

@@ -14,7 +14,8 @@
  *   REPLACE.1 open the old file, read its frozen line     the old heap
  *          .2 take the lease: nobody else has it open     the old heap: the lease goes with its holder
  *          .3 a temporary name for the new file, locked   the same, and a file that the next maker of one sweeps away
- *          .4 exchange the two names                      the new heap, and the old one under the temporary name, likewise
+ *          .4 exchange the two names                      the new heap, and the old one under the temporary name,
+ *                                                         which the next maker of one sweeps away
  *          .5 see that it was the old file, still alone   the same
  *          .6 remove the temporary name                   the new heap
  *
@@ -109,8 +110,8 @@ take(struct stale *ret, int dirfd, const char *file, const char *what, bool root
                          what);
 }
 
-/* What has been moved to a temporary name is what was to be moved, and nobody has come into it: 0.  -EEXIST: not so; else what
- * the system refuses. */
+/* What has been moved to a temporary name is what was to be moved, and nobody has come into it: 0.  -EEXIST: not so;
+ * else what the system refuses. */
 static int
 check_same_and_alone(const struct stale *s, int dirfd, const char *temp)
 {

@@ -321,9 +321,9 @@ actor_run(int k)
 }
 
 /*
- * Whether another actor ever reads what is written here, or writes what is read.  Where none does it makes no difference
- * whether another goes on before or after the access.  Learnt as the search goes on, which is begun anew with what has
- * been learnt until there is nothing more to learn.
+ * Whether another actor ever reads what is written here, or writes what is read.  Where none does it makes no
+ * difference whether another goes on before or after the access.  Learnt as the search goes on, which is begun anew
+ * with what has been learnt until there is nothing more to learn.
  */
 static bool
 is_shared(uint64_t off, size_t bytes, unsigned access)

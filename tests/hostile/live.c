@@ -1,11 +1,11 @@
 /*
  * One process stores into fields of the region, in its own mapping, all the time; others open it read-only and look, or
- * attach, reap, look and leave.  Every now and then the region becomes that of the image again, since in one that is all
- * wreckage nobody gets far.
+ * attach, reap, look and leave.  Every now and then the region becomes that of the image again, since in one that is
+ * all wreckage nobody gets far.
  *
- * Nothing is spared.  A slot's lock that names the dead, or nobody, while its thread lives is taken over by the next who
- * comes, and two threads go on in one slot; one that names a living thread keeps the slot from everybody; links that lead
- * nowhere are followed by none but the kernel.  All of that costs memory of the heap, and never a process.
+ * Nothing is spared.  A slot's lock that names the dead, or nobody, while its thread lives is taken over by the next
+ * who comes, and two threads go on in one slot; one that names a living thread keeps the slot from everybody; links
+ * that lead nowhere are followed by none but the kernel.  All of that costs memory of the heap, and never a process.
  */
 #include "hostile/live.h"
 

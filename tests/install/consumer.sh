@@ -45,9 +45,11 @@ echo "shmalloc $version: $cflags $libs"
 # The flags are meant to be split into words.
 # shellcheck disable=SC2086
 {
-        log "$cc" -std=c11 -D_XOPEN_SOURCE=700 -Wall -Wextra -Werror $cflags -o "$tmp/c" "$here/consumer.c" $libs -Wl,-rpath,"$libdir"
+        log "$cc" -std=c11 -D_XOPEN_SOURCE=700 -Wall -Wextra -Werror $cflags -o "$tmp/c" "$here/consumer.c" \
+                $libs -Wl,-rpath,"$libdir"
         log "$cc" -std=c11 -D_XOPEN_SOURCE=700 $cflags -o "$tmp/c-static" "$here/consumer.c" $static_libs
-        log "$cxx" -x c++ -std=c++17 -Wall -Wextra -Werror $cflags -o "$tmp/c++" "$here/consumer.c" -x none $libs -Wl,-rpath,"$libdir"
+        log "$cxx" -x c++ -std=c++17 -Wall -Wextra -Werror $cflags -o "$tmp/c++" "$here/consumer.c" \
+                -x none $libs -Wl,-rpath,"$libdir"
 }
 run "$tmp/c"
 run "$tmp/c-static"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The commands of README.md do what it says, in the order in which they stand there, on a copy of this source tree: the
-# demonstration, the installation of what that has built, and a program that uses it.  Nothing is written to standard error.
+# demonstration, the installation of what that has built, and a program that uses it.  Nothing is written to standard
+# error.
 #
 #   readme.sh SOURCE_DIR
 set -eu

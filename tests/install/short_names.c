@@ -2,8 +2,8 @@
  * What is at stake: OpenSHMEM's libraries have an shmalloc(), shrealloc() and shfree() of the same types, so that a
  * program with both compiles and links without a word, and one library frees what the other allocated.
  *
- * The stand-in for such a library (shmem.h, made by short_names.sh) counts its calls in shmem_n_calls.  WHOSE says whose
- * functions this source file has to be bound to: "ours" or "theirs".
+ * The stand-in for such a library (shmem.h, made by short_names.sh) counts its calls in shmem_n_calls.  WHOSE says
+ * whose functions this source file has to be bound to: "ours" or "theirs".
  */
 #if defined(OURS_FIRST)
 #include <shmalloc/shmalloc.h>

@@ -1,7 +1,8 @@
 #!/bin/sh
-# A program that also uses a library with functions of the same short names, as OpenSHMEM's have them: a source file that
-# includes both headers calls this library, or does not compile; one that includes the other header only calls the other
-# library; whatever the order of headers and libraries, the language, the compiler and its options.  See short_names.c.
+# A program that also uses a library with functions of the same short names, as OpenSHMEM's have them: a source file
+# that includes both headers calls this library, or does not compile; one that includes the other header only calls the
+# other library; whatever the order of headers and libraries, the language, the compiler and its options.  See
+# short_names.c.
 #
 #   short_names.sh INCLUDE_DIR      SHMALLOC_SO and SHMALLOC_A name the libraries
 set -eu
@@ -55,8 +56,8 @@ void *shrealloc(void *ptr, size_t size) { shmem_n_calls++; return realloc(ptr, s
 void shfree(void *ptr) { shmem_n_calls++; free(ptr); }
 END
 # Nobody is to be bound to one of these by accident either.
-for name in shcalloc shreallocarray shaligned_alloc shposix_memalign shstrdup shstrndup shmalloc_usable_size shref_of shptr_of \
-        shfree_sized shmemalign; do
+for name in shcalloc shreallocarray shaligned_alloc shposix_memalign shstrdup shstrndup shmalloc_usable_size shref_of \
+        shptr_of shfree_sized shmemalign; do
         echo "void *$name(void); void *$name(void) { shmem_n_calls++; return 0; }"
 done >>"$tmp/shmem.c"
 "${CC:-cc}" -shared -fPIC -I"$tmp/h" -o "$tmp/libshmem.so" "$tmp/shmem.c"

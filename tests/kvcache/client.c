@@ -1,9 +1,9 @@
 /*
  * client.c - a connection of kvcache whose other end is slow to take its replies.
  *
- * What is at stake: whenever the socket has no room, and gets it again at whatever moment, everything that was asked for is
- * answered: what the worker waits for next is always something that will happen.  The socket's room is the test's to say, by
- * a send() that is refused now and then though there is room.
+ * What is at stake: whenever the socket has no room, and gets it again at whatever moment, everything that was asked
+ * for is answered: what the worker waits for next is always something that will happen.  The socket's room is the
+ * test's to say, by a send() that is refused now and then though there is room.
  */
 #include "client.h"
 

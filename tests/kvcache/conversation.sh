@@ -1,8 +1,8 @@
 #!/bin/sh
 # conversation.sh PROGRAM - kvcache as the stock clients see it: redis-cli, redis-benchmark.
 #
-# What is at stake: that they work unmodified. The replies expected are those of Redis 7 to the same commands, but for what
-# a cache of strings does not have (other databases, lists).
+# What is at stake: that they work unmodified. The replies expected are those of Redis 7 to the same commands, but for
+# what a cache of strings does not have (other databases, lists).
 set -eu
 program=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -71,7 +71,8 @@ cli info | grep -q '^maxmemory:314572800' || fail "INFO"
 workers=$(cat "/proc/$server/task/$server/children")
 [ -n "$workers" ] || fail "no workers"
 for worker in $workers; do
-        [ "$(cut -d' ' -f41 /proc/self/stat)" -ne 0 ] || same "$(cut -d' ' -f41 "/proc/$worker/stat")" 3 "scheduling policy"
+        [ "$(cut -d' ' -f41 /proc/self/stat)" -ne 0 ] ||
+                same "$(cut -d' ' -f41 "/proc/$worker/stat")" 3 "scheduling policy"
 done
 
 # ---- 64 MiB, and a byte more
@@ -89,9 +90,11 @@ same "$(cli del big)" 1 DEL
 
 # ---- redis-benchmark
 for pipeline in 1 16; do
-        redis-benchmark -p "$port" -t ping,set,get,incr,mset -n 2000 -P $pipeline -r 1000 --csv >"$tmp/bench" 2>"$tmp/err" ||
+        redis-benchmark -p "$port" -t ping,set,get,incr,mset -n 2000 -P $pipeline -r 1000 --csv \
+                >"$tmp/bench" 2>"$tmp/err" ||
                 fail "redis-benchmark -P $pipeline"
-        same "$(grep -c '^"\(PING_INLINE\|PING_MBULK\|SET\|GET\|INCR\|MSET (10 keys)\)","[1-9]' "$tmp/bench")" 6 "tests of redis-benchmark"
+        same "$(grep -c '^"\(PING_INLINE\|PING_MBULK\|SET\|GET\|INCR\|MSET (10 keys)\)","[1-9]' "$tmp/bench")" 6 \
+                "tests of redis-benchmark"
         ! grep -i error "$tmp/bench" "$tmp/err" || fail "errors"
 done
 "$program" --check --name "$name" >"$tmp/check" || fail "$(cat "$tmp/check")"

@@ -1,8 +1,8 @@
 /*
  * death.c - one worker of kvcache is killed, or stopped, at each store to the heap within one operation on the table.
  *
- * What is at stake: that the table needs no lock.  Whoever is left must go on at once, with every key as it was or as it
- * was to be, no block lost and none there twice; first without settling what the dead left, then after settling it.
+ * What is at stake: that the table needs no lock.  Whoever is left must go on at once, with every key as it was or as
+ * it was to be, no block lost and none there twice; first without settling what the dead left, then after settling it.
  * The workers are processes of their own, and die by SIGKILL.
  *
  *      death kill  [SCRIPT] [--every]   the worker is killed at each step
@@ -13,8 +13,8 @@
  *                                    each load and store
  *
  * --every: at each instruction, not only at those that change the heap.  --stride: only each N-th step of a stage.
- * --short: kill: in turn with and without settling first, not both; of the steps before the record is written, which are
- * the heap's own and tested there, each 4th; of eviction each 7th; FLUSHALL not at
+ * --short: kill: in turn with and without settling first, not both; of the steps before the record is written, which
+ * are the heap's own and tested there, each 4th; of eviction each 7th; FLUSHALL not at
  * all.
  */
 #include <errno.h>
@@ -294,8 +294,8 @@ block_of(const struct script *s)
         return p;
 }
 
-/* Settles the dead, frees all that may be freed, and sets the subject until its item lies where it lay at first, if that
- * memory is to be had: whoever still means to change the slot must not mistake the one for the other. */
+/* Settles the dead, frees all that may be freed, and sets the subject until its item lies where it lay at first, if
+ * that memory is to be had: whoever still means to change the slot must not mistake the one for the other. */
 static void
 reuse(const struct script *s, const void *block)
 {
@@ -541,8 +541,8 @@ mode_stop(const struct script *s, enum steps steps, long stride)
         } while (n_faults == 0 && at_next(&at, is_stopped, stride));
 }
 
-/* Whether the bucket of the keys names an update that has not been carried out.  If it does not, what the first one left
- * makes no difference to the next at the bucket. */
+/* Whether the bucket of the keys names an update that has not been carried out.  If it does not, what the first one
+ * left makes no difference to the next at the bucket. */
 static bool
 is_update_left(void)
 {

@@ -3,8 +3,8 @@
  *
  * What is at stake: a client whose connection breaks connects again and finds everything that was acknowledged to it;
  * what was not acknowledged happened or did not.  Each client has keys of its own and keeps a log of what each must be;
- * it also reads the others' keys, whose values say whose they are.  In the end every key is read, the heap and the table
- * are checked block by block, and FLUSHALL brings the heap's use back to where it was.
+ * it also reads the others' keys, whose values say whose they are.  In the end every key is read, the heap and the
+ * table are checked block by block, and FLUSHALL brings the heap's use back to where it was.
  *
  *      storm PROGRAM SECONDS KILLS_PER_SECOND [WORKERS]
  */

@@ -1,12 +1,13 @@
 /*
- * chunk.pml - chunks given to arenas, taken back, purged, and used for huge blocks (lib/pages/chunk.c, huge.c, decay.c).
+ * chunk.pml - chunks given to arenas, taken back, purged, and used for huge blocks (lib/pages/chunk.c, huge.c,
+ * decay.c).
  *
- * Two chunks of two granules, two arenas.  Threads give a chunk to an arena, claim a granule of an arena for a block and free it,
- * retire chunks, allocate and free a huge block of both chunks, purge free chunks, and reap.  Steps are CHUNK.n, RETIRE.n,
- * HUGE.n, HUGE_FREE.n, PURGE_CHUNK.n, RUN.n and REAP.4 of doc/recovery.md.
+ * Two chunks of two granules, two arenas.  Threads give a chunk to an arena, claim a granule of an arena for a block
+ * and free it, retire chunks, allocate and free a huge block of both chunks, purge free chunks, and reap.  Steps are
+ * CHUNK.n, RETIRE.n, HUGE.n, HUGE_FREE.n, PURGE_CHUNK.n, RUN.n and REAP.4 of doc/recovery.md.
  *
- * Who claims a granule of an arena finds its chunk given to that arena; whoever stores to a word asserts that it is his.  At the
- * end every chunk is free, an arena's, or part of one huge block, and its granule words say the same.
+ * Who claims a granule of an arena finds its chunk given to that arena; whoever stores to a word asserts that it is
+ * his.  At the end every chunk is free, an arena's, or part of one huge block, and its granule words say the same.
  *
  * may: 1 give, 2 claim and free a granule, 4 retire, 8 and 16 allocate and free a huge block, 32 purge, 64 reap
  * sizes: HALTS=2 FIRST=1 MAY_1=6 OPS_1=1 MAY_2=5 OPS_2=1 MAY_3=67 OPS_3=1
@@ -92,7 +93,8 @@ inline chunk_give(c, arena)
                 STEP(assert(OWNER(chunk[c]) == t); chunk[c] = WORD(C_ARENA, 0, arena));
 #endif
                 for (i : 0 .. PER - 1) {
-                        STEP(assert(granule[PER * c + i] == G_NONE); granule[PER * c + i] = WORD(G_NEW, t, arena)) /* CHUNK.4 */
+                        STEP(assert(granule[PER * c + i] == G_NONE);
+                             granule[PER * c + i] = WORD(G_NEW, t, arena)) /* CHUNK.4 */
                 }
 #ifndef MUTATION_given_before_words
                 STEP(assert(OWNER(chunk[c]) == t); chunk[c] = WORD(C_ARENA, 0, arena)); /* CHUNK.5: commit */
@@ -164,7 +166,7 @@ inline chunk_retire(c)
                         od
                 :: else ->
                         CAS(chunk[c], a_word, WORD(C_FREEING, t, ARENA(a_word)), is_ok); /* RETIRE.3 */
-                        assert(is_ok); /* whoever holds all granules of a chunk is the only one who may change its word */
+                        assert(is_ok); /* who holds all granules of a chunk is the only one that may change its word */
                         retire_words(c)
                 fi;
                 candidate_clear()
@@ -203,7 +205,8 @@ inline huge_alloc()
         :: else ->
                 STEP(assert(OWNER(chunk[1]) == t && granule[0] == G_NONE && granule[PER] == G_NONE);
                      chunk[1] = WORD(C_TAIL, 0, 1)); /* HUGE.5 */
-                STEP(assert(OWNER(chunk[0]) == t); chunk[0] = WORD(C_HUGE, 0, CHUNKS); huge_in_use = 1) /* HUGE.6: commit */
+                STEP(assert(OWNER(chunk[0]) == t); /* HUGE.6: commit */
+                     chunk[0] = WORD(C_HUGE, 0, CHUNKS); huge_in_use = 1)
         fi;
         candidate_clear() /* HUGE.7 */
 }
@@ -237,7 +240,8 @@ inline purge_free_chunk(c)
         if
         :: is_ok ->
                 for (i : 0 .. PER - 1) {
-                        STEP(assert(granule[PER * c + i] == G_NONE)) /* PURGE_CHUNK.3 to .5: its notes of pages are ours */
+                        /* PURGE_CHUNK.3 to .5: its notes of pages are ours */
+                        STEP(assert(granule[PER * c + i] == G_NONE))
                 }
                 STEP(assert(OWNER(chunk[c]) == t); chunk[c] = C_FREE);
                 candidate_clear()
@@ -264,8 +268,8 @@ inline chunk_settle(s, c)
                 if
                 :: is_ok ->
                         STEP(assert(OWNER(granule[PER * c + i]) == s);
-                             granule[PER * c + i] =
-                                     (STATE(a_word) == C_ARENA -> WORD(G_FREE, 0, ARENA(granule[PER * c + i])) : G_NONE))
+                             granule[PER * c + i] = (STATE(a_word) == C_ARENA ->
+                                     WORD(G_FREE, 0, ARENA(granule[PER * c + i])) : G_NONE))
                 :: else
                 fi
         }

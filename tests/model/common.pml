@@ -2,17 +2,17 @@
  * common.pml - steps, deaths and stops: the same in every model.
  *
  * A STEP is one access to what others may see, with local computation around it.  Before each of them the process may
- * halt: it never goes on.  Whether it was killed or is stopped for ever is the same to its own stores; the difference is
- * what others make of it.  A reaper may at any later time find evidence that it is dead, or never: so each halt is a death
- * at that step that is noticed early, late, or not at all, and a stop.  At most HALTS processes halt in one run, reapers
- * like everybody else.
+ * halt: it never goes on.  Whether it was killed or is stopped for ever is the same to its own stores; the difference
+ * is what others make of it.  A reaper may at any later time find evidence that it is dead, or never: so each halt is a
+ * death at that step that is noticed early, late, or not at all, and a stop.  At most HALTS processes halt in one run,
+ * reapers like everybody else.
  *
  * The survivor, process number SURVIVOR, never halts.  It begins when everybody else is done or halted, settles
  * everything once more and judges.  If somebody waited for a halted process, the survivor would never begin, and spin
  * would report an invalid end state.
  *
- * A model defines PROCS (processes are numbered from 1 to PROCS) and HALTS; in every process ME is its number, and a halted
- * one goes to its label `dead`.
+ * A model defines PROCS (processes are numbered from 1 to PROCS) and HALTS; in every process ME is its number, and a
+ * halted one goes to its label `dead`.
  */
 #ifndef ME
 #define ME t
@@ -48,8 +48,8 @@ bit done[PROCS + 2];     /* by process: has reached the end of its script */
         fi
 
 /*
- * Where process t has slot t and nobody takes the slot over: one reaper at a time settles a slot, and whoever comes after
- * a halted one starts over (slot.pml shows that).  is_ok is the caller's.
+ * Where process t has slot t and nobody takes the slot over: one reaper at a time settles a slot, and whoever comes
+ * after a halted one starts over (slot.pml shows that).  is_ok is the caller's.
  */
 #ifndef OWN_SLOTS
 byte reaper[PROCS + 2]; /* by slot: who holds `reap` */

@@ -1,13 +1,13 @@
 /*
- * fill.pml - blocks between slabs, magazines, and words that hold a reference: fill, drain, swap, single blocks with a dest,
- * and recovery by reapers that die (lib/blocks/slab.c, drain.c, reap.c).
+ * fill.pml - blocks between slabs, magazines, and words that hold a reference: fill, drain, swap, single blocks with a
+ * dest, and recovery by reapers that die (lib/blocks/slab.c, drain.c, reap.c).
  *
  * Two slabs of SLAB_BLOCKS blocks; every thread has one magazine of two entries, which nobody takes from it
- * (magazine.pml does that), a block in its program's hands, and a word `dest` that malloc_to and free_from use.  Steps are FILL.n,
- * DRAIN.n, SWAP.n, ONE.n, MALLOC.1, FREE.n and REAP.n of doc/recovery.md.
+ * (magazine.pml does that), a block in its program's hands, and a word `dest` that malloc_to and free_from use.  Steps
+ * are FILL.n, DRAIN.n, SWAP.n, ONE.n, MALLOC.1, FREE.n and REAP.n of doc/recovery.md.
  *
- * At the end every block is in exactly one place: free in its slab, in a magazine, in a dest, or its user's; every slab is
- * nobody's, and its count is right.
+ * At the end every block is in exactly one place: free in its slab, in a magazine, in a dest, or its user's; every slab
+ * is nobody's, and its count is right.
  *
  * may: 1 malloc, 2 free, 4 drain, 8 and 16 allocate and free a single block, 32 reap
  * sizes: HALTS=2 MAY_1=3 OPS_1=2 MAY_2=4 OPS_2=2 MAY_3=32 OPS_3=1
@@ -146,7 +146,9 @@ inline slab_fill(slab)
 #endif
         i = want;
         do
-        :: i > 0 -> STEP(assert(owner[slab] == t && is_free[ENTRY(t, i - 1)]); is_free[ENTRY(t, i - 1)] = 0); i-- /* FILL.5 */
+        :: i > 0 ->
+                STEP(assert(owner[slab] == t && is_free[ENTRY(t, i - 1)]); is_free[ENTRY(t, i - 1)] = 0); /* FILL.5 */
+                i--
         :: else -> break
         od;
 #ifndef MUTATION_fill_committed_before_bits
@@ -245,7 +247,9 @@ inline slab_drain(slab)
         i = n[t];
 #endif
         do
-        :: i > k -> STEP(assert(owner[slab] == t && !is_free[ENTRY(t, i - 1)]); is_free[ENTRY(t, i - 1)] = 1); i-- /* DRAIN.4 */
+        :: i > k ->
+                STEP(assert(owner[slab] == t && !is_free[ENTRY(t, i - 1)]); is_free[ENTRY(t, i - 1)] = 1); /* DRAIN.4 */
+                i--
         :: else -> break
         od;
 #ifndef MUTATION_drain_committed_before_bits
@@ -276,7 +280,8 @@ inline slab_alloc_one()
                 fi;
                 if
                 :: is_ok && k == 1 ->
-                        STEP(intent_slab[t] = slab; intent_a[t] = block; intent_b[t] = dest[t]; intent[t] = ALLOCATING_ONE);
+                        STEP(intent_slab[t] = slab; intent_a[t] = block; intent_b[t] = dest[t];
+                             intent[t] = ALLOCATING_ONE);
                         STEP(assert(owner[slab] == t && is_free[block]); is_free[block] = 0); /* ONE.2 */
                         STEP(dest[t] = block + 1);                                            /* ONE.3 */
                         STEP(intent[t] = NONE)                                                /* ONE.4: commit */
@@ -352,7 +357,8 @@ inline slot_reap_one(s)
                 if                /* REAP.4: slab_settle() */
                 :: candidate[s] != 0 && owner[candidate[s] - 1] == s ->
                         count_free(candidate[s] - 1);
-                        STEP(assert(owner[candidate[s] - 1] == s); owner[candidate[s] - 1] = 0; count[candidate[s] - 1] = k)
+                        STEP(assert(owner[candidate[s] - 1] == s);
+                             owner[candidate[s] - 1] = 0; count[candidate[s] - 1] = k)
                 :: else
                 fi;
                 STEP(candidate[s] = 0);
@@ -388,7 +394,8 @@ init
         byte t = SURVIVOR, who, block, i, k;
         bit is_ok;
 
-        d_step { /* thread 2 begins with a full magazine, one block of each slab: a drain that meets a held slab swaps */
+        /* Thread 2 begins with a full magazine, one block of each slab: a drain that meets a held slab swaps. */
+        d_step {
                 is_free[0] = 0;
                 is_free[BLOCKS - 1] = 0;
                 count[0]--;

@@ -2,9 +2,9 @@
  * link.pml - names of roots: records claimed, named, put in front of the chain, and settled for the dead
  * (lib/heap/root_record.c).
  *
- * Threads look for a name and link it where it is missing; one who finds no record gives up, since names are for ever and
- * nobody waits.  Steps are LINK.n.  At the end every record is free or linked, it is linked if and only if it is in the chain,
- * no name is there twice, and whoever was told of a record was told of that name.
+ * Threads look for a name and link it where it is missing; one who finds no record gives up, since names are for ever
+ * and nobody waits.  Steps are LINK.n.  At the end every record is free or linked, it is linked if and only if it is in
+ * the chain, no name is there twice, and whoever was told of a record was told of that name.
  *
  * may: 1 link, 2 reap
  * sizes: HALTS=2 RECORDS=2 MAY_1=1 OPS_1=1 MAY_2=3 OPS_2=1 MAY_3=3 OPS_3=1

@@ -2,14 +2,14 @@
  * magazine.pml - magazines between the pool, threads and a depot, found by hints that may be lost or stale
  * (lib/blocks/magazine.c, lib/tcache/refill.c and flush.c).
  *
- * Threads refill and unload as the slow paths do: take an empty magazine from the pool, take one from the depot, exchange
- * current and spare, put one down, flush; some also change hints at random, drain what the clock hand finds, and reap.  A
- * magazine holds at most one block; filling and draining it is one step here (fill.pml).  Steps are MAG.n, MALLOC.1,
- * FREE.2 and REAP.n of doc/recovery.md.
+ * Threads refill and unload as the slow paths do: take an empty magazine from the pool, take one from the depot,
+ * exchange current and spare, put one down, flush; some also change hints at random, drain what the clock hand finds,
+ * and reap.  A magazine holds at most one block; filling and draining it is one step here (fill.pml).  Steps are MAG.n,
+ * MALLOC.1, FREE.2 and REAP.n of doc/recovery.md.
  *
- * At the end every magazine is in one place: the pool, the depot, or exactly one place of a living thread; and every block is in
- * the slab, in one magazine, or its user's.  Where nobody halted and no hint was tampered with, no magazine of the pool
- * lacks its hint.
+ * At the end every magazine is in one place: the pool, the depot, or exactly one place of a living thread; and every
+ * block is in the slab, in one magazine, or its user's.  Where nobody halted and no hint was tampered with, no magazine
+ * of the pool lacks its hint.
  *
  * may: 1 refill, 2 unload, 4 flush, 8 clock hand, 16 hints change, 32 reap
  * first: 0 all magazines are in the pool; 1 thread 1 has two full ones; 2 two empty ones, and one is in the depot

@@ -2,23 +2,23 @@
  * root.pml - publication and removal of a named object, and what reapers do for its movers (lib/heap/root.c).
  *
  * Threads create the object of one name, remove it, and reap each other; slot 1 may be taken over by an heir, whose
- * sequence numbers go on.  A block moves between the free blocks, the record's `object` and the `pending` words of slots;
- * at the end each block must be in exactly one of these places, and no mark may be left.  Every finder is handed a block
- * that is allocated and that init() has filled.
+ * sequence numbers go on.  A block moves between the free blocks, the record's `object` and the `pending` words of
+ * slots; at the end each block must be in exactly one of these places, and no mark may be left.  Every finder is handed
+ * a block that is allocated and that init() has filled.
  *
  * Each slot has one pending word here: so creations are not nested, and a reaper in the midst of a creation has no cell
- * for a dead one's block and leaves it, as root_settle_pending() does.  Allocating a block, with the cell as dest, is one
- * step: that it is as one is what fill.pml is about.  So is freeing, unless FREE_STEPS is 1.  That one reaper at a time settles a slot is
- * slot.pml.  The record is linked already: link.pml.
+ * for a dead one's block and leaves it, as root_settle_pending() does.  Allocating a block, with the cell as dest, is
+ * one step: that it is as one is what fill.pml is about.  So is freeing, unless FREE_STEPS is 1.  That one reaper at a
+ * time settles a slot is slot.pml.  The record is linked already: link.pml.
  *
  * may: 1 create, 2 remove, 4 reap
- * sizes: HALTS=2 MAY_1=1 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAP_IN_INIT=0 FREE_STEPS=0
- * sizes: HALTS=2 MAY_1=3 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=3 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0 FREE_STEPS=0
- * sizes: HALTS=1 MAY_1=1 OPS_1=2 MAY_2=2 OPS_2=1 MAY_3=2 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAP_IN_INIT=0 FREE_STEPS=0
- * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=1 FREE_STEPS=0
- * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0 FREE_STEPS=1
- * large: HALTS=2 MAY_1=7 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=7 OPS_3=1 MAY_4=7 OPS_4=1 BLOCKS=3 FIRST=0 REAP_IN_INIT=0 FREE_STEPS=0
- * large: HALTS=3 MAY_1=2 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=6 OPS_3=2 MAY_4=7 OPS_4=1 BLOCKS=2 FIRST=1 REAP_IN_INIT=0 FREE_STEPS=1
+ * sizes: HALTS=2 MAY_1=1 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAPS=0 FREE_STEPS=0
+ * sizes: HALTS=2 MAY_1=3 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=3 OPS_4=1 BLOCKS=2 FIRST=1 REAPS=0 FREE_STEPS=0
+ * sizes: HALTS=1 MAY_1=1 OPS_1=2 MAY_2=2 OPS_2=1 MAY_3=2 OPS_3=1 MAY_4=0 OPS_4=0 BLOCKS=2 FIRST=0 REAPS=0 FREE_STEPS=0
+ * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=4 OPS_3=1 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAPS=1 FREE_STEPS=0
+ * sizes: HALTS=2 MAY_1=2 OPS_1=1 MAY_2=4 OPS_2=1 MAY_3=4 OPS_3=2 MAY_4=1 OPS_4=1 BLOCKS=2 FIRST=1 REAPS=0 FREE_STEPS=1
+ * large: HALTS=2 MAY_1=7 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=7 OPS_3=1 MAY_4=7 OPS_4=1 BLOCKS=3 FIRST=0 REAPS=0 FREE_STEPS=0
+ * large: HALTS=3 MAY_1=2 OPS_1=1 MAY_2=7 OPS_2=1 MAY_3=6 OPS_3=2 MAY_4=7 OPS_4=1 BLOCKS=2 FIRST=1 REAPS=0 FREE_STEPS=1
  *
  * mutant: mark_dropped_first      TAKE.4 before TAKE.3
  * mutant: published_by_store      ROOT.8 looks and stores
@@ -227,7 +227,7 @@ inline root_find_or_create()
                         STEP(cell[t] = WORD(BUILDING, sequence[t], block)); /* ROOT.4 */
                         STEP(is_filled[block] = 1);                         /* ROOT.5 */
                         if
-                        :: REAP_IN_INIT -> reap_any() /* init() calls malloc */
+                        :: REAPS -> reap_any() /* init() calls malloc */
                         :: else
                         fi;
                         STEP(home[t] = THE_OBJECT); /* ROOT.7 */

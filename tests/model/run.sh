@@ -7,12 +7,12 @@ usage() {
 usage: run.sh [--large] [--mutant NAME] [--trail] [--keep] MODEL
        run.sh --list MODEL
 
-Searches every state of MODEL (a file *.pml, or its name) with spin, within the sizes that the file's lines "sizes:" name,
-and prints states, depth and time of each. Ends with 0 if each search was complete and found no error, else with 1.
+Searches every state of MODEL (a file *.pml, or its name) with spin, within the sizes that the file's lines "sizes:"
+name, and prints states, depth and time of each. Ends with 0 if each search was complete and found no error, else 1.
 
   --large         within the sizes of the lines "large:" instead
-  --mutant NAME   with the bug planted that the file's line "mutant: NAME [NUMBER] WHAT" describes: 0 if one of the searches,
-                  or that within the sizes of the line with that number, finds an error
+  --mutant NAME   with the bug planted that the file's line "mutant: NAME [NUMBER] WHAT" describes: 0 if one of the
+                  searches, or that within the sizes of the line with that number, finds an error
   --trail         when an error is found, prints the run that leads to it
   --keep          leaves the folder with spin's files and says where it is
   --list          prints the names of the mutants
@@ -71,7 +71,8 @@ trap 'exit 1' HUP INT TERM
 [ -z "$keep" ] || echo "files: $work"
 
 # What keeps a search from being one: states left out, or not told apart.
-incomplete='max search depth too small|out of memory|MEMLIM|Warning: Search not completed|aborted|Bit statespace search|Hash-Compact|VECTORSZ|too many'
+incomplete='max search depth too small|out of memory|MEMLIM|Warning: Search not completed|aborted|too many'
+incomplete="$incomplete|Bit statespace search|Hash-Compact|VECTORSZ"
 
 # search NUMBER SETTING...   one complete search.  0: no error; 1: an error; 2: it did not work
 search() {
@@ -100,7 +101,8 @@ search() {
         states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.out)
         times >after
         # The second line: user time of children, as 1m2.34s.
-        seconds=$(awk 'FNR == 2 { split($1, t, /[ms]/); t[1] = t[1] * 60 + t[2]; s = t[1] - s } END { printf "%.2f", s }' before after)
+        seconds=$(awk 'FNR == 2 { split($1, t, /[ms]/); t[1] = t[1] * 60 + t[2]; s = t[1] - s }
+                END { printf "%.2f", s }' before after)
         echo "  states $states, depth $depth, $seconds s"
         if [ "$errors" -ne 0 ]; then
                 [ -z "$trail" ] || spin "$@" -t -p -g "$model"

@@ -15,7 +15,8 @@
 #define PURGE  16
 #define REAP   32
 
-/* granule words: state 0..2 | owner 3..5 | count 6..8 | doomed 9.  The count of a slab is that of its free blocks, of one. */
+/* granule words: state 0..2 | owner 3..5 | count 6..8 | doomed 9.  The count of a slab is that of its free blocks, of
+ * one. */
 #define G_FREE    0
 #define G_NEW     1
 #define G_SLAB    2
@@ -298,7 +299,8 @@ inline purge(h)
 /* ------------------------------------------------------------------ settling the dead */
 
 /* Nobody alive has what a reaper is about to free. */
-#define assert_settles(s) assert(OWNER(word[h]) == s || (STATE(word[h]) == G_CONT && OWNER(word[h - COUNT(word[h])]) == s))
+#define assert_settles(s) \
+        assert(OWNER(word[h]) == s || (STATE(word[h]) == G_CONT && OWNER(word[h - COUNT(word[h])]) == s))
 
 #ifndef MUTATION_candidate_believed
 #define NAMES(a_word_, s) (OWNER(a_word_) == s)

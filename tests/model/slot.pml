@@ -1,9 +1,9 @@
 /*
  * slot.pml - thread slots: attach, detach, release, reap, and the slot's next owner (lib/clients/slot.c).
  *
- * Processes attach to slots, own a thing through them, let go of it, detach or release, attach again, end, and reap each
- * other at any time; reapers halt like everybody else and are reaped in their turn, to any depth that HALTS allows.  The
- * step names are those at the top of lib/clients/slot.c.
+ * Processes attach to slots, own a thing through them, let go of it, detach or release, attach again, end, and reap
+ * each other at any time; reapers halt like everybody else and are reaped in their turn, to any depth that HALTS
+ * allows.  The step names are those at the top of lib/clients/slot.c.
  *
  * A thing is owned by a slot's number, as owner words name threads, so this model is about whom a number stands for:
  * nobody settles what a living thread owns, an empty slot owns nothing, and no slot is lost.

@@ -2,10 +2,10 @@
  * sweep.pml - pages beyond a high-water mark given back while others raise it: elements of a table, and a chunk
  * (lib/pages/sweep.c, chunk_sweep() in lib/pages/chunk.c, raise_begin() in lib/region/region.c).
  *
- * OP 1: a table of N elements of a page each, all of which somebody has touched.  Processes 1 and 2 raise the mark; who meets a piece
- * that is being swept settles one of the dead, and tries once more.  Process 3 sweeps pieces of one element, from
- * the lowest limit on that the argument allows.  Steps are SWEEP.n of doc/recovery.md.  OP 2: processes 1 and 2 raise the mark
- * over the one chunk, take it, use it, and let go; process 3 sweeps it by SWEEP_CHUNK.n.
+ * OP 1: a table of N elements of a page each, all of which somebody has touched.  Processes 1 and 2 raise the mark; who
+ * meets a piece that is being swept settles one of the dead, and tries once more.  Process 3 sweeps pieces of one
+ * element, from the lowest limit on that the argument allows.  Steps are SWEEP.n of doc/recovery.md.  OP 2: processes 1
+ * and 2 raise the mark over the one chunk, take it, use it, and let go; process 3 sweeps it by SWEEP_CHUNK.n.
  *
  * At the end what lies below the mark has pages, and so has what a note says has; and all can be raised, or taken.
  *

@@ -1,11 +1,11 @@
 /*
- * takeover.pml - a reference that a thread died of handing a block to or from, its heir, and reapers that are slow, stop or
- * die (lib/heap/reap.c: reap_dest and settle_intent, for POP_TO and PUSH_FROM).
+ * takeover.pml - a reference that a thread died of handing a block to or from, its heir, and reapers that are slow,
+ * stop or die (lib/heap/reap.c: reap_dest and settle_intent, for POP_TO and PUSH_FROM).
  *
- * Process 1 moves the one block from its magazine to *dest, or back.  When it is gone, process 2, the heir, asks whether
- * *dest is settled; if so, it takes what is there, and puts it into a magazine of its own, or takes the block from the
- * depot to the same *dest once more.  Process 3 reaps whoever it finds dead.  Steps are POP_TO.n, PUSH_FROM.n and REAP.n of
- * doc/recovery.md.
+ * Process 1 moves the one block from its magazine to *dest, or back.  When it is gone, process 2, the heir, asks
+ * whether *dest is settled; if so, it takes what is there, and puts it into a magazine of its own, or takes the block
+ * from the depot to the same *dest once more.  Process 3 reaps whoever it finds dead.  Steps are POP_TO.n, PUSH_FROM.n
+ * and REAP.n of doc/recovery.md.
  *
  * At the end the block is in one place: a magazine, a depot, or its owner's, whom *dest or `kept` names.
  *

@@ -1,6 +1,7 @@
 /*
- * What is at stake: services that open what they need and then shut themselves in: a chroot without anything in it, another user's
- * rights, locked memory.  What they have open goes on working in every respect, and what they can open no more says why.
+ * What is at stake: services that open what they need and then shut themselves in: a chroot without anything in it,
+ * another user's rights, locked memory.  What they have open goes on working in every respect, and what they can open
+ * no more says why.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -47,7 +48,8 @@ work_in_a_thread(void *arg)
         return NULL;
 }
 
-/* A new process that dies, a new thread that comes and goes, memory that grows and is given back, names, and what looks. */
+/* A new process that dies, a new thread that comes and goes, memory that grows and is given back, names, and what
+ * looks. */
 static void
 do_everything(shheap *h)
 {

@@ -1,7 +1,7 @@
 /*
- * What is at stake: files of the program around us.  The heap's descriptor has a number that the program does not know of:
- * if it is 0, 1 or 2 the next message goes over the header; if the program closes it, or puts a file of its own there, what
- * was meant for the heap's file destroys the program's.
+ * What is at stake: files of the program around us.  The heap's descriptor has a number that the program does not know
+ * of: if it is 0, 1 or 2 the next message goes over the header; if the program closes it, or puts a file of its own
+ * there, what was meant for the heap's file destroys the program's.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -55,8 +55,8 @@ reap_of_dead(struct region *r, const struct client_id *client)
         return n;
 }
 
-/* A stopped process stands for one whose death shows in nothing but the caller's word for it: it lives, so the slot's own
- * evidence says no. */
+/* A stopped process stands for one whose death shows in nothing but the caller's word for it: it lives, so the slot's
+ * own evidence says no. */
 START_TEST(the_word_of_who_knows_counts_for_that_client_only)
 {
         shheap *h = heap_dir_open("evidence", SHHEAP_CREATE, NULL);

@@ -1,7 +1,7 @@
 /*
- * What is at stake: a free has nobody to tell that it failed, and a process that frees a valid block has done nothing wrong.
- * So it succeeds where a process can have no place among the clients, a thread no slot, the file system no page and the
- * process no memory: by a slot that somebody else keeps and does not use just now.
+ * What is at stake: a free has nobody to tell that it failed, and a process that frees a valid block has done nothing
+ * wrong.  So it succeeds where a process can have no place among the clients, a thread no slot, the file system no page
+ * and the process no memory: by a slot that somebody else keeps and does not use just now.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -381,8 +381,8 @@ work_without_a_slot(void)
         NEED(pthread_join(thread, NULL) == 0);
 }
 
-/* Who frees in a slot that it was lent may be stopped there, or come again at any moment: its owner goes on all the same,
- * in another client's. */
+/* Who frees in a slot that it was lent may be stopped there, or come again at any moment: its owner goes on all the
+ * same, in another client's. */
 START_TEST(client_whose_slot_is_lent_goes_on)
 {
         struct child neighbour, borrower;

@@ -477,7 +477,8 @@ teardown_capacity(void)
         heap_dir_empty();
 }
 
-/* Without decay: what has pages is taken first, so the clock would decide where blocks lie, and how many fit between them. */
+/* Without decay: what has pages is taken first, so the clock would decide where blocks lie, and how many fit between
+ * them. */
 START_TEST(capacity_can_be_had_a_thousand_times)
 {
         size_t first[N_SIZES] = {0};

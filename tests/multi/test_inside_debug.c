@@ -1,6 +1,6 @@
 /*
- * What is at stake: the locks of the process.  While a thread is inside shheap_open() or shheap_close() a signal handler
- * may fork, jump out, or open and close heaps itself, and somebody may cancel the thread, whatever its type of
+ * What is at stake: the locks of the process.  While a thread is inside shheap_open() or shheap_close() a signal
+ * handler may fork, jump out, or open and close heaps itself, and somebody may cancel the thread, whatever its type of
  * cancellation.  Each of that is done at each system call that the library makes there.  Nobody hangs afterwards, and
  * nothing is left of it.
  */

@@ -1,7 +1,7 @@
 /*
- * What is at stake: calls that are left by another door.  A signal handler jumps out of one, or ends its thread in there;
- * a thread is cancelled at whatever instruction; a handler allocates, and the call that it interrupted goes on.  Signals
- * come at random moments here; tests/crash (left, left-again, interrupted) takes the moments one by one.
+ * What is at stake: calls that are left by another door.  A signal handler jumps out of one, or ends its thread in
+ * there; a thread is cancelled at whatever instruction; a handler allocates, and the call that it interrupted goes on.
+ * Signals come at random moments here; tests/crash (left, left-again, interrupted) takes the moments one by one.
  *
  * Threads use calls that hand over in one step, so that what is allocated in the end is known to the byte.
  */
@@ -406,7 +406,8 @@ END_TEST
 
 /* ------------------------------------------------------------------ locks of the process */
 
-/* A handler of SIGABRT, which no call blocks, jumps out where a lock is held: at the n-th unlocking of a thread's calls. */
+/* A handler of SIGABRT, which no call blocks, jumps out where a lock is held: at the n-th unlocking of a thread's
+ * calls. */
 static __thread int unlocks_to_go;
 static __thread sigjmp_buf out_of_lock;
 

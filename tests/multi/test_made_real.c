@@ -1,6 +1,6 @@
 /*
- * What is at stake: "it costs next to nothing until it is used".  Who locks its memory, or crashes and is dumped, touches every
- * page of the mapping, and makes a heap as large as it could ever become real for everybody.
+ * What is at stake: "it costs next to nothing until it is used".  Who locks its memory, or crashes and is dumped,
+ * touches every page of the mapping, and makes a heap as large as it could ever become real for everybody.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -365,8 +365,8 @@ fill(struct child *self, void *arg)
 
 enum { ENDS_WELL, DIES, IS_UNTROUBLED, N_ENDS };
 
-/* One purger stands still at a removal, in a heap in which everything is real, while another process fills it.  How many
- * blocks that got, and how many removals the purger made.  False: there were not so many, and it was done. */
+/* One purger stands still at a removal, in a heap in which everything is real, while another process fills it.  How
+ * many blocks that got, and how many removals the purger made.  False: there were not so many, and it was done. */
 static bool
 fill_while_one_purges(int at, bool is_after, int end, struct shared *ret)
 {

@@ -1,8 +1,9 @@
 /*
- * What is at stake: nobody who lives is taken for dead, and nothing of the dead is lost, whoever dies in whatever way next to
- * whom.  Clients come and go in pid namespaces of their own, one and two levels deep, where all of them are number 1 or 2; they
- * allocate, write, verify and free all the time, and settle the dead as they like.  They are killed, with and without their
- * namespace, by process_mrelease and by the OOM killer, which leave no marks, and stopped while others settle.
+ * What is at stake: nobody who lives is taken for dead, and nothing of the dead is lost, whoever dies in whatever way
+ * next to whom.  Clients come and go in pid namespaces of their own, one and two levels deep, where all of them are
+ * number 1 or 2; they allocate, write, verify and free all the time, and settle the dead as they like.  They are
+ * killed, with and without their namespace, by process_mrelease and by the OOM killer, which leave no marks, and
+ * stopped while others settle.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -192,7 +193,8 @@ count_living(void)
         return n;
 }
 
-/* Who was killed without a mark while it settled another one's slot keeps that from being settled, outside of its namespace. */
+/* Who was killed without a mark while it settled another one's slot keeps that from being settled, outside of its
+ * namespace. */
 static void
 judge_the_rest(shheap *h)
 {

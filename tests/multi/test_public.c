@@ -2,8 +2,9 @@
  * What is at stake: what holds for every function of the library, also for the next one that somebody adds: so they are
  * all in one table here, which is compared with what the library exports.
  *
- * Through a handle that is not open each refuses, whatever has become of the heap, the handle and its threads meanwhile;
- * a free is a fault.  And none ends a thread that has been cancelled: what a call holds would be held for ever.
+ * Through a handle that is not open each refuses, whatever has become of the heap, the handle and its threads
+ * meanwhile; a free is a fault.  And none ends a thread that has been cancelled: what a call holds would be held for
+ * ever.
  */
 #include <errno.h>
 #include <fcntl.h>

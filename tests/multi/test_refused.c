@@ -1,6 +1,7 @@
 /*
- * What is at stake: who runs in a sandbox, under a quota or at a limit, and reads what a failed call says.  "No memory" sends
- * it looking in the wrong place: so a call does without what the system refuses, or names it and the system's reason.
+ * What is at stake: who runs in a sandbox, under a quota or at a limit, and reads what a failed call says.  "No memory"
+ * sends it looking in the wrong place: so a call does without what the system refuses, or names it and the system's
+ * reason.
  */
 #include <errno.h>
 #include <linux/capability.h>

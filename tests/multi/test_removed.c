@@ -1,7 +1,7 @@
 /*
- * What is at stake: a sweeper of /dev/shm removes the file of a heap that is in use, and a newcomer makes the name again.
- * Old clients go on in the old heap, and their pointers reach processes that have the new one: these must be seen to be
- * foreign.  Old clients can find out, and open the new heap besides their own.
+ * What is at stake: a sweeper of /dev/shm removes the file of a heap that is in use, and a newcomer makes the name
+ * again.  Old clients go on in the old heap, and their pointers reach processes that have the new one: these must be
+ * seen to be foreign.  Old clients can find out, and open the new heap besides their own.
  */
 #include <errno.h>
 #include <fcntl.h>

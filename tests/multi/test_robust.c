@@ -1,8 +1,8 @@
 /*
  * What is at stake: the list by which the kernel knows what a dying thread held.  Our locks stand in it between the C
  * library's mutexes, and it has to be whole for both, whatever is taken and let go of in which order, and whichever
- * instruction a signal handler that does the same interrupts.  And a lock is never announced as the C library announces its
- * own: by that the kernel would mark what a thread of the same number in another pid namespace holds.
+ * instruction a signal handler that does the same interrupts.  And a lock is never announced as the C library announces
+ * its own: by that the kernel would mark what a thread of the same number in another pid namespace holds.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -523,8 +523,8 @@ END_TEST
 /* ------------------------------------------------------------------ a number that is given again */
 
 /*
- * Who holds a lock, in the place of one who died with the same number: in the question whether he is gone he goes on, as far
- * as the test says.
+ * Who holds a lock, in the place of one who died with the same number: in the question whether he is gone he goes on,
+ * as far as the test says.
  */
 enum meanwhile { NOTHING, LETS_GO, DIES };
 

@@ -1,14 +1,14 @@
 /*
- * What is at stake: promise P1 for slots.  A process is killed, or stopped, at every instruction at which it has changed
- * the slots, in every operation on them; the others must find each slot again, settle what its dead thread owned, and
- * never wait.  The kernel's own marks are used in one half of the runs; in the other half the victim's list of robust locks
- * is emptied before it dies, so that nothing is marked and only its absence is evidence.
+ * What is at stake: promise P1 for slots.  A process is killed, or stopped, at every instruction at which it has
+ * changed the slots, in every operation on them; the others must find each slot again, settle what its dead thread
+ * owned, and never wait.  The kernel's own marks are used in one half of the runs; in the other half the victim's list
+ * of robust locks is emptied before it dies, so that nothing is marked and only its absence is evidence.
  *
  * The child runs one operation under PTRACE_SINGLESTEP.  After each instruction the parent compares the slots with what
  * they were; the k-th change is where the child is killed, for k = 0, 1, 2, ... until the operation comes to its end
  * first.  A dead process leaves a prefix of its stores, so no state is left out.  For the stops one run does: at each
- * change somebody else comes, settles what is dead, attaches and goes, and the child goes on.  Whoever attaches is stopped
- * at every change once more, while its client is evicted.
+ * change somebody else comes, settles what is dead, attaches and goes, and the child goes on.  Whoever attaches is
+ * stopped at every change once more, while its client is evicted.
  */
 #include <errno.h>
 #include <linux/futex.h>

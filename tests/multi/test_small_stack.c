@@ -1,6 +1,7 @@
 /*
- * What is at stake: threads with the smallest stacks that the system allows, as embedded programs and language run-times make
- * them.  A call that needs more ends the process by SIGSEGV, and on whose stack it is run nobody asks beforehand.
+ * What is at stake: threads with the smallest stacks that the system allows, as embedded programs and language
+ * run-times make them.  A call that needs more ends the process by SIGSEGV, and on whose stack it is run nobody asks
+ * beforehand.
  */
 #include <errno.h>
 #include <limits.h>

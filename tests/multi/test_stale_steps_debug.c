@@ -1,7 +1,7 @@
 /*
- * What is at stake: the steps of REPLACE (region/stale.c).  Whoever replaces a heap may be killed, or stopped for as long
- * as somebody else likes, before any of its system calls; what it does then must neither leave the name without a heap,
- * nor take the name from a heap that somebody has come into meanwhile.
+ * What is at stake: the steps of REPLACE (region/stale.c).  Whoever replaces a heap may be killed, or stopped for as
+ * long as somebody else likes, before any of its system calls; what it does then must neither leave the name without a
+ * heap, nor take the name from a heap that somebody has come into meanwhile.
  */
 #include <dirent.h>
 #include <errno.h>

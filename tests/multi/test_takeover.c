@@ -1,7 +1,7 @@
 /*
- * What is at stake: a reference that a process died of handing over has an heir, who must not believe it, nor write to it,
- * while somebody else may be about to settle the dead: or one block has two owners.  Here a third process has begun to
- * settle the dead one and stands still, by ptrace, at one instruction or another.  The heir goes by
+ * What is at stake: a reference that a process died of handing over has an heir, who must not believe it, nor write to
+ * it, while somebody else may be about to settle the dead: or one block has two owners.  Here a third process has begun
+ * to settle the dead one and stands still, by ptrace, at one instruction or another.  The heir goes by
  * shheap_settled().
  */
 #include <errno.h>
@@ -220,8 +220,8 @@ struct outcome {
         unsigned n_taken, n_refused;
 };
 
-/* The reaper stands still so many instructions after it has begun to settle the dead.  What the heir takes is its own whatever the reaper does later, and all
- * that there is is in one place. */
+/* The reaper stands still so many instructions after it has begun to settle the dead.  What the heir takes is its own
+ * whatever the reaper does later, and all that there is is in one place. */
 static void
 one_death(const struct handover *what, long n_steps, long n_more, struct outcome *outcome)
 {

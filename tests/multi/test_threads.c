@@ -1,9 +1,9 @@
 /*
  * What is at stake: two threads that own one block.  Here threads are the clients, so that ThreadSanitizer sees each
- * missing edge between them and AddressSanitizer each stray access: they allocate and free blocks of all sizes, past the
- * magazines and through them, hand blocks to each other, come, go and die, while memory is plenty, and while there is
- * none.  Each block bears a stamp at both ends that only its owner may change; at the end the judge finds every block
- * in exactly one place, and all of the heap can be had in whole chunks again.
+ * missing edge between them and AddressSanitizer each stray access: they allocate and free blocks of all sizes, past
+ * the magazines and through them, hand blocks to each other, come, go and die, while memory is plenty, and while there
+ * is none.  Each block bears a stamp at both ends that only its owner may change; at the end the judge finds every
+ * block in exactly one place, and all of the heap can be had in whole chunks again.
  */
 #include <errno.h>
 #include <pthread.h>

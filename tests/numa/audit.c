@@ -1,6 +1,6 @@
 /*
- * What is at stake: that local means local.  Each situation below is played by processes on the nodes of the machine that
- * this runs on, and then every page of every block is looked up with move_pages().
+ * What is at stake: that local means local.  Each situation below is played by processes on the nodes of the machine
+ * that this runs on, and then every page of every block is looked up with move_pages().
  *
  * usage: audit [SITUATION...]     all of them by default; 77 if the machine has one node only
  */

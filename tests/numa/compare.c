@@ -1,7 +1,7 @@
 /*
- * What else there is: the same work with this library, with a malloc on one shared mapping whose pages are placed by first
- * touch, and with the process's own malloc.  Workers on all nodes pass blocks on to each other, which free them; in the
- * end each allocates what it works on, and the pages of that are looked up.
+ * What else there is: the same work with this library, with a malloc on one shared mapping whose pages are placed by
+ * first touch, and with the process's own malloc.  Workers on all nodes pass blocks on to each other, which free them;
+ * in the end each allocates what it works on, and the pages of that are looked up.
  *
  * usage: compare shmalloc|mapping|malloc [ROUNDS]
  *

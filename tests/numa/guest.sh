@@ -162,7 +162,8 @@ machine=()
 for ((n = 0; n < nodes; n++)); do
         machine+=(-object "memory-backend-ram,id=m$n,size=${mem}M")
         if [ $n -lt $with_cpus ]; then
-                machine+=(-numa "node,nodeid=$n,memdev=m$n,cpus=$((n * cpus / with_cpus))-$(((n + 1) * cpus / with_cpus - 1))")
+                cpus_of_it="$((n * cpus / with_cpus))-$(((n + 1) * cpus / with_cpus - 1))"
+                machine+=(-numa "node,nodeid=$n,memdev=m$n,cpus=$cpus_of_it")
         else
                 machine+=(-numa "node,nodeid=$n,memdev=m$n")
         fi
@@ -222,7 +223,8 @@ wait "$qemu_pid" 2>/dev/null
 qemu_status=$?
 qemu_pid=
 wait
-[ $times = 0 ] || echo "$me: $nodes nodes, $accel, probe $(((booted - start) / 1000000)) ms, guest $((($(date +%s%N) - booted) / 1000000)) ms" >&2
+[ $times = 0 ] || echo "$me: $nodes nodes, $accel, probe $(((booted - start) / 1000000)) ms," \
+        "guest $((($(date +%s%N) - booted) / 1000000)) ms" >&2
 
 status=$(sed -n 's/^status //p' "$run/status" | tr -dc 0-9)
 if [ -z "$status" ]; then

@@ -31,8 +31,8 @@ void child_fail(const char *file, int line, const char *claim) __attribute__((no
 /* Runs fn(arg) in a child of fork(), which ends with status 0 afterwards. */
 void child_start(struct child *c, void (*fn)(struct child *self, void *arg), void *arg);
 
-/* Runs fn() in a child of fork(), which ends with status 0 afterwards.  Its wait status; what it wrote to standard error is in
- * `text`. */
+/* Runs fn() in a child of fork(), which ends with status 0 afterwards.  Its wait status; what it wrote to standard
+ * error is in `text`. */
 int child_says(void (*fn)(void), char *text, size_t text_bytes);
 
 /* The child's side of a child that was made in another way; between child_pipes() and child_is_parent(). */

@@ -1,7 +1,7 @@
 /*
- * clock_call.h - for programs that are stepped: they read the clock by a system call, which is one step.  The kernel's code in
- * the process (vdso) begins again when the clock has moved on meanwhile; on a busy machine, where a step takes longer than the
- * clock's tick, it would never end.  Included by one source of a program.
+ * clock_call.h - for programs that are stepped: they read the clock by a system call, which is one step.  The kernel's
+ * code in the process (vdso) begins again when the clock has moved on meanwhile; on a busy machine, where a step takes
+ * longer than the clock's tick, it would never end.  Included by one source of a program.
  */
 #ifndef SUPPORT_CLOCK_CALL_H
 #define SUPPORT_CLOCK_CALL_H

@@ -1,5 +1,6 @@
 /*
- * container.h - children in pid namespaces of their own, and the ways in which a process may be hard to judge from outside.
+ * container.h - children in pid namespaces of their own, and the ways in which a process may be hard to judge from
+ * outside.
  */
 #ifndef SUPPORT_CONTAINER_H
 #define SUPPORT_CONTAINER_H

@@ -1,6 +1,6 @@
 /*
- * heap_dir.h - a directory of heaps that belongs to one test program: SHMALLOC_DIR points there, nobody else's heaps are
- * in it, and nothing of it stays.
+ * heap_dir.h - a directory of heaps that belongs to one test program: SHMALLOC_DIR points there, nobody else's heaps
+ * are in it, and nothing of it stays.
  */
 #ifndef SUPPORT_HEAP_DIR_H
 #define SUPPORT_HEAP_DIR_H

@@ -1,9 +1,10 @@
 /*
- * rich_heap.h - a heap with one of everything that a heap can have, for tests of the check (audit/check.h): two threads,
- * of node 0 and node 1, with slabs, large runs, a huge block, magazines in all places, a root, and what is free.
+ * rich_heap.h - a heap with one of everything that a heap can have, for tests of the check (audit/check.h): two
+ * threads, of node 0 and node 1, with slabs, large runs, a huge block, magazines in all places, a root, and what is
+ * free.
  *
- * The check is asked with the tables write-protected and the chunks unmapped: it reads the tables and never looks into a
- * block.
+ * The check is asked with the tables write-protected and the chunks unmapped: it reads the tables and never looks into
+ * a block.
  */
 #ifndef SUPPORT_RICH_HEAP_H
 #define SUPPORT_RICH_HEAP_H

@@ -1,6 +1,6 @@
 /*
- * slot_fixture.h - what the tests of slots and clients share: a region with one client, and threads that play others and
- * die by ending without a word.
+ * slot_fixture.h - what the tests of slots and clients share: a region with one client, and threads that play others
+ * and die by ending without a word.
  */
 #ifndef SUPPORT_SLOT_FIXTURE_H
 #define SUPPORT_SLOT_FIXTURE_H

@@ -1,6 +1,7 @@
 /*
- * small_fs.h - a file system of a size of the test's choice over the directory of its heaps: a tmpfs in a mount namespace
- * of the process's own, and of the children that it makes from then on, so that nothing of it stays, whoever dies.
+ * small_fs.h - a file system of a size of the test's choice over the directory of its heaps: a tmpfs in a mount
+ * namespace of the process's own, and of the children that it makes from then on, so that nothing of it stays, whoever
+ * dies.
  */
 #ifndef SUPPORT_SMALL_FS_H
 #define SUPPORT_SMALL_FS_H

@@ -1,6 +1,6 @@
 /*
- * What is at stake: functions of the caller's that are called back throw, or end their thread.  Everything on the way is
- * cleaned up, the heap is as it was before, and the thread goes on using it.
+ * What is at stake: functions of the caller's that are called back throw, or end their thread.  Everything on the way
+ * is cleaned up, the heap is as it was before, and the thread goes on using it.
  */
 #include <cerrno>
 #include <cstdio>

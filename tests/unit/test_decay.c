@@ -1,6 +1,6 @@
 /*
- * What is at stake: pages that are given back while a block lies in them, or that are believed to be there although they
- * are gone (touching them then is SIGBUS); and memory that is never given back.
+ * What is at stake: pages that are given back while a block lies in them, or that are believed to be there although
+ * they are gone (touching them then is SIGBUS); and memory that is never given back.
  */
 #include <errno.h>
 #include <stdlib.h>

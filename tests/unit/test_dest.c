@@ -1,7 +1,8 @@
 /*
- * What is at stake: the data of others.  As soon as *dest holds the reference of a new block anybody may follow it, and so may
- * the heir of a process that was killed in shheap_malloc_to().  A block that was asked for zeroed, or that the options fill, must
- * be so by then, not some time later, whatever it is cut from.  Single blocks past the magazines: tests/crash.
+ * What is at stake: the data of others.  As soon as *dest holds the reference of a new block anybody may follow it, and
+ * so may the heir of a process that was killed in shheap_malloc_to().  A block that was asked for zeroed, or that the
+ * options fill, must be so by then, not some time later, whatever it is cut from.  Single blocks past the magazines:
+ * tests/crash.
  */
 #include <signal.h>
 #include <stdint.h>
@@ -39,8 +40,8 @@ catch_store(int sig, siginfo_t *info, void *context)
         mprotect(dest, PAGE, PROT_READ | PROT_WRITE);
 }
 
-/* The block of which the next malloc_to of that size hands out the memory again, dirty: it lies on top of this thread's magazine,
- * or is a free run, or free chunks, that keep their pages. */
+/* The block of which the next malloc_to of that size hands out the memory again, dirty: it lies on top of this thread's
+ * magazine, or is a free run, or free chunks, that keep their pages. */
 static void
 leave_dirty(size_t size)
 {

@@ -1,8 +1,8 @@
 /*
- * What is at stake: what a heap does when the system refuses.  Each operation is run with its first system call failing,
- * then its second, and so on until none is left to fail; and again with everything failing from there on.  What fails
- * says so in words and leaves no trace: no byte allocated or changed, no file, descriptor or mapping more than before,
- * the tables exact; and the same operation succeeds as soon as the system does.  Frees always succeed.
+ * What is at stake: what a heap does when the system refuses.  Each operation is run with its first system call
+ * failing, then its second, and so on until none is left to fail; and again with everything failing from there on.
+ * What fails says so in words and leaves no trace: no byte allocated or changed, no file, descriptor or mapping more
+ * than before, the tables exact; and the same operation succeeds as soon as the system does.  Frees always succeed.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
  * What is at stake: a magazine with two owners, and with it every block in it; or one that nobody can have again.
- * A magazine changes hands by one CAS, is named by its owner's slot all the time, and is found again although every hint
- * about it may be wrong.
+ * A magazine changes hands by one CAS, is named by its owner's slot all the time, and is found again although every
+ * hint about it may be wrong.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /*
  * What is at stake: the memory of everybody else in the heap.  Whichever function of the malloc family is handed a
  * pointer or a size that it must not be ends the process before it does harm, with a line that names the function and
- * the mistake; and a checked heap notices every second free at once.  What a process that is gone did wrong ends nobody else,
- * and gives nobody a block twice.
+ * the mistake; and a checked heap notices every second free at once.  What a process that is gone did wrong ends nobody
+ * else, and gives nobody a block twice.
  */
 #include <pthread.h>
 #include <signal.h>

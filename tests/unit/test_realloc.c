@@ -1,8 +1,8 @@
 /*
  * What is at stake: what a program has in a block when it wants another size of it.  The contents survive between every
  * two size classes, in place and moving; where there is room behind it a large block grows without a copy, and what it
- * gives back others can have; and where there is none, all is as it was.  And what others had in their blocks: nothing of
- * it is in the new part of a block that was to be zeroed.
+ * gives back others can have; and where there is none, all is as it was.  And what others had in their blocks: nothing
+ * of it is in the new part of a block that was to be zeroed.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -247,7 +247,8 @@ resize_plainly(unsigned way, char *p, size_t size)
 }
 enum { N_WAYS = N_WAYS_WITH_FLAGS + 3 };
 
-/* The block had `had` usable bytes, all of them `mine`.  What it has now is those, as far as they fit, and then `fresh`. */
+/* The block had `had` usable bytes, all of them `mine`.  What it has now is those, as far as they fit, and then
+ * `fresh`. */
 static void
 assert_border(const char *p, size_t had, unsigned char mine, unsigned char fresh, size_t from, size_t to, unsigned way)
 {

@@ -1,7 +1,8 @@
 /*
- * What is at stake: what the dead left, and everybody who goes on.  A reaper settles exactly what names the dead, may die
- * itself after any of its stores, and may come upon a slot in which anything stands.  What each single protocol leaves
- * when it is cut short is proved beside its module (test_slab.c, test_run.c ...); here it is the reaper who is at risk.
+ * What is at stake: what the dead left, and everybody who goes on.  A reaper settles exactly what names the dead, may
+ * die itself after any of its stores, and may come upon a slot in which anything stands.  What each single protocol
+ * leaves when it is cut short is proved beside its module (test_slab.c, test_run.c ...); here it is the reaper who is
+ * at risk.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -236,9 +237,9 @@ END_TEST
 
 /* ------------------------------------------------------------------ reapers that die
  *
- * A reaper clears the intent, the candidate, the hand and the places in this order, each after what it is about has been
- * settled.  So its death leaves the slot with the first k of them cleared, and the next one finds some of what the rest
- * names settled, or even in use again.
+ * A reaper clears the intent, the candidate, the hand and the places in this order, each after what it is about has
+ * been settled.  So its death leaves the slot with the first k of them cleared, and the next one finds some of what the
+ * rest names settled, or even in use again.
  */
 
 static void

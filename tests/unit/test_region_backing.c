@@ -1,7 +1,7 @@
 /*
- * What is at stake: touching what has no pages behind it is SIGBUS, and pages that nobody touches are memory that nobody
- * has.  So each mark is raised and what it covers is looked at from outside, a heap of a tebibyte may cost nothing, and
- * a full file system must be an error.
+ * What is at stake: touching what has no pages behind it is SIGBUS, and pages that nobody touches are memory that
+ * nobody has.  So each mark is raised and what it covers is looked at from outside, a heap of a tebibyte may cost
+ * nothing, and a full file system must be an error.
  */
 #include <errno.h>
 #include <fcntl.h>

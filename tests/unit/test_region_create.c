@@ -1,8 +1,8 @@
 /*
- * What is at stake: a region that is to be seen under its name before it is complete corrupts everybody who opens it, and
- * what a creator leaves when it fails or dies fills the file system.  So a new region is compared with what was asked
- * for, what is no name is refused, and with internal assertions on each system call fails in turn, and creators die
- * and overtake each other.
+ * What is at stake: a region that is to be seen under its name before it is complete corrupts everybody who opens it,
+ * and what a creator leaves when it fails or dies fills the file system.  So a new region is compared with what was
+ * asked for, what is no name is refused, and with internal assertions on each system call fails in turn, and creators
+ * die and overtake each other.
  */
 #include <errno.h>
 #include <fcntl.h>

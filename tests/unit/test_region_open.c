@@ -1,8 +1,8 @@
 /*
  * What is at stake: a region that is mapped although it is damaged, planted or of another build corrupts the process
  * that opens it, and one that is mapped over something else, or with more rights than its descriptor has, corrupts
- * those who trust in addresses and descriptors.  So each refusal is tried with a file made for it, and each address with
- * something that is in the way.
+ * those who trust in addresses and descriptors.  So each refusal is tried with a file made for it, and each address
+ * with something that is in the way.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -492,7 +492,8 @@ START_TEST(heaps_of_a_directory_do_not_overlap)
 }
 END_TEST
 
-/* A file without a name cannot be looked for, and clients may live in it: only its number tells it from the next one. */
+/* A file without a name cannot be looked for, and clients may live in it: only its number tells it from the next
+ * one. */
 START_TEST(files_of_one_name_have_different_addresses)
 {
         struct region r = must_open("same", REGION_CREATE);

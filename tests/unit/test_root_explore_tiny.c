@@ -7,9 +7,10 @@
  *
  * Here a step is an access to a shared word by the code of roots, which is included with its accesses handed to the
  * scheduler; an allocation or a free counts as one.  In test_root_steps_tiny.c it is an instruction, whosever it is:
- * then two turns would take too long, a death is tried where memory has changed, and another goes on there and at some of
- * the instructions between.  By access, a first turn is tried at each, a second one at some.  ROOT_TURNS, ROOT_DEATHS and
- * ROOT_STRIDE (how far apart these are) in the environment ask for more than the default run has time for.
+ * then two turns would take too long, a death is tried where memory has changed, and another goes on there and at some
+ * of the instructions between.  By access, a first turn is tried at each, a second one at some.  ROOT_TURNS,
+ * ROOT_DEATHS and ROOT_STRIDE (how far apart these are) in the environment ask for more than the default run has time
+ * for.
  */
 #ifndef BY_INSTRUCTION
 #define BY_INSTRUCTION 0

@@ -1,7 +1,7 @@
 /*
- * What is at stake: processes that never did anything wrong.  Who frees a block twice, or a pointer into the middle of one,
- * has that in its own magazines at first; it must not get from there into others' hands, wherever in the magazines it is,
- * and nothing else may be lost with it.  And who meets what others did is not to blame.
+ * What is at stake: processes that never did anything wrong.  Who frees a block twice, or a pointer into the middle of
+ * one, has that in its own magazines at first; it must not get from there into others' hands, wherever in the magazines
+ * it is, and nothing else may be lost with it.  And who meets what others did is not to blame.
  */
 #include <stdlib.h>
 
@@ -358,7 +358,8 @@ START_TEST(double_that_a_foreign_magazine_takes_part_in_is_nobodys_fault)
 }
 END_TEST
 
-/* Its thread may have put blocks there since, as hits do, and a partial drain gives some of them back to their slabs. */
+/* Its thread may have put blocks there since, as hits do, and a partial drain gives some of them back to their
+ * slabs. */
 START_TEST(double_put_into_a_foreign_magazine_is_found_before_half_of_it_is_drained)
 {
         uint32_t tag = tag_of_class(3), cap = size_class_magazine_cap(3), idx = magazine_of(t, 3, false, 1), got;

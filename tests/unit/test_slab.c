@@ -286,8 +286,8 @@ START_TEST(fill_gives_no_more_than_is_wanted)
 }
 END_TEST
 
-/* A slab gets its pages with its fills: never fewer than its blocks need, never a quarter of a granule (or a page) more than
- * the next fill does. */
+/* A slab gets its pages with its fills: never fewer than its blocks need, never a quarter of a granule (or a page) more
+ * than the next fill does. */
 START_TEST(slab_gets_its_pages_as_it_is_filled)
 {
         uint32_t class_idx = (uint32_t)_i, n = 0, k, idx;

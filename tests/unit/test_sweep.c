@@ -1,6 +1,6 @@
 /*
- * What is at stake: what lies beyond a mark is given back while others raise the mark over it.  What they have reserved must
- * not go with it.
+ * What is at stake: what lies beyond a mark is given back while others raise the mark over it.  What they have reserved
+ * must not go with it.
  */
 #include <errno.h>
 #include <fcntl.h>

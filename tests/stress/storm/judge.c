@@ -224,9 +224,9 @@ judge_capacity(shheap *h)
         struct capacity c;
 
         for (int i = 0; i < FILL_SIZES; i++) {
-                /* Blocks of one granule or chunk fit everywhere.  Those of two chunks come when the ones before have made
-                 * every chunk a free one.  Runs of several granules, slabs of 9000 bytes among them, go where pages are, if
-                 * there are any, and leave gaps. */
+                /* Blocks of one granule or chunk fit everywhere.  Those of two chunks come when the ones before have
+                 * made every chunk a free one.  Runs of several granules, slabs of 9000 bytes among them, go where
+                 * pages are, if there are any, and leave gaps. */
                 if (i >= FILL_SIZES_SHORT && shheap_purge(h, -1) != 0)
                         WRONG("purge: %s", shheap_errormsg());
                 c.n[i] = fill_and_free(h, sizes[i]);

@@ -72,8 +72,8 @@ struct capacity judge_capacity(shheap *h);
 /* shheap_check() finds nothing; if it does, it says so on standard error. */
 bool is_in_order(shheap *h, unsigned flags);
 
-/* Nobody is at work any more.  True: the live blocks are exactly those that the stage and the ledger know, each is as it
- * was stamped; and when all are freed, nothing is allocated, and `expected` can be had again. */
+/* Nobody is at work any more.  True: the live blocks are exactly those that the stage and the ledger know, each is as
+ * it was stamped; and when all are freed, nothing is allocated, and `expected` can be had again. */
 bool judge(shheap *h, struct stage *stage, struct ledger *ledger, const struct capacity *expected);
 
 #endif

@@ -333,8 +333,8 @@ kill_somehow(struct storm *s, uint32_t i)
                 storm_counts.n_by_oom += ways_kill_by_oom(pid);
         else
                 kill(pid, SIGKILL);
-        /* It is dead wherever it was, but each of its threads has to run once more to find that out: many others wait for a
-         * processor, too, and get on so long. */
+        /* It is dead wherever it was, but each of its threads has to run once more to find that out: many others wait
+         * for a processor, too, and get on so long. */
         (void)!setpriority(PRIO_PGRP, (id_t)pid, SUPERVISOR_NICE);
         storm_counts.n_killed++;
         storm_counts.n_reapers_killed += i >= s->plan->n_processes - s->plan->n_reapers;
@@ -627,8 +627,8 @@ use_once(struct child *self, void *arg)
         child_hear(self);
 }
 
-/* Workers that come by a fork need slots at their first call, and a free cannot say that there is no memory for one: so all
- * that are needed at once are made before others fill the file system. */
+/* Workers that come by a fork need slots at their first call, and a free cannot say that there is no memory for one: so
+ * all that are needed at once are made before others fill the file system. */
 static void
 make_slots(struct storm *s)
 {
