@@ -9,6 +9,7 @@ all="instructions pair churn handover large resize fragment reap start clients i
 usage() {
         cat <<END
 usage: bench/run.sh [OPTION...]
+       bench/run.sh --against BUILD [--quick] [--rows LIST] [--rounds N] [--out DIR] [--build DIR]
 
 Builds shmalloc and the benchmarks, runs them against the allocators that are installed, and writes into a folder:
 report.md (targets, tables), results.csv (all figures), *.svg (plots). About 12 minutes; keep the machine idle meanwhile.
@@ -21,6 +22,13 @@ report.md (targets, tables), results.csv (all figures), *.svg (plots). About 12 
     -b, --build DIR         where to build (default: build/bench)
     -h, --help              this
 
+    --against BUILD         measure this source tree and BUILD alternately instead, shmalloc alone: nine rounds, about 4 minutes.
+                            BUILD is another build directory, a prefix where one was installed, or a libshmalloc.so. A table of
+                            instructions and times goes to standard output and DIR/against.md, all figures to DIR/against.csv.
+                            Exits with 1, and names the rows, where a hit takes one instruction more, another row 3 % more
+                            instructions, or any row 5 % more time in the median; with 2 if nothing could be compared
+        --rows LIST         with --against: only these rows; $build/bench/against --list shows them
+
 One question alone, with more options: build/bench/bench/NAME --help. bench/README.md says how to read it all.
 END
 }
@@ -30,13 +38,15 @@ die() {
         exit 2
 }
 
-questions=$all out=$top/build/bench-results build=$top/build/bench allocators='' rounds='' quick=''
+questions=$all out=$top/build/bench-results build=$top/build/bench allocators='' rounds='' quick='' against='' rows=''
 while [ $# -gt 0 ]; do
         case $1 in
         -q | --quick) quick=--quick ;;
-        --questions | -a | --allocators | -r | --rounds | -o | --out | -b | --build)
+        --against | --rows | --questions | -a | --allocators | -r | --rounds | -o | --out | -b | --build)
                 [ $# -ge 2 ] || die "$1 wants an argument; see --help"
                 case $1 in
+                --against) against=$2 ;;
+                --rows) rows=$2 ;;
                 --questions) questions=$(echo "$2" | tr , ' ') ;;
                 -a | --allocators) allocators=$2 ;;
                 -r | --rounds) rounds=$2 ;;
@@ -56,6 +66,7 @@ while [ $# -gt 0 ]; do
         esac
         shift
 done
+[ -z "$rows" ] || [ -n "$against" ] || die "--rows goes with --against; see --help"
 for question in $questions; do
         case " $all " in
         *" $question "*) ;;
@@ -69,6 +80,24 @@ say() {
 
 # ------------------------------------------------------------------ what is missing, and the build
 
+build_in() { # TARGET...   all, if none is named
+        cmake -S "$top" -B "$build" -DSHMALLOC_TESTS=OFF -DSHMALLOC_EXAMPLES=OFF -DSHMALLOC_BENCH=ON >"$out/build.log" 2>&1 &&
+                cmake --build "$build" --parallel "$(nproc)" ${1:+--target "$@"} >>"$out/build.log" 2>&1 || {
+                tail -n 30 "$out/build.log" >&2
+                die "the build failed; all of it is in $out/build.log"
+        }
+}
+
+command -v cmake >/dev/null || die "cmake is missing; ./demo.sh installs what the build needs"
+mkdir -p "$out" "$build"
+out=$(cd "$out" && pwd)
+if [ -n "$against" ]; then
+        say "Building in $build"
+        build_in shmalloc bench-against
+        . "$here/against/run.sh"
+        exit "$status"
+fi
+
 missing=''
 if command -v dpkg-query >/dev/null; then
         for package in $(grep -v '^#' "$here/packages.txt"); do
@@ -77,15 +106,8 @@ if command -v dpkg-query >/dev/null; then
 fi
 [ -z "$missing" ] || say "Not all there; for the rest: apt-get install --no-install-recommends$missing"
 
-command -v cmake >/dev/null || die "cmake is missing; ./demo.sh installs what the build needs"
-mkdir -p "$out" "$build"
-out=$(cd "$out" && pwd)
 say "Building in $build"
-cmake -S "$top" -B "$build" -DSHMALLOC_TESTS=OFF -DSHMALLOC_EXAMPLES=OFF -DSHMALLOC_BENCH=ON >"$out/build.log" 2>&1 &&
-        cmake --build "$build" --parallel "$(nproc)" >>"$out/build.log" 2>&1 || {
-        tail -n 30 "$out/build.log" >&2
-        die "the build failed; all of it is in $out/build.log"
-}
+build_in
 bin=$build/bench
 
 # ------------------------------------------------------------------ the questions

@@ -1,0 +1,102 @@
+/*
+ * measure.c - time and instructions of stretches of work.
+ *
+ * Time is the CPU time of the thread that does the work: what else runs on the machine takes none of it, but for what it
+ * throws out of the caches.  A stretch that takes less than its clock can tell is made longer by its row.
+ *
+ * Instructions: callgrind runs the program with --collect-atstart=no, and collects between the two calls only.  Whether it
+ * collects is a thread's own affair, so a thread that a row starts may be measured as well.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "against/against.h"
+
+#if __has_include(<valgrind/callgrind.h>)
+#include <valgrind/callgrind.h>
+#define CAN_COUNT 1
+#else
+#define CAN_COUNT                0
+#define CALLGRIND_TOGGLE_COLLECT ((void)0)
+#endif
+
+enum { STRETCHES_MAX = 1 << 16 };
+
+static struct {
+        double at; /* measure_begin() */
+        double ns[STRETCHES_MAX];
+        size_t n;
+        uint64_t n_ops;
+        bool is_counting;
+} m;
+
+static double
+now(clockid_t clock)
+{
+        struct timespec ts;
+
+        clock_gettime(clock, &ts);
+        return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+void
+measure_begin(void)
+{
+        if (m.is_counting)
+                CALLGRIND_TOGGLE_COLLECT;
+        else
+                m.at = now(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void
+measure_end(uint64_t n)
+{
+        if (m.is_counting)
+                CALLGRIND_TOGGLE_COLLECT;
+        else if (m.n < STRETCHES_MAX)
+                m.ns[m.n++] = (now(CLOCK_THREAD_CPUTIME_ID) - m.at) / (double)n;
+        m.n_ops += n;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+        double x = *(const double *)a, y = *(const double *)b;
+
+        return (x > y) - (x < y);
+}
+
+double
+measure_time(void (*work)(void), double seconds)
+{
+        double end;
+
+        for (int i = 0; i < 3; i++) /* warms up */
+                work();
+        m.n = 0;
+        end = now(CLOCK_MONOTONIC) + seconds * 1e9;
+        do
+                work();
+        while (m.n < STRETCHES_MAX && (m.n < 5 || now(CLOCK_MONOTONIC) < end));
+        qsort(m.ns, m.n, sizeof m.ns[0], by_value);
+        return m.ns[m.n / 2];
+}
+
+uint64_t
+measure_count(void (*work)(void), int n_warm, int n_counted)
+{
+        for (int i = 0; i < n_warm; i++)
+                work();
+        m.is_counting = true;
+        m.n_ops = 0;
+        for (int i = 0; i < n_counted; i++)
+                work();
+        m.is_counting = false;
+        return m.n_ops;
+}
+
+bool
+measure_can_count(void)
+{
+        return CAN_COUNT;
+}
