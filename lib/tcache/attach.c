@@ -218,15 +218,24 @@ tcache_map(void)
         return t;
 }
 
+static bool
+is_lack_of_room(int err)
+{
+        return err == -EUSERS || err == -ENOMEM; /* the table has no more places, or the file system no page for them */
+}
+
 /* A place in the table, also one that the dead or those who hold nothing leave for it. */
 static int
 register_client(struct region *r, struct client_id *ret_client)
 {
         int err = client_register(r, ret_client);
 
-        if ((err == -EUSERS || err == -ENOMEM) && slot_reap_all(r, reap_settle, NULL) > 0)
+        if (is_lack_of_room(err)) {
+                (void)slot_reap_all(r, reap_settle, NULL); /* or others have, meanwhile */
                 err = client_register(r, ret_client);
-        for (int i = 0; err == -EUSERS && i < EVICTIONS_MAX && client_evict_any(r); i++) /* others may be faster */
+        }
+        for (int i = 0; is_lack_of_room(err) && i < EVICTIONS_MAX && client_evict_any(r);
+             i++) /* others may be faster */
                 err = client_register(r, ret_client);
         return err;
 }

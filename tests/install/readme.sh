@@ -8,12 +8,13 @@ set -eu
 source=$1
 here=$(cd "$(dirname "$0")" && pwd)
 
+trap 'exit 1' HUP INT TERM
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
-SHMALLOC_DIR=$tmp/heaps
+SHMALLOC_DIR=$(mktemp -d /dev/shm/shmalloc-test-XXXXXX) # heaps want memory
+trap 'rm -rf "$tmp" "$SHMALLOC_DIR"' EXIT
 export SHMALLOC_DIR
-mkdir "$SHMALLOC_DIR" "$tmp/bin"
+mkdir "$tmp/bin"
 
 # run COMMAND   as it is printed
 run() {

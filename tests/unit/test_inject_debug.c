@@ -15,8 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/heap.h"
 #include "os/inject.h"
 #include "support/checks.h"
+#include "support/child.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 
@@ -638,6 +640,78 @@ START_TEST(closing_needs_nothing)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ places for processes */
+
+static void *
+open_in_thread(void *arg)
+{
+        *(shheap **)arg = heap_dir_open("i", 0, NULL);
+        return NULL;
+}
+
+/* A client whose threads have ended: it holds nothing but its place. */
+static void
+be_idle(struct child *self, void *arg)
+{
+        pthread_t thread;
+        shheap *own = NULL;
+
+        (void)arg;
+        MUST(pthread_create(&thread, NULL, open_in_thread, &own) == 0);
+        MUST(pthread_join(thread, NULL) == 0 && own);
+        child_tell(self);
+        child_hear(self);
+        MUST(shheap_close(own) == 0);
+}
+
+static int
+no_room(const char *call)
+{
+        return strcmp(call, "allocate") == 0 || strcmp(call, "populate") == 0 ? ENOSPC : 0;
+}
+
+static void
+come_where_no_page_is_left(struct child *self, void *arg)
+{
+        (void)self;
+        (void)arg;
+        os_inject = no_room;
+        h = heap_dir_open("i", 0, NULL);
+        MUST(h);
+        MUST(shheap_reap(h) >= 0);
+        os_inject = NULL;
+        MUST(shheap_close(h) == 0);
+}
+
+START_TEST(newcomer_gets_the_place_of_one_who_holds_nothing_where_no_page_is_left)
+{
+        static struct child idle[200];
+        const struct region *r;
+        struct child newcomer;
+        unsigned n = 0;
+
+        heap_dir_empty();
+        h = heap_dir_open("i", SHHEAP_CREATE, "capacity:64M,arenas:2,max_clients:300,max_threads:1000");
+        r = &h->process.region;
+        do { /* the next place begins a page */
+                child_start(&idle[n], be_idle, NULL);
+                ck_assert(child_hear(&idle[n]));
+                n++;
+                ck_assert_uint_lt(n, 200);
+        } while (region_clients_hwm(r) * r->layout.stride[TABLE_CLIENTS] % 4096 != 0);
+        child_start(&newcomer, come_where_no_page_is_left, NULL);
+        ck_assert_int_eq(child_end(&newcomer), 0);
+        while (n > 0) {
+                n--;
+                ck_assert(child_tell(&idle[n]));
+                ck_assert_int_eq(child_end(&idle[n]), 0);
+        }
+        heap_assert_clean(h);
+        ck_assert_int_eq(shheap_close(h), 0);
+        heap_dir_empty();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -651,6 +725,7 @@ main(void)
         tcase_add_test(tcase, frees_succeed_whatever_fails);
         tcase_add_test(tcase, purge_that_cannot_leaves_memory_to_be_used);
         tcase_add_test(tcase, closing_needs_nothing);
+        tcase_add_test(tcase, newcomer_gets_the_place_of_one_who_holds_nothing_where_no_page_is_left);
         suite_add_tcase(suite, tcase);
         heap_dir_create("inject");
         status = suite_run(suite);
