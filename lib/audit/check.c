@@ -27,6 +27,7 @@
 #include "audit/check_parts.h"
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/verify.h"
 #include "clients/owner.h"
 #include "os/print.h"
 #include "os/shm.h"
@@ -57,6 +58,7 @@ check_fault(struct check *c, const char *fmt, ...)
 static void
 sum(uint64_t *to, const uint64_t *from, size_t n)
 {
+        ASSERT(n > 0 && to != from);
         for (size_t i = 0; i < n; i++)
                 to[i] += from[i];
 }

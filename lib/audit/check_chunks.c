@@ -7,6 +7,7 @@
  */
 #include "audit/check_parts.h"
 #include "base/bits.h"
+#include "base/verify.h"
 #include "clients/owner.h"
 
 /* The chunk being checked. */
@@ -23,12 +24,14 @@ static const char *const granule_names[] = {"none", "free", "new", "slab", "larg
 static uint64_t
 load_granule(const struct check *c, uint64_t granule)
 {
+        ASSERT(granule < c->r->layout.n[TABLE_GRANULES]);
         return load_acquire(&c->r->granules[granule]); /* E3.acq */
 }
 
 static uint32_t
 load_tag(const struct check *c, uint64_t granule)
 {
+        ASSERT(granule < c->r->layout.n[TABLE_GRANULES]);
         return load_relaxed(&c->r->tags[granule]); /* read again if it looks wrong */
 }
 

@@ -9,6 +9,7 @@
  * while others run it has to be seen in both, several times over, since blocks travel.
  */
 #include "audit/check_parts.h"
+#include "base/verify.h"
 #include "clients/owner.h"
 
 /* What a unit is: a magazine, and an entry of it. */
@@ -21,6 +22,7 @@ _Static_assert(MAGAZINE_CAP_MAX <= 256, "entries fit a unit");
 static uint64_t
 load_word(const struct check *c, uint64_t idx)
 {
+        ASSERT(idx < c->r->layout.n[TABLE_MAGAZINES]);
         return load_acquire(&c->r->magazine_words[idx]); /* E3.acq */
 }
 
@@ -159,6 +161,7 @@ load_entry(const struct check *c, uint64_t unit, struct entry *ret_e)
         struct entry e = {.magazine_idx = unit >> 8, .entry_idx = unit & 0xff};
         const struct magazine *m = &c->r->magazines[e.magazine_idx];
 
+        ASSERT(e.magazine_idx < c->r->layout.n[TABLE_MAGAZINES]);
         e.word = load_word(c, e.magazine_idx);
         if (magazine_state(e.word) == MAGAZINE_POOL || !region_has_tag(c->r, magazine_tag(e.word)) ||
             e.entry_idx >= load_relaxed(&m->n) || e.entry_idx >= MAGAZINE_CAP_MAX) /* read again if it looks wrong */

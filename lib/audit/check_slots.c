@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "audit/check_parts.h"
+#include "base/verify.h"
 #include "clients/owner.h"
 #include "heap/root_cell.h"
 
@@ -70,6 +71,7 @@ check_place(struct check *c, uint64_t idx, uint32_t place, uint32_t idx1)
         uint32_t tag = place % c->r->layout.n_tags;
         uint64_t word;
 
+        ASSERT(place < 2 * c->r->layout.n_tags && idx1 != 0);
         if (!region_has_magazine(c->r, idx1 - 1)) {
                 check_fault(c, "thread %" PRIu64 ": its place for tag %u names magazine %u, which does not exist",
                             idx + 1, tag, idx1 - 1);

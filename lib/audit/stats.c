@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "audit/stats_parts.h"
+#include "base/verify.h"
 #include "clients/owner.h"
 #include "os/print.h"
 #include "os/shm.h"
@@ -29,6 +30,7 @@ label_number(struct stats_row *row, const char *name, uint64_t value)
 {
         struct stats_label *label = &row->labels[row->n_labels++];
 
+        ASSERT(row->n_labels <= STATS_LABELS_MAX);
         label->name = name;
         label->is_number = true;
         snprintf(label->value, sizeof label->value, "%" PRIu64, value);
@@ -41,6 +43,7 @@ label_text(struct stats_row *row, const char *name, const char *text, size_t byt
         struct stats_label *label = &row->labels[row->n_labels++];
         size_t n = 0;
 
+        ASSERT(row->n_labels <= STATS_LABELS_MAX && n < sizeof label->value);
         label->name = name;
         label->is_number = false;
         for (; n < bytes && n + 1 < sizeof label->value && text[n] != '\0'; n++)

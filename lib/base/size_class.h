@@ -19,6 +19,7 @@
 
 #include "base/bits.h"
 #include "base/geometry.h"
+#include "base/verify.h"
 
 /* Blocks are multiples of 16 bytes, the alignment that malloc promises. */
 #define SIZE_CLASS_QUANTUM_SHIFT 4
@@ -101,6 +102,7 @@ size_class_is_large(uint32_t idx)
 static inline uint64_t
 size_class_bytes(uint32_t idx)
 {
+        ASSERT(idx < SIZE_CLASS_N);
         return size_class_table[idx].bytes;
 }
 
@@ -108,6 +110,7 @@ size_class_bytes(uint32_t idx)
 static inline uint32_t
 size_class_slab_granules(uint32_t idx)
 {
+        ASSERT(idx < SIZE_CLASS_N);
         return size_class_table[idx].n_granules;
 }
 
@@ -115,6 +118,7 @@ size_class_slab_granules(uint32_t idx)
 static inline uint32_t
 size_class_slab_blocks(uint32_t idx)
 {
+        ASSERT(idx < SIZE_CLASS_N);
         return size_class_table[idx].n_blocks;
 }
 
@@ -122,12 +126,14 @@ size_class_slab_blocks(uint32_t idx)
 static inline uint32_t
 size_class_run_granules(uint32_t idx)
 {
+        ASSERT(size_class_is_large(idx));
         return size_class_table[idx].n_granules;
 }
 
 static inline uint32_t
 size_class_magazine_cap(uint32_t idx)
 {
+        ASSERT(idx < SIZE_CLASS_N);
         return size_class_table[idx].magazine_cap;
 }
 
@@ -148,6 +154,7 @@ _Static_assert(SIZE_CLASS_SLAB_BYTES_MAX < UINT64_C(1) << (64 - SIZE_CLASS_RECIP
 static inline uint64_t
 size_class_reciprocal(uint32_t idx)
 {
+        ASSERT(idx < SIZE_CLASS_N);
         return size_class_table[idx].reciprocal;
 }
 
@@ -156,6 +163,7 @@ size_class_reciprocal(uint32_t idx)
 static inline uint32_t
 size_class_block_index(uint32_t idx, uint64_t off_in_slab)
 {
+        ASSERT(idx < SIZE_CLASS_N);
         return (uint32_t)((off_in_slab * size_class_reciprocal(idx)) >> SIZE_CLASS_RECIPROCAL_SHIFT);
 }
 
@@ -170,6 +178,7 @@ _Static_assert(SIZE_CLASS_SLAB_BYTES_MAX < (UINT64_C(1) << SIZE_CLASS_RECIPROCAL
 static inline bool
 size_class_is_multiple(uint64_t reciprocal, uint64_t off_in_slab)
 {
+        ASSERT(off_in_slab < SIZE_CLASS_SLAB_BYTES_MAX);
         return (off_in_slab * reciprocal & ((UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) - 1)) < reciprocal;
 }
 
@@ -179,6 +188,7 @@ size_class_is_block_start(uint32_t idx, uint64_t off_in_slab)
 {
         uint32_t block_idx = size_class_block_index(idx, off_in_slab);
 
+        ASSERT(idx < SIZE_CLASS_N);
         return block_idx * size_class_bytes(idx) == off_in_slab && block_idx < size_class_slab_blocks(idx);
 }
 

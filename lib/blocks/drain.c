@@ -10,10 +10,12 @@
 #include <errno.h>
 
 #include "base/size_class.h"
+#include "base/verify.h"
 #include "blocks/large.h"
 #include "blocks/magazine.h"
 #include "blocks/sift.h"
 #include "blocks/slab.h"
+#include "blocks/valid.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 
@@ -23,6 +25,7 @@ swap(struct thread *t, uint32_t idx, uint64_t i, uint64_t j)
         struct magazine *m = &t->region->magazines[idx];
         uint64_t a = load_relaxed(&m->slot[i]), b = load_relaxed(&m->slot[j]);
 
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         intent_begin(t, (struct intent){.magazine = idx, .i = i, .j = j, .a = a, .b = b}, INTENT_SWAP); /* SWAP.1 */
         store_relaxed(&m->slot[i], b);                                                                  /* SWAP.2 */
         kill_order();
@@ -38,6 +41,8 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
         bool is_small = size_class_is_small(tag_class(magazine_tag(owner_load(&r->magazine_words[idx]))));
         uint64_t bottom = 0; /* entries below it were tried and are held by others */
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         sift_own(t, idx); /* one from a depot, too: its thread may have put blocks there since */
         for (uint64_t n = load_relaxed(&m->n); n > keep && n > bottom && n <= MAGAZINE_CAP_MAX;
              n = load_relaxed(&m->n)) {
@@ -49,6 +54,8 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
                         swap(t, idx, bottom, n - 1);
                 bottom++;
         }
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
+        ASSERT(bottom <= load_relaxed(&m->n) || load_relaxed(&m->n) <= keep);
         magazine_is_empty_now(t, idx);
         return load_relaxed(&m->n) <= keep;
 }
@@ -57,6 +64,7 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
 static void
 drain_and_put(struct thread *t, uint32_t idx, uint32_t arena)
 {
+        ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == idx + 1);
         drain_magazine(t, idx, 0);
         magazine_put(t, idx, arena, true);
 }
@@ -67,6 +75,7 @@ drain_depots(struct thread *t, uint32_t arena, uint32_t want)
         uint32_t node = region_arena_node(t->region, arena);
         uint32_t n = 0, idx;
 
+        ASSERT(arena < t->region->layout.n_arenas);
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
                 /* Bounded: what cannot be drained because others hold its slabs goes back to the same depot. */
                 for (uint32_t i = 0; i < DEPOT_SLOTS && n < want; i++, n++) {
@@ -83,6 +92,7 @@ is_hinted(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
 {
         struct arena *a = region_arena(r, arena);
 
+        ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
         for (uint32_t i = 0; a && i < DEPOT_SLOTS; i++)
                 if (load_relaxed(&a->depot[tag_class(tag)][i]) == idx + 1)
                         return true;
@@ -98,6 +108,7 @@ drain_clock_hand(struct thread *t)
         uint32_t first = t->node * r->layout.magazines_per_node;
         uint64_t hand;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         if (!a || hwm == 0)
                 return;
         hand = load_relaxed(&a->magazine_hand); /* a hint: two threads may look at the same line */

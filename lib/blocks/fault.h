@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "base/verify.h"
 #include "clients/thread.h"
 
 /* Same numbers as SHHEAP_FAULT_*; asserted where both are known (api/fault.c). */
@@ -44,6 +45,7 @@ fault_note_lost(struct thread *t, uint64_t block_off)
 static inline int
 fault_note(struct thread *t, enum fault_what what, uint64_t block_off)
 {
+        ASSERT(what != FAULT_NONE && what < FAULT_OF_OTHERS);
         if (t->fault.what == FAULT_NONE || t->fault.what >= FAULT_OF_OTHERS)
                 t->fault = (struct fault){.what = (uint32_t)what, .block_off = block_off};
         return -EINVAL;

@@ -10,7 +10,9 @@
 #include <errno.h>
 
 #include "base/bits.h"
+#include "base/verify.h"
 #include "blocks/fault.h"
+#include "blocks/valid.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "os/clock.h"
@@ -54,6 +56,7 @@ huge_usable(struct region *r, uint64_t chunk, uint64_t word)
         uint64_t bytes = load_relaxed(&r->huge_bytes[chunk]); /* written before the head was released: E3 */
         uint64_t most = (uint64_t)chunk_count(word) << GEO_CHUNK_SHIFT;
 
+        ASSERT(chunk < r->layout.n_chunks);
         return bytes <= most ? bytes : most;
 }
 
@@ -65,17 +68,19 @@ free_word_of(uint64_t word)
         return chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word));
 }
 
-/* Lets go of chunks that this thread owns (NEW, or TAIL of its head), without touching the candidate. */
+/* Lets go of a chunk that thread `no` owns (NEW, or TAIL of its head), without touching the candidate. */
 static void
-release_chunk(struct region *r, uint64_t chunk)
+release_chunk(struct region *r, uint32_t no, uint64_t chunk)
 {
         uint64_t granule = chunk * GEO_GRANULES_PER_CHUNK;
         uint64_t word = owner_load(run_word(r, granule));
 
+        ASSERT(no != THREAD_NONE && chunk < r->layout.n_chunks);
+        ASSERT_INVARIANT(I5, chunk_is_owned(r, no, &r->chunk_words[chunk]));
         /* The first granule's stamp says since when the chunk lies idle. */
-        owner_store(run_word(r, granule), granule_with_stamp(word, decay_stamp(r, clock_ms())));
+        granule_store(r, no, run_word(r, granule), granule_with_stamp(word, decay_stamp(r, clock_ms())));
         chunk_hint_free(r, chunk, true);
-        owner_release(&r->chunk_words[chunk], free_word_of(owner_load(&r->chunk_words[chunk]))); /* E3.rel */
+        chunk_release(r, no, &r->chunk_words[chunk], free_word_of(owner_load(&r->chunk_words[chunk]))); /* E3.rel */
         chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
 }
 
@@ -85,17 +90,18 @@ claim_chunks(struct thread *t, uint64_t from, uint64_t to)
 {
         struct region *r = t->region;
 
+        ASSERT(from <= to && to <= region_chunks_hwm(r));
         for (uint64_t chunk = from; chunk < to; chunk++) {
                 uint64_t word = owner_load(&r->chunk_words[chunk]);
 
                 if (chunk_state(word) == CHUNK_FREE && chunk_owner(word) == THREAD_NONE &&
-                    owner_acquire(&r->chunk_words[chunk], &word,
+                    chunk_acquire(t, &r->chunk_words[chunk], &word,
                                   chunk_with_node1(chunk_word(CHUNK_NEW, t->no, 0), chunk_node1(word)))) {
                         chunk_hint_free(r, chunk, false);
                         continue;
                 }
                 while (chunk-- > from)
-                        release_chunk(r, chunk);
+                        release_chunk(r, t->no, chunk);
                 return false;
         }
         return true;
@@ -107,6 +113,7 @@ raise_to(struct thread *t, uint64_t to)
 {
         struct region *r = t->region;
 
+        ASSERT(to <= r->layout.n_chunks);
         for (uint64_t hwm = region_chunks_hwm(r); hwm < to; hwm = region_chunks_hwm(r)) {
                 int err = region_raise_chunks(r, hwm);
 
@@ -125,6 +132,7 @@ may_take(struct region *r, uint64_t chunk, uint32_t node)
 {
         uint64_t word = owner_load(&r->chunk_words[chunk]);
 
+        ASSERT(chunk < r->layout.n_chunks);
         return chunk_state(word) == CHUNK_FREE &&
                (node == NODE_NONE || chunk_node1(word) == 0 || chunk_node1(word) == node + 1);
 }
@@ -144,6 +152,7 @@ find_gap(struct region *r, uint64_t from, const struct gap *gap)
         uint64_t hwm = region_chunks_hwm(r), capacity = region_capacity_chunks(r), start = from;
         uint64_t n = gap->n, align = gap->align;
 
+        ASSERT(n > 0 && bits_is_pow2(align));
         for (;;) {
                 int64_t hinted = gap->is_hinted && start < hwm ? chunk_find_free(r, start, hwm) : (int64_t)start;
                 uint64_t end, addr;
@@ -180,6 +189,7 @@ claim_gap_of(struct thread *t, const struct gap *gap, uint64_t *ret_chunk)
                 err = raise_to(t, chunk + n);
                 if (err < 0)
                         return err;
+                ASSERT(chunk + n <= region_chunks_hwm(r));
                 candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n)); /* HUGE.1 */
                 if (claim_chunks(t, chunk, chunk + n)) {                    /* HUGE.2 */
                         *ret_chunk = chunk;
@@ -197,6 +207,7 @@ claim_gap(struct thread *t, uint64_t n, uint64_t align, uint32_t node, uint64_t 
         struct gap gap = {.n = n, .align = align};
         int err = -ENOMEM;
 
+        ASSERT(n > 0 && bits_is_pow2(align) && node < t->region->n_nodes);
         for (int hinted = 1; hinted >= 0 && err < 0; hinted--) {
                 gap.is_hinted = hinted != 0;
                 gap.node = node;
@@ -215,6 +226,8 @@ reserve(struct thread *t, uint64_t chunk, uint64_t bytes)
 {
         uint64_t head = chunk * GEO_GRANULES_PER_CHUNK;
 
+        ASSERT_INVARIANT(I5, chunk_is_owned(t->region, t->no, &t->region->chunk_words[chunk]));
+        ASSERT(bytes > 0);
         for (uint64_t done = 0; done < bytes; done += GEO_CHUNK_BYTES) {
                 uint64_t part = bytes - done < GEO_CHUNK_BYTES ? bytes - done : GEO_CHUNK_BYTES;
                 int err = run_reserve(t, head + (done >> GEO_GRANULE_SHIFT), part);
@@ -230,9 +243,11 @@ release_all(struct thread *t, uint64_t chunk, uint64_t n)
 {
         struct region *r = t->region;
 
+        ASSERT(n > 0);
+        ASSERT_INVARIANT(I5, chunk_owner(owner_load(&r->chunk_words[chunk])) == t->no);
         for (uint64_t i = 1; i < n; i++)
-                release_chunk(r, chunk + i);
-        release_chunk(r, chunk);
+                release_chunk(r, t->no, chunk + i);
+        release_chunk(r, t->no, chunk);
         candidate_clear(t);
         thread_note_release(t);
 }
@@ -240,11 +255,12 @@ release_all(struct thread *t, uint64_t chunk, uint64_t n)
 static void
 tails_store(struct thread *t, uint64_t chunk, uint64_t from, uint64_t to)
 {
+        ASSERT(chunk + to <= t->region->layout.n_chunks || from >= to);
         for (uint64_t i = from; i < to; i++) {
                 uint64_t *word = &t->region->chunk_words[chunk + i];
                 uint64_t tail = chunk_with_node1(chunk_word(CHUNK_TAIL, THREAD_NONE, 0), chunk_node1(owner_load(word)));
 
-                owner_store(word, chunk_with_count(tail, (uint32_t)i));
+                chunk_store(t->region, t->no, word, chunk_with_count(tail, (uint32_t)i));
         }
 }
 
@@ -255,6 +271,9 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
         uint64_t n = chunks_for(bytes), chunk, word;
         int err;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
+        ASSERT(bits_is_pow2(align) && node < r->n_nodes);
         if (bytes == 0 || n > r->layout.n_chunks)
                 return -ENOMEM;
         if (!t->no_grow && !placement_has_room(r, node, page_up(bytes))) {
@@ -275,6 +294,7 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
         tails_store(t, chunk, 1, n);                          /* HUGE.5 */
         word = chunk_with_node1(chunk_word(CHUNK_HUGE, THREAD_NONE, 0),
                                 chunk_node1(owner_load(&r->chunk_words[chunk])));
+        ASSERT_INVARIANT(I14, huge_is_valid(r, chunk, chunk_with_count(word, (uint32_t)n)));
         if (dest_off != 0) {
                 dest_fill(t, dest_off, chunk << GEO_CHUNK_SHIFT, page_up(bytes));
                 intent_begin(t,
@@ -286,12 +306,14 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
                 dest_store(r, dest_off, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT));
         }
         kill_order();
-        owner_release(&r->chunk_words[chunk], chunk_with_count(word, (uint32_t)n)); /* HUGE.6: commit.  E3.rel */
+        chunk_release(r, t->no, &r->chunk_words[chunk],
+                      chunk_with_count(word, (uint32_t)n)); /* HUGE.6: commit.  E3.rel */
         if (dest_off != 0)
                 intent_end(t);
         candidate_clear(t); /* HUGE.7 */
         owner_add(&t->slot->n_huge_malloc, UINT64_C(1));
         owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         *ret_block_off = chunk << GEO_CHUNK_SHIFT;
         return 0;
 }
@@ -304,6 +326,8 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
         struct region *r = t->region;
         uint64_t chunk, word;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
         for (int tries = 0; tries < 1024; tries++) { /* a failure means that a resizer went on: bounded by its steps */
                 uint64_t freeing;
 
@@ -312,7 +336,7 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 if (chunk_owner(word) != THREAD_NONE) {
                         if (dest_off != 0)
                                 return -EBUSY; /* no step both dooms it and zeroes *dest */
-                        if (owner_release_marked(&r->chunk_words[chunk], &word, word | CHUNK_DOOMED))
+                        if (owner_release_marked(&r->chunk_words[chunk], &word, word | CHUNK_DOOMED)) /* not ours */
                                 return 0; /* whoever drops the owner frees it */
                         continue;
                 }
@@ -321,7 +345,8 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                         intent_begin(t, (struct intent){.slab = chunk, .a = block_off, .b = dest_off},
                                      INTENT_HUGE_FROM);
                 freeing = chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no);
-                if (owner_acquire(&r->chunk_words[chunk], &word, freeing)) { /* HUGE_FREE.1: commit */
+                if (chunk_acquire(t, &r->chunk_words[chunk], &word, freeing)) { /* HUGE_FREE.1: commit */
+                        ASSERT_INVARIANT(I14, huge_is_valid(r, chunk, word));
                         dest_store(r, dest_off, UINT64_C(0));
                         if (dest_off != 0)
                                 intent_end(t);
@@ -345,12 +370,14 @@ drop_owner(struct thread *t, uint64_t chunk, uint64_t word)
         uint64_t *at = &t->region->chunk_words[chunk];
         uint64_t seen = owner_load(at);
 
+        ASSERT_INVARIANT(I5, chunk_owner(seen) == t->no && chunk_owner(word) == t->no);
+        ASSERT_INVARIANT(I14, huge_is_valid(t->region, chunk, word));
         while (!(seen & CHUNK_DOOMED))
-                if (owner_release_marked(at, &seen, chunk_with_owner(word, THREAD_NONE))) {
+                if (chunk_release_marked(t->region, t->no, at, &seen, chunk_with_owner(word, THREAD_NONE))) {
                         candidate_clear(t);
                         return;
                 }
-        owner_store(at, chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no));
+        chunk_store(t->region, t->no, at, chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no));
         release_all(t, chunk, chunk_count(word));
 }
 
@@ -360,18 +387,20 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
         struct region *r = t->region;
         uint64_t n = chunks_for(bytes), chunk, word, old;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         if (!huge_block_of(r, block_off, &chunk, &word))
                 return fault_note(t, FAULT_INVALID_FREE, block_off);
         old = chunk_count(word);
         if (n == 0 || chunk_owner(word) != THREAD_NONE || chunk + n > region_capacity_chunks(r) ||
             (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(t, chunk + n) < 0))
                 return -ENOMEM;
-        candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old));         /* HUGE_RESIZE.1 */
-        if (!owner_acquire(&r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* .2 */
+        candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old));            /* HUGE_RESIZE.1 */
+        if (!chunk_acquire(t, &r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* .2 */
                 candidate_clear(t);
                 return -ENOMEM;
         }
         word = chunk_with_owner(word, t->no);
+        ASSERT_INVARIANT(I14, huge_is_valid(r, chunk, word));
         if (n > old && !claim_chunks(t, chunk + old, chunk + n)) { /* .3 */
                 drop_owner(t, chunk, word);
                 return -ENOMEM;
@@ -379,7 +408,7 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
         if ((n > old && placement_bind_chunks(t, chunk + old, n - old, chunk_node1(word) - 1) < 0) ||
             reserve(t, chunk, page_up(bytes)) < 0) { /* .4 */
                 for (uint64_t i = old; i < n; i++)
-                        release_chunk(r, chunk + i);
+                        release_chunk(r, t->no, chunk + i);
                 drop_owner(t, chunk, word);
                 return -ENOMEM;
         }
@@ -388,10 +417,10 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
         if (n < old) {
                 uint64_t seen = owner_load(&r->chunk_words[chunk]);
 
-                while (!owner_release_marked(&r->chunk_words[chunk], &seen, word | (seen & CHUNK_DOOMED)))
+                while (!chunk_release_marked(r, t->no, &r->chunk_words[chunk], &seen, word | (seen & CHUNK_DOOMED)))
                         continue; /* .6: commit of a shrink; fails once at most, when DOOMED comes */
                 for (uint64_t i = n; i < old; i++)
-                        release_chunk(r, chunk + i);
+                        release_chunk(r, t->no, chunk + i);
         }
         owner_add(&t->slot->huge_free_bytes, load_relaxed(&r->huge_bytes[chunk]));
         owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
@@ -409,24 +438,27 @@ huge_settle(struct region *r, uint32_t thread_no, uint64_t chunk, uint64_t n)
         bool owns_head = chunk_owner(head) == thread_no;
         uint64_t keep = owns_head && chunk_state(head) == CHUNK_HUGE ? chunk_count(head) : 1;
 
+        ASSERT(thread_no != THREAD_NONE);
         for (uint64_t i = keep; i < n && chunk + i < r->layout.n_chunks; i++) {
                 uint64_t word = owner_load(&r->chunk_words[chunk + i]);
 
                 if (chunk_owner(word) == thread_no ||
                     (owns_head && chunk_state(word) == CHUNK_TAIL && chunk_count(word) == i))
-                        release_chunk(r, chunk + i);
+                        release_chunk(r, thread_no, chunk + i);
         }
         if (!owns_head)
                 return;
         if (chunk_state(head) == CHUNK_HUGE) /* died while shrinking it: what it holds now */
                 store_relaxed(&r->huge_bytes[chunk], huge_usable(r, chunk, head));
         while (chunk_state(head) == CHUNK_HUGE && !(head & CHUNK_DOOMED))
-                if (owner_release_marked(&r->chunk_words[chunk], &head, chunk_with_owner(head, THREAD_NONE)))
+                if (chunk_release_marked(r, thread_no, &r->chunk_words[chunk], &head,
+                                         chunk_with_owner(head, THREAD_NONE)))
                         return;
         if (chunk_state(head) == CHUNK_HUGE) { /* doomed: now it is being freed, by whoever settles it */
-                owner_store(&r->chunk_words[chunk], chunk_with_state(head, CHUNK_FREEING) & ~CHUNK_DOOMED);
+                chunk_store(r, thread_no, &r->chunk_words[chunk],
+                            chunk_with_state(head, CHUNK_FREEING) & ~CHUNK_DOOMED);
                 huge_settle(r, thread_no, chunk, keep);
                 return;
         }
-        release_chunk(r, chunk);
+        release_chunk(r, thread_no, chunk);
 }

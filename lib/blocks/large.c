@@ -13,12 +13,16 @@
 
 #include <errno.h>
 
+#include "base/bits.h"
 #include "base/size_class.h"
+#include "base/verify.h"
 #include "blocks/fault.h"
 #include "blocks/magazine.h"
+#include "blocks/valid.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "pages/run.h"
+#include "pages/valid.h"
 
 static uint64_t
 colour_of(uint64_t head, uint32_t class_idx)
@@ -26,6 +30,7 @@ colour_of(uint64_t head, uint32_t class_idx)
         uint64_t slack =
                 ((uint64_t)size_class_run_granules(class_idx) << GEO_GRANULE_SHIFT) - size_class_bytes(class_idx);
 
+        ASSERT(size_class_is_large(class_idx));
         return slack < GEO_PAGE_BYTES ? 0 : head * 11 % (GEO_PAGE_BYTES / LARGE_COLOUR_ALIGN) * LARGE_COLOUR_ALIGN;
 }
 
@@ -52,6 +57,7 @@ large_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint64_
 static uint16_t
 tag_of(struct region *r, uint32_t arena, uint32_t class_idx)
 {
+        ASSERT(arena < r->layout.n_arenas);
         return (uint16_t)tag_make(region_arena_node(r, arena), class_idx);
 }
 
@@ -63,9 +69,11 @@ interior_store(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint
         uint64_t *word = run_word(t->region, head), cont = granule_word(GRANULE_CONT, THREAD_NONE, arena);
         uint16_t *tag = &t->region->tags[head];
 
+        ASSERT(from >= 1 && head % GEO_GRANULES_PER_CHUNK + to <= GEO_GRANULES_PER_CHUNK);
         for (uint32_t i = from; i < to; i++) {
                 store_relaxed(&tag[i], (uint16_t)TAG_NONE);
-                owner_store(&word[i], granule_with_count(cont, i) | (owner_load(&word[i]) & GRANULE_BACKING));
+                granule_store(t->region, t->no, &word[i],
+                              granule_with_count(cont, i) | (owner_load(&word[i]) & GRANULE_BACKING));
         }
 }
 
@@ -80,6 +88,7 @@ commit(struct thread *t, uint64_t head, const struct where *where, uint64_t dest
         int err = run_reserve(t, head, colour + size_class_bytes(class_idx)); /* LARGE.2 */
         uint64_t word;
 
+        ASSERT_INVARIANT(I16, run_is_new(t, head, granules, arena));
         if (err < 0) {
                 run_unclaim(t, head, granules);
                 return err;
@@ -89,6 +98,7 @@ commit(struct thread *t, uint64_t head, const struct where *where, uint64_t dest
         word = granule_word(GRANULE_LARGE, THREAD_NONE, arena) | (owner_load(run_word(r, head)) & GRANULE_BACKING);
         word = granule_with_count(granule_with_class(word, class_idx), granules);
         word = granule_with_stamp(word, (uint32_t)(colour / LARGE_COLOUR_ALIGN));
+        ASSERT_INVARIANT(I13, large_is_valid(r, head, word));
         if (dest_off != 0) {
                 dest_fill(t, dest_off, block_off, size_class_bytes(class_idx));
                 intent_begin(t,
@@ -97,12 +107,13 @@ commit(struct thread *t, uint64_t head, const struct where *where, uint64_t dest
                 dest_store(r, dest_off, r->layout.chunks_off + block_off);
         }
         kill_order();
-        owner_release(run_word(r, head), word); /* LARGE.5: commit.  E3.rel */
+        granule_release(r, t->no, run_word(r, head), word); /* LARGE.5: commit.  E3.rel */
         if (dest_off != 0)
                 intent_end(t);
         candidate_clear(t); /* LARGE.6 */
         owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));
         owner_add(&t->slot->counters[class_idx].n_malloc, UINT64_C(1));
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         *ret_block_off = block_off;
         return 0;
 }
@@ -110,12 +121,14 @@ commit(struct thread *t, uint64_t head, const struct where *where, uint64_t dest
 static uint32_t
 align_granules(uint64_t align)
 {
+        ASSERT(bits_is_pow2(align));
         return align <= GEO_GRANULE_BYTES ? 1 : (uint32_t)(align >> GEO_GRANULE_SHIFT);
 }
 
 struct run_need
 large_need(uint32_t class_idx, uint64_t align)
 {
+        ASSERT(size_class_is_large(class_idx));
         return (struct run_need){.granules = size_class_run_granules(class_idx),
                                  .align_granules = align_granules(align),
                                  .class_idx = class_idx,
@@ -129,6 +142,8 @@ large_alloc(struct thread *t, const struct where *where, uint64_t dest_off, uint
         uint64_t head;
         int err = run_claim(t, where, &head); /* LARGE.1 */
 
+        ASSERT_INVARIANT(I20, dest_is_valid(t->region, dest_off));
+        ASSERT(size_class_is_large(where->need.class_idx));
         return err < 0 ? err : commit(t, head, where, dest_off, ret_block_off);
 }
 
@@ -138,12 +153,13 @@ large_alloc(struct thread *t, const struct where *where, uint64_t dest_off, uint
 static int
 doom(struct thread *t, uint64_t head, uint64_t block_off, uint64_t word)
 {
+        ASSERT(granule_owner(word) != THREAD_NONE);
         for (int tries = 0; tries < 1024; tries++) { /* a failure means that the resizer went on: it has few steps */
                 if (granule_state(word) != GRANULE_LARGE || (word & GRANULE_DOOMED))
                         return fault_note(t, FAULT_DOUBLE_FREE, block_off);
                 if (granule_owner(word) == THREAD_NONE)
                         return -EAGAIN;
-                if (owner_release_marked(run_word(t->region, head), &word, word | GRANULE_DOOMED))
+                if (owner_release_marked(run_word(t->region, head), &word, word | GRANULE_DOOMED)) /* not ours */
                         return 0;
         }
         return -EAGAIN;
@@ -153,8 +169,9 @@ doom(struct thread *t, uint64_t head, uint64_t block_off, uint64_t word)
 static bool
 seize(struct thread *t, uint64_t head, uint64_t word)
 {
-        return owner_acquire(run_word(t->region, head), &word,
-                             granule_with_owner(granule_with_state(word, GRANULE_FREEING), t->no));
+        ASSERT(granule_state(word) == GRANULE_LARGE && granule_owner(word) == THREAD_NONE);
+        return granule_acquire(t, run_word(t->region, head), &word,
+                               granule_with_owner(granule_with_state(word, GRANULE_FREEING), t->no));
 }
 
 int
@@ -163,6 +180,8 @@ large_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
         struct region *r = t->region;
         uint64_t head, word;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
         for (int tries = 0; tries < 1024; tries++) {
                 if (!large_block_of(r, block_off, &head, &word))
                         return fault_note(t, tries == 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE, block_off);
@@ -180,6 +199,7 @@ large_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 if (dest_off != 0)
                         intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_RUN_FROM);
                 if (seize(t, head, word)) { /* FREE.1: commit */
+                        ASSERT_INVARIANT(I13, large_is_valid(r, head, word));
                         dest_store(r, dest_off, UINT64_C(0));
                         if (dest_off != 0)
                                 intent_end(t);
@@ -202,6 +222,7 @@ large_drain(struct thread *t, uint64_t magazine_idx)
         struct magazine *m = &r->magazines[magazine_idx];
         uint64_t n = load_relaxed(&m->n), block_off, head, word;
 
+        ASSERT_INVARIANT(I11, magazine_is_own(t, magazine_idx));
         if (n == 0 || n > MAGAZINE_CAP_MAX)
                 return 0;
         block_off = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
@@ -229,6 +250,7 @@ large_drain(struct thread *t, uint64_t magazine_idx)
         kill_order();
         store_relaxed(&m->n, n - 1);
         intent_end(t);
+        ASSERT_INVARIANT(I13, large_is_valid(r, head, word));
         owner_add(&t->slot->counters[granule_class(word)].n_drained, UINT64_C(1));
         run_free_owned(t, head, granule_count(word));
         return 0;
@@ -243,17 +265,20 @@ drop_owner(struct thread *t, uint64_t head, uint64_t word)
         uint64_t *at = run_word(t->region, head);
         uint64_t seen = owner_load(at);
 
+        ASSERT_INVARIANT(I5, granule_owner(seen) == t->no && granule_owner(word) == t->no);
         kill_order();
         store_relaxed(&t->region->tags[head],
                       tag_of(t->region, granule_arena(word), granule_class(word))); /* RESIZE.9 */
         kill_order();
+        ASSERT_INVARIANT(I13, large_is_valid(t->region, head, word));
         while (!(seen & GRANULE_DOOMED)) /* once more at most: DOOMED is all that another may set */
-                if (owner_release_marked(at, &seen, granule_with_owner(word, THREAD_NONE))) { /* RESIZE.10 */
+                if (granule_release_marked(t->region, t->no, at, &seen,
+                                           granule_with_owner(word, THREAD_NONE))) { /* RESIZE.10 */
                         candidate_clear(t);
                         return;
                 }
         word = granule_with_owner(granule_with_state(word, GRANULE_FREEING), t->no);
-        owner_store(at, word);
+        granule_store(t->region, t->no, at, word);
         run_free_owned(t, head, granule_count(word));
 }
 
@@ -263,12 +288,13 @@ claim_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t
 {
         struct region *r = t->region;
 
+        ASSERT(from < to && head % GEO_GRANULES_PER_CHUNK + to <= GEO_GRANULES_PER_CHUNK);
         for (uint32_t i = from; i < to; i++) {
-                if (run_take(run_word(r, head + i), t->no, arena))
+                if (run_take(t, run_word(r, head + i), arena))
                         continue;
                 for (uint32_t stamp = run_stamp(r); i-- > from;)
-                        owner_release(run_word(r, head + i),
-                                      run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
+                        granule_release(r, t->no, run_word(r, head + i),
+                                        run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
                 run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
                 return false;
         }
@@ -281,12 +307,13 @@ free_tail(struct thread *t, uint64_t head, uint32_t from, uint32_t to, uint32_t 
         struct region *r = t->region;
         uint32_t stamp = run_stamp(r);
 
+        ASSERT(from >= 1);
         if (from >= to)
                 return;
         run_hint_free(r, arena, head + from, to - from);
         for (uint32_t i = from; i < to; i++)
-                owner_release(run_word(r, head + i),
-                              run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
+                granule_release(r, t->no, run_word(r, head + i),
+                                run_free_word(owner_load(run_word(r, head + i)), stamp)); /* E3.rel */
         run_hint_free(r, arena, head + from, to - from);
         thread_note_release(t);
 }
@@ -298,9 +325,10 @@ store_length(struct thread *t, uint64_t head, uint32_t class_idx)
         uint64_t *at = run_word(t->region, head);
         uint64_t seen = owner_load(at), word;
 
+        ASSERT_INVARIANT(I5, granule_owner(seen) == t->no);
         do
                 word = granule_with_count(granule_with_class(seen, class_idx), size_class_run_granules(class_idx));
-        while (!owner_release_marked(at, &seen, word)); /* E3.rel */
+        while (!granule_release_marked(t->region, t->no, at, &seen, word)); /* E3.rel */
         return word & ~GRANULE_DOOMED;
 }
 
@@ -311,6 +339,8 @@ large_resize(struct thread *t, uint64_t block_off, uint32_t class_idx)
         uint32_t granules = size_class_run_granules(class_idx), old, arena;
         uint64_t head, word, off = block_off & (GEO_GRANULE_BYTES - 1);
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT(size_class_is_large(class_idx));
         if (!large_block_of(r, block_off, &head, &word))
                 return fault_note(t, FAULT_INVALID_FREE, block_off);
         old = granule_count(word);
@@ -319,10 +349,11 @@ large_resize(struct thread *t, uint64_t block_off, uint32_t class_idx)
             off + size_class_bytes(class_idx) > (uint64_t)granules << GEO_GRANULE_SHIFT)
                 return -ENOMEM;
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, granules > old ? granules : old)); /* RESIZE.1 */
-        if (!owner_acquire(run_word(r, head), &word, granule_with_owner(word, t->no))) {        /* RESIZE.2 */
+        if (!granule_acquire(t, run_word(r, head), &word, granule_with_owner(word, t->no))) {   /* RESIZE.2 */
                 candidate_clear(t);
                 return -ENOMEM;
         }
+        ASSERT_INVARIANT(I13, large_is_valid(r, head, word));
         store_relaxed(&r->tags[head], (uint16_t)TAG_NONE); /* RESIZE.3 */
         kill_order();
         word = granule_with_owner(word, t->no);
@@ -350,18 +381,21 @@ large_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granu
         uint64_t word = owner_load(run_word(r, head));
         uint32_t length = granule_count(word);
 
+        ASSERT_INVARIANT(I5, granule_owner(word) == thread_no);
+        ASSERT(thread_no != THREAD_NONE);
         for (uint32_t i = length; i < granules; i++) {
                 uint64_t tail = owner_load(run_word(r, head + i));
 
                 if (granule_owner(tail) == thread_no ||
                     (granule_state(tail) == GRANULE_CONT && granule_count(tail) == i))
-                        owner_release(run_word(r, head + i), run_free_word(tail, stamp)); /* E3.rel */
+                        granule_release(r, thread_no, run_word(r, head + i), run_free_word(tail, stamp)); /* E3.rel */
         }
         run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
         store_relaxed(&r->tags[head], tag_of(r, granule_arena(word), granule_class(word)));
         while (!(word & GRANULE_DOOMED))
-                if (owner_release_marked(run_word(r, head), &word, granule_with_owner(word, THREAD_NONE)))
+                if (granule_release_marked(r, thread_no, run_word(r, head), &word,
+                                           granule_with_owner(word, THREAD_NONE)))
                         return;
-        owner_store(run_word(r, head), granule_with_state(word, GRANULE_FREEING) & ~GRANULE_DOOMED);
+        granule_store(r, thread_no, run_word(r, head), granule_with_state(word, GRANULE_FREEING) & ~GRANULE_DOOMED);
         run_settle(r, thread_no, head, length);
 }

@@ -15,8 +15,10 @@
 
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "base/verify.h"
 #include "blocks/fault.h"
 #include "blocks/sift.h"
+#include "blocks/valid.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "os/process.h"
@@ -57,6 +59,8 @@ magazine_home(const struct thread *t, uint32_t tag)
         const struct region *r = t->region;
         uint32_t first = tag_node(tag) * r->arenas_per_node;
 
+        ASSERT_INVARIANT(I3, tag_is_of_class(&r->layout, tag));
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         if (tag_node(tag) == t->node)
                 return t->arena;
         for (uint32_t i = 0; i < r->arenas_per_node; i++) {
@@ -68,9 +72,24 @@ magazine_home(const struct thread *t, uint32_t tag)
         return t->arena;
 }
 
+/* I7: what is in the hand now is somebody else's, or in a place, or stays there. */
+static bool
+hand_may_become(const struct thread *t, uint32_t idx1)
+{
+        uint32_t hand = load_relaxed(&t->slot->hand), tag;
+        uint64_t word = hand != 0 ? owner_load(&t->region->magazine_words[hand - 1]) : 0;
+
+        if (hand == idx1 || magazine_owner(word) != t->no)
+                return true;
+        tag = magazine_tag(word);
+        return load_relaxed(&t->slot->magazines[tag]) == hand ||
+               load_relaxed(&t->slot->magazines[t->region->layout.n_tags + tag]) == hand;
+}
+
 static void
 hand_set(struct thread *t, uint32_t idx1)
 {
+        ASSERT_INVARIANT(I7, hand_may_become(t, idx1));
         kill_order();
         store_relaxed(&t->slot->hand, idx1);
         kill_order();
@@ -80,10 +99,12 @@ hand_set(struct thread *t, uint32_t idx1)
 static bool
 take(struct thread *t, uint32_t idx, uint64_t expected, uint32_t tag)
 {
+        ASSERT(idx < t->region->layout.n[TABLE_MAGAZINES]);
+        ASSERT(tag < t->region->layout.n_tags);
         hand_set(t, idx + 1);
-        if (owner_acquire(&t->region->magazine_words[idx], &expected,
-                          magazine_word(MAGAZINE_TCACHE, t->no, magazine_home(t, tag), tag) |
-                                  (magazine_state(expected) == MAGAZINE_DEPOT ? MAGAZINE_FOREIGN : 0)))
+        if (magazine_acquire(t, &t->region->magazine_words[idx], &expected,
+                             magazine_word(MAGAZINE_TCACHE, t->no, magazine_home(t, tag), tag) |
+                                     (magazine_state(expected) == MAGAZINE_DEPOT ? MAGAZINE_FOREIGN : 0)))
                 return true;
         hand_set(t, 0);
         return false;
@@ -97,6 +118,7 @@ pool_hint(struct region *r, uint32_t idx, bool is_there)
         uint64_t *word = &r->pool_hints[idx / 64];
         uint64_t bit = UINT64_C(1) << idx % 64;
 
+        ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
         if (is_there && !(load_relaxed(word) & bit))
                 fetch_or_relaxed(word, bit);
         else if (!is_there && (load_relaxed(word) & bit))
@@ -113,6 +135,7 @@ take_pooled(struct thread *t, uint32_t idx, uint32_t tag)
                 return false;
         store_relaxed(&m->n, UINT64_C(0));
         store_relaxed(&m->cap, (uint64_t)size_class_magazine_cap(tag_class(tag)));
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         return true;
 }
 
@@ -125,6 +148,7 @@ take_hinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
         uint32_t n_words = (hwm + 63) / 64;
         uint32_t tries = 0;
 
+        ASSERT_INVARIANT(I17, hwm <= r->layout.magazines_per_node);
         for (uint32_t i = 0; i < n_words; i++) {
                 uint32_t w = (t->seed + i) % n_words;
                 uint64_t hints = load_relaxed(&r->pool_hints[first / 64 + w]);
@@ -144,6 +168,7 @@ take_unhinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
         struct region *r = t->region;
         uint32_t first = t->node * r->layout.magazines_per_node;
 
+        ASSERT_INVARIANT(I17, hwm <= r->layout.magazines_per_node);
         for (uint32_t i = 0; i < hwm; i++)
                 if (owner_load(&r->magazine_words[first + i]) == 0 && take_pooled(t, first + i, tag)) {
                         *ret_idx = first + i;
@@ -157,6 +182,9 @@ magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
 {
         struct region *r = t->region;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == 0);
+        ASSERT(tag_is_of_class(&r->layout, tag));
         for (int tries = 0; tries < POOL_TRIES_MAX; tries++) {
                 uint32_t hwm = region_magazines_hwm(r, t->node);
 
@@ -178,6 +206,7 @@ depot_of(struct region *r, uint32_t arena, uint32_t tag)
 {
         struct arena *a = region_arena(r, arena);
 
+        ASSERT_INVARIANT(I3, tag_is_of_class(&r->layout, tag));
         return a ? a->depot[tag_class(tag)] : NULL;
 }
 
@@ -186,6 +215,8 @@ magazine_take_exactly(struct thread *t, uint32_t idx, uint32_t arena, uint32_t t
 {
         uint64_t word = magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag);
 
+        ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == 0);
+        ASSERT(idx < t->region->layout.n[TABLE_MAGAZINES]);
         return owner_load(&t->region->magazine_words[idx]) == word && take(t, idx, word, tag);
 }
 
@@ -228,6 +259,7 @@ magazine_depot_count(const struct arena *a, uint32_t class_idx)
 {
         uint32_t n = 0;
 
+        ASSERT(class_idx < TAG_CLASSES);
         for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
                 n += load_relaxed(&a->depot[class_idx][i]) != 0; /* hints */
         return n;
@@ -239,6 +271,7 @@ note_low(struct arena *a, uint32_t class_idx)
 {
         uint32_t n = magazine_depot_count(a, class_idx);
 
+        ASSERT(class_idx < TAG_CLASSES);
         if (n < load_relaxed(&a->depot_low[class_idx])) /* a hint, too */
                 store_relaxed(&a->depot_low[class_idx], n);
 }
@@ -248,6 +281,8 @@ magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *re
 {
         uint32_t *depot = depot_of(t->region, arena, tag);
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == 0);
         for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
                 uint32_t idx1 = load_relaxed(&depot[i]), hint = idx1;
                 bool is_taken;
@@ -262,6 +297,7 @@ magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *re
                 } else if (is_taken) {
                         note_low(region_arena(t->region, arena), tag_class(tag));
                         *ret_idx = idx1 - 1;
+                        ASSERT_INVARIANT(I11, magazine_is_own(t, *ret_idx));
                         return true;
                 }
         }
@@ -301,6 +337,7 @@ depot_has_room(struct region *r, uint32_t arena, uint32_t tag)
 {
         const struct arena *a = region_arena(r, arena);
 
+        ASSERT(arena < r->layout.n_arenas);
         return a && magazine_depot_count(a, tag_class(tag)) < DEPOT_SLOTS;
 }
 
@@ -309,6 +346,7 @@ depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
 {
         uint32_t *depot = depot_of(r, arena, tag);
 
+        ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
         for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
                 uint32_t none = 0;
 
@@ -323,6 +361,9 @@ depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
 void
 magazine_place(struct thread *t, uint32_t *place, uint32_t idx)
 {
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
+        ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == idx + 1);
+        ASSERT_INVARIANT(I7, magazine_in(t, place) == MAGAZINE_IDX_NONE);
         kill_order();
         store_relaxed(place, idx + 1); /* MAG.4 */
         hand_set(t, 0);                /* MAG.5 */
@@ -331,6 +372,8 @@ magazine_place(struct thread *t, uint32_t *place, uint32_t idx)
 void
 magazine_pick_up(struct thread *t, uint32_t *place, uint32_t idx)
 {
+        ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == 0 && load_relaxed(place) == idx + 1);
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         hand_set(t, idx + 1);
         store_relaxed(place, 0u);
         kill_order();
@@ -341,6 +384,7 @@ magazine_has_room(const struct region *r, uint32_t idx)
 {
         uint64_t n = load_relaxed(&r->magazines[idx].n); /* owned */
 
+        ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
         return n < load_relaxed(&r->magazines[idx].cap) && n < MAGAZINE_CAP_MAX;
 }
 
@@ -351,6 +395,8 @@ magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_
         struct magazine *m = &r->magazines[idx];
         uint64_t n = load_relaxed(&m->n);
 
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx) && magazine_has_room(r, idx));
+        ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
         store_relaxed(&m->slot[n], region_entry(r, block_off)); /* FREE.1 */
         kill_order();
         if (dest_off != 0)
@@ -371,17 +417,21 @@ magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
         uint64_t *word = &r->magazine_words[idx];
         uint32_t tag = magazine_tag(owner_load(word));
 
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
+        ASSERT_INVARIANT(I7, magazine_is_named(r, t->slot, word, owner_load(word)));
+        ASSERT(arena < r->layout.n_arenas);
         if (!force && load_relaxed(&r->magazines[idx].n) != 0 && !depot_has_room(r, arena, tag))
                 return false; /* its blocks go home instead: drain_magazine() looks at them */
         sift_own(t, idx);
         if (load_relaxed(&r->magazines[idx].n) == 0) {
                 pool_hint(r, idx, true);
-                owner_release(word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
+                magazine_release(r, t->no, word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
                 pool_hint(r, idx, true); /* somebody may have come by before the release */
         } else {
                 if (!depot_hint(r, arena, tag, idx) && !force)
                         return false;
-                owner_release(word, magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag)); /* MAG.3, E3.rel */
+                magazine_release(r, t->no, word,
+                                 magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag)); /* MAG.3, E3.rel */
         }
         if (load_relaxed(&t->slot->hand) == idx + 1)
                 hand_set(t, 0); /* MAG.5 */
@@ -393,13 +443,15 @@ magazine_is_empty_now(struct thread *t, uint32_t idx)
 {
         uint64_t *at = &t->region->magazine_words[idx], word = owner_load(at);
 
+        ASSERT_INVARIANT(I5, magazine_owner(word) == t->no);
         if (magazine_is_foreign(word) && load_relaxed(&t->region->magazines[idx].n) == 0)
-                owner_store(at, word & ~MAGAZINE_FOREIGN);
+                magazine_store(t->region, t->no, at, word & ~MAGAZINE_FOREIGN);
 }
 
 void
 magazine_bad_entry(struct thread *t, uint32_t idx, uint32_t what, uint64_t block_off)
 {
+        ASSERT_INVARIANT(I5, magazine_owner(owner_load(&t->region->magazine_words[idx])) == t->no);
         owner_add(&t->slot->n_dropped, UINT64_C(1));
         if (magazine_is_foreign(owner_load(&t->region->magazine_words[idx])))
                 fault_note_others(t, block_off);
@@ -412,6 +464,7 @@ magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
 {
         uint64_t word;
 
+        ASSERT(thread_no != THREAD_NONE);
         if (!region_has_magazine(r, idx))
                 return;
         word = owner_load(&r->magazine_words[idx]);
@@ -419,11 +472,13 @@ magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
                 return;
         if (load_relaxed(&r->magazines[idx].n) == 0) {
                 pool_hint(r, idx, true);
-                owner_release(&r->magazine_words[idx], magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* E3.rel */
-                pool_hint(r, idx, true); /* as in magazine_put() */
+                magazine_release(r, thread_no, &r->magazine_words[idx],
+                                 magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* E3.rel */
+                pool_hint(r, idx, true);                                           /* as in magazine_put() */
                 return;
         }
         depot_hint(r, magazine_arena(word), magazine_tag(word), idx); /* a crowded depot: the clock hand finds it */
-        owner_release(&r->magazine_words[idx], magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word),
-                                                             magazine_tag(word))); /* E3.rel */
+        magazine_release(
+                r, thread_no, &r->magazine_words[idx],
+                magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word), magazine_tag(word))); /* E3.rel */
 }

@@ -19,9 +19,11 @@
 
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "base/verify.h"
 #include "blocks/fault.h"
 #include "blocks/large.h"
 #include "blocks/magazine.h"
+#include "blocks/valid.h"
 #include "clients/owner.h"
 #include "pages/run.h"
 
@@ -39,12 +41,14 @@ struct seen {
 static inline uint32_t
 seen_slot(uint32_t bits, uint64_t entry)
 {
+        ASSERT(bits >= 1 && bits <= SEEN_SHIFT);
         return (uint32_t)(entry * UINT64_C(0x9e3779b97f4a7c15) >> (64 - bits)); /* by the golden ratio */
 }
 
 static void
 seen_init(struct seen *seen, uint64_t n)
 {
+        ASSERT(n >= 1 && n <= MAGAZINE_CAP_MAX);
         seen->bits = bits_log2_floor(n * SEEN_PER_ENTRY - 1) + 1;
         memset(seen->number1, 0, (size_t)1 << seen->bits);
 }
@@ -53,6 +57,7 @@ seen_init(struct seen *seen, uint64_t n)
 static inline uint32_t
 seen_find(const struct seen *seen, const struct magazine *m, uint64_t entry, uint32_t at)
 {
+        ASSERT(at < 1u << seen->bits);
         while (seen->number1[at] != 0 && load_relaxed(&m->slot[seen->number1[at] - 1]) != entry)
                 at = (at + 1) & ((1u << seen->bits) - 1);
         return at;
@@ -106,6 +111,7 @@ find_bad_small(struct region *r, const struct magazine *m, uint64_t n, uint32_t 
 static uint64_t
 find_bad_large(struct region *r, const struct magazine *m, uint64_t n, uint32_t *ret_what)
 {
+        ASSERT(n <= MAGAZINE_CAP_MAX);
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t block_off = region_entry_off(r, load_relaxed(&m->slot[i])), head, word;
 
@@ -130,6 +136,7 @@ drop(struct region *r, struct magazine *m, uint64_t i, struct sifted *done, uint
 {
         uint64_t n = load_relaxed(&m->n);
 
+        ASSERT(i < n && n <= MAGAZINE_CAP_MAX);
         if (done->n++ == 0) {
                 done->what = what;
                 done->block_off = region_entry_off(r, load_relaxed(&m->slot[i]));
@@ -147,6 +154,7 @@ find_shared(const struct seen *seen, const struct magazine *m, uint64_t n, const
         uint64_t n_other = load_relaxed(&other->n);
         const uint32_t bits = seen->bits;
 
+        ASSERT(n <= MAGAZINE_CAP_MAX && other != m);
         for (uint64_t i = 0; i < n_other && i < MAGAZINE_CAP_MAX; i++) {
                 uint64_t entry = load_relaxed(&other->slot[i]);
                 uint32_t at = seen_slot(bits, entry);
@@ -170,6 +178,7 @@ sift_small(struct region *r, struct magazine *m, uint32_t class_idx, const struc
         struct seen seen;
         uint64_t n, bad;
 
+        ASSERT(size_class_is_small(class_idx) && n_others <= 2);
         while ((n = load_relaxed(&m->n)) > 0) {
                 seen_init(&seen, n);
                 bad = is_long ? find_bad_small(r, m, n, class_idx, true, &seen, &what)
@@ -207,6 +216,8 @@ sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_
         struct sifted done = {.is_others = magazine_is_foreign(word)};
         const struct magazine *others[2];
 
+        ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
+        ASSERT_INVARIANT(I5, magazine_owner(word) == thread_no);
         if (n == 0 || n > MAGAZINE_CAP_MAX || !region_has_tag(r, tag))
                 return done;                       /* nothing to find, or damage that is no business of ours */
         if (size_class_is_large(tag_class(tag))) { /* they have no spare */
@@ -233,6 +244,7 @@ sift_own(struct thread *t, uint32_t idx)
 {
         struct sifted done = sift_magazine(t->region, t->slot, t->no, idx);
 
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         if (LIKELY(done.n == 0))
                 return;
         owner_add(&t->slot->n_dropped, (uint64_t)done.n);

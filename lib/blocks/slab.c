@@ -17,13 +17,16 @@
 
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "base/verify.h"
 #include "blocks/fault.h"
 #include "blocks/magazine.h"
 #include "blocks/slab_pages.h"
+#include "blocks/valid.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "pages/hint.h"
 #include "pages/run.h"
+#include "pages/valid.h"
 #include "region/file.h"
 
 enum { FIND_CHUNKS_MAX = 16 }; /* chunks with nothing but held slabs before a new slab is better */
@@ -36,12 +39,14 @@ bit_set(struct region *r, uint64_t head, uint32_t block_idx)
 {
         uint64_t *word = region_slab_word(r, head, block_idx / 64);
 
+        ASSERT(block_idx < SIZE_CLASS_BLOCKS_MAX);
         store_relaxed(word, load_relaxed(word) | UINT64_C(1) << block_idx % 64);
 }
 
 static bool
 bit_is_set(struct region *r, uint64_t head, uint32_t block_idx)
 {
+        ASSERT(block_idx < SIZE_CLASS_BLOCKS_MAX);
         return load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1;
 }
 
@@ -51,8 +56,10 @@ slab_count_free(struct region *r, uint64_t head, uint32_t class_idx)
         uint32_t n_blocks = size_class_slab_blocks(class_idx);
         uint32_t n_free = 0;
 
+        ASSERT(size_class_is_small(class_idx));
         for (uint32_t w = 0; w < bits_words(n_blocks); w++)
                 n_free += bits_popcount(load_relaxed(region_slab_word(r, head, w)) & bits_first(w, n_blocks));
+        ASSERT(n_free <= n_blocks);
         return n_free;
 }
 
@@ -86,6 +93,7 @@ slab_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint32_t
                 return false;
         *ret_head = (uint64_t)head;
         *ret_block_idx = size_class_block_index(granule_class(word), off);
+        ASSERT(*ret_block_idx < size_class_slab_blocks(granule_class(word)));
         return true;
 }
 
@@ -110,6 +118,7 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         uint64_t word;
         int err = slab_reserve_new(t, head, class_idx);
 
+        ASSERT_INVARIANT(I16, run_is_new(t, head, granules, arena));
         if (err < 0) {
                 run_unclaim(t, head, granules);
                 return err;
@@ -122,18 +131,21 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
                         continue;
                 word = granule_word(GRANULE_CONT, THREAD_NONE, arena) |
                        (owner_load(run_word(r, head + i)) & GRANULE_BACKING);
-                owner_store(run_word(r, head + i), granule_with_count(word, i)); /* SLAB.4: interior */
+                granule_store(r, t->no, run_word(r, head + i), granule_with_count(word, i)); /* SLAB.4: interior */
         }
         word = granule_word(GRANULE_SLAB, t->no, arena) | (owner_load(run_word(r, head)) & GRANULE_BACKING);
         word = granule_with_count(granule_with_class(word, class_idx), n_blocks);
         kill_order();
-        owner_release(run_word(r, head), word); /* SLAB.5: commit; still owned.  E3.rel: tags and interior */
+        granule_release(r, t->no, run_word(r, head),
+                        word); /* SLAB.5: commit; still owned.  E3.rel: tags and interior */
+        ASSERT_INVARIANT(I12, slab_is_own(t, head) && slab_count_is_exact(r, head));
         return 0;
 }
 
 struct run_need
 slab_need(uint32_t class_idx)
 {
+        ASSERT(size_class_is_small(class_idx));
         return (struct run_need){.granules = size_class_slab_granules(class_idx),
                                  .align_granules = 1,
                                  .class_idx = class_idx,
@@ -145,6 +157,8 @@ slab_create_owned(struct thread *t, const struct where *where, uint64_t *ret_hea
 {
         int err = run_claim(t, where, ret_head); /* SLAB.1 */
 
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
+        ASSERT(size_class_is_small(where->need.class_idx));
         return err < 0 ? err : make_slab(t, *ret_head, where->arena, where->need.class_idx);
 }
 
@@ -154,11 +168,12 @@ acquire(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         struct region *r = t->region;
         uint64_t word = owner_load(run_word(r, head));
 
+        ASSERT(head < region_granules_hwm(r) && size_class_is_small(class_idx));
         if (!word_is_slab(r, head, word) || granule_class(word) != class_idx || granule_arena(word) != arena ||
             granule_count(word) == 0 || granule_owner(word) != THREAD_NONE)
                 return false;
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(class_idx)));
-        if (owner_acquire(run_word(r, head), &word, granule_with_owner(word, t->no)))
+        if (granule_acquire(t, run_word(r, head), &word, granule_with_owner(word, t->no)))
                 return true;
         candidate_clear(t);
         return false;
@@ -174,6 +189,7 @@ find_in_chunk(struct thread *t, const struct where *where, uint64_t chunk, uint6
         uint32_t class_idx = where->need.class_idx;
         bool is_held = false;
 
+        ASSERT(chunk < region_chunks_hwm(r));
         for (uint64_t head = first; head < first + GEO_GRANULES_PER_CHUNK; head++) {
                 uint64_t word = owner_load(run_word(r, head));
 
@@ -200,6 +216,7 @@ find_by_hints(struct thread *t, const struct where *where, uint64_t *ret_head)
         uint32_t class_idx = where->need.class_idx, arena = where->arena;
         int64_t chunk = hint_find(r, arena, class_idx, 0);
 
+        ASSERT(size_class_is_small(class_idx) && arena < r->layout.n_arenas);
         for (int tries = 0; chunk >= 0 && tries < FIND_CHUNKS_MAX; tries++) {
                 enum found found = find_in_chunk(t, where, (uint64_t)chunk, ret_head);
 
@@ -224,6 +241,8 @@ slab_find_owned(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
         uint32_t class_idx = where->need.class_idx, last1 = t->slab_last[class_idx];
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT(size_class_is_small(class_idx));
         if (where->chunk != CHUNK_ANY)
                 return find_in_chunk(t, where, where->chunk, ret_head) == FOUND_OWNED;
         if (last1 != 0 && last1 - 1 < region_granules_hwm(t->region) && !t->no_grow &&
@@ -243,15 +262,19 @@ release_stamped(struct thread *t, uint64_t head, uint32_t n_free, uint32_t stamp
         uint32_t class_idx = granule_class(word);
         uint32_t granules = size_class_slab_granules(class_idx);
 
+        ASSERT_INVARIANT(I12, slab_is_own(t, head));
+        ASSERT_INVARIANT(I12, n_free == slab_count_free(r, head, class_idx));
+        ASSERT_INVARIANT(I8, load_relaxed(&t->slot->intent.kind) == INTENT_NONE);
         if (n_free == size_class_slab_blocks(class_idx)) {
-                owner_store(run_word(r, head), granule_with_count(granule_with_state(word, GRANULE_FREEING), granules));
+                granule_store(r, t->no, run_word(r, head),
+                              granule_with_count(granule_with_state(word, GRANULE_FREEING), granules));
                 run_free_owned(t, head, granules);
                 return;
         }
         if (n_free > 0)
                 hint_set(r, granule_arena(word), class_idx, head / GEO_GRANULES_PER_CHUNK);
-        owner_release(run_word(r, head),
-                      granule_with_owner(granule_with_count(word, n_free), THREAD_NONE)); /* E3.rel */
+        granule_release(r, t->no, run_word(r, head),
+                        granule_with_owner(granule_with_count(word, n_free), THREAD_NONE)); /* E3.rel */
         candidate_clear(t);
         if (n_free > 0) /* a finder that met the slab held may have cleared it */
                 hint_set(r, granule_arena(word), class_idx, head / GEO_GRANULES_PER_CHUNK);
@@ -270,6 +293,7 @@ slab_tidy_chunk(struct thread *t, uint64_t chunk)
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
         uint32_t n = 0;
 
+        ASSERT(chunk < region_chunks_hwm(r));
         for (uint64_t head = first; head < first + GEO_GRANULES_PER_CHUNK; head++) {
                 uint64_t word = owner_load(run_word(r, head));
 
@@ -293,9 +317,12 @@ punch_unused(struct thread *t, uint64_t head, uint32_t class_idx, uint64_t pages
         uint32_t per_granule = GEO_GRANULE_BYTES / GEO_PAGE_BYTES, n = 0;
         uint64_t sure = bits_mask(0, (uint32_t)(slab_backed_bytes(r, head, class_idx) >> GEO_PAGE_SHIFT));
 
+        ASSERT_INVARIANT(I12, slab_is_own(t, head));
+        ASSERT(pages != 0 && granule_class(owner_load(run_word(r, head))) == class_idx);
         for (uint32_t i = 0; i < size_class_slab_granules(class_idx); i++) /* PURGE_SLAB.3 */
                 if (pages & bits_mask(i * per_granule, per_granule))
-                        owner_store(run_word(r, head + i), granule_with_backed(owner_load(run_word(r, head + i)), 0));
+                        granule_store(r, t->no, run_word(r, head + i),
+                                      granule_with_backed(owner_load(run_word(r, head + i)), 0));
         kill_order();
         while (pages != 0) { /* PURGE_SLAB.4 */
                 uint32_t first = bits_ctz(pages), len = ~(pages >> first) == 0 ? 64 : bits_ctz(~(pages >> first));
@@ -326,6 +353,7 @@ has_strays(struct region *r, uint64_t head, uint32_t class_idx, int fd)
 {
         uint64_t pages = fd >= 0 ? slab_unused_pages(r, head, class_idx) : 0, base = region_granule_off(r, head);
 
+        ASSERT(size_class_is_small(class_idx));
         while (pages != 0) {
                 uint32_t first = bits_ctz(pages), len = ~(pages >> first) == 0 ? 64 : bits_ctz(~(pages >> first));
                 uint64_t off = base + ((uint64_t)first << GEO_PAGE_SHIFT);
@@ -343,6 +371,7 @@ slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, int fd, uin
         struct region *r = t->region;
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
 
+        ASSERT(chunk < region_chunks_hwm(r) && min_age <= STAMP_TIME + 1);
         for (uint64_t head = first; (head < first + GEO_GRANULES_PER_CHUNK) && *n_left > 0; head++) {
                 uint64_t word = owner_load(run_word(r, head)), pages;
                 uint32_t class_idx = granule_class(word), n;
@@ -371,6 +400,7 @@ choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, const struct 
         uint64_t base = region_entry(r, head << GEO_GRANULE_SHIFT), bytes = size_class_bytes(class_idx);
         uint32_t k = 0;
 
+        ASSERT(want <= MAGAZINE_CAP_MAX);
         for (uint32_t w = 0; w < n_words && k < want; w++)
                 for (uint64_t bits = slab_backed_blocks(r, head, class_idx, w, backing); bits != 0 && k < want;
                      bits &= bits - 1)
@@ -381,6 +411,7 @@ choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, const struct 
                 store_relaxed(&entries[i], load_relaxed(&entries[k - 1 - i]));
                 store_relaxed(&entries[k - 1 - i], low);
         }
+        ASSERT(k <= want);
         return k;
 }
 
@@ -390,6 +421,7 @@ clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, const struct s
 {
         uint32_t n_words = bits_words(size_class_slab_blocks(class_idx));
 
+        ASSERT(k <= MAGAZINE_CAP_MAX);
         for (uint32_t w = 0; w < n_words && k > 0; w++) {
                 uint64_t bits = slab_backed_blocks(r, head, class_idx, w, backing), kept = bits;
 
@@ -403,6 +435,7 @@ clear_lowest(struct region *r, uint64_t head, uint32_t class_idx, const struct s
                 store_relaxed(region_slab_word(r, head, w),
                               load_relaxed(region_slab_word(r, head, w)) & ~(bits & ~kept));
         }
+        ASSERT(k == 0);
 }
 
 uint32_t
@@ -416,6 +449,9 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         struct slab_backing backing;
         uint32_t k;
 
+        ASSERT_INVARIANT(I12, slab_is_own(t, head) && slab_count_is_exact(r, head));
+        ASSERT_INVARIANT(I11, magazine_is_own(t, magazine_idx));
+        ASSERT_INVARIANT(I3, tag_class(magazine_tag(owner_load(&r->magazine_words[magazine_idx]))) == class_idx);
         ASSERT(load_relaxed(&m->n) == 0);
         magazine_is_empty_now(t, (uint32_t)magazine_idx);
         want = want < MAGAZINE_CAP_MAX ? want : MAGAZINE_CAP_MAX;
@@ -438,6 +474,8 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         if (k > n_free) /* the count was damaged: go by the bitmap */
                 n_free = k + slab_count_free(r, head, class_idx);
         release(t, head, n_free - k); /* FILL.8, FILL.9 */
+        ASSERT_INVARIANT(I11, load_relaxed(&m->n) == k && magazine_is_own(t, magazine_idx));
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         return k;
 }
 
@@ -454,6 +492,7 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         struct slab_backing backing = slab_ensure_pages(t, head, class_idx, 1);
         uint32_t k = choose_blocks(r, head, class_idx, &backing, 1, &entry);
 
+        ASSERT_INVARIANT(I12, slab_is_own(t, head) && slab_count_is_exact(r, head));
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
                 dest_fill(t, dest_off, block_off, size_class_bytes(class_idx));
@@ -471,6 +510,7 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         if (k == 0 || n_free == 0) /* no pages; or the count was wrong: go by the bitmap */
                 n_free = slab_count_free(r, head, class_idx) + k;
         release(t, head, n_free - k); /* ONE.5 */
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         return k == 1;
 }
 
@@ -481,6 +521,7 @@ acquire_of(struct thread *t, uint64_t block_off, uint32_t class_expected, uint64
         struct region *r = t->region;
         uint64_t word;
 
+        ASSERT_INVARIANT(I6, load_relaxed(&t->slot->candidate) == 0);
         for (int tries = 0; tries < 8; tries++) { /* a lost CAS means that the word moved on: bounded, then busy */
                 if (!slab_block_of(r, block_off, ret_head, ret_block_idx))
                         return -EINVAL;
@@ -492,7 +533,7 @@ acquire_of(struct thread *t, uint64_t block_off, uint32_t class_expected, uint64
                         return -EBUSY;
                 candidate_set(t,
                               candidate_make(CANDIDATE_RUN, *ret_head, size_class_slab_granules(granule_class(word))));
-                if (owner_acquire(run_word(r, *ret_head), &word, granule_with_owner(word, t->no)))
+                if (granule_acquire(t, run_word(r, *ret_head), &word, granule_with_owner(word, t->no)))
                         return 0;
                 candidate_clear(t);
         }
@@ -507,12 +548,14 @@ slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off)
         uint32_t block_idx, class_idx, n_free;
         int err = acquire_of(t, block_off, SIZE_CLASS_NONE, &head, &block_idx);
 
+        ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
         if (err == -EINVAL)
                 return fault_note(t, FAULT_INVALID_FREE, block_off);
         if (err < 0)
                 return err;
         class_idx = granule_class(owner_load(run_word(r, head)));
         n_free = granule_count(owner_load(run_word(r, head)));
+        ASSERT_INVARIANT(I12, slab_is_own(t, head) && slab_count_is_exact(r, head));
         if (bit_is_set(r, head, block_idx)) {
                 release(t, head, n_free);
                 return fault_note(t, FAULT_DOUBLE_FREE, block_off);
@@ -524,6 +567,7 @@ slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off)
         owner_add(&t->slot->counters[class_idx].n_drained, UINT64_C(1));
         owner_add(&t->slot->counters[class_idx].n_free, UINT64_C(1));
         release(t, head, n_free + 1); /* ONE.5 */
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         return 0;
 }
 
@@ -538,6 +582,7 @@ top_blocks(struct region *r, const struct magazine *m, uint64_t n, uint64_t head
         uint64_t length = (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
         uint32_t k = 0;
 
+        ASSERT(n >= 1 && n <= MAGAZINE_CAP_MAX);
         *ret_bad = false;
         while (k < n) {
                 uint64_t off = region_entry_off(r, load_relaxed(&m->slot[n - 1 - k])) - start;
@@ -564,6 +609,7 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
         bool is_bad;
         int err;
 
+        ASSERT_INVARIANT(I11, magazine_is_own(t, magazine_idx));
         if (n == 0 || n > MAGAZINE_CAP_MAX)
                 return 0;
         top = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
@@ -575,6 +621,7 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
         if (err < 0)
                 return err;
         n_free = granule_count(owner_load(run_word(r, head)));
+        ASSERT_INVARIANT(I12, slab_is_own(t, head) && slab_count_is_exact(r, head));
         k = top_blocks(r, m, n, head, class_idx, &is_bad);
         if (k == 0) { /* the topmost is free already */
                 store_relaxed(&m->n, n - 1);
@@ -602,6 +649,7 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
         intent_end(t);               /* DRAIN.6 */
         owner_add(&t->slot->counters[class_idx].n_drained, (uint64_t)k);
         release(t, head, n_free); /* DRAIN.7, DRAIN.8 */
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         return is_bad ? -EINVAL : 0;
 }
 
@@ -613,19 +661,21 @@ slab_settle_block(struct region *r, uint64_t head, uint64_t block_off)
         uint32_t class_idx = granule_class(owner_load(run_word(r, head)));
         uint64_t off = block_off - (head << GEO_GRANULE_SHIFT);
 
+        ASSERT_INVARIANT(I12, granule_state(owner_load(run_word(r, head))) == GRANULE_SLAB);
         if (off < (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT &&
             size_class_is_block_start(class_idx, off))
                 bit_set(r, head, size_class_block_index(class_idx, off));
 }
 
 void
-slab_settle(struct region *r, uint64_t head)
+slab_settle(struct region *r, uint32_t thread_no, uint64_t head)
 {
         uint64_t word = owner_load(run_word(r, head));
         uint32_t n_free = slab_count_free(r, head, granule_class(word));
 
+        ASSERT_INVARIANT(I5, granule_owner(word) == thread_no);
         if (n_free > 0)
                 hint_set(r, granule_arena(word), granule_class(word), head / GEO_GRANULES_PER_CHUNK);
         word = granule_with_stamp(granule_with_count(word, n_free), 0); /* what the dead freed was not purged */
-        owner_release(run_word(r, head), granule_with_owner(word, THREAD_NONE)); /* E3.rel */
+        granule_release(r, thread_no, run_word(r, head), granule_with_owner(word, THREAD_NONE)); /* E3.rel */
 }

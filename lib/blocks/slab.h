@@ -46,7 +46,7 @@ uint32_t slab_tidy_chunk(struct thread *t, uint64_t chunk);
 uint64_t slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, int fd, uint32_t *n_left);
 
 /* Settles a slab that names a dead thread: recount, hints, release. */
-void slab_settle(struct region *r, uint64_t head);
+void slab_settle(struct region *r, uint32_t thread_no, uint64_t head);
 
 /* Sets (undo of FILL, redo of DRAIN) the bit of a block if it is one of this slab. */
 void slab_settle_block(struct region *r, uint64_t head, uint64_t block_off);

@@ -10,6 +10,8 @@
 
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "base/verify.h"
+#include "blocks/valid.h"
 #include "clients/owner.h"
 
 /* Pages of a slab are reserved in multiples of this: a quarter of a granule, one page at least. */
@@ -18,6 +20,7 @@
 static uint64_t
 slab_bytes(uint32_t class_idx)
 {
+        ASSERT(size_class_is_small(class_idx));
         return (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
 }
 
@@ -27,6 +30,7 @@ reach_of(uint32_t class_idx, uint32_t n)
 {
         uint64_t reach = bits_align_up(n * size_class_bytes(class_idx), PAGES_STEP_BYTES);
 
+        ASSERT(n <= size_class_slab_blocks(class_idx) || reach >= slab_bytes(class_idx));
         return reach < slab_bytes(class_idx) ? reach : slab_bytes(class_idx);
 }
 
@@ -35,6 +39,8 @@ slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx)
 {
         int err;
 
+        ASSERT_INVARIANT(I5, granule_is_owned(t->region, t->no, run_word(t->region, head)));
+        ASSERT(granule_state(owner_load(run_word(t->region, head))) == GRANULE_NEW);
         if (t->no_grow) /* it was claimed for what it has: slab_need() */
                 return 0;
         err = run_reserve(t, head, reach_of(class_idx, size_class_magazine_cap(class_idx)));
@@ -67,6 +73,7 @@ pages_of(uint32_t class_idx, uint32_t block_idx)
         uint64_t bytes = size_class_bytes(class_idx), start = block_idx * bytes;
         uint32_t first = (uint32_t)(start >> GEO_PAGE_SHIFT);
 
+        ASSERT(block_idx < size_class_slab_blocks(class_idx));
         return bits_mask(first, (uint32_t)((start + bytes - 1) >> GEO_PAGE_SHIFT) - first + 1);
 }
 
@@ -76,6 +83,7 @@ slab_unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
         uint64_t used = 0;
         uint32_t n_blocks = size_class_slab_blocks(class_idx);
 
+        ASSERT(size_class_is_small(class_idx));
         for (uint32_t w = 0; w < bits_words(n_blocks); w++) {
                 uint64_t free = load_relaxed(region_slab_word(r, head, w));
 
@@ -88,6 +96,7 @@ slab_unused_pages(struct region *r, uint64_t head, uint32_t class_idx)
 static uint32_t
 blocks_within(uint32_t class_idx, uint64_t bytes)
 {
+        ASSERT(bytes <= slab_bytes(class_idx));
         return bytes == slab_bytes(class_idx) ? size_class_slab_blocks(class_idx)
                                               : (uint32_t)(bytes / size_class_bytes(class_idx));
 }
@@ -98,6 +107,7 @@ blocks_to_pass(struct region *r, uint64_t head, uint32_t class_idx, uint32_t wan
 {
         uint32_t n_blocks = size_class_slab_blocks(class_idx);
 
+        ASSERT(want >= 1);
         for (uint32_t w = 0; w < bits_words(n_blocks); w++) {
                 uint64_t bits = load_relaxed(region_slab_word(r, head, w));
                 uint32_t n = bits != 0 ? bits_popcount(bits) : 0; /* 0 in all that have been passed */
@@ -130,6 +140,8 @@ slab_ensure_pages(struct thread *t, uint64_t head, uint32_t class_idx, uint32_t 
 {
         uint64_t bytes = slab_backed_bytes(t->region, head, class_idx), reach;
 
+        ASSERT_INVARIANT(I12, slab_is_own(t, head));
+        ASSERT(want >= 1);
         if (bytes == slab_bytes(class_idx))
                 return (struct slab_backing){.n_first = size_class_slab_blocks(class_idx)};
         reach = reach_of(class_idx, blocks_to_pass(t->region, head, class_idx, want));
@@ -145,6 +157,8 @@ slab_backed_blocks(struct region *r, uint64_t head, uint32_t class_idx, uint32_t
         uint64_t found = word & bits_first(w, backing->n_first);
         uint64_t others = backing->pages != 0 ? word & bits_first(w, size_class_slab_blocks(class_idx)) & ~found : 0;
 
+        ASSERT(w < bits_words(size_class_slab_blocks(class_idx)));
+        ASSERT(backing->n_first <= size_class_slab_blocks(class_idx));
         for (uint64_t bits = others; bits != 0; bits &= bits - 1)
                 if ((pages_of(class_idx, w * 64 + bits_ctz(bits)) & ~backing->pages) == 0)
                         found |= bits & -bits;

@@ -20,6 +20,8 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "base/verify.h"
+#include "clients/owned.h"
 #include "clients/slot.h"
 
 enum { BINDING_TRIES = 3, BINDING_ARENAS_MAX = 64 };
@@ -31,6 +33,7 @@ binding_count(const struct region *r, uint32_t node, uint32_t self_idx, uint32_t
         uint32_t first = node * r->arenas_per_node;
         uint32_t hwm = region_threads_hwm(r);
 
+        ASSERT(node * r->arenas_per_node < r->layout.n_arenas && r->arenas_per_node <= BINDING_ARENAS_MAX);
         for (uint32_t a = 0; a < BINDING_ARENAS_MAX; a++)
                 load[a] = 0;
         for (uint32_t idx = 0; idx < hwm; idx++) {
@@ -60,6 +63,7 @@ binding_pick(const struct region *r, uint32_t node, const uint32_t load[BINDING_
         uint32_t first = node * r->arenas_per_node;
         uint32_t uninit = r->arenas_per_node, least = 0;
 
+        ASSERT(node * r->arenas_per_node < r->layout.n_arenas);
         for (uint32_t a = 0; a < r->arenas_per_node; a++) {
                 bool is_ready = load_relaxed(&r->arena_words[first + a]) == ARENA_READY; /* who uses it checks */
 
@@ -79,6 +83,7 @@ binding_store(const struct thread *t, uint32_t arena)
 {
         uint32_t *binding = &t->region->bindings[t->no - 1];
 
+        ASSERT(arena < t->region->layout.n_arenas && t->no != THREAD_NONE);
         if ((load_relaxed(binding) & BINDING_RESERVE) == 0)
                 store_relaxed(binding, BINDING_ARENA(arena));
 }
@@ -91,6 +96,7 @@ binding_choose(struct thread *t, uint32_t node)
         uint64_t version;
         uint32_t arena;
 
+        ASSERT(t->slot != NULL && t->no != THREAD_NONE);
         if (node >= NODE_MAX || (uint64_t)(node + 1) * r->arenas_per_node > r->layout.n_arenas ||
             r->arenas_per_node > BINDING_ARENAS_MAX)
                 return error_set(-EINVAL, "cannot bind a thread to an arena: this heap has no node %u", node);
@@ -106,12 +112,14 @@ binding_choose(struct thread *t, uint32_t node)
         }
         t->arena = arena;
         t->node = node;
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         return 0;
 }
 
 void
 binding_set(struct thread *t, uint32_t arena)
 {
+        ASSERT(arena < t->region->layout.n_arenas);
         binding_store(t, arena);
         t->arena = arena;
         t->node = region_arena_node(t->region, arena);

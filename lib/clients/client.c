@@ -50,6 +50,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "clients/liveness.h"
 #include "layout/words.h"
 #include "os/process.h"
@@ -66,6 +67,7 @@ _Static_assert(sizeof((struct client_slot *)0)->name == PROCESS_NAME_MAX + 1, "a
 static uint64_t
 client_word(enum client_state state, uint32_t incarnation)
 {
+        ASSERT(state == CLIENT_EMPTY || state == CLIENT_LIVE);
         return (uint64_t)state | WORD_PUT(incarnation, 32);
 }
 
@@ -91,6 +93,7 @@ word_is_of(uint64_t word, uint32_t incarnation)
 static uint64_t
 word_attached(uint64_t word)
 {
+        ASSERT(word_is_live(word));
         return WORD_SET(word, 2, 30, WORD_FIELD(word, 2, 30) + 1);
 }
 
@@ -142,6 +145,7 @@ client_is_own_past(const struct client_slot *slot, uint64_t word, const struct l
 {
         uint32_t pid, image;
 
+        ASSERT(word_is_live(word) && self->pid_ns != 0);
         return client_process(slot, word_incarnation(word), &pid) && pid == self->pid &&
                stamp_read(&slot->image, word_incarnation(word), &image) && image != process_image();
 }
@@ -173,6 +177,7 @@ client_is_named(const struct region *r, uint32_t idx, uint32_t incarnation)
 static bool
 client_can_be_claimed(const struct region *r, uint32_t idx, uint64_t word, const struct liveness_self *self, bool ask)
 {
+        ASSERT(idx < region_clients_hwm(r) && self->pid_ns != 0);
         if (!word_is_live(word))
                 return true;
         if (!client_is_own_past(&r->clients[idx], word, self) &&
@@ -189,6 +194,7 @@ client_fill(struct client_slot *slot, const struct liveness_self *self, uint32_t
 {
         char name[PROCESS_NAME_MAX + 1];
 
+        ASSERT(self->pid != 0 && self->pid_ns != 0);
         process_name(name);
         store_relaxed(&slot->uid, (uint32_t)geteuid());
         store_relaxed(&slot->start_ticks, process_start_ticks(self->pid));
@@ -225,6 +231,7 @@ static bool
 client_claim_any(struct region *r, uint32_t n_slots, uint32_t n, const struct liveness_self *self, bool ask,
                  struct client_id *ret_client)
 {
+        ASSERT(n <= n_slots);
         for (uint32_t i = 0; i < n; i++)
                 if (client_try_claim(r, (self->pid + i) % n_slots, self, ask, ret_client))
                         return true;
@@ -244,6 +251,7 @@ client_claim_new(struct region *r, const struct liveness_self *self, struct clie
                         return error_set_refused(err == -ENOSPC ? -ENOMEM : err,
                                                  "cannot register process %u: no memory for another client slot",
                                                  self->pid);
+                ASSERT_INVARIANT(I17, region_clients_hwm(r) > idx);
                 if (client_try_claim(r, idx, self, false, ret_client))
                         return 0;
         }
@@ -279,6 +287,7 @@ client_register(struct region *r, struct client_id *ret_client)
                 if (err < 0 && !client_claim_any(r, n, n, &self, true, &client))
                         return err;
         }
+        ASSERT(client.idx < region_clients_hwm(r));
         *ret_client = client;
         return 0;
 }
@@ -311,6 +320,7 @@ client_confirm(struct region *r, const struct client_id *client)
         struct client_slot *slot = region_client(r, client->idx);
         uint64_t word = slot != NULL ? load_relaxed(&slot->word) : 0;
 
+        ASSERT(client->idx < r->layout.n[TABLE_CLIENTS]);
         for (int i = 0; i < TRIES_MAX && word_is_of(word, client->incarnation); i++)
                 /* E18.rel: the slot that names the client. */
                 if (cas_release(&slot->word, &word, word_attached(word))) /* CONFIRM.1 */
@@ -325,6 +335,7 @@ client_unregister(struct region *r, const struct client_id *client)
         struct client_slot *slot = region_client(r, client->idx);
         uint64_t word = slot != NULL ? load_relaxed(&slot->word) : 0;
 
+        ASSERT(client->idx < r->layout.n[TABLE_CLIENTS]);
         for (int i = 0; i < TRIES_MAX && word_is_of(word, client->incarnation); i++)
                 if (cas_acq_rel(&slot->word, &word, client_word(CLIENT_EMPTY, client->incarnation))) /* UNREGISTER.1 */
                         return;
@@ -341,6 +352,7 @@ client_bury(struct region *r, const struct client_id *client, uint32_t pid, uint
 
         if (!word_is_of(word, client->incarnation) || !client_is_of(r, client, pid, pid_ns))
                 return false;
+        ASSERT(word_is_live(word) && slot == &r->clients[client->idx]);
         if ((!is_known && !client_is_gone(slot, client->incarnation)) ||
             client_is_named(r, client->idx, client->incarnation))
                 return false;
@@ -354,6 +366,7 @@ client_holds_nothing(const struct region *r, uint32_t idx, uint32_t incarnation)
 {
         const struct client_id client = {.idx = idx, .incarnation = incarnation};
 
+        ASSERT(idx < region_clients_hwm(r));
         return client_threads_remaining(r, &client) == 0 && !client_is_named(r, idx, incarnation);
 }
 
@@ -365,6 +378,7 @@ client_evict(struct region *r, const struct client_id *client)
 
         if (!word_is_of(word, client->incarnation) || !client_holds_nothing(r, client->idx, client->incarnation))
                 return false;
+        ASSERT(word_is_live(word) && slot == &r->clients[client->idx]);
         /* One try: who fails has met somebody who attached, or who was faster. */
         return cas_acq_rel(&slot->word, &word, client_word(CLIENT_EMPTY, client->incarnation)); /* EVICT.3 */
 }

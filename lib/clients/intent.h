@@ -9,7 +9,9 @@
 
 #include "base/atomic.h"
 #include "base/verify.h"
+#include "clients/owned.h"
 #include "clients/thread.h"
+#include "layout/invariants.h"
 
 /* Operands first, then the kind: a reaper that sees the kind sees the operands.  So does who takes over from the dead
  * (intent_names_dest): whatever he finds here, an operand or a kind, was stored after what earlier intents of this slot
@@ -19,7 +21,8 @@ intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
 {
         struct intent *intent = &t->slot->intent;
 
-        ASSERT(load_relaxed(&intent->kind) == INTENT_NONE);
+        ASSERT_INVARIANT(I8, load_relaxed(&intent->kind) == INTENT_NONE);
+        ASSERT_INVARIANT(I8, intent_is_valid(t, &operands, kind));
         store_relaxed(&intent->slab, operands.slab);
         store_relaxed(&intent->magazine, operands.magazine);
         store_relaxed(&intent->n, operands.n);
@@ -35,6 +38,7 @@ intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
 static inline void
 intent_end(struct thread *t)
 {
+        ASSERT_INVARIANT(I8, load_relaxed(&t->slot->intent.kind) != INTENT_NONE);
         kill_order();
         store_release(&t->slot->intent.kind, (uint64_t)INTENT_NONE); /* E15.rel: what it did */
         kill_order();
@@ -72,6 +76,8 @@ intent_names_dest(const struct thread_slot *slot, uint64_t dest_off)
 static inline void
 candidate_set(struct thread *t, uint64_t candidate)
 {
+        ASSERT_INVARIANT(I4, candidate != 0 && candidate_is_valid(&t->region->layout, candidate));
+        ASSERT_INVARIANT(I6, load_relaxed(&t->slot->candidate) == 0);
         store_relaxed(&t->slot->candidate, candidate);
         kill_order();
 }
@@ -80,6 +86,7 @@ candidate_set(struct thread *t, uint64_t candidate)
 static inline void
 candidate_clear(struct thread *t)
 {
+        ASSERT_INVARIANT(I6, candidate_is_let_go(t->region, t->no, load_relaxed(&t->slot->candidate)));
         kill_order();
         store_relaxed(&t->slot->candidate, UINT64_C(0));
 }
@@ -89,6 +96,7 @@ candidate_clear(struct thread *t)
 static inline uint64_t
 dest_load(const struct region *r, uint64_t dest_off)
 {
+        ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
         return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off));
 }
 
@@ -96,6 +104,7 @@ dest_load(const struct region *r, uint64_t dest_off)
 static inline void
 dest_store(struct region *r, uint64_t dest_off, uint64_t ref)
 {
+        ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
         if (dest_off != 0)
                 store_release((uint64_t *)(void *)(r->base + dest_off), ref);
 }

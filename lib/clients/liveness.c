@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/process.h"
 #include "os/robust.h"
 
@@ -38,12 +39,14 @@ system_identify(struct liveness_self *ret_self)
                                  "library lays robust mutexes out in a way that this library was not built for",
                                  process_id());
         *ret_self = (struct liveness_self){.pid_ns = process_pid_ns(), .pid = process_id(), .tid = process_tid()};
+        ASSERT(ret_self->pid_ns != 0 && ret_self->pid != 0 && ret_self->tid != 0);
         return 0;
 }
 
 static bool
 holder_is_gone(uint64_t word, uint32_t pid)
 {
+        ASSERT(robust_word_is_held(word));
         if (robust_word_pid_ns(word) != process_pid_ns())
                 return false;
         return process_thread_is_gone(robust_word_tid(word)) || process_is_gone(pid);

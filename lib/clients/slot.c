@@ -80,16 +80,41 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "clients/liveness.h"
+#include "clients/owned.h"
 #include "os/robust.h"
 #include "os/shield.h"
 
 /* ------------------------------------------------------------------ looking */
 
+/* For assertions: where the slot of that index lies, whatever the mark says. */
+static const struct thread_slot *
+slot_at(const struct region *r, uint32_t idx)
+{
+        return (const struct thread_slot *)(const void *)(r->threads + idx * r->layout.stride[TABLE_THREADS]);
+}
+
+/* I10, I19: for assertions. */
+static bool
+lock_is_mine(const struct robust_lock *lock)
+{
+        return liveness->lock_view(lock, 0, true) == LOCK_MINE;
+}
+
+/* I9: for assertions. */
+static bool
+slot_has_no_step(const struct thread_slot *slot)
+{
+        return load_relaxed(&slot->intent.kind) == INTENT_NONE && load_relaxed(&slot->candidate) == 0 &&
+               load_relaxed(&slot->hand) == 0;
+}
+
 /* Both stay 0 while `reap` is held, unless the slot's own thread lives; without `reap` it is a hint. */
 static bool
 slot_is_empty(const struct region *r, const struct thread_slot *slot, uint32_t idx)
 {
+        ASSERT(slot == slot_at(r, idx));
         return load_relaxed(&r->bindings[idx]) == 0 && load_relaxed(&slot->state) == 0;
 }
 
@@ -103,6 +128,7 @@ slot_is_of(const struct thread_slot *slot, const struct client_id *client)
 static bool
 slot_is_reserve(const struct region *r, uint32_t idx)
 {
+        ASSERT(idx < r->layout.n[TABLE_THREADS]);
         return (load_relaxed(&r->bindings[idx]) & BINDING_RESERVE) != 0;
 }
 
@@ -110,6 +136,7 @@ slot_is_reserve(const struct region *r, uint32_t idx)
 static bool
 slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t idx)
 {
+        ASSERT(slot == slot_at(r, idx));
         return slot_is_reserve(r, idx) &&
                client_is_live(r, load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation));
 }
@@ -119,6 +146,7 @@ slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t id
 static bool
 slot_is_its_own(const struct region *r, const struct thread_slot *slot, const struct client_id *client)
 {
+        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap));
         return slot_is_of(slot, client) &&
                client_is_of(r, client, load_relaxed(&slot->os_pid), robust_word_pid_ns(robust_word(&slot->life)));
 }
@@ -153,6 +181,7 @@ slot_lock_reap(struct thread_slot *slot)
 static int
 slot_lock_life(struct thread_slot *slot)
 {
+        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap));
         return liveness->lock_try(&slot->life, load_relaxed(&slot->os_pid), false);
 }
 
@@ -162,6 +191,7 @@ slot_lock_empty(struct region *r, uint32_t idx)
 {
         struct thread_slot *slot = region_thread(r, idx);
 
+        ASSERT(idx < r->layout.n[TABLE_THREADS]);
         if (slot == NULL || !slot_is_empty(r, slot, idx) || slot_lock_reap(slot) < 0)
                 return -EBUSY;
         if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)
@@ -186,6 +216,7 @@ slot_lock_own(const struct thread *t, struct region *r, const struct client_id *
 static void
 slot_unlock_both(struct thread_slot *slot)
 {
+        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
         liveness->lock_release(&slot->life);
         liveness->lock_release(&slot->reap);
 }
@@ -231,6 +262,7 @@ slot_find_new(struct region *r, uint32_t *ret_idx)
 
                 if (err < 0)
                         return err == -ENOSPC ? -ENOMEM : err; /* idx < n: it is the file system that is full */
+                ASSERT_INVARIANT(I17, region_threads_hwm(r) > idx);
                 if (slot_lock_empty(r, idx) == 0) {
                         *ret_idx = idx;
                         return 0;
@@ -311,6 +343,8 @@ slot_check_locked(const struct thread_slot *slot)
 static void
 slot_fill(struct thread_slot *slot, const struct client_id *client, const struct liveness_self *self)
 {
+        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
+        ASSERT(self->pid != 0 && self->tid != 0);
         store_relaxed(&slot->client_idx, client->idx);
         store_relaxed(&slot->client_incarnation, client->incarnation);
         store_relaxed(&slot->os_pid, self->pid);
@@ -321,6 +355,8 @@ slot_fill(struct thread_slot *slot, const struct client_id *client, const struct
 static void
 slot_bind(struct region *r, uint32_t idx, uint32_t binding)
 {
+        ASSERT(idx < r->layout.n[TABLE_THREADS]);
+        ASSERT(binding == 0 || binding == BINDING_USED || binding == BINDING_RESERVE);
         store_relaxed(&r->bindings[idx], binding);
         kill_order();
 }
@@ -329,6 +365,8 @@ slot_bind(struct region *r, uint32_t idx, uint32_t binding)
 static void
 slot_empty(struct region *r, struct thread_slot *slot, uint32_t idx, uint32_t binding)
 {
+        ASSERT(slot == slot_at(r, idx));
+        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
         kill_order();
         store_relaxed(&slot->state, UINT64_C(0));
         kill_order();
@@ -338,6 +376,8 @@ slot_empty(struct region *r, struct thread_slot *slot, uint32_t idx, uint32_t bi
 static void
 thread_fill(struct thread *t, struct region *r, uint32_t idx, struct thread_slot *slot, const struct client_id *client)
 {
+        ASSERT(slot == slot_at(r, idx));
+        ASSERT_INVARIANT(I19, load_relaxed(&slot->state) == 1 && lock_is_mine(&slot->life));
         t->region = r;
         t->slot = slot;
         t->no = idx + 1;
@@ -353,6 +393,7 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         uint32_t idx = t->no - 1;
         int err = liveness->identify(&self);
 
+        ASSERT(t->slot == NULL || t->no == THREAD_NONE);
         if (err < 0)
                 return err;
         if (slot_lock_own(t, r, client) < 0 && (err = slot_find(r, client, settle, arg, &idx)) < 0)
@@ -361,6 +402,7 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         err = slot_check_locked(slot);
         if (err < 0)
                 return err;
+        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
         slot_fill(slot, client, &self);  /* ATTACH.3 */
         slot_bind(r, idx, BINDING_USED); /* ATTACH.4 */
         owner_add(&slot->n_attached, UINT64_C(1));
@@ -374,12 +416,14 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         }
         liveness->lock_release(&slot->reap); /* ATTACH.7 */
         thread_fill(t, r, idx, slot, client);
+        ASSERT(t->no == idx + 1 && t->slot == slot);
         return 0;
 }
 
 void
 slot_detach(struct thread *t)
 {
+        ASSERT_INVARIANT(I19, slot_has_no_step(t->slot) && lock_is_mine(&t->slot->life));
         slot_empty(t->region, t->slot, t->no - 1, 0); /* DETACH.1, .2 */
         t->slot = NULL;
 }
@@ -427,6 +471,7 @@ slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx, const s
 {
         int got;
 
+        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap));
         if (slot_is_empty(r, slot, idx))
                 return -EBUSY;
         got = dead != NULL && slot_is_its_own(r, slot, dead) ? liveness->lock_try(&slot->life, 0, true)
@@ -450,7 +495,9 @@ slot_reap(struct region *r, struct thread_slot *slot, uint32_t idx, const struct
                 liveness->lock_release(&slot->reap);
                 return 0;
         }
-        settle(r, idx + 1, arg);                                                    /* REAP.3 */
+        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
+        settle(r, idx + 1, arg); /* REAP.3 */
+        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
         slot_empty(r, slot, idx, slot_is_kept(r, slot, idx) ? BINDING_RESERVE : 0); /* REAP.4, .5 */
         slot_unlock_both(slot);                                                     /* REAP.6, .7 */
         return 1;
@@ -496,6 +543,7 @@ slot_reap_all(struct region *r, slot_settle_fn *settle, void *arg)
         uint32_t hwm = region_threads_hwm(r);
         uint32_t n = 0;
 
+        ASSERT_INVARIANT(I17, hwm <= r->layout.n[TABLE_THREADS]);
         for (uint32_t idx = 0; idx < hwm; idx++)
                 n += slot_reap_one(r, idx, settle, arg) == 1;
         return n;
@@ -513,6 +561,7 @@ slot_count_unsettled(const struct region *r)
                 n += slot != NULL && load_relaxed(&slot->state) != 0 &&
                      (slot_is_dead_hint(r, slot, idx) || liveness->lock_view(&slot->reap, 0, false) == LOCK_HELD);
         }
+        ASSERT(n <= hwm);
         return n;
 }
 
@@ -541,6 +590,7 @@ slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *
         err = slot_check_locked(slot);
         if (err < 0)
                 return err;
+        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
         slot_fill(slot, client, &self);     /* RESERVE.3 */
         slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
         slot_unlock_both(slot);             /* RESERVE.5, .6 */
@@ -616,6 +666,8 @@ slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const s
                 pthread_mutex_unlock(&reserve->lock);
                 return err;
         }
+        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
+        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
         store_relaxed(&slot->os_pid, self.pid); /* it may have been lent */
         store_relaxed(&slot->os_tid, (uint64_t)self.tid);
         owner_add(&slot->n_attached, UINT64_C(1));
@@ -637,6 +689,7 @@ slot_give_back(struct thread *t)
 {
         struct thread_slot *slot = t->slot;
 
+        ASSERT_INVARIANT(I19, slot_has_no_step(slot) && lock_is_mine(&slot->life));
         kill_order();
         store_relaxed(&slot->state, UINT64_C(0)); /* RETURN.1 */
         kill_order();
@@ -689,6 +742,8 @@ slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg)
 
                 if (slot == NULL || lend_lock(r, idx, slot, settle, arg) < 0)
                         continue;
+                ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
+                ASSERT_INVARIANT(I9, slot_has_no_step(slot));
                 store_relaxed(&slot->os_pid, self.pid); /* LEND.4 */
                 store_relaxed(&slot->os_tid, (uint64_t)self.tid);
                 kill_order();

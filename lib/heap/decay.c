@@ -16,6 +16,7 @@
 
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "base/verify.h"
 #include "blocks/drain.h"
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
@@ -51,6 +52,7 @@ struct pass {
 static struct pass
 pass_make(struct thread *t, uint64_t now_ms, uint32_t min_age, uint32_t n_left, bool is_thorough)
 {
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         return (struct pass){.now_ms = now_ms,
                              .min_age = min_age,
                              .n_left = n_left,
@@ -77,6 +79,7 @@ has_strays(const struct region *r, struct pass *pass, uint64_t granule, uint64_t
 static bool
 is_ripe(const struct region *r, uint64_t granule, uint64_t word, struct pass *pass)
 {
+        ASSERT(granule < region_granules_hwm(r));
         if (granule_state(word) != GRANULE_FREE)
                 return false;
         return word & GRANULE_MAY_HAVE ? decay_age(decay_stamp(r, pass->now_ms), granule_stamp(word)) >= pass->min_age
@@ -92,13 +95,14 @@ purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, struct pass *pass
         uint32_t n = 0;
         int err;
 
+        ASSERT(n_max >= 1 && head % GEO_GRANULES_PER_CHUNK + n_max <= GEO_GRANULES_PER_CHUNK);
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, n_max)); /* PURGE.1 */
         for (; n < n_max; n++) {
                 uint64_t word = owner_load(run_word(r, head + n));
                 uint64_t taken = granule_word(GRANULE_PURGING, t->no, granule_arena(word)) | GRANULE_MAY_HAVE;
 
                 if (!is_ripe(r, head + n, word, pass) ||
-                    !owner_acquire(run_word(r, head + n), &word, taken)) /* PURGE.2 */
+                    !granule_acquire(t, run_word(r, head + n), &word, taken)) /* PURGE.2 */
                         break;
         }
         if (n == 0) {
@@ -106,12 +110,14 @@ purge_stretch(struct thread *t, uint64_t head, uint32_t n_max, struct pass *pass
                 return 1;
         }
         kill_order();
+        ASSERT_INVARIANT(I5, granule_is_owned(r, t->no, run_word(r, head)));
         err = region_punch(r, region_granule_off(r, head), (uint64_t)n << GEO_GRANULE_SHIFT); /* PURGE.3 */
         kill_order();
         for (uint32_t i = n; i-- > 0;) {
                 uint64_t word = run_free_word(owner_load(run_word(r, head + i)), stamp);
 
-                owner_release(run_word(r, head + i), err < 0 ? word : word & ~GRANULE_BACKING); /* PURGE.4, E3.rel */
+                granule_release(r, t->no, run_word(r, head + i),
+                                err < 0 ? word : word & ~GRANULE_BACKING); /* PURGE.4, E3.rel */
         }
         candidate_clear(t); /* PURGE.5 */
         if (err == 0)
@@ -125,6 +131,7 @@ purge_chunk_of_arena(struct thread *t, uint64_t chunk, struct pass *pass)
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0, slab_bytes;
         uint32_t i = 0;
 
+        ASSERT(chunk < region_chunks_hwm(t->region));
         slab_tidy_chunk(t, chunk);
         slab_bytes = slab_purge_chunk(t, chunk, pass->min_age, pass->fd, &pass->n_left);
         if (load_relaxed(&t->region->chunk_maps[chunk].free) == 0) /* a hint: the next tick will see */
@@ -148,6 +155,7 @@ purge_free_chunk(struct thread *t, uint64_t chunk, struct pass *pass)
         uint64_t taken = chunk_with_node1(chunk_word(CHUNK_NEW, t->no, 0), chunk_node1(word));
         bool has_pages = false;
 
+        ASSERT(chunk < region_chunks_hwm(r));
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
                 has_pages |= (owner_load(run_word(r, g)) & GRANULE_MAY_HAVE) != 0;
         if (has_pages ? decay_age(decay_stamp(r, pass->now_ms), granule_stamp(owner_load(run_word(r, first)))) <
@@ -156,13 +164,13 @@ purge_free_chunk(struct thread *t, uint64_t chunk, struct pass *pass)
                 return 0;
         candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1)); /* PURGE_CHUNK.1 */
         if (chunk_state(word) != CHUNK_FREE || chunk_owner(word) != THREAD_NONE ||
-            !owner_acquire(&r->chunk_words[chunk], &word, taken)) { /* PURGE_CHUNK.2 */
+            !chunk_acquire(t, &r->chunk_words[chunk], &word, taken)) { /* PURGE_CHUNK.2 */
                 candidate_clear(t);
                 return 0;
         }
         (void)placement_drop_pages(t, chunk, &bytes); /* PURGE_CHUNK.3 to .5; a failure leaves the notes */
         chunk_hint_free(r, chunk, true);
-        owner_release(&r->chunk_words[chunk],
+        chunk_release(r, t->no, &r->chunk_words[chunk],
                       chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(taken))); /* E3.rel */
         candidate_clear(t);
         chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
@@ -177,6 +185,7 @@ trim_depots(struct thread *t, uint32_t arena)
         struct region *r = t->region;
         struct arena *a = region_arena(r, arena);
 
+        ASSERT(arena < r->layout.n_arenas);
         for (uint32_t class_idx = 0; a && class_idx < SIZE_CLASS_N; class_idx++) {
                 uint32_t tag = tag_make(region_arena_node(r, arena), class_idx);
                 uint32_t low = load_relaxed(&a->depot_low[class_idx]), idx; /* a hint */
@@ -197,6 +206,7 @@ retire_empty(struct thread *t, uint32_t arena)
         int64_t kept = hint_find(r, arena, HINT_EMPTY, 0);
         int64_t chunk = kept < 0 ? -1 : hint_find(r, arena, HINT_EMPTY, (uint64_t)kept + 1);
 
+        ASSERT(arena < r->layout.n_arenas);
         for (int n = 0; chunk >= 0 && n < DECAY_CHUNKS_MAX; n++) {
                 hint_clear(r, arena, HINT_EMPTY, (uint64_t)chunk);
                 chunk_retire(t, (uint64_t)chunk);
@@ -220,6 +230,7 @@ tick_for_nobody(struct thread *t, uint64_t now_ms, uint64_t decay_ms)
 {
         struct region *r = t->region;
 
+        ASSERT(r->layout.n_arenas > 0);
         for (uint32_t i = 0; i < ARENAS_MAX && i < r->layout.n_arenas; i++) {
                 uint32_t arena = (t->seed + t->n_ticks++) % r->layout.n_arenas;
                 struct arena *a = region_arena(r, arena);
@@ -264,6 +275,8 @@ decay_tick(struct thread *t)
         uint64_t now_ms, bytes = 0, from, n_chunks;
         struct pass pass;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         if (!a || decay_ms < 0)
                 return;
         now_ms = clock_ms();
@@ -293,6 +306,7 @@ decay_tick(struct thread *t)
         retire_empty(t, t->arena);
         tick_for_nobody(t, now_ms, (uint64_t)decay_ms);
         owner_add(&t->slot->purged_bytes, bytes);
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
 }
 
 static uint64_t
@@ -302,6 +316,7 @@ purge(struct thread *t, uint32_t node, uint32_t *n_left)
         struct pass pass = pass_make(t, clock_ms(), 0, UINT32_MAX, true);
         uint64_t bytes = 0;
 
+        ASSERT(node == UINT32_MAX || node < r->n_nodes);
         t->stamp = decay_stamp(r, clock_ms());
         for (uint32_t arena = 0; arena < r->layout.n_arenas; arena++)
                 if (node == UINT32_MAX || region_arena_node(r, arena) == node)
@@ -318,6 +333,7 @@ purge(struct thread *t, uint32_t node, uint32_t *n_left)
         bytes += pass_end(t, &pass, UINT64_MAX);
         *n_left = pass.n_left;
         owner_add(&t->slot->purged_bytes, bytes);
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         return bytes;
 }
 

@@ -18,6 +18,7 @@
 #include <errno.h>
 
 #include "base/size_class.h"
+#include "base/verify.h"
 #include "blocks/fault.h"
 #include "blocks/huge.h"
 #include "blocks/large.h"
@@ -91,6 +92,7 @@ undo_fill(struct region *r, const struct intent *in, uint32_t thread_no)
 {
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
 
+        ASSERT(in->kind == INTENT_FILL && thread_no != THREAD_NONE);
         if (!m || !names_slab(r, in->slab, thread_no) || load_relaxed(&m->n) != 0)
                 return; /* committed, or never begun */
         for (uint64_t i = 0; i < in->n && i < MAGAZINE_CAP_MAX; i++)
@@ -103,6 +105,7 @@ redo_drain(struct region *r, const struct intent *in, uint32_t thread_no)
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
         uint64_t n;
 
+        ASSERT(in->kind == INTENT_DRAIN && thread_no != THREAD_NONE);
         if (!m || !names_slab(r, in->slab, thread_no))
                 return;
         n = load_relaxed(&m->n);
@@ -119,6 +122,7 @@ redo_swap(struct region *r, const struct intent *in, uint32_t thread_no)
 {
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
 
+        ASSERT(in->kind == INTENT_SWAP && thread_no != THREAD_NONE);
         if (!m || in->i >= MAGAZINE_CAP_MAX || in->j >= MAGAZINE_CAP_MAX)
                 return;
         store_relaxed(&m->slot[in->i], in->b);
@@ -213,12 +217,13 @@ settle_run(struct region *r, uint32_t thread_no, uint64_t head, uint64_t granule
 {
         uint64_t word;
 
+        ASSERT(thread_no != THREAD_NONE);
         if (head >= region_granules_hwm(r) || granules == 0 ||
             head % GEO_GRANULES_PER_CHUNK + granules > GEO_GRANULES_PER_CHUNK)
                 return;
         word = owner_load(run_word(r, head));
         if (names_slab(r, head, thread_no))
-                slab_settle(r, head);
+                slab_settle(r, thread_no, head);
         else if (granule_owner(word) == thread_no && granule_state(word) == GRANULE_LARGE &&
                  size_class_is_large(granule_class(word)))
                 large_settle(r, thread_no, head, (uint32_t)granules);
@@ -232,6 +237,7 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
         uint64_t candidate = load_relaxed(&slot->candidate);
         uint64_t head = candidate_head(candidate), length = candidate_length(candidate);
 
+        ASSERT_INVARIANT(I4, candidate_is_valid(&r->layout, candidate));
         switch (candidate_kind(candidate)) {
         case CANDIDATE_RUN:
                 settle_run(r, thread_no, head, length);
@@ -253,12 +259,14 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
         kill_order();
         store_relaxed(&slot->candidate, UINT64_C(0));
         kill_order();
+        ASSERT_INVARIANT(I6, candidate_is_let_go(r, thread_no, candidate));
 }
 
 /* A magazine of the dead goes on without what the dead should not have freed. */
 static void
 settle_magazine(struct region *r, struct thread_slot *slot, uint32_t thread_no, uint32_t idx, struct thread *reaper)
 {
+        ASSERT(thread_no != THREAD_NONE);
         if (named_magazine(r, idx, thread_no)) {
                 struct sifted done = sift_magazine(r, slot, thread_no, idx);
 
@@ -278,8 +286,10 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
 
         if (!slot)
                 return;
-        settle_intent(r, slot, thread_no);    /* REAP.3 */
+        settle_intent(r, slot, thread_no); /* REAP.3 */
+        ASSERT_INVARIANT(I8, load_relaxed(&slot->intent.kind) == INTENT_NONE);
         settle_candidate(r, slot, thread_no); /* REAP.4 */
+        ASSERT_INVARIANT(I4, load_relaxed(&slot->candidate) == 0);
         sweep_settle(r, thread_no);
         idx1 = load_relaxed(&slot->hand); /* REAP.5 */
         if (idx1 != 0)

@@ -9,12 +9,14 @@
 
 #include <errno.h>
 
+#include "base/verify.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
 #include "heap/reap.h"
 #include "pages/chunk.h"
 #include "pages/run.h"
+#include "pages/valid.h"
 
 static bool
 is_free_of(uint64_t word, uint32_t arena)
@@ -34,6 +36,7 @@ back_run(struct thread *t, uint64_t head, uint32_t n)
 {
         int err = run_reserve(t, head, (uint64_t)n << GEO_GRANULE_SHIFT);
 
+        ASSERT_INVARIANT(I16, run_is_new(t, head, n, t->arena));
         return err < 0 ? err : region_raise_bitmaps(t->region, head, n);
 }
 
@@ -46,13 +49,14 @@ back_stretch(struct thread *t, uint64_t head, uint32_t n_max, uint32_t *ret_n)
         uint32_t n = 0;
         int err;
 
+        ASSERT(n_max >= 1 && head % GEO_GRANULES_PER_CHUNK + n_max <= GEO_GRANULES_PER_CHUNK);
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, n_max)); /* RUN.1 */
         for (; n < n_max; n++) {
                 uint64_t word = owner_load(run_word(r, head + n));
                 uint64_t taken = granule_word(GRANULE_NEW, t->no, t->arena) | (word & GRANULE_BACKING);
 
                 if (!is_free_of(word, t->arena) || is_backed(r, head + n, word) ||
-                    !owner_acquire(run_word(r, head + n), &word, taken)) /* RUN.2 */
+                    !granule_acquire(t, run_word(r, head + n), &word, taken)) /* RUN.2 */
                         break;
         }
         *ret_n = n;
@@ -72,6 +76,7 @@ back_chunk(struct thread *t, uint64_t chunk, uint64_t want, uint64_t *done)
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
         uint32_t n, i = 0;
 
+        ASSERT(chunk < region_chunks_hwm(t->region));
         while (i < GEO_GRANULES_PER_CHUNK && *done < want) {
                 uint64_t word = owner_load(run_word(t->region, first + i));
                 int err;
@@ -113,6 +118,8 @@ back_arena(struct thread *t, uint64_t want, uint64_t *done)
 int
 reserve_bytes(struct thread *t, uint64_t bytes)
 {
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         for (;;) { /* each turn takes chunks: bounded by the capacity, but for what others take away meanwhile */
                 uint64_t done;
                 int err = back_arena(t, bytes, &done);

@@ -67,6 +67,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/verify.h"
+#include "clients/owned.h"
 #include "clients/owner.h"
 #include "heap/alloc.h"
 #include "heap/root_cell.h"
@@ -94,6 +96,7 @@ pending_at(struct region *r, uint32_t thread_no, uint32_t entry)
 static uint32_t
 home_of_slot(uint32_t thread_no, uint32_t entry)
 {
+        ASSERT(entry < ROOTS_PENDING_MAX && thread_no != THREAD_NONE && thread_no <= THREAD_NO_MAX);
         return HOME_IS_SLOT | entry << 16 | thread_no;
 }
 
@@ -143,6 +146,7 @@ finish_publish(struct region *r, uint64_t *object, uint64_t mark)
         uint64_t *cell;
         uint64_t word = mover_word(r, mark, &cell);
 
+        ASSERT_INVARIANT(I22, cell_kind(mark) == CELL_FROM);
         if (cell_kind(word) == CELL_BUILDING) {
                 cell_cas(cell, word, cell_with_kind(word, CELL_PUBLISHED)); /* ROOT.9 */
                 word = mover_word(r, mark, &cell);
@@ -199,6 +203,8 @@ entry_mover(const struct thread *t, int entry)
 static void
 entry_store(const struct thread *t, uint32_t entry, uint64_t word)
 {
+        ASSERT(entry < ROOTS_PENDING_MAX);
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         kill_order();
         store_release(&t->slot->pending[entry], word); /* E11.rel: who finds this finds the mark gone that led here */
         kill_order();
@@ -238,6 +244,8 @@ entry_free(struct thread *t, uint32_t entry)
         uint64_t dest_off = entry_dest_off(t, entry);
         int err = -EBUSY;
 
+        ASSERT(entry < ROOTS_PENDING_MAX);
+        ASSERT_INVARIANT(I22, word == 0 || cell_kind(word) == CELL_BLOCK);
         if (!block_word_is_valid(t->region, word) || !block_is_there(t->region, block_off))
                 err = -EUCLEAN;
         for (int tries = 0; err == -EBUSY && tries < FREE_TRIES_MAX; tries++)
@@ -255,6 +263,7 @@ entry_abandon(struct thread *t, uint32_t entry)
 {
         uint64_t word = cell_load(&t->slot->pending[entry]);
 
+        ASSERT_INVARIANT(I22, cell_kind(word) == CELL_BUILDING);
         entry_store(t, entry, t->region->layout.chunks_off + cell_block_off(word));
         (void)entry_free(t, entry);
 }
@@ -280,6 +289,7 @@ take(struct thread *t, uint64_t *from, uint64_t seen, uint32_t home, uint64_t bl
 
         if (entry < 0)
                 return entry;
+        ASSERT_INVARIANT(I22, load_relaxed(&t->slot->pending[entry]) == 0);
         mover = entry_mover(t, entry);
         mark = mark_make(CELL_TAKEN, mover, 0);
         store_relaxed(&t->slot->pending_record[entry], home);
@@ -361,6 +371,7 @@ object_decode(struct region *r, uint64_t word, uint64_t *ret_block_off, uint64_t
                 if (cell_kind(moving) != CELL_BUILDING && cell_kind(moving) != CELL_PUBLISHED)
                         return -EAGAIN;
                 *ret_block_off = cell_block_off(moving);
+                ASSERT_INVARIANT(I22, cell_block_off(moving) < r->layout.n_chunks << GEO_CHUNK_SHIFT);
                 *ret_slack = mark_slack(word);
                 return 0;
         default:
@@ -414,6 +425,8 @@ object_allocate(struct thread *t, const struct root_name *name, size_t size, uin
         int entry = entry_find_free(t);
         struct mover mover;
 
+        ASSERT(size > 0);
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         if (entry < 0)
                 return no_entry(t, name);
         mover = entry_mover(t, entry);
@@ -423,6 +436,7 @@ object_allocate(struct thread *t, const struct root_name *name, size_t size, uin
                 entry_store(t, mover.entry, 0);
                 return error_append_refused(error_set(-ENOMEM, "no memory for a root object of %zu bytes", size));
         }
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         entry_store(t, mover.entry, cell_moving(CELL_BUILDING, mover.sequence, *ret_block_off)); /* ROOT.4 */
         return entry;
 }
@@ -439,6 +453,7 @@ object_publish(struct thread *t, uint32_t entry, struct root_record *record, str
         uint64_t slack = block_usable(r, object->block_off, &class_idx) - object->size;
         uint64_t mark = mark_make(CELL_FROM, mover, slack);
 
+        ASSERT_INVARIANT(I22, cell_kind(cell_load(&t->slot->pending[entry])) == CELL_BUILDING);
         if (slack > OBJECT_SLACK_MAX)
                 return -EUCLEAN;
         for (int tries = 0; tries < OBJECT_TRIES_MAX; tries++) {
@@ -598,6 +613,7 @@ root_find_or_create(struct thread *t, const char *name, size_t size, uint32_t al
                 return err;
         if (size == 0)
                 return error_set(-EINVAL, "root \"%s\": an object of 0 bytes", key.text);
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         err = find(t->region, &key, &object); /* ROOT.1 */
         if (err == -ENOENT) {
                 object = (struct object){.size = size};
@@ -668,6 +684,7 @@ root_take(struct thread *t, const char *name, uint64_t *ret_block_off, uint64_t 
         entry_store(t, (uint32_t)entry, 0); /* TAKE.5: commit */
         if (usable <= slack)
                 return object_is_freed(&key);
+        ASSERT_INVARIANT(I22, load_relaxed(&t->slot->pending[entry]) == 0);
         *ret_block_off = block_off;
         *ret_size = usable - slack;
         return 0;
@@ -751,6 +768,8 @@ entry_reap(struct region *r, struct thread_slot *slot, struct mover mover, struc
         uint64_t *cell = &slot->pending[mover.entry];
         uint64_t word = cell_load(cell);
 
+        ASSERT(mover.entry < ROOTS_PENDING_MAX);
+        ASSERT_INVARIANT(I9, thread_is_between_steps(reaper));
         if (word == 0 || cell_kind(word) != CELL_BLOCK)
                 return;
         if (!block_word_is_valid(r, word))

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/verify.h"
 #include "layout/layout.h"
 
 enum cell_kind {
@@ -79,18 +80,23 @@ cell_block_off(uint64_t word)
 static inline uint64_t
 cell_with_kind(uint64_t word, enum cell_kind kind)
 {
+        ASSERT((unsigned)kind < 8);
         return WORD_SET(word, 0, 3, (uint64_t)kind);
 }
 
 static inline uint64_t
 cell_moving(enum cell_kind kind, uint64_t sequence, uint64_t block_off)
 {
+        ASSERT((unsigned)kind < 8 && sequence <= MOVER_SEQUENCE_MASK);
+        ASSERT(block_off % 16 == 0 && block_off / 16 < UINT64_C(1) << 37);
         return (uint64_t)kind | WORD_PUT(sequence, 3) | WORD_PUT(block_off / 16, 27);
 }
 
 static inline uint64_t
 cell_object(uint64_t slack, uint64_t block_off)
 {
+        ASSERT(slack <= OBJECT_SLACK_MAX);
+        ASSERT(block_off % 16 == 0 && block_off / 16 < UINT64_C(1) << 37);
         return (uint64_t)CELL_OBJECT | WORD_PUT(slack, 3) | WORD_PUT(block_off / 16, 27);
 }
 
@@ -103,6 +109,8 @@ object_slack(uint64_t word)
 static inline uint64_t
 mark_make(enum cell_kind kind, struct mover mover, uint64_t slack)
 {
+        ASSERT(mover.entry < ROOTS_PENDING_MAX && mover.thread_no <= THREAD_NO_MAX);
+        ASSERT(slack <= OBJECT_SLACK_MAX && mover.sequence <= MOVER_SEQUENCE_MASK);
         return (uint64_t)kind | WORD_PUT(mover.sequence, 3) | WORD_PUT(mover.thread_no, 27) |
                WORD_PUT(mover.entry, 43) | WORD_PUT(slack, 45);
 }

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
@@ -78,6 +79,7 @@ root_walk_next(struct root_walk *walk)
 {
         struct root_record *record;
 
+        ASSERT(walk->hops <= walk->region->layout.n[TABLE_ROOTS]);
         if (walk->link == 0 || walk->is_damaged)
                 return NULL;
         record = root_record_at(walk->region, walk->link - 1);
@@ -117,6 +119,7 @@ root_record_find(struct region *r, const struct root_name *name, uint32_t *ret_i
 static uint64_t
 record_word(enum root_state state, uint32_t owner)
 {
+        ASSERT((unsigned)state <= ROOT_LINKED && (state == ROOT_NEW) == (owner != THREAD_NONE));
         return (uint64_t)state | WORD_PUT(owner, 4);
 }
 
@@ -133,6 +136,7 @@ claim_among(struct thread *t, uint32_t n, uint32_t *ret_idx)
         struct region *r = t->region;
         int err = -ENOSPC;
 
+        ASSERT(n <= region_roots_hwm(r));
         for (uint32_t idx = 0; idx < n; idx++) {
                 uint64_t word = owner_load(&r->roots[idx].word);
 
@@ -143,6 +147,7 @@ claim_among(struct thread *t, uint32_t n, uint32_t *ret_idx)
                 candidate_set(t, candidate_make(CANDIDATE_ROOT, idx, 1));                      /* LINK.1 */
                 if (owner_acquire(&r->roots[idx].word, &word, record_word(ROOT_NEW, t->no))) { /* LINK.2 */
                         *ret_idx = idx;
+                        ASSERT_INVARIANT(I22, owner_load(&r->roots[idx].word) == record_word(ROOT_NEW, t->no));
                         return 0;
                 }
                 candidate_clear(t);
@@ -173,6 +178,7 @@ claim(struct thread *t, uint32_t *ret_idx)
         uint32_t n = (uint32_t)r->layout.n[TABLE_ROOTS], hwm = region_roots_hwm(r);
         int err = claim_among(t, hwm, ret_idx);
 
+        ASSERT_INVARIANT(I17, hwm <= n);
         while (err != 0 && hwm < n) { /* the mark rises each time */
                 err = raise_records(t, hwm);
                 if (err == -EUCLEAN)
@@ -194,6 +200,8 @@ push(struct root_walk walk, const struct root_name *name, uint32_t idx, uint32_t
         struct region *r = walk.region;
         uint64_t n = r->layout.n[TABLE_ROOTS];
 
+        ASSERT_INVARIANT(I22, record_state(owner_load(&r->roots[idx].word)) == ROOT_NEW);
+        ASSERT(idx < region_roots_hwm(r));
         for (uint64_t tries = 0; tries <= n; tries++) { /* a lost CAS means that the chain has grown */
                 uint32_t old = walk.link;
                 int err;
@@ -219,6 +227,8 @@ link_owned(struct thread *t, struct root_walk walk, const struct root_name *name
         enum root_state state;
         int err;
 
+        ASSERT_INVARIANT(I22, owner_load(&record->word) == record_word(ROOT_NEW, t->no));
+        ASSERT_INVARIANT(I6, load_relaxed(&t->slot->candidate) == candidate_make(CANDIDATE_ROOT, idx, 1));
         memcpy(record->name, name->text, sizeof record->name); /* LINK.3 */
         err = push(walk, name, idx, ret_idx);                  /* LINK.4 */
         state = err == 0 ? ROOT_LINKED : ROOT_FREE;
@@ -241,6 +251,8 @@ root_record_find_or_link(struct thread *t, const struct root_name *name, uint32_
 {
         struct region *r = t->region;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         for (int round = 0; round < LINK_ROUNDS_MAX; round++) {
                 struct root_walk walk = root_walk_begin(r);
                 uint32_t idx = 0;
@@ -282,6 +294,7 @@ root_settle_record(struct region *r, uint32_t thread_no, uint64_t record_idx)
         struct root_record *record = record_idx <= UINT32_MAX ? root_record_at(r, (uint32_t)record_idx) : NULL;
         enum root_state state;
 
+        ASSERT(thread_no != THREAD_NONE);
         if (!record || owner_load(&record->word) != record_word(ROOT_NEW, thread_no))
                 return;
         state = is_linked(r, record) ? ROOT_LINKED : ROOT_FREE;

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "base/bits.h"
+#include "base/verify.h"
 
 #define FROZEN_AT(member, off, bytes)                                                                                  \
         _Static_assert(offsetof(struct region_header, member) == (off) &&                                              \
@@ -78,6 +79,7 @@ params_check(const struct layout_params *params, const char **ret_what)
 static void
 table_set(struct layout *layout, enum layout_table table, uint64_t n, uint64_t stride)
 {
+        ASSERT(table < TABLE_N && n > 0 && stride > 0);
         layout->n[table] = n;
         layout->stride[table] = stride;
 }
@@ -90,6 +92,7 @@ tables_size(const struct layout_params *params, struct layout *l)
         uint64_t slot_bytes = sizeof(struct thread_slot) + UINT64_C(8) * l->n_tags;
         uint64_t arena_bytes = sizeof(struct arena) + UINT64_C(8) * HINT_N_KINDS * l->n_summary_words;
 
+        ASSERT(l->n_chunks > 0 && l->n_arenas > 0 && l->n_arenas <= ARENA_MAX && l->n_groups > 0);
         table_set(l, TABLE_ARENA_WORDS, l->n_arenas, sizeof(uint32_t));
         table_set(l, TABLE_BINDINGS, params->max_threads, sizeof(uint32_t));
         table_set(l, TABLE_FREE_CHUNKS, (l->n_chunks + 63) / 64, sizeof(uint64_t));
@@ -117,6 +120,7 @@ magazines_per_node(const struct layout_params *params)
 {
         uint32_t n = params->max_threads * 2 * SIZE_CLASS_N + params->arenas_per_node * SIZE_CLASS_N * DEPOT_SLOTS;
 
+        ASSERT(params->max_threads <= THREAD_NO_MAX && params->arenas_per_node <= ARENA_MAX);
         return (uint32_t)bits_align_up(n, 64);
 }
 
@@ -146,6 +150,8 @@ layout_compute(const struct layout_params *params, struct layout *ret_layout, co
         l.chunks_off = bits_align_up(off + LAYOUT_TAGS_DISTANCE, GEO_CHUNK_BYTES);
         l.off[TABLE_TAGS] = l.chunks_off - LAYOUT_TAGS_DISTANCE;
         l.region_bytes = l.chunks_off + params->max_capacity;
+        ASSERT(l.chunks_off % GEO_CHUNK_BYTES == 0 && l.off[TABLE_TAGS] >= off);
+        ASSERT(l.region_bytes > l.chunks_off && l.n_tags <= UINT16_MAX);
         *ret_layout = l;
         return 0;
 }

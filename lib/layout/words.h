@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/geometry.h"
+#include "base/verify.h"
 
 #define WORD_FIELD(word, shift, bits) (((word) >> (shift)) & ((UINT64_C(1) << (bits)) - 1))
 #define WORD_PUT(value, shift)        ((uint64_t)(value) << (shift))
@@ -57,6 +58,7 @@ enum granule_state {
 static inline uint64_t
 granule_word(enum granule_state state, uint32_t owner, uint32_t arena)
 {
+        ASSERT(owner <= THREAD_NO_MAX + 1 && arena < ARENA_MAX);
         return (uint64_t)state | WORD_PUT(owner, 4) | WORD_PUT(arena, 20);
 }
 
@@ -117,30 +119,35 @@ granule_is_free_of(uint64_t word, uint32_t arena)
 static inline uint64_t
 granule_with_backed(uint64_t word, uint32_t backed)
 {
+        ASSERT(backed <= GRANULE_BACKED_ALL);
         return WORD_SET(word, 51, 5, backed);
 }
 
 static inline uint64_t
 granule_with_owner(uint64_t word, uint32_t owner)
 {
+        ASSERT(owner <= THREAD_NO_MAX + 1);
         return WORD_SET(word, 4, 16, owner);
 }
 
 static inline uint64_t
 granule_with_state(uint64_t word, enum granule_state state)
 {
+        ASSERT(state < GRANULE_N_STATES);
         return WORD_SET(word, 0, 4, state);
 }
 
 static inline uint64_t
 granule_with_class(uint64_t word, uint32_t class_idx)
 {
+        ASSERT(class_idx < 64);
         return WORD_SET(word, 32, 6, class_idx);
 }
 
 static inline uint64_t
 granule_with_count(uint64_t word, uint32_t count)
 {
+        ASSERT(count < 1 << 13);
         return WORD_SET(word, 38, 13, count);
 }
 
@@ -170,6 +177,7 @@ enum chunk_state {
 static inline uint64_t
 chunk_word(enum chunk_state state, uint32_t owner, uint32_t arena)
 {
+        ASSERT(owner <= THREAD_NO_MAX + 1 && arena < ARENA_MAX);
         return (uint64_t)state | WORD_PUT(owner, 3) | WORD_PUT(arena, 19);
 }
 
@@ -207,24 +215,28 @@ chunk_count(uint64_t word)
 static inline uint64_t
 chunk_with_owner(uint64_t word, uint32_t owner)
 {
+        ASSERT(owner <= THREAD_NO_MAX + 1);
         return WORD_SET(word, 3, 16, owner);
 }
 
 static inline uint64_t
 chunk_with_state(uint64_t word, enum chunk_state state)
 {
+        ASSERT(state < CHUNK_N_STATES);
         return WORD_SET(word, 0, 3, state);
 }
 
 static inline uint64_t
 chunk_with_node1(uint64_t word, uint32_t node1)
 {
+        ASSERT(node1 <= NODE_MAX);
         return WORD_SET(word, 29, 7, node1);
 }
 
 static inline uint64_t
 chunk_with_count(uint64_t word, uint32_t count)
 {
+        ASSERT(count <= CHUNK_COUNT_MAX);
         return WORD_SET(word, 38, 24, count);
 }
 
@@ -241,6 +253,8 @@ enum magazine_state { MAGAZINE_POOL = 0, MAGAZINE_TCACHE, MAGAZINE_DEPOT, MAGAZI
 static inline uint64_t
 magazine_word(enum magazine_state state, uint32_t owner, uint32_t arena, uint32_t tag)
 {
+        ASSERT(state < MAGAZINE_N_STATES && owner <= THREAD_NO_MAX + 1);
+        ASSERT(arena < ARENA_MAX && tag <= UINT16_MAX);
         return (uint64_t)state | WORD_PUT(owner, 2) | WORD_PUT(arena, 18) | WORD_PUT(tag, 28);
 }
 
@@ -284,18 +298,21 @@ magazine_tag(uint64_t word)
 static inline uint32_t
 tag_make(uint32_t node, uint32_t class_idx)
 {
+        ASSERT(node < NODE_MAX && class_idx < TAG_CLASSES);
         return 1 + node * TAG_CLASSES + class_idx;
 }
 
 static inline uint32_t
 tag_class(uint32_t tag)
 {
+        ASSERT_INVARIANT(I3, tag != TAG_NONE);
         return (tag - 1) % TAG_CLASSES;
 }
 
 static inline uint32_t
 tag_node(uint32_t tag)
 {
+        ASSERT_INVARIANT(I3, tag != TAG_NONE);
         return (tag - 1) / TAG_CLASSES;
 }
 
@@ -316,6 +333,7 @@ enum candidate_kind {
 static inline uint64_t
 candidate_make(enum candidate_kind kind, uint64_t head, uint64_t length)
 {
+        ASSERT(kind < CANDIDATE_N_KINDS && head < UINT64_C(1) << 30 && length < UINT64_C(1) << 28);
         return (uint64_t)kind | WORD_PUT(head, 4) | WORD_PUT(length, 34);
 }
 
@@ -353,6 +371,7 @@ enum sweep_mark {
 static inline uint64_t
 sweep_word(uint32_t owner, uint32_t mark, uint64_t limit)
 {
+        ASSERT(owner != THREAD_NONE && mark < SWEEP_N && limit < UINT64_C(1) << 40);
         return WORD_PUT(owner, 0) | WORD_PUT(mark, 16) | WORD_PUT(limit, 24);
 }
 

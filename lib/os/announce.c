@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/syscall.h"
 
@@ -48,6 +49,7 @@ announce_connect(const char *socket_path)
 static int
 pidfd_needed(int fd)
 {
+        ASSERT(fd >= 0);
         socklen_t size = sizeof(int);
         int peer = -1;
 
@@ -72,6 +74,7 @@ send_with(int fd, const struct announce_message *message, int pidfd)
         struct cmsghdr *c;
         long err;
 
+        ASSERT(fd >= 0);
         if (pidfd >= 0) {
                 m.msg_control = control.bytes;
                 m.msg_controllen = sizeof control.bytes;

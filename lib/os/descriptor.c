@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/verify.h"
 #include "os/syscall.h"
 
 enum { STDIO_N = 3 };
@@ -35,6 +36,7 @@ dup_from(int fd, int min)
 {
         int dup;
 
+        ASSERT(min >= STDIO_N);
         do
                 dup = sys_fcntl(fd, F_DUPFD_CLOEXEC, min);
         while ((dup == -EINVAL || dup == -EMFILE) && (min /= 4) >= STDIO_N);
@@ -67,6 +69,7 @@ descriptor_lift(int fd)
         if (fd < 0 || fd >= STDIO_N)
                 return fd;
         lifted = sys_fcntl(fd, F_DUPFD_CLOEXEC, STDIO_N);
+        ASSERT(lifted < 0 || lifted >= STDIO_N);
         sys_close(fd);
         return lifted;
 }
@@ -80,6 +83,7 @@ descriptor_openat(int dirfd, const char *path, int flags, uint32_t mode)
         descriptor_plug(&plugs);
         fd = descriptor_lift(sys_openat(dirfd, path, flags | O_CLOEXEC, mode));
         descriptor_unplug(&plugs);
+        ASSERT(fd < 0 || fd >= STDIO_N);
         return fd;
 }
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/syscall.h"
 
@@ -25,6 +26,7 @@ lines_open(struct lines *ret_lines, const char *path)
 void
 lines_close(struct lines *lines)
 {
+        ASSERT(lines->fd >= 0);
         sys_close(lines->fd);
 }
 
@@ -33,6 +35,7 @@ lines_refill(struct lines *lines)
 {
         long n;
 
+        ASSERT(lines->used <= lines->n && lines->n <= sizeof lines->buf);
         memmove(lines->buf, lines->buf + lines->used, lines->n - lines->used);
         lines->n -= lines->used;
         lines->used = 0;
@@ -47,6 +50,7 @@ lines_refill(struct lines *lines)
 const char *
 lines_next(struct lines *lines)
 {
+        ASSERT(lines->used <= lines->n && lines->n <= sizeof lines->buf);
         for (;;) {
                 char *start = lines->buf + lines->used;
                 char *end = memchr(start, '\n', lines->n - lines->used);

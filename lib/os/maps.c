@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "base/verify.h"
 #include "os/inject.h"
 #include "os/lines.h"
 
@@ -27,6 +28,7 @@ parse(const char *line, struct os_mapping *ret_mapping)
                 return false;
         m.dev = makedev(major_no, minor_no);
         snprintf(m.what, sizeof m.what, "%s", line[what_idx] != '\0' ? line + what_idx : "anonymous memory");
+        ASSERT(m.start < m.end && what_idx > 0);
         *ret_mapping = m;
         return true;
 }
@@ -66,6 +68,7 @@ find_fn(const struct os_mapping *mapping, void *arg)
 {
         struct find *find = arg;
 
+        ASSERT(mapping->start < mapping->end);
         if (mapping->start >= find->end || mapping->end <= find->start)
                 return 0;
         find->found = *mapping;
@@ -78,6 +81,7 @@ os_maps_find(uint64_t start, uint64_t end, struct os_mapping *ret_mapping)
         struct find find = {.start = start, .end = end};
         int result = os_maps_each(find_fn, &find);
 
+        ASSERT(start < end);
         if (result == 1)
                 *ret_mapping = find.found;
         return result;

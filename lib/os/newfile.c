@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/lease.h"
@@ -32,6 +33,7 @@ enum { TEMP_TRIES = 16 };
 static void
 proc_path(char path[32], int fd)
 {
+        ASSERT(fd >= 0);
         snprintf(path, 32, "/proc/self/fd/%d", fd);
 }
 
@@ -81,12 +83,14 @@ lock_named(int fd)
 {
         struct stat st;
 
+        ASSERT(fd >= 0);
         return flock(fd, LOCK_EX | LOCK_NB) == 0 && sys_fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
 static int
 open_temp(int dirfd, char temp[32])
 {
+        ASSERT(dirfd >= 0);
         os_list_dir(dirfd, sweep_one, &dirfd);
         for (int i = 0; i < TEMP_TRIES; i++) {
                 int fd, err = os_injected("create");
@@ -122,6 +126,7 @@ publish_temp(struct os_newfile *file, const char *name)
 {
         int err = sys_linkat(file->dirfd, file->temp, file->dirfd, name, 0);
 
+        ASSERT(file->temp[0] == TEMP_PREFIX[0]);
         if (err == 0)
                 sys_unlinkat(file->dirfd, file->temp);
         else if (err != -EEXIST) /* no hard links here */
@@ -135,6 +140,7 @@ os_newfile_publish(struct os_newfile *file, const char *name)
         char path[32];
         int err = os_injected("link");
 
+        ASSERT(file->fd >= 0 && name[0] != 0);
         proc_path(path, file->fd);
         if (err == 0 && file->temp[0] == '\0')
                 err = sys_linkat(AT_FDCWD, path, file->dirfd, name, AT_SYMLINK_FOLLOW);
@@ -174,6 +180,7 @@ os_newfile_name(struct os_newfile *file)
 void
 os_newfile_named(struct os_newfile *file)
 {
+        ASSERT(file->temp[0] == TEMP_PREFIX[0]);
         sys_unlinkat(file->dirfd, file->temp);
         file->temp[0] = '\0';
         flock(file->fd, LOCK_UN);

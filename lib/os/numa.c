@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/lines.h"
@@ -64,6 +65,7 @@ read_cpus(struct os_numa *m, uint32_t node, struct bitmask *cpus)
 {
         uint32_t n = numa_node_to_cpus((int)node, cpus) == 0 ? numa_bitmask_weight(cpus) : 0;
 
+        ASSERT(node < OS_NODES_MAX);
         if (n > 0)
                 m->with_cpus |= UINT64_C(1) << node;
         if (n > m->n_cpus_max)
@@ -155,6 +157,7 @@ os_numa(void)
                 return &os_numa_fake->machine;
 #endif
         once_do(&machine_once, machine_read);
+        ASSERT(machine.with_memory != 0 && (machine.with_memory & ~machine.online) == 0);
         return &machine;
 }
 
@@ -203,6 +206,7 @@ os_numa_free_bytes(uint32_t node)
         long n;
         int fd;
 
+        ASSERT(node < OS_NODES_MAX);
 #if SHM_DEBUG
         if (FAKE(free_bytes))
                 return os_numa_fake->free_bytes(node);
@@ -229,6 +233,7 @@ os_numa_bind(void *addr, uint64_t bytes, uint64_t nodes, bool interleave)
         int err = os_injected("numa_bind");
         void *p;
 
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         if (err < 0)
                 return err;
 #if SHM_DEBUG
@@ -265,6 +270,7 @@ count_elsewhere(const char *addr, uint64_t n, uint32_t node)
         int status[PAGES_AT_ONCE];
         int64_t n_elsewhere = 0;
 
+        ASSERT(n >= 1 && n <= PAGES_AT_ONCE);
         for (uint64_t i = 0; i < n; i++) {
                 pages[i] = (void *)(uintptr_t)(addr + i * OS_PAGE_BYTES);
                 (void)load_relaxed((const unsigned char *)pages[i]);
@@ -283,6 +289,7 @@ os_numa_count_elsewhere(const void *addr, uint64_t bytes, uint32_t node)
         const char *end = (const char *)addr + bytes;
         int64_t n_elsewhere = 0;
 
+        ASSERT(node < OS_NODES_MAX && bytes > 0);
 #if SHM_DEBUG
         if (FAKE(count_elsewhere))
                 return os_numa_fake->count_elsewhere(addr, bytes, node);
@@ -348,6 +355,7 @@ play_node(const char *text, struct os_numa *m, uint32_t node)
         char *end;
         unsigned long n_cpus = strtoul(text, &end, 10), distance = DISTANCE_OTHER;
 
+        ASSERT(node < OS_NODES_MAX);
         if (end == text || n_cpus > 1024)
                 return NULL;
         m->online |= UINT64_C(1) << node;

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/inject.h"
 #include "os/shm.h"
 #include "os/syscall.h"
@@ -23,6 +24,7 @@
 static bool
 is_locked(void *page)
 {
+        ASSERT((uintptr_t)page % OS_PAGE_BYTES == 0);
         return madvise(page, OS_PAGE_BYTES, MADV_DONTNEED) < 0 && errno == EINVAL;
 }
 
@@ -31,6 +33,7 @@ os_populate(void *addr, uint64_t bytes)
 {
         int err = os_injected("populate");
 
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         if (err == 0)
                 err = (int)SYS_RETRY(madvise(addr, bytes, MADV_POPULATE_WRITE));
         return err < 0 ? error_refused("madvise(MADV_POPULATE_WRITE)", err) : 0;
@@ -40,6 +43,7 @@ os_populate(void *addr, uint64_t bytes)
 static void
 lock_on_fault(void *addr, uint64_t bytes)
 {
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0);
         if (mlock2(addr, bytes, MLOCK_ONFAULT) < 0)
                 munlock(addr, bytes);
 }
@@ -49,6 +53,8 @@ os_remove(void *addr, uint64_t bytes, void *whole, uint64_t whole_bytes)
 {
         int err = os_injected("remove");
 
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
+        ASSERT((char *)addr >= (char *)whole && (char *)addr + bytes <= (char *)whole + whole_bytes);
         if (err == 0)
                 err = (int)SYS_RETRY(madvise(addr, bytes, MADV_REMOVE));
         if (err == -EINVAL && is_locked(addr)) {
@@ -63,6 +69,7 @@ os_remove(void *addr, uint64_t bytes, void *whole, uint64_t whole_bytes)
 void
 os_keep_sparse(void *addr, uint64_t bytes)
 {
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         if (is_locked(addr))
                 lock_on_fault(addr, bytes);
         (void)os_dump(addr, bytes, false); /* else core files are longer */
@@ -73,5 +80,6 @@ os_dump(void *addr, uint64_t bytes, bool is_wanted)
 {
         int err = os_injected("dump");
 
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         return err < 0 ? err : (int)SYS_RETRY(madvise(addr, bytes, is_wanted ? MADV_DODUMP : MADV_DONTDUMP));
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/syscall.h"
 
 enum { KERNEL_SIGSET_BYTES = 8 };
@@ -60,6 +61,7 @@ can_write_at_once(int fd)
         struct pollfd p = {.fd = fd, .events = POLLOUT};
         const struct timespec at_once = {0, 0};
 
+        ASSERT(fd >= 0);
         return syscall(SYS_ppoll, &p, 1, &at_once, NULL, 0) != 0;
 }
 
@@ -70,6 +72,7 @@ print_line(int fd, const char *text, size_t bytes, bool waits)
         sigset_t own, before, pending;
         long err;
 
+        ASSERT(fd >= 0 && bytes > 0);
         if (!waits && !can_write_at_once(fd))
                 return;
         sigemptyset(&own);

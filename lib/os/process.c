@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/syscall.h"
 
@@ -140,6 +141,7 @@ process_pid_ns_refresh(void)
         int saved = errno;
         uint32_t ns = pid_ns_ask();
 
+        ASSERT(ns != 0);
         errno = saved;
         /* Relaxed: all threads store the same, and each relies on its own store only. */
         store_relaxed(&pid_ns_known, ns);
@@ -172,6 +174,7 @@ process_start_ticks(uint32_t pid)
         long n;
         int fd;
 
+        ASSERT(pid != 0);
         snprintf(path, sizeof path, "/proc/%u/stat", pid);
         fd = descriptor_openat(AT_FDCWD, path, O_RDONLY, 0);
         if (fd < 0)

@@ -57,6 +57,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/shm.h"
 
 _Static_assert(ROBUST_TID_MASK == FUTEX_TID_MASK, "as the kernel has it");
@@ -114,6 +115,7 @@ _Static_assert((long)offsetof(struct held, tail_word) - (long)offsetof(struct he
 static struct robust_lock **
 held_at(uint32_t i)
 {
+        ASSERT(i < HELD_MAX && (i < HELD_FEW || held.more != NULL));
         return i < HELD_FEW ? &held.lock[i] : &held.more[i - HELD_FEW];
 }
 
@@ -125,6 +127,7 @@ held_find(const struct robust_lock *lock)
 
         while (i < held.n && *held_at(i) != lock)
                 i++;
+        ASSERT(i <= held.n);
         return i;
 }
 
@@ -145,6 +148,7 @@ held_has_room(void)
 static void
 held_set(uint32_t n)
 {
+        ASSERT(n <= HELD_MAX);
         held.n = n;
         held.first = n > 0 ? &(*held_at(n - 1))->next : held.others;
 }
@@ -208,6 +212,7 @@ link_at(uint64_t link)
 static uint64_t *
 list_end(void)
 {
+        ASSERT(held.head != NULL && held.head->futex_offset == ROBUST_DISTANCE);
         return (uint64_t *)(void *)&held.head->list.next;
 }
 
@@ -331,6 +336,7 @@ robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_
 static bool
 is_to_free(uint64_t word, uint32_t tid, uint32_t pid_ns, bool is_linked)
 {
+        ASSERT(tid != 0);
         return is_linked ? robust_word_tid(word) == tid || (word & ROBUST_UNSURE) != 0
                          : word == robust_word_of(tid, pid_ns);
 }
@@ -342,6 +348,7 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
         bool is_blocked, is_linked;
         uint64_t old, word;
 
+        ASSERT(tid != 0 && (tid & ~ROBUST_TID_MASK) == 0);
         is_blocked = signals_block(&old);
         is_linked = link_out(lock);
         kill_order();

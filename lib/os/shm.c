@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/inject.h"
 #include "os/pages.h"
@@ -113,6 +114,7 @@ os_truncate(int fd, uint64_t bytes)
 {
         struct rlimit limit;
 
+        ASSERT(bytes > 0);
         if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
                 return error_refused("ftruncate", -EFBIG);
         return CALL("ftruncate", "truncate", SYS_RETRY(ftruncate(fd, (off_t)bytes)));
@@ -121,6 +123,7 @@ os_truncate(int fd, uint64_t bytes)
 int
 os_pread(int fd, void *buf, size_t bytes, uint64_t off)
 {
+        ASSERT(fd >= 0 && bytes > 0);
         for (size_t done = 0; done < bytes;) {
                 int n = CALL("pread64", "pread", sys_pread(fd, (char *)buf + done, bytes - done, off + done));
 
@@ -142,6 +145,7 @@ os_seek(int fd, uint64_t off, bool is_page)
 int
 os_allocate(int fd, uint64_t off, uint64_t bytes)
 {
+        ASSERT(off % OS_PAGE_BYTES == 0 && bytes > 0);
         return CALL("fallocate", "allocate", sys_fallocate(fd, 0, off, bytes));
 }
 
@@ -157,6 +161,7 @@ map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_a
         int prot = is_readonly ? PROT_READ : PROT_READ | PROT_WRITE, err = os_injected("map");
         void *p;
 
+        ASSERT(bytes > 0 && (uintptr_t)addr % OS_PAGE_BYTES == 0);
         if (err < 0)
                 return error_refused("mmap", err);
         p = mmap(addr, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE | flag, fd, 0);
@@ -177,6 +182,7 @@ os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
         void *p = NULL;
         int err;
 
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         err = map(fd, addr, bytes, is_readonly, MAP_FIXED_NOREPLACE, &p);
         if (err < 0 || p == addr)
                 return err;
@@ -187,6 +193,7 @@ os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
 int
 os_map_over(int fd, void *addr, uint64_t bytes, bool is_readonly)
 {
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         return map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr);
 }
 
@@ -204,6 +211,7 @@ reserve_aligned(uint64_t bytes, uint64_t align, char **ret_addr)
                 munmap(p, head);
         if (align - head > 0)
                 munmap(p + head + bytes, align - head);
+        ASSERT(((uintptr_t)p + head) % align == 0);
         *ret_addr = p + head;
         return 0;
 }
@@ -214,6 +222,7 @@ os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void *
         char *reserved = NULL;
         int err;
 
+        ASSERT(align >= OS_PAGE_BYTES && (align & (align - 1)) == 0);
         err = reserve_aligned(bytes, align, &reserved);
         if (err < 0)
                 return err;
@@ -226,6 +235,7 @@ os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void *
 int
 os_unmap(void *addr, uint64_t bytes)
 {
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         (void)os_injected("unmap");
         return (int)SYS_RETRY(munmap(addr, bytes));
 }
@@ -233,6 +243,7 @@ os_unmap(void *addr, uint64_t bytes)
 int
 os_protect_none(void *addr, uint64_t bytes)
 {
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0);
         return CALL("mprotect", "protect", SYS_RETRY(mprotect(addr, bytes, PROT_NONE)));
 }
 
@@ -242,6 +253,7 @@ os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr)
         int err = os_injected("map_private");
         void *p;
 
+        ASSERT(bytes > 0);
         if (err < 0)
                 return error_refused("mmap", err);
         p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -262,6 +274,7 @@ os_reserve_private(uint64_t bytes, void **ret_addr)
         int err = os_injected("map_private");
         void *p;
 
+        ASSERT(bytes > 0);
         if (err < 0)
                 return error_refused("mmap", err);
         p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -275,12 +288,14 @@ os_reserve_private(uint64_t bytes, void **ret_addr)
 int
 os_unprotect(void *addr, uint64_t bytes)
 {
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         return CALL("mprotect", "protect", SYS_RETRY(mprotect(addr, bytes, PROT_READ | PROT_WRITE)));
 }
 
 void
 os_wipe_private(void *addr, uint64_t bytes)
 {
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
         if (madvise(addr, bytes, MADV_DONTNEED) < 0) /* locked */
                 memset(addr, 0, bytes);
 }
@@ -354,7 +369,8 @@ os_random(void)
         struct timespec now = {0};
 
         if (sys_getrandom(&value, sizeof value, GRND_NONBLOCK) == (long)sizeof value && value != 0)
-                return value;
+                ASSERT(value != 0);
+        return value;
         clock_gettime(CLOCK_MONOTONIC, &now); /* early in boot */
         value = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
         return (value ^ (uint64_t)getpid() << 40) * UINT64_C(0x9e3779b97f4a7c15) | 1;

@@ -9,7 +9,9 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "clients/binding.h"
+#include "clients/owned.h"
 #include "region/dump.h"
 
 int
@@ -34,6 +36,7 @@ arena_bind(struct thread *t, uint32_t node)
         struct region *r = t->region;
         int err = binding_choose(t, node);
 
+        ASSERT(r->layout.n_arenas > 0 && r->layout.n_arenas % r->n_nodes == 0);
         if (err == 0)
                 err = arena_init(r, t->arena);
         for (uint32_t i = 0; (err == -ENOMEM || err == -ENOSPC) && i < r->layout.n_arenas; i++) {
@@ -41,6 +44,7 @@ arena_bind(struct thread *t, uint32_t node)
 
                 if (arena_init(r, arena) == 0) {
                         binding_set(t, arena);
+                        ASSERT_INVARIANT(I19, thread_is_valid(t));
                         return 0;
                 }
         }

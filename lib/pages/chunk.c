@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "base/bits.h"
+#include "base/verify.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "os/clock.h"
@@ -20,12 +21,14 @@
 #include "pages/placement.h"
 #include "pages/run.h"
 #include "pages/sweep.h"
+#include "pages/valid.h"
 
 void
 chunk_hint_free(struct region *r, uint64_t chunk, bool is_free)
 {
         uint64_t bit = UINT64_C(1) << chunk % 64;
 
+        ASSERT(chunk < r->layout.n_chunks);
         if (is_free)
                 fetch_or_relaxed(&r->free_chunks[chunk / 64], bit);
         else
@@ -35,6 +38,7 @@ chunk_hint_free(struct region *r, uint64_t chunk, bool is_free)
 void
 chunk_hint_lost(struct region *r, uint64_t chunk)
 {
+        ASSERT(chunk < r->layout.n_chunks);
         if (chunk_state(owner_load(&r->chunk_words[chunk])) == CHUNK_FREE &&
             !(load_relaxed(&r->free_chunks[chunk / 64]) >> chunk % 64 & 1))
                 chunk_hint_free(r, chunk, true);
@@ -43,6 +47,7 @@ chunk_hint_lost(struct region *r, uint64_t chunk)
 int64_t
 chunk_find_free(struct region *r, uint64_t from, uint64_t end)
 {
+        ASSERT(end <= r->layout.n_chunks);
         for (uint64_t w = from / 64; w * 64 < end; w++) {
                 uint64_t hints = load_relaxed(&r->free_chunks[w]);
 
@@ -61,10 +66,11 @@ claim(struct thread *t, uint64_t chunk)
         struct region *r = t->region;
         uint64_t word = owner_load(&r->chunk_words[chunk]);
 
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         if (chunk_state(word) != CHUNK_FREE || chunk_owner(word) != THREAD_NONE)
                 return false;
         candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1));
-        if (owner_acquire(&r->chunk_words[chunk], &word,
+        if (chunk_acquire(t, &r->chunk_words[chunk], &word,
                           chunk_with_node1(chunk_word(CHUNK_NEW, t->no, 0), chunk_node1(word)))) {
                 chunk_hint_free(r, chunk, false);
                 return true;
@@ -80,10 +86,12 @@ release_free(struct thread *t, uint64_t chunk)
         uint64_t word = owner_load(&r->chunk_words[chunk]);
         uint64_t *first = run_word(r, chunk * GEO_GRANULES_PER_CHUNK);
 
+        ASSERT_INVARIANT(I5, chunk_owner(word) == t->no);
+        ASSERT(chunk_state(word) == CHUNK_NEW || chunk_state(word) == CHUNK_FREEING);
         /* The first granule's stamp says since when the chunk lies idle. */
-        owner_store(first, granule_with_stamp(owner_load(first), decay_stamp(r, clock_ms())));
+        granule_store(r, t->no, first, granule_with_stamp(owner_load(first), decay_stamp(r, clock_ms())));
         chunk_hint_free(r, chunk, true);
-        owner_release(&r->chunk_words[chunk],
+        chunk_release(r, t->no, &r->chunk_words[chunk],
                       chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
         candidate_clear(t);
         chunk_hint_free(r, chunk, true);
@@ -95,6 +103,7 @@ claim_unhinted(struct thread *t, uint32_t node, uint64_t *ret_chunk)
 {
         struct region *r = t->region;
 
+        ASSERT(node < r->n_nodes);
         for (int other_nodes = 0; other_nodes < 2; other_nodes++)
                 for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
                         uint32_t node1 = chunk_node1(owner_load(&r->chunk_words[chunk]));
@@ -113,6 +122,8 @@ claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
         struct region *r = t->region;
         uint64_t hwm = region_chunks_hwm(r), capacity = region_capacity_chunks(r);
 
+        ASSERT(node < r->n_nodes);
+        ASSERT_INVARIANT(I17, hwm <= r->layout.n_chunks && capacity <= r->layout.n_chunks);
         for (int other_nodes = 0; other_nodes < 2; other_nodes++) {
                 for (int64_t chunk = chunk_find_free(r, 0, hwm); chunk >= 0;
                      chunk = chunk_find_free(r, (uint64_t)chunk + 1, hwm)) {
@@ -150,6 +161,8 @@ chunk_give(struct thread *t, uint32_t arena)
         uint64_t chunk, first, word;
         int err;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT(arena < r->layout.n_arenas);
         if (t->no_grow)
                 return -ENOMEM;
         if (!placement_has_room(r, region_arena_node(r, arena), GEO_GRANULE_BYTES)) {
@@ -169,14 +182,17 @@ chunk_give(struct thread *t, uint32_t arena)
                 return err;
         }
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) /* CHUNK.4 */
-                owner_store(run_word(r, g),
-                            granule_word(GRANULE_NEW, t->no, arena) | (owner_load(run_word(r, g)) & GRANULE_BACKING));
+                granule_store(r, t->no, run_word(r, g),
+                              granule_word(GRANULE_NEW, t->no, arena) | (owner_load(run_word(r, g)) & GRANULE_BACKING));
         kill_order();
+        ASSERT_INVARIANT(I16, chunk_is_claimed(t, chunk, arena));
+        ASSERT_INVARIANT(I5, chunk_is_owned(r, t->no, &r->chunk_words[chunk]));
         word = owner_load(&r->chunk_words[chunk]);
         word = chunk_with_node1(chunk_word(CHUNK_ARENA, THREAD_NONE, arena), chunk_node1(word));
-        owner_release(&r->chunk_words[chunk], word); /* CHUNK.5: commit.  E3.rel */
+        chunk_release(r, t->no, &r->chunk_words[chunk], word); /* CHUNK.5: commit.  E3.rel */
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
-                owner_release(run_word(r, g), run_free_word(owner_load(run_word(r, g)), stamp)); /* CHUNK.6, E3.rel */
+                granule_release(r, t->no, run_word(r, g),
+                                run_free_word(owner_load(run_word(r, g)), stamp)); /* CHUNK.6, E3.rel */
         run_renew_hints(r, chunk);
         candidate_clear(t); /* CHUNK.7 */
         sweep_now(t);       /* where much is used, what nobody knows of is missed first */
@@ -189,15 +205,17 @@ claim_granules(struct thread *t, uint64_t first, uint32_t arena)
 {
         struct region *r = t->region;
 
+        ASSERT(first % GEO_GRANULES_PER_CHUNK == 0);
         for (uint32_t i = 0; i < GEO_GRANULES_PER_CHUNK; i++) {
-                if (run_take(run_word(r, first + i), t->no, arena))
+                if (run_take(t, run_word(r, first + i), arena))
                         continue;
                 for (uint32_t stamp = run_stamp(r); i-- > 0;)
-                        owner_release(run_word(r, first + i),
-                                      run_free_word(owner_load(run_word(r, first + i)), stamp)); /* E3.rel */
+                        granule_release(r, t->no, run_word(r, first + i),
+                                        run_free_word(owner_load(run_word(r, first + i)), stamp)); /* E3.rel */
                 run_renew_hints(r, first / GEO_GRANULES_PER_CHUNK);
                 return false;
         }
+        ASSERT_INVARIANT(I16, chunk_is_claimed(t, first / GEO_GRANULES_PER_CHUNK, arena));
         return true;
 }
 
@@ -209,6 +227,7 @@ chunk_retire(struct thread *t, uint64_t chunk)
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
         uint32_t arena = chunk_arena(word);
 
+        ASSERT(chunk < region_chunks_hwm(r));
         if (chunk_state(word) != CHUNK_ARENA)
                 return false;
         candidate_set(t, candidate_make(CANDIDATE_CHUNK, chunk, 1)); /* RETIRE.1 */
@@ -216,7 +235,7 @@ chunk_retire(struct thread *t, uint64_t chunk)
                 candidate_clear(t);
                 return false;
         }
-        if (!owner_acquire(&r->chunk_words[chunk], &word,
+        if (!chunk_acquire(t, &r->chunk_words[chunk], &word,
                            chunk_with_node1(chunk_word(CHUNK_FREEING, t->no, arena), chunk_node1(word)))) {
                 /* Whoever holds all granules of a chunk is the only one who may change its word: damage. */
                 chunk_settle(r, t->no, chunk);
@@ -226,9 +245,9 @@ chunk_retire(struct thread *t, uint64_t chunk)
         store_relaxed(&r->chunk_maps[chunk].free, UINT64_C(0));
         store_relaxed(&r->chunk_maps[chunk].warm, UINT64_C(0));
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++)
-                owner_release(run_word(r, g),
-                              owner_load(run_word(r, g)) & GRANULE_BACKING); /* RETIRE.4: NONE.  E3.rel */
-        release_free(t, chunk);                                              /* RETIRE.5 */
+                granule_release(r, t->no, run_word(r, g),
+                                owner_load(run_word(r, g)) & GRANULE_BACKING); /* RETIRE.4: NONE.  E3.rel */
+        release_free(t, chunk);                                                /* RETIRE.5 */
         return true;
 }
 
@@ -238,6 +257,7 @@ chunk_retire_all(struct thread *t, uint32_t want)
         struct region *r = t->region;
         uint32_t n = 0;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         for (uint64_t chunk = 0; chunk < region_chunks_hwm(r) && n < want; chunk++) {
                 uint64_t first = chunk * GEO_GRANULES_PER_CHUNK;
 
@@ -250,12 +270,14 @@ chunk_retire_all(struct thread *t, uint32_t want)
 
 /* A chunk that nobody has a note of in any other word of it. */
 static void
-release_unused(struct region *r, uint64_t chunk)
+release_unused(struct region *r, uint32_t no, uint64_t chunk)
 {
         uint64_t word = owner_load(&r->chunk_words[chunk]);
 
+        ASSERT_INVARIANT(I5, chunk_owner(word) == no);
+        ASSERT(no != THREAD_NONE);
         chunk_hint_free(r, chunk, true); /* the mark may be raised over it by now */
-        owner_release(&r->chunk_words[chunk],
+        chunk_release(r, no, &r->chunk_words[chunk],
                       chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
         chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
 }
@@ -269,13 +291,15 @@ chunk_sweep(struct thread *t, uint64_t chunk)
         struct region *r = t->region;
         int err = -EBUSY;
 
+        ASSERT(chunk < r->layout.n_chunks);
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         if (!claim(t, chunk)) /* SWEEP_CHUNK.2, .3 */
                 return err;
         if (region_chunks_hwm(r) <= chunk)
                 err = region_punch(r, region_granule_off(r, chunk * GEO_GRANULES_PER_CHUNK), GEO_CHUNK_BYTES); /* .4 */
         kill_order();
-        release_unused(r, chunk); /* SWEEP_CHUNK.5 */
-        candidate_clear(t);       /* SWEEP_CHUNK.6 */
+        release_unused(r, t->no, chunk); /* SWEEP_CHUNK.5 */
+        candidate_clear(t);              /* SWEEP_CHUNK.6 */
         thread_note_release(t);
         return err;
 }
@@ -284,9 +308,10 @@ chunk_sweep(struct thread *t, uint64_t chunk)
 static void
 settle_beyond(struct region *r, uint32_t thread_no, uint64_t chunk)
 {
+        ASSERT(thread_no != THREAD_NONE);
         if (region_reserve_table(r, TABLE_CHUNK_WORDS, chunk, 1) == 0 &&
             chunk_owner(owner_load(&r->chunk_words[chunk])) == thread_no)
-                release_unused(r, chunk);
+                release_unused(r, thread_no, chunk);
 }
 
 void
@@ -295,6 +320,7 @@ chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk)
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, word;
         uint32_t stamp = run_stamp(r);
 
+        ASSERT(thread_no != THREAD_NONE);
         if (chunk >= region_chunks_hwm(r)) {
                 settle_beyond(r, thread_no, chunk);
                 return;
@@ -306,15 +332,15 @@ chunk_settle(struct region *r, uint32_t thread_no, uint64_t chunk)
                 if (granule_owner(granule) != thread_no)
                         continue;
                 if (chunk_state(word) == CHUNK_ARENA)
-                        owner_release(run_word(r, g), run_free_word(granule, stamp)); /* E3.rel */
+                        granule_release(r, thread_no, run_word(r, g), run_free_word(granule, stamp)); /* E3.rel */
                 else
-                        owner_release(run_word(r, g), granule & GRANULE_BACKING); /* E3.rel */
+                        granule_release(r, thread_no, run_word(r, g), granule & GRANULE_BACKING); /* E3.rel */
         }
         if (chunk_state(word) == CHUNK_ARENA) {
                 run_renew_hints(r, chunk);
         } else if (chunk_owner(word) == thread_no) {
                 chunk_hint_free(r, chunk, true);
-                owner_release(&r->chunk_words[chunk],
+                chunk_release(r, thread_no, &r->chunk_words[chunk],
                               chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(word))); /* E3.rel */
                 chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
         }

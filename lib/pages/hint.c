@@ -7,22 +7,26 @@
 #include "pages/hint.h"
 
 #include "base/bits.h"
+#include "base/verify.h"
 
 static uint64_t *
 summary_word(struct region *r, struct arena *arena, uint32_t kind, uint64_t group)
 {
+        ASSERT(kind < HINT_N_KINDS && group / 64 < r->layout.n_summary_words);
         return &arena->summary[kind * r->layout.n_summary_words + group / 64];
 }
 
 static uint64_t *
 group_word(struct region *r, uint32_t arena_idx, uint32_t kind, uint64_t group)
 {
+        ASSERT(kind < HINT_N_KINDS && group < r->layout.n_groups && arena_idx < r->layout.n_arenas);
         return &r->hint_groups[(uint64_t)arena_idx * r->layout.n_groups + group].word[kind];
 }
 
 static void
 set_bit(uint64_t *word, uint64_t bit)
 {
+        ASSERT(bit < 64);
         if (!(load_relaxed(word) & UINT64_C(1) << bit)) /* mostly set already: spare the line */
                 fetch_or_relaxed(word, UINT64_C(1) << bit);
 }
@@ -45,6 +49,7 @@ hint_set_several(struct region *r, uint32_t arena_idx, uint32_t kind, uint32_t n
         struct arena *arena = region_arena(r, arena_idx);
         uint64_t group = chunk / 64, *word;
 
+        ASSERT(kind + n <= HINT_N_KINDS);
         if (!arena || chunk >= r->layout.n_chunks)
                 return;
         word = group_word(r, arena_idx, kind, group); /* kinds lie side by side */
@@ -57,6 +62,7 @@ hint_set_several(struct region *r, uint32_t arena_idx, uint32_t kind, uint32_t n
 void
 hint_clear(struct region *r, uint32_t arena_idx, uint32_t kind, uint64_t chunk)
 {
+        ASSERT(kind < HINT_N_KINDS);
         if (region_arena(r, arena_idx) && chunk < r->layout.n_chunks)
                 fetch_and_relaxed(group_word(r, arena_idx, kind, chunk / 64), ~(UINT64_C(1) << chunk % 64));
 }
@@ -68,6 +74,7 @@ group_look(struct region *r, struct arena *arena, uint32_t arena_idx, uint32_t k
         uint64_t *word = group_word(r, arena_idx, kind, group);
         uint64_t hints = load_relaxed(word);
 
+        ASSERT(from < 64);
         if (hints == 0) {
                 uint64_t *summary = summary_word(r, arena, kind, group);
 
@@ -85,6 +92,7 @@ hint_find(struct region *r, uint32_t arena_idx, uint32_t kind, uint64_t from)
         struct arena *arena = region_arena(r, arena_idx);
         uint64_t first = from / 64;
 
+        ASSERT(kind < HINT_N_KINDS);
         if (!arena || from >= r->layout.n_chunks)
                 return -1;
         for (uint64_t w = first / 64; w < r->layout.n_summary_words; w++) {
@@ -111,5 +119,6 @@ hint_reserve(struct region *r, uint32_t arena_idx, uint64_t chunk)
 {
         uint64_t group = (uint64_t)arena_idx * r->layout.n_groups + chunk / 64;
 
+        ASSERT(arena_idx < r->layout.n_arenas && chunk < r->layout.n_chunks);
         return region_reserve_table(r, TABLE_HINT_GROUPS, group, 1);
 }

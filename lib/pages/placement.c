@@ -17,10 +17,12 @@
 
 #include <errno.h>
 
+#include "base/verify.h"
 #include "clients/owner.h"
 #include "os/clock.h"
 #include "os/numa.h"
 #include "pages/run.h"
+#include "pages/valid.h"
 #include "region/options.h"
 
 enum { ANSWER_MS = 50 };
@@ -101,6 +103,7 @@ placement_next_node(const struct region *r, uint32_t node, uint64_t without)
 {
         uint64_t set = possible_nodes(r) & ~without;
 
+        ASSERT(r->n_nodes <= NODE_MAX);
         if (node >= region_system_nodes(r))
                 node = os_numa_here();
         if (r->has_numa && (set & r->numa_nodes) != 0)
@@ -118,6 +121,7 @@ placement_node_here(const struct region *r)
         if (r->layout.spread_node != NODE_NONE && r->numa_policy == OPTIONS_NUMA_INTERLEAVE)
                 return r->layout.spread_node;
         node = placement_next_node(r, os_numa_here(), 0);
+        ASSERT(node == NODE_NONE || node < r->n_nodes);
         return node != NODE_NONE ? node : 0;
 }
 
@@ -134,6 +138,7 @@ answer_stands(struct answer *a, uint64_t now_ms, uint64_t bytes)
 {
         uint64_t left = load_relaxed(&a->bytes), until_ms = load_relaxed(&a->until_ms);
 
+        ASSERT(a >= answers && a < answers + NODE_MAX);
 #if SHM_DEBUG
         if (os_numa_fake)
                 return false;
@@ -164,6 +169,7 @@ placement_has_room(const struct region *r, uint32_t node, uint64_t bytes)
 static uint32_t
 node_of_chunk(const struct region *r, uint64_t chunk)
 {
+        ASSERT(chunk < r->layout.n_chunks);
         return chunk_node1(owner_load(&r->chunk_words[chunk])) - 1; /* NODE_NONE where it is not bound */
 }
 
@@ -172,6 +178,7 @@ placement_may_back(struct thread *t, uint64_t chunk, uint64_t bytes)
 {
         uint32_t node = node_of_chunk(t->region, chunk);
 
+        ASSERT(bytes > 0 && bytes <= GEO_CHUNK_BYTES);
         if (node == NODE_NONE || placement_has_room(t->region, node, bytes))
                 return 0;
         t->lacks_node = true;
@@ -184,6 +191,7 @@ placement_check_backed(struct thread *t, uint64_t chunk, uint64_t off, uint64_t 
         const struct region *r = t->region;
         uint32_t node = node_of_chunk(r, chunk);
 
+        ASSERT(off >= r->layout.chunks_off && off + bytes <= r->layout.region_bytes);
         if (!r->has_numa || node == NODE_NONE || node == r->layout.spread_node || !placement_is_strict(t) ||
             os_numa_count_elsewhere(r->base + off, bytes, node) == 0)
                 return 0;
@@ -196,12 +204,14 @@ placement_check_backed(struct thread *t, uint64_t chunk, uint64_t off, uint64_t 
 static uint64_t *
 word_of(struct region *r, uint64_t chunk)
 {
+        ASSERT(chunk < r->layout.n_chunks);
         return &r->chunk_words[chunk];
 }
 
 static bool
 may_have_pages(struct region *r, uint64_t chunk)
 {
+        ASSERT(chunk < region_chunks_hwm(r));
         for (uint64_t g = chunk * GEO_GRANULES_PER_CHUNK; g < (chunk + 1) * GEO_GRANULES_PER_CHUNK; g++)
                 if (owner_load(run_word(r, g)) & GRANULE_MAY_HAVE)
                         return true;
@@ -215,14 +225,16 @@ placement_drop_pages(struct thread *t, uint64_t chunk, uint64_t *ret_bytes)
         uint64_t first = chunk * GEO_GRANULES_PER_CHUNK, bytes = 0;
         int err;
 
+        ASSERT_INVARIANT(I5, chunk_is_owned(r, t->no, word_of(r, chunk)));
+        ASSERT(chunk < region_chunks_hwm(r));
         for (uint64_t g = first; g < first + GEO_GRANULES_PER_CHUNK; g++) /* PURGE_CHUNK.3: nothing is backed */
-                owner_store(run_word(r, g), owner_load(run_word(r, g)) & GRANULE_MAY_HAVE);
+                granule_store(r, t->no, run_word(r, g), owner_load(run_word(r, g)) & GRANULE_MAY_HAVE);
         kill_order();
         err = region_punch(r, region_granule_off(r, first), GEO_CHUNK_BYTES); /* PURGE_CHUNK.4 */
         kill_order();
         for (uint64_t g = first; err == 0 && g < first + GEO_GRANULES_PER_CHUNK; g++) { /* PURGE_CHUNK.5 */
                 bytes += owner_load(run_word(r, g)) & GRANULE_MAY_HAVE ? GEO_GRANULE_BYTES : 0;
-                owner_store(run_word(r, g), UINT64_C(0));
+                granule_store(r, t->no, run_word(r, g), UINT64_C(0));
         }
         if (ret_bytes)
                 *ret_bytes += bytes;
@@ -235,6 +247,7 @@ tell_system(const struct region *r, uint64_t chunk, uint64_t n, uint32_t node)
         uint64_t off = region_granule_off(r, chunk * GEO_GRANULES_PER_CHUNK), nodes = possible_nodes(r);
         bool is_spread = node == r->layout.spread_node;
 
+        ASSERT(node < r->n_nodes && chunk + n <= r->layout.n_chunks);
         if (!r->has_numa)
                 return 0;
         if (is_spread && (nodes & r->numa_nodes) != 0)
@@ -250,6 +263,8 @@ rebind(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node)
         struct region *r = t->region;
         int err = 0, punch_err = 0;
 
+        ASSERT_INVARIANT(I5, chunk_is_owned(r, t->no, word_of(r, chunk)));
+        ASSERT(n > 0 && node < r->n_nodes);
         if (t->no_grow && r->has_numa) /* it could have no pages then, without growing */
                 return -ENOMEM;
         for (uint64_t i = chunk; i < chunk + n; i++) {
@@ -259,7 +274,7 @@ rebind(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node)
         }
         kill_order();
         for (uint64_t i = chunk; i < chunk + n; i++) /* BIND_CHUNK.2 */
-                owner_store(word_of(r, i), chunk_with_node1(owner_load(word_of(r, i)), 0));
+                chunk_store(r, t->no, word_of(r, i), chunk_with_node1(owner_load(word_of(r, i)), 0));
         kill_order();
         err = tell_system(r, chunk, n, node); /* BIND_CHUNK.3 */
         err = err < 0 ? err : punch_err;
@@ -269,7 +284,7 @@ rebind(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node)
         }
         kill_order();
         for (uint64_t i = chunk; i < chunk + n; i++) /* BIND_CHUNK.4 */
-                owner_store(word_of(r, i), chunk_with_node1(owner_load(word_of(r, i)), node + 1));
+                chunk_store(r, t->no, word_of(r, i), chunk_with_node1(owner_load(word_of(r, i)), node + 1));
         return 0;
 }
 
@@ -279,6 +294,8 @@ placement_bind_chunks(struct thread *t, uint64_t chunk, uint64_t n, uint32_t nod
         struct region *r = t->region;
         int err = 0;
 
+        ASSERT(n > 0 && node < r->n_nodes);
+        ASSERT(chunk + n <= region_chunks_hwm(r));
         for (uint64_t i = 0, end; err == 0 && i < n; i = end) {
                 for (end = i; end < n && node_of_chunk(r, chunk + end) != node; end++)
                         continue;

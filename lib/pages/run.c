@@ -17,12 +17,14 @@
 #include <errno.h>
 
 #include "base/bits.h"
+#include "base/verify.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "os/clock.h"
 #include "pages/decay_stamp.h"
 #include "pages/hint.h"
 #include "pages/placement.h"
+#include "pages/valid.h"
 
 enum { CLAIM_CHUNKS_MAX = 64 }; /* chunks tried per claim before other ways of getting memory are better */
 
@@ -60,6 +62,7 @@ publish_hints(struct region *r, uint32_t arena, uint64_t chunk)
         uint64_t free_map = load_relaxed(&map->free);
         uint64_t warm_map = load_relaxed(&map->warm);
 
+        ASSERT(chunk < region_chunks_hwm(r));
         hint_set_several(r, arena, HINT_RUN_ANY, bits_run_levels(free_map), chunk);
         hint_set_several(r, arena, HINT_RUN_WARM, bits_run_levels(warm_map), chunk);
         if (warm_map != 0)
@@ -75,6 +78,7 @@ warm_bits(struct region *r, uint64_t head, uint32_t granules)
         const uint64_t *word = run_word(r, head);
         uint64_t warm = 0;
 
+        ASSERT(head % GEO_GRANULES_PER_CHUNK + granules <= GEO_GRANULES_PER_CHUNK);
         for (uint32_t i = 0; i < granules; i++)
                 warm |= (uint64_t)((owner_load(&word[i]) & GRANULE_BACKED) != 0) << i;
         return warm << head % GEO_GRANULES_PER_CHUNK;
@@ -104,6 +108,8 @@ hint_free(struct region *r, uint32_t arena, uint64_t chunk, uint64_t bits, uint6
 {
         struct chunk_map *map = &r->chunk_maps[chunk], before, after;
 
+        ASSERT(bits != 0 && (warm & ~bits) == 0);
+        ASSERT(chunk < region_chunks_hwm(r));
         before.free = fetch_or_relaxed(&map->free, bits);
         before.warm = load_relaxed(&map->warm);
         if ((before.warm & bits & ~warm) != 0)
@@ -122,6 +128,7 @@ hint_free(struct region *r, uint32_t arena, uint64_t chunk, uint64_t bits, uint6
 void
 run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules)
 {
+        ASSERT(granules >= 1 && head % GEO_GRANULES_PER_CHUNK + granules <= GEO_GRANULES_PER_CHUNK);
         hint_free(r, arena, head / GEO_GRANULES_PER_CHUNK, bits_mask(head % GEO_GRANULES_PER_CHUNK, granules),
                   warm_bits(r, head, granules));
 }
@@ -133,6 +140,7 @@ run_hint_lost(struct region *r, uint64_t first, uint32_t n)
         bool has_free = false;
         uint32_t arena = 0;
 
+        ASSERT(first % GEO_GRANULES_PER_CHUNK + n <= GEO_GRANULES_PER_CHUNK);
         for (uint64_t granule = first; granule < first + n; granule++) {
                 uint64_t word = owner_load(run_word(r, granule));
 
@@ -156,6 +164,7 @@ run_renew_hints(struct region *r, uint64_t chunk)
         uint64_t chunk_word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: the arena's hints about it are backed */
         uint32_t arena = chunk_arena(chunk_word);
 
+        ASSERT(chunk < region_chunks_hwm(r));
         if (chunk_state(chunk_word) != CHUNK_ARENA)
                 return;
         for (uint32_t i = 0; i < GEO_GRANULES_PER_CHUNK; i++) {
@@ -178,6 +187,7 @@ hint_taken(struct region *r, uint64_t head, uint32_t granules)
         struct chunk_map *map = &r->chunk_maps[head / GEO_GRANULES_PER_CHUNK];
         uint64_t bits = bits_mask(head % GEO_GRANULES_PER_CHUNK, granules);
 
+        ASSERT(granules >= 1 && head % GEO_GRANULES_PER_CHUNK + granules <= GEO_GRANULES_PER_CHUNK);
         fetch_and_relaxed(&map->free, ~bits);
         fetch_and_relaxed(&map->warm, ~bits);
 }
@@ -191,10 +201,11 @@ unclaim(struct thread *t, uint64_t head, uint32_t granules)
         struct region *r = t->region;
         uint32_t stamp = run_stamp(r);
 
+        ASSERT(granules <= GEO_GRANULES_PER_CHUNK);
         for (uint32_t i = granules; i-- > 0;) {
                 uint64_t word = owner_load(run_word(r, head + i));
 
-                owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* E3.rel */
+                granule_release(r, t->no, run_word(r, head + i), run_free_word(word, stamp)); /* E3.rel */
         }
 }
 
@@ -203,6 +214,7 @@ run_unclaim(struct thread *t, uint64_t head, uint32_t granules)
 {
         uint32_t arena = granule_arena(owner_load(run_word(t->region, head)));
 
+        ASSERT_INVARIANT(I16, run_is_new(t, head, granules, arena));
         unclaim(t, head, granules); /* RUN.3 */
         run_hint_free(t->region, arena, head, granules);
         candidate_clear(t); /* RUN.4 */
@@ -213,16 +225,17 @@ static bool
 claim_at(struct thread *t, uint32_t arena, uint64_t head, uint32_t granules)
 {
         uint64_t *word = run_word(t->region, head);
-        uint32_t thread_no = t->no;
 
+        ASSERT(head % GEO_GRANULES_PER_CHUNK + granules <= GEO_GRANULES_PER_CHUNK);
         candidate_set(t, candidate_make(CANDIDATE_RUN, head, granules)); /* RUN.1 */
         for (uint32_t i = 0; i < granules; i++) {
-                if (run_take(&word[i], thread_no, arena)) /* RUN.2 */
+                if (run_take(t, &word[i], arena)) /* RUN.2 */
                         continue;
                 unclaim(t, head, i); /* RUN.3 */
                 candidate_clear(t);  /* RUN.4 */
                 return false;
         }
+        ASSERT_INVARIANT(I16, run_is_new(t, head, granules, arena));
         hint_taken(t->region, head, granules);
         return true;
 }
@@ -234,6 +247,7 @@ claim_by_map(struct thread *t, const struct where *where, uint64_t chunk, bool w
         struct chunk_map *map = &t->region->chunk_maps[chunk];
         uint32_t granules = where->need.granules;
 
+        ASSERT(chunk < region_chunks_hwm(t->region));
         for (int tries = 0; tries < 2; tries++) {
                 uint64_t bits = load_relaxed(&map->free) & bits_mask(0, GEO_GRANULES_PER_CHUNK);
                 int at = bits_find_run_aligned(warm ? bits & load_relaxed(&map->warm) : bits, granules,
@@ -255,6 +269,7 @@ hint_disappoint(struct region *r, uint32_t arena, uint32_t kind, uint32_t level,
 {
         const uint64_t *map = warm ? &r->chunk_maps[chunk].warm : &r->chunk_maps[chunk].free;
 
+        ASSERT(level < HINT_RUN_LEVELS && chunk < region_chunks_hwm(r));
         if (bits_run_levels(load_relaxed(map)) > level)
                 return;
         hint_clear(r, arena, kind + level, chunk);
@@ -269,6 +284,7 @@ claim_by_level(struct thread *t, const struct where *where, bool warm, uint32_t 
         uint32_t kind = warm ? HINT_RUN_WARM : HINT_RUN_ANY, arena = where->arena;
         int64_t chunk = hint_find(r, arena, kind + level, 0);
 
+        ASSERT(level < HINT_RUN_LEVELS);
         for (int tries = 0; chunk >= 0 && tries < CLAIM_CHUNKS_MAX; tries++) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
 
@@ -291,6 +307,7 @@ claim_by_hints(struct thread *t, const struct where *where, uint64_t *ret_head)
         uint32_t above = bits_log2_ceil(enough < GEO_GRANULES_PER_CHUNK ? enough : GEO_GRANULES_PER_CHUNK);
         uint32_t below = bits_log2_floor(where->need.granules);
 
+        ASSERT(below <= above);
         for (int warm = 1; warm >= 0; warm--) {
                 if (claim_by_level(t, where, warm, above, ret_head))
                         return true;
@@ -308,6 +325,7 @@ backing_needed(uint64_t bytes, uint32_t i)
 {
         uint64_t start = (uint64_t)i << GEO_GRANULE_SHIFT;
 
+        ASSERT(i < GEO_GRANULES_PER_CHUNK);
         if (bytes <= start)
                 return 0;
         if (bytes - start >= GEO_GRANULE_BYTES)
@@ -321,6 +339,7 @@ suffices(struct region *r, uint64_t head, const struct run_need *need)
 {
         uint64_t bytes = need->bytes + (need->colour ? need->colour(head, need->class_idx) : 0);
 
+        ASSERT(head % GEO_GRANULES_PER_CHUNK + need->granules <= GEO_GRANULES_PER_CHUNK);
         for (uint32_t i = 0; i < need->granules; i++)
                 if (granule_backed(owner_load(run_word(r, head + i))) < backing_needed(bytes, i))
                         return false;
@@ -333,6 +352,7 @@ claim_backed(struct thread *t, const struct where *where, uint64_t chunk, uint64
         uint64_t free = load_relaxed(&t->region->chunk_maps[chunk].free), first = chunk * GEO_GRANULES_PER_CHUNK;
         const struct run_need *need = &where->need;
 
+        ASSERT(t->no_grow && chunk < region_chunks_hwm(t->region));
         for (uint32_t at = 0; at + need->granules <= GEO_GRANULES_PER_CHUNK; at += need->align_granules)
                 if ((~free & bits_mask(at, need->granules)) == 0 && suffices(t->region, first + at, need) &&
                     claim_at(t, where->arena, first + at, need->granules)) {
@@ -349,6 +369,7 @@ claim_backed_by_hints(struct thread *t, const struct where *where, uint64_t *ret
         uint32_t kind = HINT_RUN_ANY + bits_log2_floor(where->need.granules), arena = where->arena;
         int64_t chunk = hint_find(r, arena, kind, 0);
 
+        ASSERT(t->no_grow);
         for (; chunk >= 0; chunk = hint_find(r, arena, kind, (uint64_t)chunk + 1)) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
 
@@ -364,6 +385,10 @@ run_claim(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
         bool is_found;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        ASSERT(where->arena < t->region->layout.n_arenas);
+        ASSERT(where->need.granules >= 1 && where->need.granules <= GEO_GRANULES_PER_CHUNK);
+        ASSERT(bits_is_pow2(where->need.align_granules));
         if (where->chunk == CHUNK_ANY) {
                 is_found = t->no_grow ? claim_backed_by_hints(t, where, ret_head) : claim_by_hints(t, where, ret_head);
         } else {
@@ -379,15 +404,16 @@ run_claim(struct thread *t, const struct where *where, uint64_t *ret_head)
 /* Notes that a granule may have pages, and how many surely.  By CAS: while the run is resized, others may set DOOMED in
  * its head.  Fails once at most, for nothing else changes an owned word. */
 static void
-note_backing(uint64_t *at, uint32_t backed)
+note_backing(struct thread *t, uint64_t *at, uint32_t backed)
 {
         uint64_t word = owner_load(at), noted;
 
+        ASSERT(backed <= GRANULE_BACKED_ALL);
         do {
                 noted = word | GRANULE_MAY_HAVE;
                 if (granule_backed(word) < backed)
                         noted = granule_with_backed(noted, backed);
-        } while (!owner_release_marked(at, &word, noted));
+        } while (!granule_release_marked(t->region, t->no, at, &word, noted));
 }
 
 /* Granules [i, n) that lack pages and lie side by side, with all that lie between. */
@@ -400,13 +426,16 @@ reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uin
         uint64_t end = region_granule_off(r, head) + bytes;
         int err;
 
+        ASSERT(i < n && !t->no_grow);
+        ASSERT_INVARIANT(I5, granule_is_owned(r, t->no, run_word(r, head + i)));
         if (end > region_granule_off(r, head + n))
                 end = region_granule_off(r, head + n);
+        ASSERT(off < end && off % GRANULE_BACKED_UNIT == 0);
         err = placement_may_back(t, chunk, end - off);
         if (err < 0)
                 return err;
         for (uint32_t k = i; k < n; k++)
-                note_backing(run_word(r, head + k), 0);
+                note_backing(t, run_word(r, head + k), 0);
         kill_order();
         err = region_reserve(r, off, end - off);
         kill_order();
@@ -416,7 +445,7 @@ reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uin
         if (err < 0)
                 return err;
         for (uint32_t k = i; k < n; k++)
-                note_backing(run_word(r, head + k), backing_needed(bytes, k));
+                note_backing(t, run_word(r, head + k), backing_needed(bytes, k));
         return 0;
 }
 
@@ -437,6 +466,8 @@ run_reserve(struct thread *t, uint64_t head, uint64_t bytes)
 {
         uint32_t granules = (uint32_t)((bytes + GEO_GRANULE_BYTES - 1) >> GEO_GRANULE_SHIFT);
 
+        ASSERT(bytes > 0 && granules <= GEO_GRANULES_PER_CHUNK);
+        ASSERT_INVARIANT(I5, granule_is_owned(t->region, t->no, run_word(t->region, head)));
         for (uint32_t i = count_backed(t->region, head, granules); i < granules; i++) {
                 uint32_t n = i;
                 int err;
@@ -467,12 +498,14 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
         uint32_t stamp = run_stamp(r), arena = granule_arena(owner_load(word));
         uint64_t warm = warm_bits(r, head, granules);
 
+        ASSERT_INVARIANT(I16, run_is_own(t, head, granules));
+        ASSERT(granule_state(owner_load(word)) == GRANULE_FREEING || granule_state(owner_load(word)) == GRANULE_NEW);
         store_relaxed(tag, (uint16_t)TAG_NONE);
         for (uint32_t i = 1; i < granules; i++) {
-                store_relaxed(&tag[i], (uint16_t)TAG_NONE);                          /* FREE.2 */
-                owner_release(&word[i], run_free_word(owner_load(&word[i]), stamp)); /* FREE.3, E3.rel */
+                store_relaxed(&tag[i], (uint16_t)TAG_NONE);                                      /* FREE.2 */
+                granule_release(r, t->no, &word[i], run_free_word(owner_load(&word[i]), stamp)); /* FREE.3, E3.rel */
         }
-        owner_release(word, run_free_word(owner_load(word), stamp)); /* FREE.4, E3.rel */
+        granule_release(r, t->no, word, run_free_word(owner_load(word), stamp)); /* FREE.4, E3.rel */
         /* While the candidate still leads a reaper here, who renews the hints: a death leaves nothing unhinted. */
         hint_free(r, arena, head / GEO_GRANULES_PER_CHUNK, bits_mask(head % GEO_GRANULES_PER_CHUNK, granules), warm);
         candidate_clear(t); /* FREE.5 */
@@ -486,6 +519,8 @@ run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granule
         uint64_t head_word = owner_load(run_word(r, head));
         bool owns_head = granule_owner(head_word) == thread_no;
 
+        ASSERT(thread_no != THREAD_NONE);
+        ASSERT_INVARIANT(I4, head % GEO_GRANULES_PER_CHUNK + granules <= GEO_GRANULES_PER_CHUNK);
         for (uint32_t i = 1; i < granules; i++) {
                 uint64_t word = owner_load(run_word(r, head + i));
                 bool continues = granule_state(word) == GRANULE_CONT && granule_count(word) == i && owns_head;
@@ -493,11 +528,11 @@ run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granule
                 if (!continues && granule_owner(word) != thread_no)
                         continue;
                 store_relaxed(&r->tags[head + i], (uint16_t)TAG_NONE);
-                owner_release(run_word(r, head + i), run_free_word(word, stamp)); /* E3.rel */
+                granule_release(r, thread_no, run_word(r, head + i), run_free_word(word, stamp)); /* E3.rel */
         }
         if (owns_head) {
                 store_relaxed(&r->tags[head], (uint16_t)TAG_NONE);
-                owner_release(run_word(r, head), run_free_word(head_word, stamp)); /* E3.rel */
+                granule_release(r, thread_no, run_word(r, head), run_free_word(head_word, stamp)); /* E3.rel */
         }
         run_renew_hints(r, head / GEO_GRANULES_PER_CHUNK);
 }

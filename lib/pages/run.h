@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/verify.h"
 #include "clients/owner.h"
 #include "clients/thread.h"
 
@@ -66,6 +67,7 @@ int64_t run_head_of(struct region *r, uint64_t granule);
 static inline uint64_t *
 run_word(struct region *r, uint64_t granule)
 {
+        ASSERT(granule < r->layout.n[TABLE_GRANULES]);
         return &r->granules[granule];
 }
 
@@ -77,14 +79,15 @@ run_free_word(uint64_t word, uint32_t stamp)
                granule_with_stamp(granule_word(GRANULE_FREE, THREAD_NONE, 0), stamp);
 }
 
-/* FREE(arena) -> NEW(thread) of one granule. */
+/* FREE(arena) -> NEW(t) of one granule. */
 static inline bool
-run_take(uint64_t *word, uint32_t thread_no, uint32_t arena)
+run_take(const struct thread *t, uint64_t *word, uint32_t arena)
 {
         uint64_t seen = owner_load(word);
 
+        ASSERT(arena < t->region->layout.n_arenas);
         return granule_is_free_of(seen, arena) &&
-               owner_acquire(word, &seen, granule_word(GRANULE_NEW, thread_no, arena) | (seen & GRANULE_BACKING));
+               granule_acquire(t, word, &seen, granule_word(GRANULE_NEW, t->no, arena) | (seen & GRANULE_BACKING));
 }
 
 #endif

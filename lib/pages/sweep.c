@@ -29,6 +29,8 @@
 #include <errno.h>
 
 #include "base/bits.h"
+#include "base/verify.h"
+#include "clients/owned.h"
 #include "os/shm.h"
 #include "pages/chunk.h"
 #include "region/file.h"
@@ -51,6 +53,7 @@ spans_of(const struct region *r, uint32_t mark, struct span spans[STRETCHES_MAX]
         uint32_t n = marks_stretches(r, mark, 0, 1, first), n_spans = 0, skipped = mark == SWEEP_CHUNKS;
 
         marks_stretches(r, mark, 0, marks_limit(r, mark), all);
+        ASSERT(n >= 1 && n <= STRETCHES_MAX && mark < marks_n(r));
         if (mark == SWEEP_CHUNKS)
                 all[n - 2].end =
                         r->layout.chunks_off - LAYOUT_GUARD_BYTES; /* the tags' table is shorter than their span */
@@ -76,6 +79,7 @@ write_again(struct region *r, uint32_t mark, uint64_t value)
         uint32_t *mark32, expected32 = (uint32_t)value;
         uint64_t expected = value;
 
+        ASSERT(mark < marks_n(r));
         if (mark == SWEEP_CHUNKS)
                 return cas_release(&h->chunks_hwm, &expected, value); /* E1.rel */
         mark32 = mark == SWEEP_THREADS   ? &h->threads_hwm
@@ -83,6 +87,13 @@ write_again(struct region *r, uint32_t mark, uint64_t value)
                  : mark == SWEEP_ROOTS   ? &h->roots_hwm
                                          : &h->magazines_hwm[mark - SWEEP_MAGAZINES];
         return cas_release(mark32, &expected32, (uint32_t)value); /* E1.rel */
+}
+
+/* I18: nobody raises the mark over what is being punched. */
+static bool
+sweep_names(const struct region *r, uint32_t no, uint32_t mark, uint64_t limit)
+{
+        return load_relaxed(&r->header->sweep) == sweep_word(no, mark, limit) && marks_value(r, mark) <= limit;
 }
 
 /* A piece that touches the mark's elements from `limit` on.  False: somebody else sweeps, or pages cannot be given back. */
@@ -93,14 +104,18 @@ sweep_piece(struct thread *t, uint32_t mark, uint64_t limit, uint64_t off, uint6
         uint64_t value = marks_value(r, mark), none = 0;
         int err = 0;
 
+        ASSERT(n > 0 && off + n <= r->layout.region_bytes);
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
         if (limit < lowest_limit(mark, value))
                 return true;
         if (!cas_acquire(&r->header->sweep, &none, sweep_word(t->no, mark, limit))) /* SWEEP.1 */
                 return false;
+        ASSERT_INVARIANT(I18, sweep_names(r, t->no, mark, limit));
         if (write_again(r, mark, value)) {     /* SWEEP.2 */
                 err = region_punch(r, off, n); /* SWEEP.3 */
                 *bytes += err == 0 ? n : 0;
         }
+        ASSERT_INVARIANT(I18, sweep_names(r, t->no, mark, limit));
         store_release(&r->header->sweep, UINT64_C(0)); /* SWEEP.4, E17.rel: the pages are gone before they come again */
         return err == 0;
 }
@@ -115,6 +130,7 @@ struct extent {
 static uint64_t
 next_page(struct extent *x, uint64_t off)
 {
+        ASSERT(x->fd >= 0);
         if (off >= x->off && off < x->end)
                 return off;
         x->off = file_next_page(x->fd, off);
@@ -126,6 +142,7 @@ next_page(struct extent *x, uint64_t off)
 static bool
 sweep_span(struct thread *t, struct extent *x, uint32_t mark, const struct span *s, uint64_t most, uint64_t *bytes)
 {
+        ASSERT(s->stride > 0 && s->off <= s->end);
         for (uint64_t at = s->off, n; *bytes < most; at += n) {
                 uint64_t lowest = lowest_limit(mark, marks_value(t->region, mark));
                 uint64_t from = bits_align_up(s->off + lowest * s->stride, OS_PAGE_BYTES);
@@ -189,6 +206,8 @@ sweep_beyond_marks(struct thread *t, int fd, uint64_t most)
         uint64_t bytes = 0;
         bool goes_on = true;
 
+        ASSERT(fd >= 0);
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         for (uint32_t mark = 0; mark < marks_n(r); mark++) {
                 struct span spans[STRETCHES_MAX];
                 uint32_t n = spans_of(r, mark, spans);
@@ -213,6 +232,7 @@ sweep_now(struct thread *t)
 void
 sweep_settle(struct region *r, uint32_t thread_no)
 {
+        ASSERT(thread_no != THREAD_NONE);
         if (sweep_owner(load_relaxed(&r->header->sweep)) == thread_no) /* of the dead: nobody else changes it */
                 store_release(&r->header->sweep, UINT64_C(0));         /* E17.rel: as above */
 }

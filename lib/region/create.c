@@ -17,6 +17,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/newfile.h"
 #include "os/numa.h"
@@ -80,6 +81,7 @@ fill_first(struct region *r, const struct plan *p)
         uint64_t n_threads = r->layout.n[TABLE_THREADS] < 2 ? 1 : 2; /* its own, and the one in reserve */
         int err = region_reserve_table(r, TABLE_CLIENTS, 0, 1);
 
+        ASSERT(p->layout.region_bytes == r->layout.region_bytes);
         if (err == 0)
                 err = region_reserve_table(r, TABLE_THREADS, 0, n_threads);
         if (err == 0)
@@ -94,6 +96,7 @@ bind_part(const struct region *r, enum layout_table table, uint64_t n, uint32_t 
         uint64_t start = r->layout.off[table] + node * n * r->layout.stride[table];
         uint64_t end = bits_align_down(start + n * r->layout.stride[table], OS_PAGE_BYTES);
 
+        ASSERT(node < r->n_nodes && (node + 1) * n <= r->layout.n[table]);
         start = bits_align_up(start, OS_PAGE_BYTES);
         if (start < end)
                 (void)os_numa_bind(r->base + start, end - start, UINT64_C(1) << node, false); /* at best: see below */
@@ -124,6 +127,7 @@ fill_file(struct region *r, const struct plan *p, struct stat *ret_st)
 {
         int err = os_truncate(r->fd, p->layout.region_bytes);
 
+        ASSERT(r->fd >= 0);
         if (err < 0)
                 return no_room(err, p->what, "the address range");
         err = os_fstat(r->fd, ret_st);
@@ -165,6 +169,7 @@ fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_bas
                                                               p->layout.region_bytes, p->what));
                 err = map_region(r, &p->layout, p->what, base, relocatable);
         }
+        ASSERT(err < 0 || (base != 0 && base % HEADER_BASE_ALIGN == 0));
         *ret_base = base;
         return err;
 }
@@ -175,6 +180,7 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         const struct options *o = &p->args->options;
         struct timespec now = {0};
 
+        ASSERT(base % HEADER_BASE_ALIGN == 0 && o->capacity % GEO_CHUNK_BYTES == 0);
         region_format(r, &p->params, p->name, base);
         clock_gettime(CLOCK_REALTIME, &now);
         r->header->created_realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
@@ -187,6 +193,7 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         r->header->numa_nodes = o->numa_nodes;
         region_set_policy(r, o->numa_policy, o->numa_nodes);
         r->id = r->header->id;
+        ASSERT_INVARIANT(I17, r->header->capacity_chunks <= r->layout.n_chunks);
 }
 
 /* A complete region in the empty file r->fd, mapped.  On failure nothing is mapped. */
@@ -219,6 +226,7 @@ populate_arenas(struct region *r, uint64_t n_chunks)
         uint32_t n_threads = r->layout.n_arenas, n_magazines = r->arenas_per_node * 2 * SIZE_CLASS_N;
         int err = region_reserve_table(r, TABLE_ARENAS, 0, r->layout.n_arenas);
 
+        ASSERT_INVARIANT(I17, n_chunks <= r->layout.n_chunks);
         for (uint32_t arena = 0; err == 0 && arena < r->layout.n_arenas; arena++)
                 err = region_reserve_table(r, TABLE_HINT_GROUPS, (uint64_t)arena * r->layout.n_groups, n_groups);
         for (uint32_t k = region_threads_hwm(r); err == 0 && k < n_threads && k < r->layout.n[TABLE_THREADS]; k++)
@@ -239,6 +247,8 @@ place_chunk(struct region *r, uint64_t chunk, uint64_t n_chunks)
         uint64_t off = r->layout.chunks_off + chunk * GEO_CHUNK_BYTES;
         uint32_t node;
 
+        ASSERT(chunk < n_chunks && n_chunks <= r->layout.n_chunks);
+        ASSERT(chunk_state(r->chunk_words[chunk]) == CHUNK_FREE);
         if (r->numa_policy == OPTIONS_NUMA_INTERLEAVE) {
                 if (os_numa_bind(r->base + off, GEO_CHUNK_BYTES, nodes, true) == 0)
                         r->chunk_words[chunk] = chunk_with_node1(0, r->layout.spread_node + 1);
@@ -257,6 +267,7 @@ create_populate(struct region *r, const char *what, bool is_new)
         uint64_t n = region_capacity_chunks(r);
         int err = populate_arenas(r, n);
 
+        ASSERT_INVARIANT(I17, n <= r->layout.n_chunks);
         for (uint64_t k = region_chunks_hwm(r); err == 0 && k < n; k++) {
                 err = region_raise_chunks(r, k);
                 if (err == 0 && is_new)

@@ -21,6 +21,7 @@
 #include "region/dump.h"
 
 #include "base/bits.h"
+#include "base/verify.h"
 #include "os/pages.h"
 #include "os/shm.h"
 #include "region/marks.h"
@@ -30,6 +31,7 @@ tell(const struct region *r, struct stretch s)
 {
         uint64_t off = bits_align_down(s.off, OS_PAGE_BYTES), end = bits_align_up(s.end, OS_PAGE_BYTES);
 
+        ASSERT(s.off <= s.end && r->is_dumped);
         return off >= end || os_dump(r->base + off, end - off, true) == 0;
 }
 
@@ -40,6 +42,8 @@ follow_mark(struct region *r, uint32_t mark)
         struct stretch s[STRETCHES_MAX];
         bool is_told = true;
 
+        ASSERT(mark < marks_n(r));
+        ASSERT_INVARIANT(I17, told <= marks_limit(r, mark));
         if (value <= told)
                 return;
         for (uint32_t n = marks_stretches(r, mark, told, value, s); n-- > 0;)
@@ -53,6 +57,7 @@ follow_arenas(struct region *r)
 {
         uint64_t told = load_relaxed(&r->dumped_arenas), n = r->layout.n_arenas; /* by this process only */
 
+        ASSERT(told <= r->layout.n_arenas);
         while (n > told && !region_arena(r, (uint32_t)n - 1))
                 n--;
         if (n <= told)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/descriptor.h"
 #include "os/shm.h"
 #include "region/name.h"
@@ -80,6 +81,8 @@ file_next_page(int fd, uint64_t off)
 {
         int64_t at = os_seek(fd, off, true);
 
+        ASSERT(fd >= 0);
+        ASSERT(at < 0 || (uint64_t)at >= off);
         return at >= 0 ? (uint64_t)at : UINT64_MAX;
 }
 
@@ -88,6 +91,7 @@ file_pages_bytes(int fd, uint64_t off)
 {
         int64_t at = os_seek(fd, off, false);
 
+        ASSERT(fd >= 0);
         return at > (int64_t)off ? (uint64_t)at - off : OS_PAGE_BYTES;
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/shm.h"
 
 #define ADDR_MAX UINT64_C(0x7ffffffff000) /* user addresses of four-level paging */
@@ -59,6 +60,7 @@ check_features(const struct header *h, const char *what, bool is_readonly)
         uint64_t incompat = h->copy.features_incompat & ~LAYOUT_FEATURES_INCOMPAT;
         uint64_t ro_compat = h->copy.features_ro_compat & ~LAYOUT_FEATURES_RO_COMPAT;
 
+        ASSERT(h->copy.version == LAYOUT_VERSION);
         if (incompat != 0)
                 return error_set(-EPROTO,
                                  "%s uses features %#" PRIx64 " that this library does not know: use the library that "
@@ -88,6 +90,7 @@ check_build(const struct header *h, const char *what, bool is_readonly)
 static int
 damaged(const char *what, const char *detail)
 {
+        ASSERT(detail[0] != 0);
         return error_set(-EBADMSG, "%s is damaged: its header has %s", what, detail);
 }
 
@@ -116,6 +119,7 @@ marks_are_possible(const struct header *h)
         const struct region_header *c = &h->copy;
         const uint64_t *n = h->layout.n;
 
+        ASSERT(c->params.n_nodes <= NODE_MAX);
         if (c->capacity_chunks == 0 || c->capacity_chunks > h->layout.n_chunks || c->chunks_hwm > h->layout.n_chunks ||
             c->threads_hwm > n[TABLE_THREADS] || c->clients_hwm > n[TABLE_CLIENTS] || c->roots_hwm > n[TABLE_ROOTS])
                 return false;
@@ -130,6 +134,7 @@ check_values(const struct header *h, const char *what)
 {
         const struct region_header *c = &h->copy;
 
+        ASSERT(c->magic == LAYOUT_MAGIC && c->region_bytes == h->layout.region_bytes);
         if (c->base_addr == 0 || c->base_addr % HEADER_BASE_ALIGN != 0 || c->base_addr > ADDR_MAX ||
             h->layout.region_bytes > ADDR_MAX - c->base_addr)
                 return damaged(what, "an impossible base address");
@@ -145,6 +150,7 @@ read_copy(int fd, const char *what, struct header *h, size_t bytes)
 {
         int err = os_pread(fd, &h->copy, bytes, 0);
 
+        ASSERT(bytes <= sizeof h->copy && bytes >= LAYOUT_FROZEN_BYTES);
         if (err == -ENODATA)
                 return error_set(-EBADMSG, "cannot read the header of %s: it ends before", what);
         return err < 0 ? error_set_refused(err, "cannot read the header of %s", what) : 0;

@@ -25,6 +25,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/maps.h"
 #include "os/shm.h"
 #include "region/header.h"
@@ -72,6 +73,7 @@ window_mark(struct window *w, uint64_t start, uint64_t end)
 {
         uint64_t window_end = w->start + w->n_slots * SLOT_BYTES;
 
+        ASSERT(w->n_slots <= WINDOW_SLOTS_MAX);
         if (start >= window_end || end <= w->start)
                 return;
         start = start > w->start ? start : w->start;
@@ -110,6 +112,7 @@ mark_neighbour(const char *file, void *arg)
 static bool
 slots_are_free(const struct window *w, uint32_t slot, uint32_t n)
 {
+        ASSERT(slot + n <= w->n_slots);
         for (uint32_t i = slot; i < slot + n; i++)
                 if (w->used[i / 64] >> i % 64 & 1)
                         return false;
@@ -120,6 +123,7 @@ slots_are_free(const struct window *w, uint32_t slot, uint32_t n)
 static uint64_t
 window_find(const struct window *w, uint32_t first, uint64_t n)
 {
+        ASSERT(n > 0);
         if (n > w->n_slots)
                 return 0;
         for (uint32_t i = 0; i < w->n_slots; i++) {
@@ -149,6 +153,7 @@ choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots)
         struct window *w;
         void *p;
 
+        ASSERT(window_idx < sizeof windows / sizeof windows[0] && n_slots > 0);
         if (n_places == 0 || (is_under_tsan() && !windows[window_idx].is_good_for_tsan) ||
             os_map_private(sizeof *w, false, &p) < 0)
                 return 0;
@@ -161,6 +166,7 @@ choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots)
                 os_list_dir(dirfd, mark_neighbour, w);
         base = window_find(w, (uint32_t)(key % n_places * n_slots), n_slots);
         os_unmap(w, sizeof *w);
+        ASSERT(base % SLOT_BYTES == 0);
         return base;
 }
 
@@ -171,6 +177,7 @@ map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes
         unsigned first = windows[0].n_slots / n_slots < PLACES_MIN;
         uint64_t base = choose_in(first, dirfd, key, n_slots);
 
+        ASSERT(region_bytes > 0);
         if (base == 0)
                 base = choose_in(!first, dirfd, key, n_slots);
         if (base == 0)
@@ -218,6 +225,7 @@ map_somewhere(struct region *r, uint64_t bytes, uint64_t base_addr, bool relocat
         void *addr = (void *)(uintptr_t)base_addr;
         int err = is_mappable(base_addr, bytes) ? os_map_at(r->fd, addr, bytes, r->is_readonly) : -EEXIST;
 
+        ASSERT(bytes > 0 && base_addr % OS_PAGE_BYTES == 0);
         r->is_relocated = false;
         *ret_addr = addr;
         if (err != -EEXIST || !relocatable)
@@ -229,6 +237,7 @@ map_somewhere(struct region *r, uint64_t bytes, uint64_t base_addr, bool relocat
 static int
 map_guard(char *base, const struct layout *layout)
 {
+        ASSERT(layout->off[TABLE_TAGS] + LAYOUT_TAGS_DISTANCE == layout->chunks_off);
         if (LAYOUT_GUARD_BYTES == 0)
                 return 0;
         return os_protect_none(base + layout->chunks_off - LAYOUT_GUARD_BYTES, LAYOUT_GUARD_BYTES);
@@ -241,6 +250,7 @@ map_region(struct region *r, const struct layout *layout, const char *what, uint
         void *addr;
         int err = map_somewhere(r, bytes, base_addr, relocatable, &addr);
 
+        ASSERT(bytes > layout->chunks_off);
         if (err == -EEXIST)
                 return complain_taken(r, what, base_addr, bytes);
         if (err < 0)
@@ -261,6 +271,7 @@ map_again(struct region *r, int fd)
 {
         int err = os_map_over(fd, r->base, r->layout.region_bytes, r->is_readonly);
 
+        ASSERT(r->layout.region_bytes > 0 && r->base != NULL);
         r->fd = fd;
         if (err == 0)
                 err = map_guard(r->base, &r->layout);

@@ -4,11 +4,13 @@
 #include "region/marks.h"
 
 #include "base/bits.h"
+#include "base/verify.h"
 #include "os/shm.h"
 
 uint64_t
 marks_value(const struct region *r, uint32_t mark)
 {
+        ASSERT(mark < marks_n(r));
         switch (mark) {
         case SWEEP_CHUNKS:
                 return region_chunks_hwm(r);
@@ -26,6 +28,7 @@ marks_value(const struct region *r, uint32_t mark)
 uint64_t
 marks_limit(const struct region *r, uint32_t mark)
 {
+        ASSERT(mark < marks_n(r));
         switch (mark) {
         case SWEEP_CHUNKS:
                 return r->layout.n_chunks;
@@ -46,6 +49,7 @@ of_table(const struct region *r, enum layout_table table, uint64_t from, uint64_
         const struct layout *l = &r->layout;
         uint64_t end = l->off[table] + to * l->stride[table];
 
+        ASSERT(from <= to && to <= r->layout.n[table]);
         return (struct stretch){
                 .off = l->off[table] + from * l->stride[table],
                 .end = to == l->n[table] ? bits_align_up(end, OS_PAGE_BYTES) : end,
@@ -71,9 +75,11 @@ of_chunks(const struct region *r, uint64_t from, uint64_t to, struct stretch *s)
         uint64_t chunks_off = r->layout.chunks_off;
         uint32_t n = 0;
 
+        ASSERT(from <= to && to <= r->layout.n_chunks);
         for (; n < sizeof tables / sizeof tables[0]; n++)
                 s[n] = of_table(r, tables[n].table, from * tables[n].per, to * tables[n].per);
         s[n++] = (struct stretch){chunks_off + (from << GEO_CHUNK_SHIFT), chunks_off + (to << GEO_CHUNK_SHIFT)};
+        ASSERT(n <= STRETCHES_MAX);
         return n;
 }
 
@@ -82,6 +88,7 @@ marks_stretches(const struct region *r, uint32_t mark, uint64_t from, uint64_t t
 {
         uint64_t first = (mark - SWEEP_MAGAZINES) * (uint64_t)r->layout.magazines_per_node;
 
+        ASSERT(mark < marks_n(r) && from <= to);
         switch (mark) {
         case SWEEP_CHUNKS:
                 return of_chunks(r, from, to, s);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/shm.h"
 #include "region/options.h"
 
@@ -45,6 +46,7 @@ name_to_file(const char *name, char ret_file[NAME_FILE_BYTES])
                                  "heap name \"%.80s\" is not valid: 1 to %u of A-Z a-z 0-9 . _ -, no leading dot",
                                  name != NULL ? name : "(null)", LAYOUT_NAME_MAX);
         snprintf(ret_file, NAME_FILE_BYTES, NAME_FILE_PREFIX "%s", name);
+        ASSERT(strlen(ret_file) < NAME_FILE_BYTES);
         return 0;
 }
 

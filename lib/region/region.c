@@ -21,6 +21,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/verify.h"
 #include "os/numa.h"
 #include "os/pages.h"
 #include "os/shm.h"
@@ -40,6 +41,8 @@ region_bind(struct region *r, void *base, const struct layout *layout)
 {
         char *p = base;
 
+        ASSERT(layout->n_chunks > 0 && layout->magazines_per_node > 0);
+        ASSERT(layout->chunks_off % GEO_CHUNK_BYTES == 0 && layout->region_bytes > layout->chunks_off);
         r->layout = *layout;
         r->n_nodes = (uint32_t)(layout->n[TABLE_MAGAZINES] / layout->magazines_per_node);
         r->arenas_per_node = layout->n_arenas / r->n_nodes;
@@ -66,6 +69,7 @@ region_bind(struct region *r, void *base, const struct layout *layout)
         r->rest_maps = (void *)(p + layout->off[TABLE_REST_MAPS]);
         r->slab_rests = (void *)(p + layout->off[TABLE_SLAB_RESTS]);
         r->tags = (void *)(p + layout->off[TABLE_TAGS]);
+        ASSERT(r->n_nodes >= 1 && r->n_nodes <= NODE_MAX && r->arenas_per_node >= 1);
 }
 
 void
@@ -89,8 +93,10 @@ region_set_policy(struct region *r, uint32_t numa_policy, uint64_t numa_nodes)
 {
         uint64_t all = UINT64_MAX >> (64 - region_system_nodes(r));
 
+        ASSERT(region_system_nodes(r) >= 1 && region_system_nodes(r) <= 64);
         r->numa_policy = numa_policy <= OPTIONS_NUMA_STRICT ? numa_policy : OPTIONS_NUMA_LOCAL;
         r->numa_nodes = (numa_nodes & all) != 0 ? numa_nodes & all : all;
+        ASSERT((r->numa_nodes & ~all) == 0 && r->numa_nodes != 0);
 }
 
 /* ------------------------------------------------------------------ backing */
@@ -110,6 +116,8 @@ reserve_piece(const struct region *r, uint64_t off, uint64_t bytes)
 {
         int fd, err = os_populate(r->base + off, bytes);
 
+        ASSERT(off % OS_PAGE_BYTES == 0 && bytes <= RESERVE_PIECE_BYTES);
+        ASSERT(bytes > 0 && off + bytes <= bits_align_up(r->layout.region_bytes, OS_PAGE_BYTES));
         if (err == 0)
                 return 0;
         fd = file_borrow(r);
@@ -147,6 +155,7 @@ region_reserve_table(struct region *r, enum layout_table table, uint64_t idx, ui
 {
         const struct layout *l = &r->layout;
 
+        ASSERT(table < TABLE_N);
         if (idx > l->n[table] || n > l->n[table] - idx)
                 return -EINVAL;
         return region_reserve(r, l->off[table] + idx * l->stride[table], n * l->stride[table]);
@@ -193,6 +202,8 @@ reserve_next(struct region *r, enum layout_table table, uint64_t idx, uint64_t n
         uint64_t off = l->off[table] + idx * l->stride[table];
         uint64_t end = off + n * l->stride[table];
 
+        ASSERT(table < TABLE_N && idx + n <= l->n[table]);
+        ASSERT(!has_previous || idx > 0);
         if (has_previous)
                 off = bits_align_up(off, OS_PAGE_BYTES);
         return off < end ? region_reserve(r, off, end - off) : 0;
@@ -205,6 +216,7 @@ is_swept(const struct region *r, uint32_t which, uint64_t k)
 {
         uint64_t sweep = load_acquire(&r->header->sweep); /* E17.acq */
 
+        ASSERT(which < SWEEP_N);
         return sweep_owner(sweep) != THREAD_NONE && sweep_mark(sweep) == which && k >= sweep_limit(sweep);
 }
 
@@ -212,6 +224,7 @@ is_swept(const struct region *r, uint32_t which, uint64_t k)
 static int
 raise_begin(const struct region *r, uint32_t which, uint64_t mark, uint64_t k, uint64_t n)
 {
+        ASSERT(which < SWEEP_N);
         if (mark > k)
                 return 1;
         if (k >= n)
@@ -235,6 +248,7 @@ raise_commit64(uint64_t *mark, uint64_t k)
 
         if (cas_release(mark, &expected, k + 1))
                 return 0;
+        ASSERT_INVARIANT(I17, expected > k);
         return expected > k ? 0 : -EUCLEAN;
 }
 
@@ -245,6 +259,7 @@ raise_commit32(uint32_t *mark, uint32_t k)
 
         if (cas_release(mark, &expected, k + 1)) /* E1.rel */
                 return 0;
+        ASSERT_INVARIANT(I17, expected > k);
         return expected > k ? 0 : -EUCLEAN;
 }
 
@@ -274,6 +289,7 @@ region_raise_chunks(struct region *r, uint64_t k)
                 if (err < 0)
                         return err;
         }
+        ASSERT_INVARIANT(I17, k < region_capacity_chunks(r) && region_chunks_hwm(r) >= k);
         err = raise_commit64(mark, k);
         dump_follow(r);
         return err;
@@ -284,11 +300,13 @@ raise_slots(struct region *r, enum layout_table table, uint32_t which, uint32_t 
 {
         int err = raise_begin(r, which, load_acquire(mark), k, r->layout.n[table]); /* E1.acq: k - 1 is backed */
 
+        ASSERT(table == TABLE_THREADS || table == TABLE_CLIENTS || table == TABLE_ROOTS);
         if (err != 0)
                 return err > 0 ? 0 : err;
         err = reserve_next(r, table, k, 1, k > 0);
         if (err == 0)
-                err = raise_commit32(mark, k);
+                ASSERT_INVARIANT(I17, k < r->layout.n[table] && load_relaxed(mark) >= k);
+        err = raise_commit32(mark, k);
         dump_follow(r);
         return err;
 }
@@ -338,7 +356,8 @@ region_raise_magazines(struct region *r, uint32_t node, uint32_t k)
         if (err == 0 && k % 64 == 0)
                 err = reserve_next(r, TABLE_POOL_HINTS, idx / 64, 1, k > 0);
         if (err == 0)
-                err = raise_commit32(mark, k);
+                ASSERT_INVARIANT(I17, k < r->layout.magazines_per_node && load_relaxed(mark) >= k);
+        err = raise_commit32(mark, k);
         dump_follow(r);
         return err;
 }
@@ -348,6 +367,7 @@ region_raise_bitmaps(struct region *r, uint64_t first, uint32_t n)
 {
         int err = region_reserve_table(r, TABLE_SLAB_RESTS, first, n);
 
+        ASSERT(n >= 1 && first % GEO_GRANULES_PER_CHUNK + n <= GEO_GRANULES_PER_CHUNK);
         if (err == 0)
                 fetch_or_release(&r->rest_maps[first / GEO_GRANULES_PER_CHUNK], /* E1.rel */
                                  bits_mask(first % GEO_GRANULES_PER_CHUNK, n));

@@ -15,6 +15,7 @@
 
 #include "base/atomic.h"
 #include "base/verify.h"
+#include "layout/invariants.h"
 #include "layout/layout.h"
 
 /* One process's mapping.  Private memory; never shared. */
@@ -183,7 +184,7 @@ region_arena(const struct region *r, uint32_t arena)
 static inline bool
 region_has_tag(const struct region *r, uint32_t tag)
 {
-        return tag != TAG_NONE && tag < r->layout.n_tags && tag_class(tag) < SIZE_CLASS_N;
+        return tag_is_of_class(&r->layout, tag);
 }
 
 static inline bool
@@ -211,6 +212,7 @@ region_magazine(const struct region *r, uint64_t idx)
 static inline uint32_t
 region_arena_node(const struct region *r, uint32_t arena)
 {
+        ASSERT_INVARIANT(I1, arena < r->layout.n_arenas);
         return arena / r->arenas_per_node;
 }
 
@@ -239,6 +241,7 @@ region_entry_off(const struct region *r, uint64_t entry)
 static inline bool
 region_has_bitmap(const struct region *r, uint64_t head, uint32_t class_idx)
 {
+        ASSERT(head < r->layout.n[TABLE_GRANULES]);
         return size_class_slab_blocks(class_idx) <= SLAB_WORDS * 64 ||
                (load_acquire(&r->rest_maps[head / GEO_GRANULES_PER_CHUNK]) >> head % GEO_GRANULES_PER_CHUNK & 1);
 }
@@ -247,6 +250,7 @@ region_has_bitmap(const struct region *r, uint64_t head, uint32_t class_idx)
 static inline uint64_t *
 region_slab_word(const struct region *r, uint64_t head, uint32_t w)
 {
+        ASSERT(head < r->layout.n[TABLE_GRANULES] && w * 64 < SIZE_CLASS_BLOCKS_MAX);
         return LIKELY(w < SLAB_WORDS) ? &r->slabs[head].word[w] : &r->slab_rests[head].word[w - SLAB_WORDS];
 }
 
@@ -261,6 +265,7 @@ region_block(const struct region *r, uint64_t block_off)
 static inline uint64_t
 region_granule_off(const struct region *r, uint64_t granule_idx)
 {
+        ASSERT(granule_idx <= r->layout.n[TABLE_GRANULES]);
         return r->layout.chunks_off + (granule_idx << GEO_GRANULE_SHIFT);
 }
 

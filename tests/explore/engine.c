@@ -7,6 +7,7 @@
  * stops.
  */
 #include "explore/engine.h"
+#include "base/verify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -366,7 +367,7 @@ engine_access(const volatile void *p, size_t bytes, unsigned access, const void 
 {
         uint64_t off = (uint64_t)((const volatile char *)p - (const volatile char *)e.region);
 
-        if (off >= e.params.region_bytes || !e.is_logged)
+        if (off >= e.params.region_bytes || !e.is_logged || verify_depth != 0)
                 return;
         hash_settle();
         if (e.running >= 0) {

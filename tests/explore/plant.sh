@@ -23,7 +23,7 @@ fill-commit-before-bits)
         ;;
 candidate-cleared-before-release)
         file=blocks/slab.c scenario=fill-drain
-        script='/^release_stamped(struct thread/,/^}/s|^ *owner_release(run_word(r, head),|candidate_clear(t); &|'
+        script='/^release_stamped(struct thread/,/^}/s|^ *granule_release(r, t->no, run_word(r, head),|candidate_clear(t); &|'
         ;;
 drain-commit-before-bits)
         file=blocks/slab.c scenario=fill-drain

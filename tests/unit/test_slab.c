@@ -191,7 +191,7 @@ START_TEST(new_slab_has_all_its_blocks_and_no_more)
         ck_assert_uint_eq(granule_class(word_of(head)), class_idx);
         ck_assert_uint_eq(granule_count(word_of(head)), n_blocks_of(class_idx));
         ck_assert_uint_eq(slab_count_free(r, head, class_idx), n_blocks_of(class_idx));
-        slab_settle(r, head); /* lets go of it */
+        slab_settle(r, t->no, head); /* lets go of it */
         t->slot->candidate = 0;
         ck_assert_uint_eq(heap_verify(r, NULL).free_blocks[class_idx], n_blocks_of(class_idx));
 }
