@@ -277,7 +277,7 @@ drop_owner(struct thread *t, uint64_t head, uint64_t word)
                         candidate_clear(t);
                         return;
                 }
-        word = granule_with_owner(granule_with_state(word, GRANULE_FREEING), t->no);
+        word = granule_with_owner(granule_with_state(word & ~GRANULE_DOOMED, GRANULE_FREEING), t->no);
         granule_store(t->region, t->no, at, word);
         run_free_owned(t, head, granule_count(word));
 }
