@@ -155,10 +155,11 @@ slab_need(uint32_t class_idx)
 int
 slab_create_owned(struct thread *t, const struct where *where, uint64_t *ret_head)
 {
-        int err = run_claim(t, where, ret_head); /* SLAB.1 */
+        int err;
 
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         ASSERT(size_class_is_small(where->need.class_idx));
+        err = run_claim(t, where, ret_head); /* SLAB.1 */
         return err < 0 ? err : make_slab(t, *ret_head, where->arena, where->need.class_idx);
 }
 

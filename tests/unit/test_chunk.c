@@ -11,6 +11,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/where.h"
@@ -331,6 +332,7 @@ START_TEST(candidate_that_was_never_claimed_touches_nothing)
 {
         uint64_t head, words[GRANULES], word;
 
+        damage_is_done(true);
         give(t, 0);
         ck_assert_int_eq(run_claim(u, WHERE_RUN(0, CHUNK_ANY, 3, 1), &head), 0);
         for (int state = 0; state < CHUNK_N_STATES; state++)

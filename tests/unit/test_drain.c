@@ -16,6 +16,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/where.h"
@@ -218,13 +219,13 @@ START_TEST(swap_cut_short_is_finished)
 
                 blocks_of_slabs(2, blocks, 4);
                 idx = magazine_with(dead, blocks, 4);
-                intent_begin(dead,
-                             (struct intent){.magazine = idx,
-                                             .i = 1,
-                                             .j = 3,
-                                             .a = magazine(idx)->slot[1],
-                                             .b = magazine(idx)->slot[3]},
-                             INTENT_SWAP);
+                intent_left(dead,
+                            (struct intent){.magazine = idx,
+                                            .i = 1,
+                                            .j = 3,
+                                            .a = magazine(idx)->slot[1],
+                                            .b = magazine(idx)->slot[3]},
+                            INTENT_SWAP);
                 if (step >= 2)
                         magazine(idx)->slot[1] = region_entry(r, blocks[3]);
                 if (step >= 3)
@@ -283,6 +284,7 @@ END_TEST
 
 START_TEST(arena_that_is_not_ready_has_nothing_to_drain)
 {
+        damage_is_done(true);
         t->arena = UINT32_MAX;
         drain_clock_hand(t);
         ck_assert_uint_eq(drain_depots(t, 0, UINT32_MAX), 0);

@@ -14,6 +14,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 
@@ -547,6 +548,7 @@ START_TEST(candidate_that_was_never_claimed_touches_nothing)
 {
         uint64_t a = alloc(3), words[N_CHUNKS];
 
+        damage_is_done(true);
         memcpy(words, r->chunk_words, sizeof words);
         for (uint64_t first = 0; first < N_CHUNKS; first++)
                 for (uint64_t n = 1; n <= N_CHUNKS; n++) {
@@ -573,8 +575,8 @@ START_TEST(destination_of_what_was_cut_short_is_settled_with_it)
                         r->chunk_words[1] = chunk_word(CHUNK_NEW, t->no, 0);
                 if (step == 2) /* FROM, behind it */
                         r->chunk_words[1] = chunk_with_owner(chunk_with_state(word_of(1), CHUNK_FREEING), t->no);
-                intent_begin(t, (struct intent){.slab = 1, .a = a, .b = r->layout.chunks_off + cell},
-                             to ? INTENT_HUGE_TO : INTENT_HUGE_FROM);
+                intent_left(t, (struct intent){.slab = 1, .a = a, .b = r->layout.chunks_off + cell},
+                            to ? INTENT_HUGE_TO : INTENT_HUGE_FROM);
                 reap_settle(r, t->no, NULL);
                 ck_assert_uint_eq(*dest, step % 2 ? r->layout.chunks_off + a : 0);
                 if (step % 2 == 0)

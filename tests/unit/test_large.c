@@ -17,6 +17,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/where.h"
@@ -248,6 +249,7 @@ START_TEST(drained_entry_frees_its_run)
         uint32_t tag = tag_make(0, SIZE_CLASS_N_SMALL), idx;
         uint64_t block_off = alloc(SIZE_CLASS_N_SMALL), other = alloc(SIZE_CLASS_N_SMALL);
 
+        damage_is_done(true);
         ck_assert_int_eq(magazine_take_empty(t, tag, &idx), 0);
         magazine_place(t, magazine_current(t, tag), idx);
         ck_assert_int_eq(large_drain(t, idx), 0);
@@ -283,7 +285,7 @@ START_TEST(drain_of_a_run_cut_short_is_undone_or_finished)
                 r->magazines[idx].n = 1;
                 live_drop(&live, block_off);
                 dead->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(SIZE_CLASS_N_SMALL));
-                intent_begin(dead, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN_RUN);
+                intent_left(dead, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN_RUN);
                 if (step >= 1)
                         *run_word(r, head) =
                                 granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), dead->no);
@@ -588,7 +590,7 @@ START_TEST(allocation_to_a_destination_cut_short_is_undone)
                 ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 2, 1), &head), 0);
                 *run_word(r, head + 1) = granule_with_count(granule_word(GRANULE_CONT, 0, 0), 1);
                 r->tags[head] = 7;
-                intent_begin(
+                intent_left(
                         t,
                         (struct intent){.slab = head, .a = head << GEO_GRANULE_SHIFT, .b = r->layout.chunks_off + cell},
                         INTENT_RUN_TO);
@@ -622,8 +624,8 @@ START_TEST(free_from_a_destination_cut_short_is_undone_or_finished)
 
                 *dest = r->layout.chunks_off + a;
                 t->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(longer()));
-                intent_begin(t, (struct intent){.slab = head, .a = a, .b = r->layout.chunks_off + cell},
-                             INTENT_RUN_FROM);
+                intent_left(t, (struct intent){.slab = head, .a = a, .b = r->layout.chunks_off + cell},
+                            INTENT_RUN_FROM);
                 if (step >= 1)
                         *run_word(r, head) =
                                 granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), t->no);

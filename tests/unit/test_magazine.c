@@ -14,6 +14,7 @@
 #include "pages/arena.h"
 #include "pages/chunk.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/where.h"
@@ -301,6 +302,7 @@ START_TEST(magazine_that_is_not_sound_goes_to_the_pool)
 {
         const uint64_t n[] = {0, MAGAZINE_CAP_MAX + 1, UINT64_MAX, 1}, cap[] = {2, 2, 2, MAGAZINE_CAP_MAX + 1};
 
+        damage_is_done(true);
         for (int i = 0; i < 4; i++) {
                 uint32_t idx = take_empty(t, tag), got;
 

@@ -20,6 +20,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/where.h"
@@ -252,7 +253,7 @@ scene_fill(void)
         r->magazines[idx].slot[0] = region_entry(r, first + 2 * size_class_bytes(0));
         r->magazines[idx].slot[1] = region_entry(r, first + size_class_bytes(0));
         r->magazines[idx].n = 0;
-        intent_begin(t, (struct intent){.slab = head, .magazine = idx, .n = 2}, INTENT_FILL);
+        intent_left(t, (struct intent){.slab = head, .magazine = idx, .n = 2}, INTENT_FILL);
         r->slabs[head].word[0] &= ~UINT64_C(6);
 }
 
@@ -262,7 +263,7 @@ scene_drain(void)
         uint32_t idx = filled_magazine(t, 0, 3);
         uint64_t head = own_slab(t, 0);
 
-        intent_begin(t, (struct intent){.slab = head, .magazine = idx, .n = 1}, INTENT_DRAIN);
+        intent_left(t, (struct intent){.slab = head, .magazine = idx, .n = 1}, INTENT_DRAIN);
         r->slabs[head].word[0] |= 1;
 }
 
@@ -272,8 +273,7 @@ scene_swap(void)
         uint32_t idx = filled_magazine(t, 0, 3);
         struct magazine *m = &r->magazines[idx];
 
-        intent_begin(t, (struct intent){.magazine = idx, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2]},
-                     INTENT_SWAP);
+        intent_left(t, (struct intent){.magazine = idx, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2]}, INTENT_SWAP);
         m->slot[0] = m->slot[2];
 }
 
@@ -284,11 +284,11 @@ scene_single(void)
 
         alloc(t, 1);
         head = own_slab(t, 1);
-        intent_begin(t,
-                     (struct intent){.slab = head,
-                                     .a = (head << GEO_GRANULE_SHIFT) + size_class_bytes(1),
-                                     .b = r->layout.chunks_off + cell},
-                     INTENT_ALLOC_ONE);
+        intent_left(t,
+                    (struct intent){.slab = head,
+                                    .a = (head << GEO_GRANULE_SHIFT) + size_class_bytes(1),
+                                    .b = r->layout.chunks_off + cell},
+                    INTENT_ALLOC_ONE);
         r->slabs[head].word[0] &= ~UINT64_C(2);
         *(uint64_t *)region_block(r, cell) = r->layout.chunks_off + (head << GEO_GRANULE_SHIFT) + size_class_bytes(1);
 }
@@ -408,13 +408,13 @@ START_TEST(handover_cut_short_is_undone_or_finished)
 
                 m->n = is_push ? 2 : 3;
                 *dest = is_push ? ref : before;
-                intent_begin(t,
-                             (struct intent){.magazine = idx,
-                                             .n = is_push ? 3 : 2,
-                                             .i = before,
-                                             .a = block_off,
-                                             .b = r->layout.chunks_off + cell},
-                             is_push ? INTENT_PUSH_FROM : INTENT_POP_TO);
+                intent_left(t,
+                            (struct intent){.magazine = idx,
+                                            .n = is_push ? 3 : 2,
+                                            .i = before,
+                                            .a = block_off,
+                                            .b = r->layout.chunks_off + cell},
+                            is_push ? INTENT_PUSH_FROM : INTENT_POP_TO);
                 if (is_push && is_committed)
                         m->n = 3;
                 if (is_push && step % 4 >= 2)
@@ -460,13 +460,13 @@ START_TEST(a_dest_is_settled_when_no_intent_names_it)
 
         ck_assert_int_eq(reap_dest(t, dest_off), 0);
         for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-                intent_begin(u, (struct intent){.b = dest_off}, kinds[i]);
+                intent_left(u, (struct intent){.b = dest_off}, kinds[i]);
                 ck_assert_int_eq(reap_dest(t, dest_off), -EBUSY);
                 ck_assert_int_eq(reap_dest(t, dest_off + 8), 0);
                 intent_end(u);
                 ck_assert_int_eq(reap_dest(t, dest_off), 0); /* though the operands still stand there */
         }
-        intent_begin(u, (struct intent){.b = dest_off}, INTENT_SWAP); /* there it is an entry */
+        intent_left(u, (struct intent){.b = dest_off}, INTENT_SWAP); /* there it is an entry */
         ck_assert_int_eq(reap_dest(t, dest_off), 0);
         intent_end(u);
         heap_verify(r, &live);

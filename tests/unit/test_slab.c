@@ -14,6 +14,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/where.h"
@@ -762,7 +763,7 @@ START_TEST(fill_cut_short_is_undone_and_fill_done_stays_done)
                 for (uint32_t i = 0; i < k; i++)
                         magazine(idx)->slot[k - 1 - i] =
                                 region_entry(r, (head << GEO_GRANULE_SHIFT) + (1 + i) * size_class_bytes(class_idx));
-                intent_begin(dead, (struct intent){.slab = head, .magazine = idx, .n = k}, INTENT_FILL);
+                intent_left(dead, (struct intent){.slab = head, .magazine = idx, .n = k}, INTENT_FILL);
                 for (uint32_t i = 0; i < (is_done ? k : cleared); i++)
                         *region_slab_word(r, head, (1 + i) / 64) &= ~(UINT64_C(1) << (1 + i) % 64);
                 if (is_done)
@@ -800,7 +801,7 @@ START_TEST(drain_cut_short_is_finished)
                         dead->slot->candidate =
                                 candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(class_idx));
                         *run_word(r, head) = granule_with_owner(word, dead->no);
-                        intent_begin(dead, (struct intent){.slab = head, .magazine = idx, .n = kept}, INTENT_DRAIN);
+                        intent_left(dead, (struct intent){.slab = head, .magazine = idx, .n = kept}, INTENT_DRAIN);
                         for (uint32_t i = 0; i < set; i++) {
                                 uint32_t block = (uint32_t)((entry(idx, k - 1 - i) - (head << GEO_GRANULE_SHIFT)) /
                                                             size_class_bytes(class_idx));
@@ -838,7 +839,7 @@ START_TEST(drain_done_stays_done)
         }
         t->slot->candidate = candidate_make(CANDIDATE_RUN, head, 1);
         *run_word(r, head) = granule_with_owner(word_of(head), t->no);
-        intent_begin(t, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN);
+        intent_left(t, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN);
         heap_bury(&fx, t);
         heap_verify(r, &live);
 }
@@ -852,8 +853,8 @@ START_TEST(single_block_cut_short_is_undone)
                 uint64_t *dest = region_block(r, cell);
 
                 *dest = 77;
-                intent_begin(t, (struct intent){.slab = head, .i = 77, .a = block, .b = r->layout.chunks_off + cell},
-                             INTENT_ALLOC_ONE);
+                intent_left(t, (struct intent){.slab = head, .i = 77, .a = block, .b = r->layout.chunks_off + cell},
+                            INTENT_ALLOC_ONE);
                 if (step >= 2)
                         r->slabs[head].word[0] &= ~UINT64_C(1);
                 if (step >= 3)
@@ -873,10 +874,10 @@ START_TEST(destination_that_others_changed_is_left_to_them)
         uint64_t *dest = region_block(r, cell);
 
         *dest = 99;
-        intent_begin(t,
-                     (struct intent){
-                             .slab = head, .i = 77, .a = head << GEO_GRANULE_SHIFT, .b = r->layout.chunks_off + cell},
-                     INTENT_ALLOC_ONE);
+        intent_left(t,
+                    (struct intent){
+                            .slab = head, .i = 77, .a = head << GEO_GRANULE_SHIFT, .b = r->layout.chunks_off + cell},
+                    INTENT_ALLOC_ONE);
         reap_settle(r, t->no, NULL);
         ck_assert_uint_eq(*dest, 99);
         heap_verify(r, &live);
@@ -893,8 +894,8 @@ START_TEST(single_free_cut_short_is_finished)
                 *dest = r->layout.chunks_off + block;
                 t->slot->candidate = candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(1));
                 *run_word(r, head) = granule_with_owner(word_of(head), t->no);
-                intent_begin(t, (struct intent){.slab = head, .a = block, .b = r->layout.chunks_off + cell},
-                             INTENT_FREE_ONE);
+                intent_left(t, (struct intent){.slab = head, .a = block, .b = r->layout.chunks_off + cell},
+                            INTENT_FREE_ONE);
                 if (step >= 2)
                         *dest = 0;
                 if (step >= 3)
@@ -935,7 +936,7 @@ START_TEST(intent_about_what_others_own_is_void)
                         }
                         if (kind == INTENT_SWAP && in.magazine == mine)
                                 continue;
-                        intent_begin(t, in, (enum intent_kind)kind);
+                        intent_left(t, in, (enum intent_kind)kind);
                         reap_settle(r, t->no, NULL);
                         ck_assert_uint_eq(word_of(head), word);
                         ck_assert_uint_eq(magazine(theirs)->n, 2);
