@@ -50,6 +50,7 @@ extern bool verify_heap_is_damaged;
 
 #else
 
+#define verify_depth                 0u
 #define ASSERT(cond)                 ((void)sizeof(!(cond)))
 #define ASSERT_INVARIANT(name, cond) ((void)sizeof(!(cond)))
 

@@ -20,6 +20,7 @@
 #include "blocks/sift.h"
 #include "blocks/valid.h"
 #include "clients/intent.h"
+#include "clients/owned.h"
 #include "clients/owner.h"
 #include "os/process.h"
 
@@ -76,14 +77,19 @@ magazine_home(const struct thread *t, uint32_t tag)
 static bool
 hand_may_become(const struct thread *t, uint32_t idx1)
 {
-        uint32_t hand = load_relaxed(&t->slot->hand), tag;
-        uint64_t word = hand != 0 ? owner_load(&t->region->magazine_words[hand - 1]) : 0;
+        uint32_t hand = load_relaxed(&t->slot->hand);
 
-        if (hand == idx1 || magazine_owner(word) != t->no)
-                return true;
-        tag = magazine_tag(word);
-        return load_relaxed(&t->slot->magazines[tag]) == hand ||
-               load_relaxed(&t->slot->magazines[t->region->layout.n_tags + tag]) == hand;
+        return hand == 0 || hand == idx1 || magazine_owner(owner_load(&t->region->magazine_words[hand - 1])) != t->no ||
+               magazine_count_places(t->region, t->slot, hand - 1) > 0;
+}
+
+/* I7: what is in the place now is somebody else's, or in another place, or stays there. */
+static bool
+place_may_become(const struct thread *t, const uint32_t *place, uint32_t idx)
+{
+        uint32_t old = magazine_in(t, place);
+
+        return old == MAGAZINE_IDX_NONE || old == idx || magazine_count_places(t->region, t->slot, old) > 1;
 }
 
 static void
@@ -363,7 +369,7 @@ magazine_place(struct thread *t, uint32_t *place, uint32_t idx)
 {
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == idx + 1);
-        ASSERT_INVARIANT(I7, magazine_in(t, place) == MAGAZINE_IDX_NONE);
+        ASSERT_INVARIANT(I7, place_may_become(t, place, idx));
         kill_order();
         store_relaxed(place, idx + 1); /* MAG.4 */
         hand_set(t, 0);                /* MAG.5 */
@@ -418,7 +424,7 @@ magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
         uint32_t tag = magazine_tag(owner_load(word));
 
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
-        ASSERT_INVARIANT(I7, magazine_is_named(r, t->slot, word, owner_load(word)));
+        ASSERT_INVARIANT(I7, magazine_is_named(r, t->slot, word));
         ASSERT(arena < r->layout.n_arenas);
         if (!force && load_relaxed(&r->magazines[idx].n) != 0 && !depot_has_room(r, arena, tag))
                 return false; /* its blocks go home instead: drain_magazine() looks at them */

@@ -63,13 +63,22 @@ granule_is_named(const struct region *r, const struct thread_slot *slot, const u
                granule - candidate_head(candidate) < candidate_length(candidate);
 }
 
-bool
-magazine_is_named(const struct region *r, const struct thread_slot *slot, const uint64_t *word, uint64_t owned)
+uint32_t
+magazine_count_places(const struct region *r, const struct thread_slot *slot, uint32_t idx)
 {
-        uint32_t idx1 = (uint32_t)(word - r->magazine_words) + 1, tag = magazine_tag(owned);
+        uint32_t n = 0;
 
-        return load_relaxed(&slot->hand) == idx1 || load_relaxed(&slot->magazines[tag]) == idx1 ||
-               load_relaxed(&slot->magazines[r->layout.n_tags + tag]) == idx1;
+        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++)
+                n += load_relaxed(&slot->magazines[place]) == idx + 1;
+        return n;
+}
+
+bool
+magazine_is_named(const struct region *r, const struct thread_slot *slot, const uint64_t *word)
+{
+        uint32_t idx = (uint32_t)(word - r->magazine_words);
+
+        return load_relaxed(&slot->hand) == idx + 1 || magazine_count_places(r, slot, idx) > 0;
 }
 
 bool

@@ -16,10 +16,13 @@
 bool granule_is_owned(const struct region *r, uint32_t no, const uint64_t *word);
 bool chunk_is_owned(const struct region *r, uint32_t no, const uint64_t *word);
 
-/* By the slot's candidate; by its hand, or a place of the tag in `owned`. */
+/* By the slot's candidate; by its hand, or a place. */
 bool granule_is_named(const struct region *r, const struct thread_slot *slot, const uint64_t *word);
 bool chunk_is_named(const struct region *r, const struct thread_slot *slot, const uint64_t *word);
-bool magazine_is_named(const struct region *r, const struct thread_slot *slot, const uint64_t *word, uint64_t owned);
+bool magazine_is_named(const struct region *r, const struct thread_slot *slot, const uint64_t *word);
+
+/* Places that name it. */
+uint32_t magazine_count_places(const struct region *r, const struct thread_slot *slot, uint32_t idx);
 
 /* I15: nothing that a free would take for a block starts there, and its chunk is of that arena. */
 bool granule_may_be_free(const struct region *r, const uint64_t *word, uint64_t value);

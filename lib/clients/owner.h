@@ -138,7 +138,7 @@ static inline bool
 magazine_acquire(const struct thread *t, uint64_t *word, uint64_t *expected, uint64_t owned)
 {
         ASSERT_INVARIANT(I3, magazine_word_is_valid(&t->region->layout, owned));
-        ASSERT_INVARIANT(I7, magazine_is_named(t->region, t->slot, word, owned) && magazine_owner(owned) == t->no);
+        ASSERT_INVARIANT(I7, magazine_is_named(t->region, t->slot, word) && magazine_owner(owned) == t->no);
         ASSERT(magazine_owner(*expected) == THREAD_NONE);
         return owner_acquire(word, expected, owned);
 }

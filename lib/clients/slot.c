@@ -423,7 +423,8 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
 void
 slot_detach(struct thread *t)
 {
-        ASSERT_INVARIANT(I19, slot_has_no_step(t->slot) && lock_is_mine(&t->slot->life));
+        ASSERT_INVARIANT(I9, slot_has_no_step(t->slot));
+        ASSERT_INVARIANT(I19, lock_is_mine(&t->slot->life));
         slot_empty(t->region, t->slot, t->no - 1, 0); /* DETACH.1, .2 */
         t->slot = NULL;
 }

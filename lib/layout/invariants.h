@@ -22,7 +22,7 @@
  *   Ownership
  *   I5  who stores or releases a word owns it:                  owner(word) = me
  *   I6  what is owned is named:        acquired => the candidate names it; no candidate => nothing that it named is mine
- *   I7  a magazine that is owned is named:   owner(m) = me => hand = m or a place of its tag = m
+ *   I7  a magazine that is owned is named:   owner(m) = me => hand = m or a place = m
  *   I8  at most one intent, and it names what is owned: begin => kind was NONE, its operands are of things of mine
  *   I9  between two calls nothing is half done:              intent = NONE, candidate = 0, hand = 0
  *   I10 what the dead left is settled by one:                owner(reap) = who settles it

@@ -10,7 +10,6 @@
 
 #include <stdint.h>
 
-#include "base/verify.h"
 #include "region/region.h"
 
 enum { DECAY_AGE = 32 }; /* units in decay_ms, of a millisecond at least */
@@ -33,7 +32,6 @@ decay_stamp(const struct region *r, uint64_t now_ms)
 static inline uint32_t
 decay_age(uint32_t now_stamp, uint32_t stamp)
 {
-        ASSERT(stamp <= 0xff);
         return (now_stamp - stamp) & 0xff;
 }
 

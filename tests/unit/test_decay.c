@@ -20,6 +20,7 @@
 #include "pages/hint.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/where.h"
@@ -207,6 +208,7 @@ START_TEST(tick_without_an_arena_or_a_chunk_does_nothing)
         struct heap_fixture empty;
         struct thread *w;
 
+        damage_is_done(true);
         t->arena = 7;
         decay_tick(t);
         t->arena = 0;
@@ -233,13 +235,14 @@ START_TEST(depot_gives_back_what_it_did_not_need)
         }
         tick(); /* takes note */
         ck_assert_uint_eq(heap_verify(r, NULL).n_depot, 4);
-        for (int i = 0; i < 3; i++)
-                ck_assert(magazine_take_depot(t, 0, tag, &idx[i]) && (t->slot->magazines[1 + i] = idx[i] + 1));
         for (int i = 0; i < 3; i++) {
-                t->slot->magazines[1 + i] = 0;
+                ck_assert(magazine_take_depot(t, 0, tag, &idx[i]));
+                magazine_place(t, &t->slot->magazines[1 + i], idx[i]);
+        }
+        for (int i = 0; i < 3; i++) {
+                magazine_pick_up(t, &t->slot->magazines[1 + i], idx[i]);
                 ck_assert(magazine_put(t, idx[i], 0, true));
         }
-        t->slot->hand = 0;
         tick(); /* one was left over at the lowest */
         ck_assert_uint_eq(heap_verify(r, NULL).n_depot, 3);
         tick();

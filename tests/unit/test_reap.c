@@ -141,6 +141,7 @@ START_TEST(slot_full_of_garbage_touches_nobody)
 {
         uint32_t idx;
 
+        damage_is_done(true);
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx += SIZE_CLASS_N / 8)
                 alloc(u, class_idx);
         ck_assert_int_eq(magazine_take_empty(u, tag_make(0, 1), &idx), 0);
@@ -174,6 +175,7 @@ END_TEST
 /* The same of one that owns a slab, a magazine and a run: what it had may suffer, what others have may not. */
 START_TEST(slot_full_of_garbage_about_its_own_things_touches_nobody_else)
 {
+        damage_is_done(true);
         random_state = 815 + (uint64_t)_i;
         for (int i = 0; i < 200; i++) {
                 struct heap_fixture small;

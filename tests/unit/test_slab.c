@@ -400,6 +400,7 @@ START_TEST(damaged_count_is_put_right_by_the_bitmap)
         uint32_t n_blocks = n_blocks_of(0), idx = empty_magazine(t, 0);
         uint64_t head = find_or_create(t, 0);
 
+        damage_is_done(true);
         *run_word(r, head) = granule_with_count(word_of(head), 1); /* fewer than there are */
         ck_assert_uint_eq(slab_fill(t, head, idx, 3), 3);
         ck_assert_uint_eq(granule_count(word_of(head)), n_blocks - 3);
@@ -706,6 +707,7 @@ START_TEST(magazine_whose_count_is_damaged_is_left_alone)
 {
         uint32_t idx = filled_magazine(t, 0, 2);
 
+        damage_is_done(true);
         for (uint64_t n = MAGAZINE_CAP_MAX + 1; n != 0; n *= 2) {
                 magazine(idx)->n = n;
                 (void)slab_drain(t, idx);

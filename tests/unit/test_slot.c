@@ -16,6 +16,7 @@
 #include "os/process.h"
 #include "os/robust.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/slot_fixture.h"
 #include "support/suite.h"
 
@@ -699,6 +700,7 @@ START_TEST(test_can_declare_a_thread_dead)
         struct settled settled = {0};
         struct actor actor;
 
+        damage_is_done(true);
         actor_start(&actor);
         declared_dead = region_thread(r, actor.t.no - 1);
         ops.lock_view = fake_view;
