@@ -116,3 +116,12 @@ dead_slot(void)
         await_gone(actor.t.no - 1);
         return actor.t.no - 1;
 }
+
+void
+fill_all(struct actor actors[N_THREADS], uint32_t n)
+{
+        for (uint32_t i = 0; i < n; i++) {
+                actor_start(&actors[i]);
+                ck_assert_int_eq(actors[i].err, 0);
+        }
+}

@@ -49,6 +49,9 @@ struct actor {
 /* On return the actor has attached and lives. */
 void actor_start(struct actor *actor);
 
+/* The same of several, all of which attach. */
+void fill_all(struct actor actors[N_THREADS], uint32_t n);
+
 /* On return the actor's thread has ended and the kernel has walked its list. */
 void actor_end(struct actor *actor, enum ending ending);
 

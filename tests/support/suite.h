@@ -8,6 +8,17 @@
 
 #include "support/checks.h"
 
+/* A group of the suite's functions, each run between before() and after(). */
+static inline TCase *
+suite_case(Suite *suite, const char *name, void (*before)(void), void (*after)(void))
+{
+        TCase *tcase = tcase_create(name);
+
+        tcase_add_checked_fixture(tcase, before, after);
+        suite_add_tcase(suite, tcase);
+        return tcase;
+}
+
 /* Runs the suite, and says what main() is to return.  CK_VERBOSITY and the like are obeyed. */
 static inline int
 suite_run(Suite *suite)
