@@ -4,10 +4,8 @@
  * every way in which processes are made, while other threads are inside the library, and calls at the most awkward
  * moments.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -22,38 +20,11 @@
 #include "api/registry.h"
 #include "support/checks.h"
 #include "support/child.h"
+#include "support/fork_heap.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 
-enum { N_BLOCKS = 500, N_FORKS = 60, N_SHORT_LIVES = 100, MUST_REFUSE = 3 };
-
-static shheap *h;
-static char program[PATH_MAX];
-
-static void
-setup(void)
-{
-        heap_dir_empty();
-        h = heap_dir_open("fork", SHHEAP_CREATE, "max_clients:8");
-        ck_assert_int_eq(shheap_set_default(h), 0);
-}
-
-static void
-teardown(void)
-{
-        shheap_reap(h);
-        heap_assert_clean(h);
-        shheap_close(h);
-        heap_dir_empty();
-}
-
-static void
-assert_ended_well(struct child *c)
-{
-        int status = child_end(c);
-
-        ck_assert_msg(status == 0, "wait status %#x", status);
-}
+enum { N_BLOCKS = 500, N_FORKS = 60, MUST_REFUSE = 3 };
 
 /* ------------------------------------------------------------------ whose caches */
 
@@ -718,89 +689,13 @@ START_TEST(child_of_a_raw_clone_is_refused)
 }
 END_TEST
 
-/* ------------------------------------------------------------------ exec, short lives */
-
-/* What the program does when it is started anew by the next test. */
-static int
-main_after_exec(void)
-{
-        DIR *d = opendir("/proc/self/fd");
-        const struct dirent *entry;
-        char target[PATH_MAX];
-        ssize_t n;
-
-        MUST(d != NULL);
-        while ((entry = readdir(d)) != NULL) {
-                n = readlinkat(dirfd(d), entry->d_name, target, sizeof target - 1);
-                target[n > 0 ? n : 0] = '\0';
-                MUST(strncmp(target, "/dev/shm/", 9) != 0);
-        }
-        closedir(d);
-        h = heap_dir_open("fork", 0, NULL); /* as itself, not as what it was */
-        MUST(shheap_malloc(h, 100) != NULL);
-        MUST(heap_ctl(h, "heap.clients") <= 3); /* what it was before may not have been reaped yet */
-        return shheap_close(h) == 0 ? 0 : 1;
-}
-
-static void
-child_execs(struct child *self, void *arg)
-{
-        (void)self;
-        (void)arg;
-        MUST(shmalloc(100) != NULL);
-        execl(program, program, "--after-exec", (char *)NULL);
-        MUST(!"exec");
-}
-
-START_TEST(exec_closes_everything_and_may_open_again)
-{
-        for (int i = 0; i < 20; i++) { /* more than there are clients */
-                struct child c;
-
-                child_start(&c, child_execs, NULL);
-                assert_ended_well(&c);
-        }
-}
-END_TEST
-
-static void
-child_opens_and_dies(struct child *self, void *arg)
-{
-        (void)self;
-        (void)arg;
-        heap_dir_open("fork", 0, NULL);
-        _exit(0);
-}
-
-START_TEST(processes_that_open_and_die_use_nothing_up)
-{
-        for (int i = 0; i < N_SHORT_LIVES; i++) {
-                struct child c;
-
-                child_start(&c, child_opens_and_dies, NULL);
-                assert_ended_well(&c);
-        }
-        shheap_reap(h);
-        ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
-        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
-        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
-}
-END_TEST
-
 int
-main(int argc, char **argv)
+main(void)
 {
         Suite *suite = suite_create("fork");
         TCase *tcase;
-        ssize_t n;
         int status;
 
-        (void)argv;
-        if (argc > 1)
-                return main_after_exec();
-        n = readlink("/proc/self/exe", program, sizeof program - 1);
-        if (n <= 0)
-                return EXIT_FAILURE;
         tcase = tcase_create("children");
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, forked_child_is_a_client_of_its_own);
@@ -819,8 +714,6 @@ main(int argc, char **argv)
         tcase_add_test(tcase, vfork_and_posix_spawn_touch_nothing);
         tcase_add_test(tcase, fork_waits_for_a_change_of_the_registry);
         tcase_add_test(tcase, child_of_a_raw_clone_is_refused);
-        tcase_add_test(tcase, exec_closes_everything_and_may_open_again);
-        tcase_add_test(tcase, processes_that_open_and_die_use_nothing_up);
         suite_add_tcase(suite, tcase);
 
         heap_dir_create("fork");
