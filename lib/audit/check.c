@@ -466,7 +466,9 @@ check_live_bytes(const struct check_totals *totals)
         return bytes;
 }
 
-/* While others run a block can be counted where it was and where it went: then there is less than nothing left. */
+/* Live blocks are all blocks less those that are free or cached.  While others run a block may be seen twice on its
+ * way, where it was and where it went: then more is taken off than there is, and the difference wraps.  It is 0
+ * then. */
 static void
 cut_below_zero(struct check_totals *totals)
 {

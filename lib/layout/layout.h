@@ -43,7 +43,7 @@ struct layout_params {
         uint32_t arenas_per_node; /* const */
         uint32_t max_roots;       /* const */
         uint32_t page_shift;      /* const  12, 21 or 30 */
-        uint32_t has_spread;      /* const  1: the last node is none of the system's: its pages are of all by turns */
+        uint32_t has_spread;      /* const  1: the last node is not one of the system's: its pages are interleaved */
 };
 
 struct region_header {

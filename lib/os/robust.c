@@ -18,18 +18,18 @@
  * UNLOCK
  *   .1 unlinked                         as TAKE.1
  *   .2 word -> 0                        a free lock
- * TAKE_GONE (of one who is gone, by his number)
+ * TAKE_GONE (of a holder that is gone, by its number)
  *   .1 word: what was seen -> ours, unsure
  *                                       as TAKE.1
- *   .2 asked once more: if he is there, word: ours, unsure -> what was seen
+ *   .2 asked once more: if it is there, word: ours, unsure -> what was seen
  *                                       as before
  *   .3 word: ours, unsure -> ours       as TAKE.1
  *   .4 linked                           as TAKE.2
  *
  * TAKE_GONE, because a number is given again.  Between the question and .1 others may settle what the dead left, and a
- * new thread of the same number take the lock: .1 finds the very word that was judged.  But then he is there at .2, or
- * has died since.  He may let go meanwhile: UNLOCK.2 of one who has it in his list also frees a lock of which somebody
- * is unsure, whose next step fails then.  His links are his as long as that is so.
+ * new thread of the same number may take the lock: .1 finds the very word that was judged.  But then that thread is
+ * there at .2, or has died since.  It may let go meanwhile: UNLOCK.2 of a thread that has the lock in its list also
+ * frees it while somebody is unsure of it, whose next step fails then.  Until then the links are that thread's own.
  *
  * Between .1 and .2 there is no system call, and no signal handler runs: one that jumped out or took a lock itself
  * would leave the list as it must not be.  What a SIGKILL there leaves is judged like every other word without a mark:
@@ -41,7 +41,7 @@
  * they are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in
  * which order.  `prev` is there for the C library, which writes it in its neighbours, and never reads it in ours.
  *
- * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from him;
+ * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from it;
  * that takes a number given again and a kill, within a few instructions each.  And the C library's own checks; at most
  * 2,048 locks per thread are walked at its death, so one that holds as many of the C library's gets none of ours; and
  * where links or words are damaged, a dead thread's locks may not be marked.

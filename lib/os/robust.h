@@ -71,8 +71,9 @@ int robust_check(void);
  * `tid` of namespace `pid_ns`. */
 bool robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns);
 
-/* The same of a lock whose holder has been found gone by his number, which may be somebody else's by now, who may have
- * taken the lock: so that is asked once more, `is_gone(seen, pid)`, when nobody else can take it. */
+/* The same of a lock whose holder has been found gone by its number.  Another thread may have that number by now,
+ * and may have taken the lock: so the question is asked once more, `is_gone(seen, pid)`, when nobody else can take
+ * it. */
 bool robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns,
                       bool (*is_gone)(uint64_t word, uint32_t pid), uint32_t pid);
 

@@ -1,8 +1,8 @@
 /*
  * file.c - see file.h.
  *
- * A number is duplicated before it is looked at: what was seen is then what is used, unless somebody closes a number
- * that he has never been given, in this very moment.
+ * A number is duplicated before it is looked at: what was seen is then what is used, unless the program closes a
+ * number that it was never given, in this very moment.
  */
 #include "region/file.h"
 

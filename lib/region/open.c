@@ -5,7 +5,7 @@
  * write to, such as /dev/shm, they do not say who put it there.  So:
  *   - a file that is one's own is good, whatever its header says: nobody but root can make a file of ours, and what we
  *     copied or were given by root is our own or root's doing;
- *   - whoever asks for a private heap of his own (CREATE, with a mode for nobody but himself) is not given one that
+ *   - whoever asks for a private heap (CREATE, with a mode that admits nobody else) is not given one that
  *     belongs to another user, root excepted: it may have been planted under that name.  Users who share a heap either
  *     open it without CREATE, or with a mode that says so.  A hard link to somebody's heap is that one's heap;
  *   - another user's heap must belong to who created it, as its header tells: else it was copied, or given away.  This

@@ -7,7 +7,7 @@
  * CHUNK.n, RETIRE.n, HUGE.n, HUGE_FREE.n, PURGE_CHUNK.n, RUN.n and REAP.4 of doc/recovery.md.
  *
  * Who claims a granule of an arena finds its chunk given to that arena; whoever stores to a word asserts that it is
- * his.  At the end every chunk is free, an arena's, or part of one huge block, and its granule words say the same.
+ * its own.  At the end every chunk is free, an arena's, or part of one huge block, and its granule words say the same.
  *
  * may: 1 give, 2 claim and free a granule, 4 retire, 8 and 16 allocate and free a huge block, 32 purge, 64 reap
  * sizes: HALTS=2 FIRST=1 MAY_1=6 OPS_1=1 MAY_2=5 OPS_2=1 MAY_3=67 OPS_3=1

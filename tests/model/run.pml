@@ -7,8 +7,8 @@
  * REAP.4 of doc/recovery.md.  A free may meet a resize: it sets DOOMED.  Pages and hints are left out: hints only say
  * where to try, and here everybody tries everywhere.
  *
- * Whoever stores to a word asserts that it is his.  At the end every granule is free, or in exactly one run, whose head
- * is nobody's and belongs to a user; none lies about what it is.
+ * Whoever stores to a word asserts that it owns it.  At the end every granule is free, or in exactly one run, whose
+ * head is nobody's and belongs to a user; none lies about what it is.
  *
  * may: 1 allocate, 2 free, 4 resize, 8 make or use a slab, 16 purge, 32 reap
  * sizes: HALTS=2 FIRST=1 MAY_1=2 OPS_1=1 MAY_2=1 OPS_2=1 MAY_3=33 OPS_3=1

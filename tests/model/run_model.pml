@@ -126,7 +126,7 @@ inline large_alloc(h, l)
         fi
 }
 
-/* The block at h is its user's, who frees it once: whoever frees takes that right with him. */
+/* The block at h is its user's, which frees it once: who frees takes that right along. */
 inline any_free(h)
 {
         if
@@ -137,7 +137,7 @@ inline any_free(h)
         :: is_ok ->
                 STEP(a_word = word[h]);
                 if
-                :: STATE(a_word) == G_SLAB && OWNER(a_word) != 0 -> STEP(in_use[h] = 1); break /* -EBUSY: he keeps it */
+                :: STATE(a_word) == G_SLAB && OWNER(a_word) != 0 -> STEP(in_use[h] = 1); break /* -EBUSY: it is kept */
                 :: STATE(a_word) == G_SLAB && OWNER(a_word) == 0 ->
                         candidate_set(h, SLAB_GRANULES);
                         CAS(word[h], a_word, WITH_OWNER(a_word, t), is_ok);
@@ -442,7 +442,7 @@ init
                 :: g < GRANULES && word[g] != G_FREE ->
                         assert(STATE(word[g]) == G_LARGE || STATE(word[g]) == G_SLAB);
                         assert(OWNER(word[g]) == 0 && !(word[g] & DOOMED) && is_tagged[g]);
-                        /* a user has it, unless he died when he was about to free it; a slab may be empty */
+                        /* a user has it, unless the user died when it was about to free it; a slab may be empty */
                         assert(in_use[g] || halts > 0);
                         l = (STATE(word[g]) == G_LARGE -> COUNT(word[g]) : SLAB_GRANULES);
                         for (i : 1 .. 2) {

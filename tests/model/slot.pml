@@ -139,7 +139,7 @@ inline slot_attach_locked(s)
         d_step {
                 assert(reap[s] == t && life[s] == t);
                 assert(!owned[s]);                         /* an empty slot owns nothing */
-                assert(user[s] == 0 || GONE(user[s]));     /* and nobody else believes it is his */
+                assert(user[s] == 0 || GONE(user[s]));     /* and nobody else believes to have it */
         }
         STEP(os_pid[s] = t);                 /* ATTACH.3 */
         STEP(binding[s] = USED);             /* ATTACH.4 */

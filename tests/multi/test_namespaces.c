@@ -1,7 +1,7 @@
 /*
  * What is at stake: containers that share a heap.  Their processes have numbers that mean nothing elsewhere, so the
  * dead of one must be known by their marks in all others, and nobody who lives or is stopped may be taken for dead
- * because his number is unknown, or somebody else's.  What cannot be known must cost nothing for ever: client slots
+ * because its number is unknown, or somebody else's.  What cannot be known must cost nothing for ever: client slots
  * come back, memory comes back.
  */
 #include <errno.h>
@@ -238,7 +238,7 @@ END_TEST
 
 /* ------------------------------------------------------------------ marks */
 
-/* With an empty /proc, and without pidfds: then nobody knows even which namespace he is in. */
+/* With an empty /proc, and without pidfds: then nobody knows even which namespace it is in. */
 static void
 open_and_cache_blindly(struct child *self, void *arg)
 {
@@ -425,7 +425,7 @@ START_TEST(unmarked_dead_are_known_in_their_own_namespace)
 END_TEST
 
 /* The kernel gives the number of a namespace that is gone to the next one.  The dead one's words then name processes of
- * the new one: absent, he is dead; present, nothing is known.  Its own living are never judged by the old one's
+ * the new one: absent, it is dead; present, nothing is known.  Its own living are never judged by the old one's
  * words. */
 static void
 judge_the_old(struct child *self, void *arg)

@@ -523,8 +523,8 @@ END_TEST
 /* ------------------------------------------------------------------ a number that is given again */
 
 /*
- * Who holds a lock, in the place of one who died with the same number: in the question whether he is gone he goes on,
- * as far as the test says.
+ * A thread that holds a lock, in the place of one that died with the same number: while it is asked whether the holder
+ * is gone it goes on, as far as the test says.
  */
 enum meanwhile { NOTHING, LETS_GO, DIES };
 
@@ -533,8 +533,8 @@ static struct holder {
         pthread_barrier_t barrier;
         enum meanwhile meanwhile;
         bool is_gone;   /* the answer */
-        uint64_t next;  /* his link, which has to be his as long as he holds the lock */
-        bool was_whole; /* it was, when he was asked about */
+        uint64_t next;  /* its link, which has to be its own as long as it holds the lock */
+        bool was_whole; /* it was, when the question was asked */
 } holder;
 
 static void *

@@ -435,7 +435,7 @@ all_is_settled_and_empty(void)
                 slot_release(&t[i]);
         ck_assert_uint_eq(parent_thread.slot->state, 1);
         ck_assert_uint_eq(robust_word_tid(robust_word(&parent_thread.slot->life)), process_tid());
-        while (client_evict_any(r)) /* who died before his client said who he is */
+        while (client_evict_any(r)) /* of a process that died before it said who it is */
                 continue;
         for (uint32_t i = 1; i < N_CLIENTS; i++)
                 ck_assert_int_eq(client_register(r, &id), 0);

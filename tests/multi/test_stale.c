@@ -1,6 +1,6 @@
 /*
  * What is at stake: a heap of another layout that nobody uses any more must not keep a service from coming up after an
- * upgrade; and one that somebody still uses, in whatever way and wherever, must not be taken from under him.
+ * upgrade; and one that somebody still uses, in whatever way and wherever, must not be taken away.
  */
 #include <errno.h>
 #include <fcntl.h>

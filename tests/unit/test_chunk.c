@@ -214,7 +214,7 @@ START_TEST(free_chunks_are_found_whatever_the_hints_say)
 }
 END_TEST
 
-/* Somebody raised the mark and died, or stopped, before he took the chunk. */
+/* Somebody raised the mark and died, or stopped, before taking the chunk. */
 START_TEST(chunk_that_was_raised_and_not_taken_is_found)
 {
         ck_assert_int_eq(region_raise_chunks(r, 0), 0);

@@ -27,7 +27,7 @@ START_TEST(clients_stand_apart_and_incarnations_never_come_again)
         ck_assert_int_eq(client_register(r, &third), 0);
         ck_assert_uint_eq(third.idx, second.idx);
         ck_assert_uint_ne(third.incarnation, second.incarnation);
-        client_unregister(r, &second); /* not his any more */
+        client_unregister(r, &second); /* not its any more */
         ck_assert(client_is_live(r, third.idx, third.incarnation));
         ck_assert(!client_is_live(r, third.idx, second.incarnation));
         ck_assert(!client_is_live(r, N_CLIENTS, 1));

@@ -240,7 +240,7 @@ START_TEST(neighbour_whose_hints_lie_gives_nothing)
 }
 END_TEST
 
-/* The last to be refused stays with its owner, unless he insists: then no hint names it, but the clock hand does. */
+/* The last to be refused stays with its owner, unless that insists: then no hint names it, but the clock hand does. */
 START_TEST(crowded_depot_refuses_and_loses_nothing)
 {
         uint32_t idx[DEPOT_SLOTS + 2], n_taken = 0, got;

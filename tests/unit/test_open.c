@@ -165,7 +165,7 @@ START_TEST(caller_who_knew_fewer_attributes_gets_defaults_for_the_rest)
 
         attr.size = offsetof(struct shheap_attr, max_capacity);
         attr.capacity = 8 * MIB;
-        attr.max_capacity = 1; /* beyond what he knew: whatever lies there */
+        attr.max_capacity = 1; /* beyond what the caller knew: whatever lies there */
         attr.conf = (const char *)1;
         ck_assert_msg(shheap_open(&h, "old", SHHEAP_CREATE, &attr) == 0, "%s", shheap_errormsg());
         ck_assert_uint_eq(heap_ctl(h, "heap.max_capacity"), 8 * MIB);

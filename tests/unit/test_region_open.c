@@ -421,7 +421,7 @@ START_TEST(a_planted_heap_is_refused_in_a_user_namespace)
 }
 END_TEST
 
-/* Made by another user inside, it is his outside, too. */
+/* Made by another user inside, it is that user's outside, too. */
 START_TEST(a_heap_made_in_a_user_namespace_is_its_owners_outside)
 {
         struct act *act = acts_begin();

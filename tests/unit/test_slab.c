@@ -869,7 +869,7 @@ START_TEST(single_block_cut_short_is_undone)
 }
 END_TEST
 
-/* What somebody else has stored in the destination since is his. */
+/* What somebody else has stored in the destination since stays there. */
 START_TEST(destination_that_others_changed_is_left_to_them)
 {
         uint64_t cell = alloc_one(t, 0), head = find_or_create(t, 1);

@@ -51,7 +51,7 @@ void storm_worker_main(char **args) __attribute__((noreturn));
 struct ledger {
         shref *maybe_live; /* freed by somebody who died meanwhile */
         size_t n_maybe_live, room_maybe_live;
-        uint64_t *maybe_lost; /* usable bytes of what somebody was just given when he died */
+        uint64_t *maybe_lost; /* usable bytes of what a process was just given when it died */
         size_t n_maybe_lost, room_maybe_lost;
 };
 
