@@ -162,7 +162,7 @@ registry_new(void)
         void *reserved;
 
         if (!handles) {
-                if (os_reserve_private(REGISTRY_HANDLES * HANDLE_BYTES, &reserved) < 0)
+                if (os_hold_private(REGISTRY_HANDLES * HANDLE_BYTES, &reserved) < 0)
                         return NULL;
                 handles = reserved;
         }

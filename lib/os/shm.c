@@ -197,9 +197,9 @@ os_map_over(int fd, void *addr, uint64_t bytes, bool is_readonly)
         return map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr);
 }
 
-/* Reserves more than needed, so that an aligned part of it exists, and gives the rest back. */
+/* Holds more addresses than needed, so that an aligned part of them exists, and gives the rest back. */
 static int
-reserve_aligned(uint64_t bytes, uint64_t align, char **ret_addr)
+hold_aligned(uint64_t bytes, uint64_t align, char **ret_addr)
 {
         char *p = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         uint64_t head;
@@ -219,16 +219,16 @@ reserve_aligned(uint64_t bytes, uint64_t align, char **ret_addr)
 int
 os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void **ret_addr)
 {
-        char *reserved = NULL;
+        char *held = NULL;
         int err;
 
         ASSERT(align >= OS_PAGE_BYTES && (align & (align - 1)) == 0);
-        err = reserve_aligned(bytes, align, &reserved);
+        err = hold_aligned(bytes, align, &held);
         if (err < 0)
                 return err;
-        err = map(fd, reserved, bytes, is_readonly, MAP_FIXED, ret_addr);
+        err = map(fd, held, bytes, is_readonly, MAP_FIXED, ret_addr);
         if (err < 0)
-                munmap(reserved, bytes);
+                munmap(held, bytes);
         return err;
 }
 
@@ -269,7 +269,7 @@ os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr)
 }
 
 int
-os_reserve_private(uint64_t bytes, void **ret_addr)
+os_hold_private(uint64_t bytes, void **ret_addr)
 {
         int err = os_injected("map_private");
         void *p;

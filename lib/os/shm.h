@@ -56,8 +56,8 @@ int os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, vo
 int os_unmap(void *addr, uint64_t bytes);
 int os_protect_none(void *addr, uint64_t bytes);
 
-/* Address space of this process alone, which takes no memory, also where all of it is to be locked (mlockall). */
-int os_reserve_private(uint64_t bytes, void **ret_addr);
+/* Holds address space of this process alone, which takes no memory, also where all of it is to be locked (mlockall). */
+int os_hold_private(uint64_t bytes, void **ret_addr);
 
 /* Makes part of it zeroed memory; and zeroed memory again. */
 int os_unprotect(void *addr, uint64_t bytes);
