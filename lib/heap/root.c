@@ -13,7 +13,7 @@
  *   in a pending word                         in an object; TAKEN also in a dead slot's pending word
  *   BLOCK      0, or a block that nothing     OBJECT  the object
  *              else names                     FROM    the object, named by the mover's cell: BUILDING or PUBLISHED
- *   RESERVED   a block is being allocated     TAKEN   nothing: the block is the mover's, whose cell says so, or still
+ *   WANTED     a block is being allocated     TAKEN   nothing: the block is the mover's, whose cell says so, or still
  *   BUILDING   a block under construction             says TAKING
  *   PUBLISHED  the record has the block       0       nothing
  *   TAKING     another cell has the block,
@@ -28,7 +28,7 @@
  *   CREATE                                           a death after it leaves               settled by
  *   ROOT.1   look for the name; done if it has       nothing
  *            an object
- *   ROOT.2   pending[k] := RESERVED                  RESERVED                              zeroed
+ *   ROOT.2   pending[k] := WANTED                    WANTED                                zeroed
  *   ROOT.3   allocate: the block's offset takes      BLOCK                                 freed
  *            its place in the same step
  *   ROOT.4   pending[k] := BUILDING                  BUILDING, no FROM                     freed
@@ -431,7 +431,7 @@ object_allocate(struct thread *t, const struct root_name *name, size_t size, uin
                 return no_entry(t, name);
         mover = entry_mover(t, entry);
         request.dest_off = entry_dest_off(t, mover.entry);
-        entry_store(t, mover.entry, CELL_RESERVED);                                       /* ROOT.2 */
+        entry_store(t, mover.entry, CELL_WANTED);                                         /* ROOT.2 */
         if (!request_classify(&request) || alloc_block(t, &request, ret_block_off) < 0) { /* ROOT.3 */
                 entry_store(t, mover.entry, 0);
                 return error_append_refused(error_set(-ENOMEM, "no memory for a root object of %zu bytes", size));
@@ -755,7 +755,7 @@ entry_settle(struct region *r, struct thread_slot *slot, struct mover mover)
         case CELL_TAKEN: /* by a reaper who died */
                 finish_take(r, cell, word);
                 return false;
-        default: /* RESERVED, or damage */
+        default: /* WANTED, or damage */
                 cell_cas(cell, word, 0);
                 return false;
         }

@@ -19,7 +19,7 @@
 
 enum cell_kind {
         CELL_BLOCK = 0, /* in pending: 0, or a block that nothing else names */
-        CELL_RESERVED,  /* in pending: a block is being allocated */
+        CELL_WANTED,    /* in pending: a block is being allocated */
         CELL_BUILDING,  /* in pending: a block under construction, unless an object is FROM it */
         CELL_PUBLISHED, /* in pending: a block that an object has */
         CELL_TAKING,    /* in pending: a block that another cell has, unless that is TAKEN by it */

@@ -272,7 +272,7 @@ stop_in_roots(const struct death *d)
         d->slot->pending[1] = cell_moving(CELL_TAKING, 8, off);
         d->slot->pending_record[1] = 1;
         r->roots[1].object = mark_make(CELL_TAKEN, mover, 0);
-        d->slot->pending[2] = CELL_RESERVED;
+        d->slot->pending[2] = CELL_WANTED;
         d->slot->root_sequence = 9;
         r->roots[r->header->roots_hwm - 1].word = ROOT_NEW | WORD_PUT(d->no, 4);
         d->slot->candidate = candidate_make(CANDIDATE_ROOT, r->header->roots_hwm - 1, 1);

@@ -37,7 +37,7 @@
 #include "common.pml"
 
 #define BLOCK     0 /* 0, or a block that nothing else names */
-#define RESERVED  1
+#define WANTED    1
 #define BUILDING  2
 #define PUBLISHED 3
 #define TAKING    4
@@ -211,7 +211,7 @@ inline root_find_or_create()
         root_tidy();
         if
         :: found == 0 && cell[t] == 0 ->
-                STEP(sequence[t]++; assert(sequence[t] < 8); cell[t] = RESERVED); /* ROOT.2 */
+                STEP(sequence[t]++; assert(sequence[t] < 8); cell[t] = WANTED); /* ROOT.2 */
                 block = 0;
                 STEP(if
                      :: slab_owner == 0 && is_free[1] -> block = 1
