@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "audit/check.h"
 #include "clients/client.h"
-#include "clients/owner.h"
 #include "clients/slot.h"
 #include "common/identity.h"
 #include "common/text.h"
@@ -123,25 +123,6 @@ client_state_text(char text[CLIENT_TEXT_MAX], const struct client_view *client)
 
 /* ------------------------------------------------------------------ their threads */
 
-/* What the magazines in the places of a slot hold. */
-static void
-add_cached(const struct region *r, uint32_t thread_no, const struct thread_slot *slot, struct client_view *c)
-{
-        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) {
-                uint32_t idx1 = load_relaxed(&slot->magazines[place]);
-                const struct magazine *m = idx1 != 0 ? region_magazine(r, idx1 - 1) : NULL;
-                uint64_t word = m ? owner_load(&r->magazine_words[idx1 - 1]) : 0, n;
-                uint32_t class_idx = magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N;
-
-                if (magazine_owner(word) != thread_no || class_idx >= SIZE_CLASS_N)
-                        continue;
-                n = load_relaxed(&m->n);
-                n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;
-                c->cached_blocks += n;
-                c->cached_bytes += n * size_class_bytes(class_idx);
-        }
-}
-
 static void
 add_arena(const struct region *r, uint32_t thread_idx, struct client_view *c)
 {
@@ -157,13 +138,11 @@ add_arena(const struct region *r, uint32_t thread_idx, struct client_view *c)
 static void
 add_thread(const struct region *r, uint32_t idx, struct client_view *c)
 {
-        const struct thread_slot *slot = region_thread(r, idx);
-
         c->n_threads++;
         c->n_dead_threads += slot_thread_is_dead_hint(r, idx);
         c->n_held += !slot_has_let_go(r, idx);
         add_arena(r, idx, c);
-        add_cached(r, idx + 1, slot, c);
+        check_add_cached(r, idx + 1, &c->cached_blocks, &c->cached_bytes);
 }
 
 /* ------------------------------------------------------------------ all of them */

@@ -68,6 +68,10 @@ uint64_t check_live_bytes(const struct check_totals *totals);
  * magazine. */
 bool check_block_is_allocated(const struct region *r, uint64_t block_off);
 
+/* Adds what the magazines in the places of a thread's slot hold, as far as they are that thread's.  A look, for people:
+ * others may be running. */
+void check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, uint64_t *bytes);
+
 /* ------------------------------------------------------------------ walking */
 
 enum check_where {

@@ -362,3 +362,23 @@ check_magazines(struct check *c)
                         check_entries(c, idx);
                 }
 }
+
+void
+check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, uint64_t *bytes)
+{
+        const struct thread_slot *slot = region_thread(r, thread_no - 1);
+
+        for (uint32_t place = 0; slot && place < 2 * r->layout.n_tags; place++) {
+                uint32_t idx1 = load_relaxed(&slot->magazines[place]); /* a look, as all that follows */
+                const struct magazine *m = idx1 != 0 ? region_magazine(r, idx1 - 1) : NULL;
+                uint64_t word = m ? owner_load(&r->magazine_words[idx1 - 1]) : 0, n;
+                uint32_t class_idx = magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N;
+
+                if (magazine_owner(word) != thread_no || class_idx >= SIZE_CLASS_N)
+                        continue;
+                n = load_relaxed(&m->n);
+                n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;
+                *blocks += n;
+                *bytes += n * size_class_bytes(class_idx);
+        }
+}

@@ -16,7 +16,6 @@
 
 #include "audit/stats_parts.h"
 #include "base/verify.h"
-#include "clients/owner.h"
 #include "os/print.h"
 #include "os/shm.h"
 
@@ -383,27 +382,6 @@ client_rows(const struct stats *s)
         return region_clients_hwm(s->r);
 }
 
-/* What the magazines in the places of a slot hold. */
-static void
-slot_add(const struct stats *s, uint32_t thread_no, const struct thread_slot *slot, struct stats_row *row)
-{
-        const struct region *r = s->r;
-
-        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) {
-                uint32_t idx1 = load_relaxed(&slot->magazines[place]); /* a statistic, as all that follows */
-                const struct magazine *m = idx1 != 0 ? region_magazine(r, idx1 - 1) : NULL;
-                uint64_t word = m ? owner_load(&r->magazine_words[idx1 - 1]) : 0, n;
-                uint32_t class_idx = magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N;
-
-                if (magazine_owner(word) != thread_no || class_idx >= SIZE_CLASS_N)
-                        continue;
-                n = load_relaxed(&m->n);
-                n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;
-                row->values[CLIENT_CACHED_BLOCKS] += n;
-                row->values[CLIENT_CACHED] += n * size_class_bytes(class_idx);
-        }
-}
-
 static bool
 client_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 {
@@ -422,7 +400,7 @@ client_row(const struct stats *s, uint32_t idx, struct stats_row *row)
                 if (!slot || load_relaxed(&slot->state) != 1 || load_relaxed(&slot->client_idx) != idx)
                         continue;
                 row->values[CLIENT_THREADS]++;
-                slot_add(s, i + 1, slot, row);
+                check_add_cached(s->r, i + 1, &row->values[CLIENT_CACHED_BLOCKS], &row->values[CLIENT_CACHED]);
         }
         return true;
 }

@@ -73,8 +73,8 @@ void *shmalloc(size_t size)
         return size ? "printf(x)" : NULL;
 }
 END
-        printf '# Where\n\n[edges](memory-ordering.md#edges) `slab.h`, api/malloc.c, `x/*.c`, [up](../lib/) build/x.c\n' >"$tree/doc/README.md"
-        printf '# Edges\n\n| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
+        printf '# Where\n\n[edges](memory-ordering.md) [here](#where) `slab.h`, api/malloc.c, `x/*.c`, [up](../lib/) build/x.c\n' >"$tree/doc/README.md"
+        printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
         printf 'SHMALLOC_0.1 {\nglobal:\n        shheap_shfree;\n        shheap_shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
         printf 'int main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
         (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.h)
@@ -238,11 +238,11 @@ fails edges "E2 has no row" "an edge without a row"
 rm "$tree/doc/memory-ordering.md"
 fails edges "E1 has no row" "no document at all"
 append doc/memory-ordering.md '| E9 | gone |'
-fails edges doc/memory-ordering.md:6 "a row without an edge"
+fails edges doc/memory-ordering.md:4 "a row without an edge"
 
 append doc/README.md '[a page](gone.md)'
 fails links doc/README.md:4 "a link to a page that is gone"
-append doc/README.md '[a heading](memory-ordering.md#gone)'
+append doc/README.md '[a heading](README.md#gone)'
 fails links doc/README.md:4 "a link to a heading that is gone"
 append doc/README.md 'see api/gone.c'
 fails links doc/README.md:4 "the path of a file that is gone"
