@@ -9,6 +9,7 @@
 #include "region/options.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
@@ -266,11 +267,19 @@ static const struct key {
         {"dump", set_dump, "none or used"},
 };
 
-#define KEYS_TEXT                                                                                                      \
-        "capacity, max_capacity, max_clients, max_threads, arenas, decay_ms, mode, numa, numa_nodes, check, junk, "    \
-        "zero, disk, dump"
-
 /* ------------------------------------------------------------------ strings */
+
+static int
+unknown_key(const char *source, struct text name)
+{
+        char known[256] = "";
+        size_t n = 0;
+
+        for (unsigned i = 0; i < sizeof keys / sizeof keys[0] && n < sizeof known; i++)
+                n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i > 0 ? ", " : "", keys[i].name);
+        return error_set(-EINVAL, "%s: no option is called \"%.*s\"; there are %s", source,
+                         (int)(name.len < 80 ? name.len : 80), name.p, known);
+}
 
 static int
 conf_entry(struct options *o, const char *source, struct text entry)
@@ -287,8 +296,7 @@ conf_entry(struct options *o, const char *source, struct text entry)
                 return error_set(-EINVAL, "%s: \"%.*s\" is not valid: %s:VALUE, where VALUE is %s", source,
                                  (int)(entry.len < 80 ? entry.len : 80), entry.p, keys[i].name, keys[i].valid);
         }
-        return error_set(-EINVAL, "%s: no option is called \"%.*s\"; there are " KEYS_TEXT, source,
-                         (int)(name.len < 80 ? name.len : 80), name.p);
+        return unknown_key(source, name);
 }
 
 static int

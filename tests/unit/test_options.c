@@ -235,6 +235,7 @@ START_TEST(an_unknown_key_is_named)
 {
         must_refuse_conf("capacty:1G", "\"capacty\"");
         must_refuse_conf("capacty:1G", "there are capacity, max_capacity");
+        must_refuse_conf("capacty:1G", "disk, dump");
         must_refuse_conf("capacity:1G,Check:true", "\"Check\"");
         must_refuse_conf(":5", "\"\"");
         must_refuse_conf("check :true", "\"check \"");
