@@ -22,11 +22,12 @@ report.md (targets, tables), results.csv (all figures), *.svg (plots). About 12 
     -b, --build DIR         where to build (default: build/bench)
     -h, --help              this
 
-    --against BUILD         measure this source tree and BUILD alternately instead, shmalloc alone: nine rounds, about 4 minutes.
-                            BUILD is another build directory, a prefix where one was installed, or a libshmalloc.so. A table of
-                            instructions and times goes to standard output and DIR/against.md, all figures to DIR/against.csv.
-                            Exits with 1, and names the rows, where a hit takes one instruction more, another row 3 % more
-                            instructions, or any row 5 % more time in the median; with 2 if nothing could be compared
+    --against BUILD         measure this source tree and BUILD alternately instead, shmalloc alone: nine rounds, about
+                            4 minutes. BUILD is another build directory, a prefix where one was installed, or a
+                            libshmalloc.so. A table of instructions and times goes to standard output and to
+                            DIR/against.md, all figures to DIR/against.csv. Exits with 1, and names the rows, where a
+                            hit takes one instruction more, another row 3 % more instructions, or any row 5 % more
+                            time in the median; with 2 if nothing could be compared
         --rows LIST         with --against: only these rows; $build/bench/against --list shows them
 
 One question alone, with more options: build/bench/bench/NAME --help. bench/README.md says how to read it all.

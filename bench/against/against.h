@@ -1,8 +1,8 @@
 /*
  * against.h - the same rows of work, done by one program with either of two builds of the library.
  *
- * The program is not linked to the library: it opens the one that it is told by its path, and finds the functions by name.
- * So what differs between two runs is the library, not the driver, nor where the linker put it.
+ * The program is not linked to the library: it opens the one that it is told by its path, and finds the functions by
+ * name.  So what differs between two runs is the library, not the driver, nor where the linker put it.
  */
 #ifndef BENCH_AGAINST_AGAINST_H
 #define BENCH_AGAINST_AGAINST_H

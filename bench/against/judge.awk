@@ -1,7 +1,8 @@
 # Judges what against prints: awk -F, -f judge.awk FIGURES.  A line ROW,KIND,METRIC,BUILD,VALUE,WHAT per figure, BUILD
 # ours or theirs; the values of a row and a metric come in pairs, as they were measured.
-# Instructions are medians of what was counted.  Times are compared in pairs: what is bound is the median of the ratios, since
-# what slows a machine down slows down both of a pair.  Exits with 1 if a row is beyond a bound, 2 if figures are missing.
+# Instructions are medians of what was counted.  Times are compared in pairs: what is bound is the median of the ratios,
+# since what slows a machine down slows down both of a pair.  Exits with 1 if a row is beyond a bound, 2 if figures are
+# missing.
 
 BEGIN {
         HIT_MORE = 0.1    # instructions: less than one in ten pairs is not in every pair
@@ -79,13 +80,14 @@ END {
                 ratio = median_ratio(row, "time")
                 mark1 = mark2 = ""
                 if (kind[row] == "hit" && a > b + HIT_MORE)
-                        mark1 = beyond(row, sprintf("%.1f instructions instead of %.1f: a hit may have none more", a, b))
+                        mark1 = beyond(row, sprintf("%.1f instructions, not %.1f: a hit may have none more", a, b))
                 if (kind[row] != "hit" && a > b * SLOW_RATIO)
                         mark1 = beyond(row, sprintf("%.1f %% more instructions; 3 %% may be", (a / b - 1) * 100))
                 if (ratio > TIME_RATIO)
                         mark2 = beyond(row, sprintf("%.1f %% more time; 5 %% may be", (ratio - 1) * 100))
-                printf "| %s | %.1f | %.1f | %+.1f %%%s | %.1f | %.1f | %+.1f %%%s | %s |\n", row, b, a, (a / b - 1) * 100, mark1,
-                        median_of(row, "time", "theirs"), median_of(row, "time", "ours"), (ratio - 1) * 100, mark2, what[row]
+                printf "| %s | %.1f | %.1f | %+.1f %%%s |", row, b, a, (a / b - 1) * 100, mark1
+                printf " %.1f | %.1f | %+.1f %%%s | %s |\n", median_of(row, "time", "theirs"),
+                        median_of(row, "time", "ours"), (ratio - 1) * 100, mark2, what[row]
         }
         print ""
         if (n_faults == 0) {

@@ -8,11 +8,14 @@
 
 #include "against/against.h"
 
+/* `older`: the symbol that it had in older builds, or NULL. */
 static void
-find(void *module, const char *path, const char *name, void *ret_function)
+find(void *module, const char *path, const char *name, const char *older, void *ret_function)
 {
         void *function = dlsym(module, name);
 
+        if (!function && older)
+                function = dlsym(module, older);
         if (!function) {
                 fprintf(stderr, "against: %s has no %s: too old, or too new, to be compared by this driver\n", path,
                         name);
@@ -30,9 +33,9 @@ library_open(struct library *lib, const char *path)
                 fprintf(stderr, "against: %s\n", dlerror());
                 exit(2);
         }
-#define FIND(name) find(module, path, #name, &lib->name);
+#define FIND(name) find(module, path, #name, NULL, &lib->name);
         FUNCTIONS(FIND)
 #undef FIND
-        find(module, path, "shheap_shmalloc", &lib->shmalloc); /* the symbols of the short names */
-        find(module, path, "shheap_shfree", &lib->shfree);
+        find(module, path, "shheap_shmalloc", "shmalloc", &lib->shmalloc);
+        find(module, path, "shheap_shfree", "shfree", &lib->shfree);
 }

@@ -1,10 +1,10 @@
 /*
  * against - two builds of the library, measured alternately in one run.
  *
- * Each figure comes from a process of its own, this program started again with --one: so nothing that a build did, or that
- * its memory looks like, lasts until the next one.  Instructions first, under callgrind; then the times, round after round,
- * and within a round each row with both builds, one right after the other, by turns the one or the other first.  All figures
- * go to standard output as lines ROW,KIND,METRIC,BUILD,VALUE,WHAT, for judge.awk.
+ * Each figure comes from a process of its own, this program started again with --one: so nothing that a build did, or
+ * that its memory looks like, lasts until the next one.  Instructions first, under callgrind; then the times, round
+ * after round, and within a round each row with both builds, one right after the other, by turns the one or the other
+ * first.  All figures go to standard output as lines ROW,KIND,METRIC,BUILD,VALUE,WHAT, for judge.awk.
  */
 #include <argp.h>
 #include <err.h>

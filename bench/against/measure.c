@@ -1,11 +1,11 @@
 /*
  * measure.c - time and instructions of stretches of work.
  *
- * Time is the CPU time of the thread that does the work: what else runs on the machine takes none of it, but for what it
- * throws out of the caches.  A stretch that takes less than its clock can tell is made longer by its row.
+ * Time is the CPU time of the thread that does the work: what else runs on the machine takes none of it, but for what
+ * it throws out of the caches.  A stretch that takes less than its clock can tell is made longer by its row.
  *
- * Instructions: callgrind runs the program with --collect-atstart=no, and collects between the two calls only.  Whether it
- * collects is a thread's own affair, so a thread that a row starts may be measured as well.
+ * Instructions: callgrind runs the program with --collect-atstart=no, and collects between the two calls only.  Whether
+ * it collects is a thread's own affair, so a thread that a row starts may be measured as well.
  */
 #include <stdlib.h>
 #include <time.h>

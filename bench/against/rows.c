@@ -1,8 +1,8 @@
 /*
  * rows.c - what is measured.  Each row has a process and a heap of its own.
  *
- * Nothing depends on the clock: unused memory is never given back by itself, and the thread stays on one processor, so that
- * the same build executes the same instructions again.
+ * Nothing depends on the clock: unused memory is never given back by itself, and the thread stays on one processor, so
+ * that the same build executes the same instructions again.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -126,7 +126,7 @@ pairs_of_heap(void)
         measure_end(PAIRS);
 }
 
-/* ------------------------------------------------------------------ misses and full magazines: a is the size, b how many */
+/* ------------------------------------------------------------------ misses and drains: a is the size, b how many */
 
 static void
 take_all(void)

@@ -15,11 +15,10 @@ library_in() {
         done
 }
 
+settings='CMAKE_BUILD_TYPE|CMAKE_C_COMPILER|CMAKE_C_FLAGS(_[A-Z]*)?|SHMALLOC_(DEBUG|SANITIZE|TINY_GEOMETRY)'
 # What both were built with; nothing for one that is no build directory.
 settings_of() {
-        [ ! -f "$1/CMakeCache.txt" ] || grep -E \
-                '^(CMAKE_BUILD_TYPE|CMAKE_C_COMPILER|CMAKE_C_FLAGS(_[A-Z]*)?|SHMALLOC_(DEBUG|SANITIZE|TINY_GEOMETRY)):' "$1/CMakeCache.txt" |
-                sed 's/:[A-Z]*=/=/' | sort
+        [ ! -f "$1/CMakeCache.txt" ] || grep -E "^($settings):" "$1/CMakeCache.txt" | sed 's/:[A-Z]*=/=/' | sort
 }
 
 theirs=$(library_in "$against")
@@ -41,7 +40,8 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 status=0
 load=$(cut -d' ' -f1 /proc/loadavg)
-awk -v load="$load" 'BEGIN { exit !(load > 0.5) }' && say "The machine is busy (load $load): times will be wrong, instructions not"
+awk -v load="$load" 'BEGIN { exit !(load > 0.5) }' &&
+        say "The machine is busy (load $load): times will be wrong, instructions not"
 start=$(date +%s)
 "$build/bench/against" --scratch "$scratch" ${quick:+"$quick"} ${rounds:+--rounds "$rounds"} ${rows:+--rows "$rows"} \
         "$ours" "$theirs" >"$out/against.csv" || die "nothing to compare"
