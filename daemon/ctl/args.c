@@ -27,6 +27,17 @@ show_only(unsigned wants)
                 o->flags = wants & (o->key == KEY_JSON ? CTL_WANTS_JSON : CTL_WANTS_SOCKET) ? 0 : OPTION_HIDDEN;
 }
 
+static void
+take_argument(struct ctl_args *args, char *arg, struct argp_state *state)
+{
+        if (!args->name && (args->wants & (CTL_WANTS_NAME | CTL_WANTS_OPTIONAL)))
+                args->name = arg;
+        else if (args->name && !args->address && (args->wants & CTL_WANTS_ADDRESS))
+                args->address = arg;
+        else
+                argp_error(state, "too many arguments: \"%s\"", arg);
+}
+
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {
@@ -50,28 +61,52 @@ parse(int key, char *arg, struct argp_state *state)
                         args->socket = PROTOCOL_SOCKET;
                 return 0;
         case ARGP_KEY_ARG:
-                if (args->name || !(args->wants & (CTL_WANTS_NAME | CTL_WANTS_OPTIONAL)))
-                        argp_error(state, "too many arguments: \"%s\"", arg);
-                args->name = arg;
+                take_argument(args, arg, state);
                 return 0;
         case ARGP_KEY_END:
                 if (!args->name && (args->wants & CTL_WANTS_NAME))
                         argp_error(state, "name a heap (shmallocctl ls shows what there is)");
+                if (!args->address && (args->wants & CTL_WANTS_ADDRESS))
+                        argp_error(state, "say which address in it");
                 return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
         }
 }
 
-const struct argp ctl_common_argp = {.options = options, .parser = parse};
+static ctl_option_fn *verb_option; /* of the verb that runs */
+
+static error_t
+parse_own(int key, char *arg, struct argp_state *state)
+{
+        if (key == ARGP_KEY_INIT) {
+                state->child_inputs[0] = state->input; /* which begins with it */
+                return 0;
+        }
+        return verb_option ? verb_option(key, arg, state) : ARGP_ERR_UNKNOWN;
+}
+
+static const char *
+usage_of(unsigned wants)
+{
+        if (wants & CTL_WANTS_ADDRESS)
+                return "NAME ADDRESS";
+        return wants & CTL_WANTS_NAME ? "NAME" : wants & CTL_WANTS_OPTIONAL ? "[NAME]" : "";
+}
 
 void
-ctl_parse(int argc, char **argv, struct ctl_args *args, const char *doc)
+ctl_parse(int argc, char **argv, struct ctl_args *args, const struct argp_option *own, ctl_option_fn *fn,
+          const char *doc)
 {
-        struct argp argp = ctl_common_argp;
+        static const struct argp common = {.options = options, .parser = parse};
+        static const struct argp_child children[] = {{&common, 0, NULL, 0}, {0}};
+        const struct argp argp = {.options = own,
+                                  .parser = parse_own,
+                                  .args_doc = args->usage ? args->usage : usage_of(args->wants),
+                                  .doc = doc,
+                                  .children = children};
 
-        argp.args_doc = args->wants & CTL_WANTS_NAME ? "NAME" : args->wants & CTL_WANTS_OPTIONAL ? "[NAME]" : "";
-        argp.doc = doc;
+        verb_option = fn;
         argp_parse(&argp, argc, argv, 0, NULL, args);
 }
 

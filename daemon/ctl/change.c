@@ -29,10 +29,10 @@ figure(shheap *h, const char *name)
 }
 
 /*
- * Who may write to a heap can make a process that allocates in it store where he likes, in that process (SECURITY.md), and the
- * kernel follow links of his when a thread of it dies.  So root does not work in a heap as root, but becomes the owner of
- * its file; or nobody at all, if the file is root's and others may write to it.  The descriptor is opened before, and
- * it is that very file that is mapped.
+ * Who may write to a heap can make a process that allocates in it store where he likes, in that process (SECURITY.md),
+ * and the kernel follow links of his when a thread of it dies.  So root does not work in a heap as root, but becomes
+ * the owner of its file; or nobody at all, if the file is root's and others may write to it.  The descriptor is opened
+ * before, and it is that very file that is mapped.
  */
 static int
 give_up_root(const struct stat *st)
@@ -80,7 +80,7 @@ verb_reap(int argc, char **argv)
         int n;
 
         ctl_parse(
-                argc, argv, &args,
+                argc, argv, &args, NULL, NULL,
                 "Settles what dead threads and processes left in a heap.\vClients do so by themselves before they run "
                 "out of memory; a daemon does it at once.");
         n = open_client(&h, args.name);
@@ -110,7 +110,7 @@ struct change_args {
 };
 
 static error_t
-change_parse(int key, char *arg, struct argp_state *state)
+change_option(int key, char *arg, struct argp_state *state)
 {
         struct change_args *args = state->input;
         uint64_t value;
@@ -128,30 +128,23 @@ change_parse(int key, char *arg, struct argp_state *state)
                 args->is_stale = true;
                 args->common.wants = CTL_WANTS_OPTIONAL; /* without a name: all */
                 return 0;
-        case ARGP_KEY_INIT:
-                state->child_inputs[0] = &args->common;
-                return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
         }
 }
-
-static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
 
 int
 verb_purge(int argc, char **argv)
 {
         static const struct argp_option options[] = {{"node", KEY_NODE, "N", 0, "Memory of this NUMA node only", 0},
                                                      {0}};
-        static const struct argp argp = {
-                options,  change_parse, "NAME", "Gives back to the system what no block of a heap lies in, now.",
-                children, NULL,         NULL};
         struct change_args args = {.common = {.wants = CTL_WANTS_NAME}, .node = -1};
         char before[TEXT_BYTES_MAX], after[TEXT_BYTES_MAX];
         shheap *h;
         int err;
 
-        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        ctl_parse(argc, argv, &args.common, options, change_option,
+                  "Gives back to the system what no block of a heap lies in, now.");
         err = open_client(&h, args.common.name);
         if (err < 0)
                 return ctl_fail(err);
@@ -255,17 +248,11 @@ verb_rm(int argc, char **argv)
                 {"stale", KEY_STALE, NULL, 0,
                  "Only if it is of another layout and nobody has it open; without NAME: all such", 0},
                 {0}};
-        static const struct argp argp = {options,
-                                         change_parse,
-                                         "NAME\n--stale [NAME]",
-                                         "Removes a heap's name.  Its memory goes when the last client has closed it.",
-                                         children,
-                                         NULL,
-                                         NULL};
-        struct change_args args = {.common = {.wants = CTL_WANTS_NAME}};
+        struct change_args args = {.common = {.wants = CTL_WANTS_NAME, .usage = "NAME\n--stale [NAME]"}};
         int err, status;
 
-        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        ctl_parse(argc, argv, &args.common, options, change_option,
+                  "Removes a heap's name.  Its memory goes when the last client has closed it.");
         if (args.is_stale)
                 return rm_stale(args.common.name);
         status = args.is_forced ? CTL_GOOD : check_unused(args.common.name);

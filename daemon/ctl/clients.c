@@ -1,10 +1,11 @@
 /*
  * clients.c - who has a heap open, and `shmallocctl clients`.
  *
- * The table is read as it stands.  Of a client of this pid namespace the kernel says whether its process exists, and /proc, if
- * it says anything, in which state.  A process with its number that did not start when the client says it did is another one,
- * unless a lock says that the client lives: time has namespaces, too.  The process of a client of another namespace is looked
- * for by who it is there (common/identity.h); where it is not found its locks say what there is to say.
+ * The table is read as it stands.  Of a client of this pid namespace the kernel says whether its process exists, and
+ * /proc, if it says anything, in which state.  A process with its number that did not start when the client says it did
+ * is another one, unless a lock says that the client lives: time has namespaces, too.  The process of a client of
+ * another namespace is looked for by who it is there (common/identity.h); where it is not found its locks say what
+ * there is to say.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,8 @@ started_later(const struct client_view *c, uint64_t client_start)
         return start != 0 && client_start != 0 && start != client_start && c->n_held == 0;
 }
 
-/* Of one that has a number here.  The first thread of a process may have ended before the others: a Z, but no zombie. */
+/* Of one that has a number here.  The first thread of a process may have ended before the others: a Z, but no zombie.
+ * */
 static enum client_view_state
 state_here(const struct client_view *c, uint64_t client_start)
 {
@@ -301,7 +303,7 @@ verb_clients(int argc, char **argv)
         int status;
 
         ctl_parse(
-                argc, argv, &args,
+                argc, argv, &args, NULL, NULL,
                 "Who has a heap open: process, command, user, threads, the arena they are bound to, what they cache.\v"
                 "A client is alive, stopped, a zombie, dead (and perhaps not reaped yet), or elsewhere: in another pid "
                 "namespace, and not to be found from here.  Then only its locks tell whether it may live.");

@@ -16,7 +16,8 @@ enum ctl_exit { CTL_GOOD = 0, CTL_FAULTS = 1, CTL_USAGE = 2, CTL_NONE_SUCH = 3, 
 /* A verb: argv[0] is "shmallocctl VERB".  Gives the exit status. */
 typedef int ctl_verb_fn(int argc, char **argv);
 
-ctl_verb_fn verb_ls, verb_stat, verb_top, verb_clients, verb_map, verb_check, verb_reap, verb_purge, verb_dump, verb_rm;
+ctl_verb_fn verb_ls, verb_stat, verb_top, verb_clients, verb_map, verb_check, verb_reap, verb_purge, verb_dump,
+        verb_explain, verb_rm;
 
 /* ------------------------------------------------------------------ arguments: args.c */
 
@@ -26,20 +27,27 @@ enum ctl_wants {
         CTL_WANTS_JSON = 2,     /* --json */
         CTL_WANTS_SOCKET = 4,   /* --socket */
         CTL_WANTS_OPTIONAL = 8, /* NAME may be left out */
+        CTL_WANTS_ADDRESS = 16, /* after NAME, an address in it */
 };
 
+/* A verb with options of its own has a struct that begins with this one. */
 struct ctl_args {
         unsigned wants;
-        const char *name; /* NULL: not given */
+        const char *usage;   /* NULL: as `wants` has it */
+        const char *name;    /* NULL: not given */
+        const char *address; /* likewise */
         const char *socket;
         bool is_json;
 };
 
-/* The options of a verb on top of the common ones; parse them with the child's input being *common. */
-extern const struct argp ctl_common_argp;
+/* What a verb does with an option of its own; also asked at ARGP_KEY_END, when all have been read.  state->input is the
+ * verb's struct.  ARGP_ERR_UNKNOWN for all that is not its own. */
+typedef error_t ctl_option_fn(int key, char *arg, struct argp_state *state);
 
-/* Parses, or ends the program with status CTL_USAGE (or 0 after --help).  `doc` is one line. */
-void ctl_parse(int argc, char **argv, struct ctl_args *args, const char *doc);
+/* Parses the common options and the verb's own (NULL, NULL: it has none), or ends the program with status CTL_USAGE (or
+ * 0 after --help).  `doc` is one line, and after \v perhaps more. */
+void ctl_parse(int argc, char **argv, struct ctl_args *args, const struct argp_option *own, ctl_option_fn *fn,
+               const char *doc);
 
 /* ------------------------------------------------------------------ errors: args.c */
 
@@ -72,8 +80,8 @@ struct nameless {
 /* Takes over fd.  Non-zero ends the search. */
 typedef int nameless_fn(const struct nameless *heap, void *arg);
 
-/* Heaps of this directory that processes have mapped while their file has no name any more, a heap once for each process and
- * stretch: what fn returned, or -errno with the message set. */
+/* Heaps of this directory that processes have mapped while their file has no name any more, a heap once for each
+ * process and stretch: what fn returned, or -errno with the message set. */
 int nameless_each(nameless_fn *fn, void *arg);
 
 /* ------------------------------------------------------------------ clients: clients.c */

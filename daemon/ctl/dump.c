@@ -314,7 +314,7 @@ struct dump_args {
 };
 
 static error_t
-dump_parse(int key, char *arg, struct argp_state *state)
+dump_option(int key, char *arg, struct argp_state *state)
 {
         struct dump_args *args = state->input;
 
@@ -324,9 +324,6 @@ dump_parse(int key, char *arg, struct argp_state *state)
                 return 0;
         case KEY_FULL:
                 args->is_full = true;
-                return 0;
-        case ARGP_KEY_INIT:
-                state->child_inputs[0] = &args->common;
                 return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
@@ -340,22 +337,15 @@ verb_dump(int argc, char **argv)
                 {"save", KEY_SAVE, "FILE", 0, "Copy the heap to a new FILE instead, sparse as it is", 0},
                 {"full", KEY_FULL, NULL, 0, "Also each slab and each large block", 0},
                 {0}};
-        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
-        static const struct argp argp = {options,
-                                         dump_parse,
-                                         "NAME",
-                                         "All that is in the tables of a heap: header, clients, threads with what they "
-                                         "were about to do, chunks, magazines; and the faults that a check finds.\v"
-                                         "NAME with a slash in it is the path of a saved heap.",
-                                         children,
-                                         NULL,
-                                         NULL};
         struct dump_args args = {.common = {.wants = CTL_WANTS_NAME}};
         struct check_totals totals;
         struct view v;
         int n, status;
 
-        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        ctl_parse(argc, argv, &args.common, options, dump_option,
+                  "All that is in the tables of a heap: header, clients, threads with what they "
+                  "were about to do, chunks, magazines; and the faults that a check finds.\v"
+                  "NAME with a slash in it is the path of a saved heap.");
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)
                 return status;

@@ -185,7 +185,7 @@ verb_ls(int argc, char **argv)
         json_t *daemon;
         int err, status = CTL_GOOD;
 
-        ctl_parse(argc, argv, &args,
+        ctl_parse(argc, argv, &args, NULL, NULL,
                   "The heaps on this machine: capacity, memory that they occupy, owner, clients, and whether a daemon "
                   "looks after them.\vHeaps are looked for in /dev/shm, or in the directory that SHMALLOC_DIR names; "
                   "and, "

@@ -171,7 +171,7 @@ struct map_args {
 };
 
 static error_t
-map_parse(int key, char *arg, struct argp_state *state)
+map_option(int key, char *arg, struct argp_state *state)
 {
         struct map_args *args = state->input;
 
@@ -186,9 +186,6 @@ map_parse(int key, char *arg, struct argp_state *state)
                 if (!text_parse_number(arg, 10, 1, 1 << 16, &args->cells_max))
                         argp_error(state, "--lines=%s: 1 to 65536 is possible", arg);
                 args->cells_max *= COLUMNS;
-                return 0;
-        case ARGP_KEY_INIT:
-                state->child_inputs[0] = &args->common;
                 return 0;
         case ARGP_KEY_END:
                 if (args->svg && args->html)
@@ -236,22 +233,15 @@ verb_map(int argc, char **argv)
                 {"html", KEY_HTML, "FILE", 0, "The same as a page of its own, with what each cell holds", 0},
                 {"lines", KEY_CELLS, "N", 0, "At most N lines of 64 cells; default 64, in a picture 256", 0},
                 {0}};
-        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
-        static const struct argp argp = {options,
-                                         map_parse,
-                                         "NAME",
-                                         "A picture of a heap's memory: what is allocated, cached, dirty and free, by "
-                                         "size class and node.\vA cell is 64 KiB, and a line 4 MiB, unless there are "
-                                         "more lines than --lines allows.",
-                                         children,
-                                         NULL,
-                                         NULL};
         struct map_args args = {.common = {.wants = CTL_WANTS_NAME}};
         struct map map;
         struct view v;
         int err, status;
 
-        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        ctl_parse(argc, argv, &args.common, options, map_option,
+                  "A picture of a heap's memory: what is allocated, cached, dirty and free, by "
+                  "size class and node.\vA cell is 64 KiB, and a line 4 MiB, unless there are "
+                  "more lines than --lines allows.");
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)
                 return status;

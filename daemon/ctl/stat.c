@@ -21,7 +21,7 @@ struct stat_args {
 };
 
 static error_t
-stat_parse(int key, char *arg, struct argp_state *state)
+stat_option(int key, char *arg, struct argp_state *state)
 {
         struct stat_args *args = state->input;
 
@@ -32,9 +32,6 @@ stat_parse(int key, char *arg, struct argp_state *state)
                 return 0;
         case KEY_TOTALS:
                 args->flags |= STATS_MERGED;
-                return 0;
-        case ARGP_KEY_INIT:
-                state->child_inputs[0] = &args->common;
                 return 0;
         case ARGP_KEY_END:
                 if (args->common.is_json && (args->flags & STATS_OPENMETRICS))
@@ -52,17 +49,12 @@ verb_stat(int argc, char **argv)
                 {"openmetrics", KEY_OPENMETRICS, NULL, 0, "In the text format that Prometheus reads", 0},
                 {"totals", KEY_TOTALS, NULL, 0, "The heap as a whole only: no classes, arenas, nodes, clients", 0},
                 {0}};
-        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
-        static const struct argp argp = {
-                options,  stat_parse,
-                "NAME",   "What a heap is used for: as a whole, by size class, arena, node, client.",
-                children, NULL,
-                NULL};
         struct stat_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON}};
         struct view v;
         int err, status;
 
-        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        ctl_parse(argc, argv, &args.common, options, stat_option,
+                  "What a heap is used for: as a whole, by size class, arena, node, client.");
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)
                 return status;
@@ -82,7 +74,7 @@ struct check_args {
 };
 
 static error_t
-check_parse(int key, char *arg, struct argp_state *state)
+check_option(int key, char *arg, struct argp_state *state)
 {
         struct check_args *args = state->input;
 
@@ -90,9 +82,6 @@ check_parse(int key, char *arg, struct argp_state *state)
         switch (key) {
         case KEY_QUIESCENT:
                 args->is_quiescent = true;
-                return 0;
-        case ARGP_KEY_INIT:
-                state->child_inputs[0] = &args->common;
                 return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
@@ -160,23 +149,16 @@ verb_check(int argc, char **argv)
                 {"quiescent", KEY_QUIESCENT, NULL, 0,
                  "Nobody is using the heap, and the dead have been reaped: then the check is exact", 0},
                 {0}};
-        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
-        static const struct argp argp = {options,
-                                         check_parse,
-                                         "NAME",
-                                         "Proves that every block of a heap is in exactly one place and that all of "
-                                         "its tables agree.\vExits with 0 if it is in order and 1 if faults were "
-                                         "found.  Without --quiescent, states in between are no faults.",
-                                         children,
-                                         NULL,
-                                         NULL};
         struct check_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON}};
         struct check_totals totals;
         struct view v;
         char *lines;
         int n, status;
 
-        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        ctl_parse(argc, argv, &args.common, options, check_option,
+                  "Proves that every block of a heap is in exactly one place and that all of "
+                  "its tables agree.\vExits with 0 if it is in order and 1 if faults were "
+                  "found.  Without --quiescent, states in between are no faults.");
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)
                 return status;

@@ -468,7 +468,7 @@ struct top_args {
 };
 
 static error_t
-top_parse(int key, char *arg, struct argp_state *state)
+top_option(int key, char *arg, struct argp_state *state)
 {
         struct top_args *args = state->input;
 
@@ -482,9 +482,6 @@ top_parse(int key, char *arg, struct argp_state *state)
                 if (!text_parse_number(arg, 10, 1, UINT32_MAX, &args->n_samples))
                         argp_error(state, "--count=%s: 1 or more", arg);
                 return 0;
-        case ARGP_KEY_INIT:
-                state->child_inputs[0] = &args->common;
-                return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
         }
@@ -497,22 +494,14 @@ verb_top(int argc, char **argv)
                 {"interval", KEY_DELAY, "MS", 0, "Milliseconds between two looks, 100 to 60000; default 1000", 0},
                 {"count", KEY_COUNT, "N", 0, "End after N looks", 0},
                 {0}};
-        static const struct argp_child children[] = {{&ctl_common_argp, 0, NULL, 0}, {0}};
-        static const struct argp argp = {
-                options,
-                top_parse,
-                "NAME",
-                "A heap, live: bytes, rates, arenas, nodes, clients, deaths.\vKeys: q quits, p "
-                "pauses, + and - change the interval, s the order of clients.  Rates count "
-                "blocks where they leave slabs and come back, not each malloc and free.",
-                children,
-                NULL,
-                NULL};
         struct top_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_SOCKET}, .interval_ms = 1000};
         struct top t = {.sort = SORT_CACHED};
         int err, status;
 
-        argp_parse(&argp, argc, argv, 0, NULL, &args);
+        ctl_parse(argc, argv, &args.common, options, top_option,
+                  "A heap, live: bytes, rates, arenas, nodes, clients, deaths.\vKeys: q quits, p "
+                  "pauses, + and - change the interval, s the order of clients.  Rates count "
+                  "blocks where they leave slabs and come back, not each malloc and free.");
         if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
                 fprintf(stderr, "shmallocctl: top wants a terminal; shmallocctl stat prints the same once\n");
                 return CTL_USAGE;
