@@ -22,6 +22,7 @@ static const struct verb {
         {"reap", verb_reap, "settle what the dead left in a heap, now"},
         {"purge", verb_purge, "give unused memory back to the system, now"},
         {"dump", verb_dump, "all that is in the tables of a dead or saved heap; --save"},
+        {"explain", verb_explain, "what is at an address: class, slab, owner, cached or not"},
         {"rm", verb_rm, "remove a heap's name"},
 };
 
@@ -37,9 +38,8 @@ usage(FILE *out)
                 fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].doc);
         fputs("\nNAME is a heap's, or with a slash in it the path of a saved one.  shmallocctl VERB --help tells "
               "more.\n"
-              "ls, stat, top, clients, map, check and dump only look: they take no place in the heap, write nothing "
-              "to\n"
-              "it and delay nobody.\n"
+              "ls, stat, top, clients, map, check, dump and explain only look: they take no place in the heap,\n"
+              "write nothing to it and delay nobody.\n"
               "Exit status: 0 good, 1 faults found, 2 usage, 3 no such heap, 4 no permission.\n",
               out);
 }

@@ -9,7 +9,7 @@ _shmallocctl_heaps() {
 
 _shmallocctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]-} options=
-        local verbs='ls stat top clients map check reap purge dump rm'
+        local verbs='ls stat top clients map check reap purge dump explain rm'
 
         COMPREPLY=()
         if [ "$COMP_CWORD" -eq 1 ]; then
@@ -25,6 +25,7 @@ _shmallocctl() {
         check) options='--quiescent --json --help' ;;
         purge) options='--node --help' ;;
         dump) options='--save --full --help' ;;
+        explain) options='--ref --json --help' ;;
         rm) options='--force --stale --help' ;;
         *) options='--help' ;;
         esac

@@ -48,11 +48,11 @@ says() {
         }
 }
 
-# start_patient HEAP MODE   on descriptor 8: it ends when that is closed.  Its pid is $patient_pid.
+# start_patient HEAP MODE [FILE]   on descriptor 8: it ends when that is closed.  Its pid is $patient_pid.
 start_patient() {
         rm -f "$tmp/in" "$tmp/ready"
         mkfifo "$tmp/in" "$tmp/ready"
-        "$patient" "$1" "$2" <"$tmp/in" >"$tmp/ready" 8>&- 9>&- &
+        "$patient" "$@" <"$tmp/in" >"$tmp/ready" 8>&- 9>&- &
         patient_pid=$!
         pids="$pids $patient_pid"
         exec 8>"$tmp/in"

@@ -10,7 +10,7 @@ expect 2 "$ctl" frobnicate
 says err 'there is no verb "frobnicate"'
 expect 0 "$ctl" --help
 expect 0 "$ctl" --version
-for verb in ls stat top clients map check reap purge dump rm; do
+for verb in ls stat top clients map check reap purge dump explain rm; do
         expect 0 "$ctl" "$verb" --help
         [ "$verb" = ls ] || expect 2 "$ctl" "$verb"
         expect 2 "$ctl" "$verb" --no-such-option
@@ -19,7 +19,7 @@ done
 listed() {
         "$ctl" "$1" --help | sed -nE 's/^ {2,6}(-[a-zA-Z], )?--([a-z-]+)(=[A-Z]+)?.*/\2\3/p' | grep -vxE 'help|usage|version' || :
 }
-verbs="ls stat top clients map check reap purge dump rm"
+verbs="ls stat top clients map check reap purge dump explain rm"
 options=$(for verb in $verbs; do listed "$verb"; done | sort -u)
 [ "$(echo "$options" | wc -l)" -ge 12 ] || fail "so few options: $options"
 for verb in $verbs; do
@@ -33,6 +33,7 @@ for verb in $verbs; do
                 word=--${option%%=*}${value:+=$value}
                 set -- "$verb" "$word"
                 [ "$verb" = ls ] || set -- "$@" nothing-of-the-kind
+                [ "$verb" != explain ] || set -- "$@" 0
                 "$ctl" "$@" >"$tmp/out" 2>"$tmp/err" || :
                 is_taken=yes
                 ! grep -q -- '--help' "$tmp/err" || is_taken=no
@@ -47,6 +48,10 @@ for verb in $verbs; do
         sed 's/^\([^=]*\).*/--\1/' "$tmp/listed" | sort | diff - "$tmp/completed" >"$tmp/out" ||
                 fail "$verb: the completion's options are not those of --help: $(cat "$tmp/out")"
 done
+expect 2 "$ctl" explain nothing-of-the-kind
+expect 3 "$ctl" explain nothing-of-the-kind 0x10
+says err 'nothing-of-the-kind'
+expect 2 "$ctl" explain .hidden 0
 for verb in stat clients map check reap purge dump rm; do
         expect 3 "$ctl" "$verb" nothing-of-the-kind
         says err 'nothing-of-the-kind'
@@ -99,7 +104,7 @@ kill -CONT "$patient_pid"
 
 # ------------------------------------------------------------------ JSON, pictures
 
-for arguments in "ls --json" "stat --json work" "stat --json --totals work" "clients --json work" "check --json work"; do
+for arguments in "ls --json" "explain --json work 0" "stat --json work" "stat --json --totals work" "clients --json work" "check --json work"; do
         # shellcheck disable=SC2086
         expect 0 "$ctl" $arguments
         "$python" -m json.tool <"$tmp/out" >/dev/null || fail "no JSON: $arguments"
@@ -141,6 +146,67 @@ expect 0 "$ctl" purge work
 says out "occupied"
 expect 0 "$ctl" rm work
 expect 3 "$ctl" stat work
+
+# ------------------------------------------------------------------ explain
+
+start_patient odd point "$tmp/points"
+expect 0 "$ctl" explain odd 0
+says out "chunk 0"
+expect 0 "$ctl" explain --ref odd 0
+says out "the header"
+for bad in "" x 12x -1 0x 0xg 1e9 99999999999999999999 0xfffffffffffffff0; do
+        expect 2 "$ctl" explain odd -- "$bad"
+done
+"$python" - "$ctl" "$tmp/points" <<'END' || fail "explain does not say what is there"
+import json, subprocess, sys
+ctl, points = sys.argv[1:]
+
+def explain(address, *options):
+    done = subprocess.run([ctl, "explain", "--json", *options, "odd", hex(address)], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+expected = {"live": "block allocated", "cached": "block cached", "root": "block allocated"}
+lines = [line.split() for line in open(points)]
+odd = [line for line in lines if line[2] == "3072"]
+large = [line for line in lines if int(line[2]) > 100000]
+root = [line for line in lines if line[0] == "root"]
+assert len(odd) == 10 and len(large) > 3 and len(root) == 1, (len(odd), len(large), len(root))
+for what, address, size in odd + large[:3] + large[-2:] + root + lines[200:900:100]:
+    at, size = int(address, 16), int(size)
+    for inner in 0, 1, size - 1:
+        e = explain(at + inner)
+        assert e["what"] == expected[what], (what, inner, e)
+        assert e["block"]["pointer"] == at and e["block"]["bytes"] >= size, (what, inner, e)
+        assert e["pointer"] == at + inner, e
+        assert e["root"] == ("the-root" if what == "root" else None), e
+        if what == "cached":
+            assert e["magazine"]["owner"]["name"] == "patient" and e["magazine"]["entry"] < e["magazine"]["entries"], e
+        else:
+            assert e["magazine"] is None, e
+    assert explain(e["reference"], "--ref")["block"] == explain(e["offset"])["block"] == e["block"], e
+
+# All blocks of one slab: those in it are as many as its word counts, and the others are in the patient's hands or cache.
+e = explain(int(odd[5][1], 16))
+slab, start = e["slab"], e["block"]["pointer"] - e["block"]["index"] * 3072
+states = [explain(start + i * 3072)["what"] for i in range(slab["blocks"])]
+assert states.count("block free in its slab") == slab["free"], (slab, states)
+assert states.count("block allocated") <= 8 and "block cached" in states, (slab, states)
+assert {"block free in its slab", "block cached", "block allocated"} >= set(states), states
+assert explain(start + slab["blocks"] * 3072 + 5)["what"] in ("rest", "free", "block allocated"), slab
+END
+cached=$(awk '$1 == "cached" { print $2; exit }' "$tmp/points")
+expect 0 "$ctl" explain odd "$cached"
+says out "cached in magazine"
+says out "process $patient_pid \"patient\", alive"
+kill -9 "$patient_pid"
+wait "$patient_pid" || :
+exec 8>&-
+expect 0 "$ctl" explain odd "$cached"
+says out "process $patient_pid \"patient\", dead"
+expect 0 "$ctl" reap odd
+expect 0 "$ctl" explain odd "$cached"
+! grep -q "of thread" "$tmp/out" || fail "the dead have been settled, and a block is in their cache"
+expect 0 "$ctl" rm odd
 
 # ------------------------------------------------------------------ who is dead, and who is not
 
@@ -290,8 +356,10 @@ for turn in range(25):
         if at < limit:
             os.pwrite(fd, random.randbytes(8), at // 4096 * 4096 + random.randrange(512) * 8)
     os.close(fd)
-    for verb in ["check"], ["stat"], ["clients"], ["map"], ["dump", "--full"]:
-        done = subprocess.run([ctl, *verb, copy], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=600)
+    anywhere = ["explain", str(random.randrange(128 << 20))]
+    inside = ["explain", "--ref", str(random.randrange(limit + (8 << 20)))]
+    for verb in ["check"], ["stat"], ["clients"], ["map"], ["dump", "--full"], anywhere, inside:
+        done = subprocess.run([ctl, verb[0], copy, *verb[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=600)
         assert done.returncode in (0, 1), (turn, verb, done)
         if verb == ["check"]:
             found += done.returncode
@@ -353,9 +421,10 @@ if [ "$(id -u)" -eq 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=16m tmpf
         SHMALLOC_DIR=$tmp/small "$patient" full hold </dev/null >/dev/null 2>&1 || :
         if [ -e "$tmp/small/shmalloc.full" ]; then
                 head -c 32m /dev/zero >"$tmp/small/rest" 2>/dev/null || :
-                for verb in ls stat check clients map dump; do
+                for verb in ls stat check clients map dump explain; do
                         name=full
                         [ "$verb" != ls ] || name=
+                        [ "$verb" != explain ] || name="full 0"
                         # shellcheck disable=SC2086
                         SHMALLOC_DIR=$tmp/small expect 0 "$ctl" $verb $name
                 done

@@ -21,7 +21,7 @@ done
 documented() {
         grep -qE "(Fl \\\\-|Cm |^\.Nm )$2( |\$)" "$pages/$1" || fail "$1 does not mention $2"
 }
-for verb in ls stat top clients map check reap purge dump rm; do
+for verb in ls stat top clients map check reap purge dump explain rm; do
         documented shmallocctl.1 "$verb"
         for option in $("$ctl" "$verb" --help | grep -oE '^ .*--[a-z-]+' | grep -oE '\-\-[a-z-]+' | grep -vE -- '--(help|usage|version)'); do
                 documented shmallocctl.1 "${option#--}"

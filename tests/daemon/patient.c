@@ -1,11 +1,11 @@
 /*
  * patient.c - a client for the tests of daemon and tool to look at.
  *
- *   patient NAME [busy|hold|full]
+ *   patient NAME [busy|hold|full|point FILE]
  *
  * Opens heap NAME, creating it if need be, allocates blocks of all kinds and says "ready" on standard output.  Then
  * `hold` (the default) waits for standard input to end, frees and closes; `busy` allocates and frees until then; `full`
- * holds as much as it can.
+ * holds as much as it can; `point` holds, and has written to FILE what is at which address: lines WHAT ADDRESS BYTES.
  */
 #include <poll.h>
 #include <shmalloc/shmalloc.h>
@@ -57,6 +57,42 @@ work(shheap *h, unsigned *seed)
         }
 }
 
+enum { ODD_BYTES = 3072, N_ODD = 10, N_ODD_FREED = 2 }; /* of a class of which size_of() makes none */
+
+static int
+init(void *obj, size_t size, void *arg)
+{
+        (void)arg;
+        memset(obj, 0, size);
+        return 0;
+}
+
+/* Blocks of all kinds, told of. */
+static int
+point(shheap *h, const char *path)
+{
+        FILE *out = fopen(path, "we");
+        void *odd[N_ODD], *root;
+
+        if (!out)
+                return fail("cannot write");
+        for (int i = 0; i < N_ODD; i++)
+                if (!(odd[i] = shheap_malloc(h, ODD_BYTES)))
+                        return fail("cannot allocate");
+        for (int i = 0; i < N_ODD; i++) {
+                if (i < N_ODD_FREED)
+                        shheap_free(h, odd[i]);
+                fprintf(out, "%s %p %d\n", i < N_ODD_FREED ? "cached" : "live", odd[i], ODD_BYTES);
+        }
+        for (unsigned i = 0; i < N_BLOCKS; i++)
+                if (blocks[i])
+                        fprintf(out, "live %p %zu\n", blocks[i], shheap_usable_size(h, blocks[i]));
+        if (shheap_root(h, "the-root", 40000, 0, init, NULL, &root) < 0)
+                return fail("no root");
+        fprintf(out, "root %p 40000\n", root);
+        return fclose(out) != 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -73,10 +109,13 @@ main(int argc, char **argv)
                 shheap_free(h, blocks[i]);
                 blocks[i] = NULL;
         }
+        if (strcmp(mode, "point") == 0 && (argc != 4 || point(h, argv[3]) != 0))
+                return 1;
         puts("ready");
         fflush(stdout);
         while (!is_over(strcmp(mode, "busy") == 0 ? 0 : -1))
-                work(h, &seed);
+                if (strcmp(mode, "point") != 0)
+                        work(h, &seed);
         for (unsigned i = 0; i < N_BLOCKS; i++)
                 shheap_free(h, blocks[i]);
         return shheap_close(h) < 0 ? fail("cannot close") : 0;
