@@ -3,6 +3,9 @@
  *
  * Under systemd standard error is a stream to the journal, and then its native interface is better: lines get fields to
  * search by (SHMALLOC_HEAP=).  Everywhere else it is standard error itself, with the time in front.
+ *
+ * The daemon waits for nobody who reads its log: a line that is not taken at once is dropped and counted, and the next
+ * that is taken comes after one that says how many (sink.h).
  */
 #include "shmallocd/log.h"
 
@@ -12,11 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <systemd/sd-journal.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "shmallocd/limit.h"
+#include "shmallocd/sink.h"
+
+enum { LINE_MAX_BYTES = 896 }; /* a heap's name, a text, and what stands before them */
 
 static int max_priority = LOG_INFO;
 static struct limit limit;
@@ -46,20 +51,59 @@ stderr_is_journal(void)
         return known;
 }
 
-static void
+static bool
 to_stderr(int priority, const char *heap, const char *text)
 {
         static const char *const names[] = {"emergency", "alert",  "critical", "error",
                                             "warning",   "notice", "info",     "debug"};
         struct timespec now = {0};
-        char stamp[32] = "";
+        char stamp[32] = "", line[LINE_MAX_BYTES];
         struct tm tm;
+        int n;
 
         clock_gettime(CLOCK_REALTIME, &now);
         if (localtime_r(&now.tv_sec, &tm))
                 strftime(stamp, sizeof stamp, "%F %T", &tm);
-        fprintf(stderr, "%s.%03ld shmallocd[%d] %s: %s%s%s%s\n", stamp, now.tv_nsec / 1000000, (int)getpid(),
-                names[priority & 7], heap ? "heap \"" : "", heap ? heap : "", heap ? "\": " : "", text);
+        n = snprintf(line, sizeof line, "%s.%03ld shmallocd[%d] %s: %s%s%s%s\n", stamp, now.tv_nsec / 1000000,
+                     (int)getpid(), names[priority & 7], heap ? "heap \"" : "", heap ? heap : "", heap ? "\": " : "",
+                     text);
+        return n > 0 && sink_write(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+}
+
+/* Its native protocol: a field is a line, since no text here has a newline. */
+static bool
+to_journal(int priority, const char *heap, const char *text)
+{
+        char datagram[LINE_MAX_BYTES + 256];
+        int n = snprintf(datagram, sizeof datagram,
+                         "MESSAGE=%s%s%s%s\nPRIORITY=%d\nSYSLOG_IDENTIFIER=shmallocd\n%s%s%s", heap ? "heap \"" : "",
+                         heap ? heap : "", heap ? "\": " : "", text, priority, heap ? "SHMALLOC_HEAP=" : "",
+                         heap ? heap : "", heap ? "\n" : "");
+
+        return n > 0 && (size_t)n < sizeof datagram && sink_send_journal(datagram, (size_t)n);
+}
+
+static bool
+emit(int priority, const char *heap, const char *text)
+{
+        return stderr_is_journal() ? to_journal(priority, heap, text) : to_stderr(priority, heap, text);
+}
+
+/* Lines that nobody took.  False: nobody takes this one either. */
+static uint64_t n_dropped;
+
+static bool
+say_dropped(void)
+{
+        char text[128];
+
+        if (n_dropped == 0)
+                return true;
+        snprintf(text, sizeof text, "%" PRIu64 " lines were dropped here: nobody read the log", n_dropped);
+        if (!emit(LOG_WARNING, NULL, text))
+                return false;
+        n_dropped = 0;
+        return true;
 }
 
 static void
@@ -68,13 +112,8 @@ write_line(int priority, const char *heap, char *text)
         for (char *at = text; *at; at++)
                 if ((unsigned char)*at < ' ' || *at == 0x7f)
                         *at = '?';
-        if (!stderr_is_journal())
-                to_stderr(priority, heap, text);
-        else if (heap)
-                sd_journal_send("MESSAGE=heap \"%s\": %s", heap, text, "PRIORITY=%i", priority, "SHMALLOC_HEAP=%s",
-                                heap, NULL);
-        else
-                sd_journal_send("MESSAGE=%s", text, "PRIORITY=%i", priority, NULL);
+        if (!say_dropped() || !emit(priority, heap, text))
+                n_dropped++;
 }
 
 /* ------------------------------------------------------------------ not too many */
@@ -123,6 +162,7 @@ void
 log_flush(bool is_end)
 {
         limit_flush(&limit, is_end, now_ms(), say_suppressed);
+        (void)say_dropped(); /* else it is said later, or never */
 }
 
 void

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Nobody reads the daemon's log: it goes on keeping heaps, answering and ending, and later says how many lines were
+# dropped.
+. "$(dirname "$0")/common.sh"
+
+"$python" - "$daemon" "$ctl" <<'END' || fail "a log that nobody reads"
+import fcntl, os, re, signal, struct, subprocess, sys, termios
+daemon, ctl = sys.argv[1:]
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} shmallocd\[\d+\] \w+: .+\n")
+
+def start(out):
+    return subprocess.Popen([daemon, "--heap=logged", "--capacity=64M", "--verbose"], stderr=out, stdout=out,
+                            stdin=subprocess.DEVNULL)
+
+def answers():
+    """It is waited for a second, which may not be enough on a busy machine: asked up to 60 times."""
+    return any(b" kept" in subprocess.run([ctl, "ls"], stdout=subprocess.PIPE).stdout for _ in range(60))
+
+def fill(process, unread):
+    """Makes it say more than anybody takes, and be asked something after each line."""
+    for i in range(100):
+        process.send_signal(signal.SIGHUP)
+        assert answers(), "the daemon does not answer after %d signals" % i
+    return unread()
+
+def read_until(source, text):
+    lines = []
+    while not lines or text not in lines[-1]:
+        line = source.readline()
+        assert line, ("the log ends", lines[-3:])
+        lines.append(line)
+    return lines
+
+def check(lines):
+    for line in lines:
+        assert LINE.fullmatch(line), ("not a whole line", line)
+    dropped = [int(m.group(1)) for m in (re.search(r": (\d+) lines were dropped here", line) for line in lines) if m]
+    assert dropped and sum(dropped) > 20, (dropped, lines[-3:])
+
+def try_pipe():
+    r, w = os.pipe()
+    fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096)
+    return r, w, lambda: struct.unpack("i", fcntl.ioctl(r, termios.FIONREAD, b"\0" * 4))[0]
+
+def try_socket():
+    import socket
+    a, b = socket.socketpair()
+    for s in a, b:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return a.detach(), b.detach(), lambda: 1
+
+for make in try_pipe, try_socket:
+    r, w, unread = make()
+    process = start(w)
+    source = os.fdopen(r, "r")
+    read_until(source, "ready:")
+    assert not fcntl.fcntl(w, fcntl.F_GETFL) & os.O_NONBLOCK
+    assert fill(process, unread) > 0
+    assert not fcntl.fcntl(w, fcntl.F_GETFL) & os.O_NONBLOCK, "flags of others were changed"
+    check(read_until(source, "lines were dropped here"))
+    process.send_signal(signal.SIGHUP)
+    read_until(source, "signal HUP")
+    fill(process, unread)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=600) == 0, "it does not end"
+    os.close(w)
+    for line in source:
+        assert LINE.fullmatch(line), ("not a whole line", line)
+    source.close()
+END
+echo "ok: a log that nobody reads"
