@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -87,6 +88,15 @@ START_TEST(each_death_is_settled_by_the_daemon)
 }
 END_TEST
 
+/* Whatever becomes of the test. */
+static void
+die_with(pid_t parent)
+{
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+                _exit(1);
+}
+
 static void
 be_one_of_a_crowd(int ready_fd)
 {
@@ -105,7 +115,7 @@ be_one_of_a_crowd(int ready_fd)
 static pid_t
 start_crowd(int n)
 {
-        pid_t group = 0;
+        pid_t group = 0, parent = getpid();
         int pipe_fds[2];
 
         ck_assert_int_eq(pipe(pipe_fds), 0);
@@ -115,6 +125,7 @@ start_crowd(int n)
 
                 ck_assert_int_ge(pid, 0);
                 if (pid == 0) {
+                        die_with(parent);
                         setpgid(0, group);
                         be_one_of_a_crowd(pipe_fds[1]);
                 }
@@ -254,7 +265,7 @@ START_TEST(a_liar_s_death_is_nobody_else_s)
         struct child child;
         char text[64];
         shheap *h;
-        pid_t liar;
+        pid_t liar, parent = getpid();
 
         rig_start(&rig, "--heap=deaths", "--capacity=64M", "--verbose", NULL);
         rig_expect(&rig, "ready:");
@@ -267,6 +278,7 @@ START_TEST(a_liar_s_death_is_nobody_else_s)
         find_heap(h, &lie);
         liar = fork();
         if (liar == 0) {
+                die_with(parent);
                 announce_send(getenv("SHMALLOC_SOCKET"), &lie);
                 pause();
         }
