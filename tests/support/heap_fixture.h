@@ -1,10 +1,8 @@
 /*
  * heap_fixture.h - a heap on plain zeroed memory, threads as its clients, and the judge: heap_verify().
  *
- * The judge is written against layout/ alone and shares no code with lib/heap/: it walks the owner words, the bitmaps
- * and the magazines of a heap in which nobody is at work, and proves that each block is in exactly one place: free by
- * the bitmap, in one magazine, or one of the live blocks that the test names.  What it finds wrong it says, and aborts
- * the test.
+ * heap_verify() has the judge (support/judge.h) prove that each block is in exactly one place: free by the bitmap, in
+ * one magazine, or one of the live blocks that the test names.  What it finds wrong it says, and aborts the test.
  */
 #ifndef SUPPORT_HEAP_FIXTURE_H
 #define SUPPORT_HEAP_FIXTURE_H
@@ -16,6 +14,7 @@
 #include "clients/client.h"
 #include "clients/thread.h"
 #include "region/region.h"
+#include "support/judge.h"
 #include "tcache/tcache.h"
 
 enum { HEAP_THREADS_MAX = 16 };
@@ -62,17 +61,6 @@ uint64_t live_pop(struct live *live);                  /* the one added last */
 void live_fini(struct live *live);
 
 /* ------------------------------------------------------------------ the judge */
-
-/* What there is of a class, or of chunks. */
-struct tally {
-        uint64_t n_free_granules, n_slabs, n_runs, n_huge, n_free_chunks;
-        uint64_t free_blocks[SIZE_CLASS_N];   /* by the bitmaps of slabs */
-        uint64_t cached_blocks[SIZE_CLASS_N]; /* in magazines */
-        uint64_t n_cached_in_depots;          /* of those, in magazines of depots */
-        uint32_t n_pooled;                    /* magazines below the marks */
-        uint32_t n_depot;
-        uint32_t n_tcache;
-};
 
 /* Nobody is at work: no word has an owner but magazines, no slot has an intent, a candidate or a hand. */
 struct tally heap_verify(struct region *r, const struct live *live);
