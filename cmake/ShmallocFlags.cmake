@@ -34,5 +34,10 @@ function(shmalloc_flags target)
       $<$<C_COMPILER_ID:GNU>:-Wno-tsan>)
     target_link_options(${target} PRIVATE -fsanitize=${sanitize})
   endif()
+  if(SHMALLOC_COVERAGE) # counters in a shared mapping of a file: what a process that is killed has done counts, too
+    target_compile_options(${target} PRIVATE
+      -fprofile-instr-generate -fcoverage-mapping "SHELL:-mllvm -runtime-counter-relocation")
+    target_link_options(${target} PRIVATE -fprofile-instr-generate)
+  endif()
   target_link_options(${target} PRIVATE -Wl,-z,relro,-z,now -Wl,--no-undefined)
 endfunction()
