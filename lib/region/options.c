@@ -9,6 +9,7 @@
 #include "region/options.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,19 +69,19 @@ parse_number(struct text text, unsigned base, uint64_t *ret_value)
 }
 
 static bool
-parse_u32(struct text text, uint32_t *ret_value)
+parse_u32(struct text text, void *ret_value)
 {
         uint64_t value;
 
         if (!parse_number(text, 10, &value) || value == 0 || value > UINT32_MAX)
                 return false;
-        *ret_value = (uint32_t)value;
+        *(uint32_t *)ret_value = (uint32_t)value;
         return true;
 }
 
 /* A number with K, M, G or T behind it, each 1024 times the last. */
 static bool
-parse_bytes(struct text text, uint64_t *ret_value)
+parse_bytes(struct text text, void *ret_value)
 {
         static const char suffixes[] = "KMGT";
         unsigned shift = 0;
@@ -93,17 +94,17 @@ parse_bytes(struct text text, uint64_t *ret_value)
                 text.len--;
         if (!parse_number(text, 10, &value) || value > UINT64_MAX >> shift)
                 return false;
-        *ret_value = value << shift;
+        *(uint64_t *)ret_value = value << shift;
         return true;
 }
 
 static bool
-parse_bool(struct text text, bool *ret_value)
+parse_bool(struct text text, void *ret_value)
 {
         if (text_is(text, "true") || text_is(text, "1"))
-                *ret_value = true;
+                *(bool *)ret_value = true;
         else if (text_is(text, "false") || text_is(text, "0"))
-                *ret_value = false;
+                *(bool *)ret_value = false;
         else
                 return false;
         return true;
@@ -112,47 +113,20 @@ parse_bool(struct text text, bool *ret_value)
 /* ------------------------------------------------------------------ keys */
 
 static bool
-set_capacity(struct options *o, struct text value)
+parse_arenas(struct text text, void *ret_value)
 {
-        return parse_bytes(value, &o->capacity);
+        return parse_u32(text, ret_value) && *(uint32_t *)ret_value <= ARENAS_PER_NODE_MAX;
 }
 
 static bool
-set_max_capacity(struct options *o, struct text value)
+parse_decay_ms(struct text text, void *ret_value)
 {
-        return parse_bytes(value, &o->max_capacity);
-}
+        bool is_never = text_is(text, "-1");
+        uint64_t ms = 0;
 
-static bool
-set_max_clients(struct options *o, struct text value)
-{
-        return parse_u32(value, &o->max_clients);
-}
-
-static bool
-set_max_threads(struct options *o, struct text value)
-{
-        return parse_u32(value, &o->max_threads);
-}
-
-static bool
-set_arenas(struct options *o, struct text value)
-{
-        return parse_u32(value, &o->arenas_per_node) && o->arenas_per_node <= ARENAS_PER_NODE_MAX;
-}
-
-static bool
-set_decay_ms(struct options *o, struct text value)
-{
-        uint64_t ms;
-
-        if (text_is(value, "-1")) {
-                o->decay_ms = -1;
-                return true;
-        }
-        if (!parse_number(value, 10, &ms) || ms > (uint64_t)DECAY_MS_MAX)
+        if (!is_never && (!parse_number(text, 10, &ms) || ms > (uint64_t)DECAY_MS_MAX))
                 return false;
-        o->decay_ms = (int64_t)ms;
+        *(int64_t *)ret_value = is_never ? -1 : (int64_t)ms;
         return true;
 }
 
@@ -164,18 +138,18 @@ mode_is_valid(uint64_t mode)
 }
 
 static bool
-set_mode(struct options *o, struct text value)
+parse_mode(struct text text, void *ret_value)
 {
         uint64_t mode;
 
-        if (!parse_number(value, 8, &mode) || !mode_is_valid(mode))
+        if (!parse_number(text, 8, &mode) || !mode_is_valid(mode))
                 return false;
-        o->mode = (uint32_t)mode;
+        *(uint32_t *)ret_value = (uint32_t)mode;
         return true;
 }
 
 static bool
-set_numa(struct options *o, struct text value)
+parse_numa(struct text text, void *ret_value)
 {
         static const char *const words[] = {
                 [OPTIONS_NUMA_LOCAL] = "local",
@@ -185,8 +159,8 @@ set_numa(struct options *o, struct text value)
         };
 
         for (uint32_t i = 0; i < sizeof words / sizeof words[0]; i++)
-                if (text_is(value, words[i])) {
-                        o->numa_policy = i;
+                if (text_is(text, words[i])) {
+                        *(uint32_t *)ret_value = i;
                         return true;
                 }
         return false;
@@ -194,12 +168,13 @@ set_numa(struct options *o, struct text value)
 
 /* "0-3+6": nodes and ranges of nodes. */
 static bool
-set_numa_nodes(struct options *o, struct text value)
+parse_nodes(struct text text, void *ret_value)
 {
-        o->numa_nodes = 0;
-        while (value.len > 0) {
-                const char *plus = memchr(value.p, '+', value.len);
-                struct text part = {value.p, plus ? (size_t)(plus - value.p) : value.len};
+        uint64_t nodes = 0;
+
+        while (text.len > 0) {
+                const char *plus = memchr(text.p, '+', text.len);
+                struct text part = {text.p, plus ? (size_t)(plus - text.p) : text.len};
                 const char *dash = memchr(part.p, '-', part.len);
                 struct text from = {part.p, dash ? (size_t)(dash - part.p) : part.len};
                 struct text to = dash ? (struct text){dash + 1, part.len - from.len - 1} : from;
@@ -208,63 +183,45 @@ set_numa_nodes(struct options *o, struct text value)
                 if (!parse_number(from, 10, &first) || !parse_number(to, 10, &last) || first > last ||
                     last >= OS_NODES_MAX)
                         return false;
-                o->numa_nodes |= bits_mask((uint32_t)first, (uint32_t)(last - first + 1));
-                value.p += part.len + (plus != NULL);
-                value.len -= part.len + (plus != NULL);
+                nodes |= bits_mask((uint32_t)first, (uint32_t)(last - first + 1));
+                text.p += part.len + (plus != NULL);
+                text.len -= part.len + (plus != NULL);
         }
-        return o->numa_nodes != 0;
+        *(uint64_t *)ret_value = nodes;
+        return nodes != 0;
 }
 
 static bool
-set_check(struct options *o, struct text value)
+parse_dump(struct text text, void *ret_value)
 {
-        return parse_bool(value, &o->check);
+        *(bool *)ret_value = text_is(text, "used");
+        return text_is(text, "used") || text_is(text, "none");
 }
 
-static bool
-set_junk(struct options *o, struct text value)
-{
-        return parse_bool(value, &o->junk);
-}
-
-static bool
-set_zero(struct options *o, struct text value)
-{
-        return parse_bool(value, &o->zero);
-}
-
-static bool
-set_disk(struct options *o, struct text value)
-{
-        return parse_bool(value, &o->disk);
-}
-
-static bool
-set_dump(struct options *o, struct text value)
-{
-        o->dump = text_is(value, "used");
-        return o->dump || text_is(value, "none");
-}
+/* Where the option is, which has the type that its parser stores. */
+#define FIELD(type, name) (offsetof(struct options, name) + 0 * sizeof(&((struct options *)NULL)->name == (type *)NULL))
 
 static const struct key {
         const char *name;
-        bool (*set)(struct options *o, struct text value);
+        bool (*parse)(struct text text, void *ret_value); /* false: not valid */
+        size_t field;
         const char *valid;
 } keys[] = {
-        {"capacity", set_capacity, "bytes, with K, M, G or T if you like; 0 for the default"},
-        {"max_capacity", set_max_capacity, "bytes, with K, M, G or T if you like; 0 for the capacity"},
-        {"max_clients", set_max_clients, "a number of processes, 1 to 65535"},
-        {"max_threads", set_max_threads, "a number of threads, 1 to 65534"},
-        {"arenas", set_arenas, "a number of arenas per node, 1 to 64"},
-        {"decay_ms", set_decay_ms, "milliseconds; 0 for at once, -1 for never"},
-        {"mode", set_mode, "octal, 0600 and perhaps 0066 of it"},
-        {"numa", set_numa, "local, strict, interleave or bind"},
-        {"numa_nodes", set_numa_nodes, "numbers of nodes and ranges of them, such as 0-3+6"},
-        {"check", set_check, "true or false"},
-        {"junk", set_junk, "true or false"},
-        {"zero", set_zero, "true or false"},
-        {"disk", set_disk, "true or false"},
-        {"dump", set_dump, "none or used"},
+        {"capacity", parse_bytes, FIELD(uint64_t, capacity), "bytes, with K, M, G or T if you like; 0 for the default"},
+        {"max_capacity", parse_bytes, FIELD(uint64_t, max_capacity),
+         "bytes, with K, M, G or T if you like; 0 for the capacity"},
+        {"max_clients", parse_u32, FIELD(uint32_t, max_clients), "a number of processes, 1 to 65535"},
+        {"max_threads", parse_u32, FIELD(uint32_t, max_threads), "a number of threads, 1 to 65534"},
+        {"arenas", parse_arenas, FIELD(uint32_t, arenas_per_node), "a number of arenas per node, 1 to 64"},
+        {"decay_ms", parse_decay_ms, FIELD(int64_t, decay_ms), "milliseconds; 0 for at once, -1 for never"},
+        {"mode", parse_mode, FIELD(uint32_t, mode), "octal, 0600 and perhaps 0066 of it"},
+        {"numa", parse_numa, FIELD(uint32_t, numa_policy), "local, strict, interleave or bind"},
+        {"numa_nodes", parse_nodes, FIELD(uint64_t, numa_nodes), "numbers of nodes and ranges of them, such as 0-3+6"},
+        {"check", parse_bool, FIELD(bool, check), "true or false"},
+        {"junk", parse_bool, FIELD(bool, junk), "true or false"},
+        {"zero", parse_bool, FIELD(bool, zero), "true or false"},
+        {"disk", parse_bool, FIELD(bool, disk), "true or false"},
+        {"dump", parse_dump, FIELD(bool, dump), "none or used"},
 };
 
 /* ------------------------------------------------------------------ strings */
@@ -291,7 +248,7 @@ conf_entry(struct options *o, const char *source, struct text entry)
         for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++) {
                 if (!text_is(name, keys[i].name))
                         continue;
-                if (colon != NULL && keys[i].set(o, value))
+                if (colon != NULL && keys[i].parse(value, (char *)o + keys[i].field))
                         return 0;
                 return error_set(-EINVAL, "%s: \"%.*s\" is not valid: %s:VALUE, where VALUE is %s", source,
                                  (int)(entry.len < 80 ? entry.len : 80), entry.p, keys[i].name, keys[i].valid);
