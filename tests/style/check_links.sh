@@ -73,7 +73,7 @@ FNR == 1 { in_code = 0 }
                 rest = substr(rest, RSTART + RLENGTH)
                 if (before ~ /[\/*?<$>~}-]/ || after ~ /[A-Za-z0-9_*\/-]/)
                         continue # a part of a pattern, of an absolute path, of a longer word
-                if (name ~ /^build\// || name ~ /(^|\/)[A-Z]+\.[a-z]+$/ && name !~ /\.md$/)
+                if (name ~ /^build\// || name == "CMakeCache.txt" || name ~ /(^|\/)[A-Z]+\.[a-z]+$/ && name !~ /\.md$/)
                         continue # made by a build; any file of a kind, as NAME.patch
                 if (name ~ /\// || before == "`" && after == "`")
                         refer("name", name)
