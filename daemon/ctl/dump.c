@@ -134,24 +134,55 @@ dump_clients(const struct region *r)
 }
 
 static void
+dump_entries(const struct intent_entries *in)
+{
+        printf("head %" PRIu64 ", magazine %" PRIu64 ", n %" PRIu64, load_relaxed(&in->head),
+               load_relaxed(&in->magazine), load_relaxed(&in->n));
+}
+
+static void
+dump_swap(const struct intent_swap *in)
+{
+        printf("magazine %" PRIu64 ", i %" PRIu64 ", j %" PRIu64 ", a %#" PRIx64 ", b %#" PRIx64,
+               load_relaxed(&in->magazine), load_relaxed(&in->i), load_relaxed(&in->j), load_relaxed(&in->a),
+               load_relaxed(&in->b));
+}
+
+static void
+dump_block(const struct intent_block *in)
+{
+        printf("head %" PRIu64 ", block %#" PRIx64 ", dest %#" PRIx64 ", was %#" PRIx64, load_relaxed(&in->head),
+               load_relaxed(&in->block), load_relaxed(&in->dest), load_relaxed(&in->was));
+}
+
+static void
+dump_handover(const struct intent_handover *in)
+{
+        printf("magazine %" PRIu64 ", n %" PRIu64 ", block %#" PRIx64 ", dest %#" PRIx64 ", was %#" PRIx64,
+               load_relaxed(&in->magazine), load_relaxed(&in->n), load_relaxed(&in->block), load_relaxed(&in->dest),
+               load_relaxed(&in->was));
+}
+
+#define DUMP(kind, member, name, operands, settle)                                                                     \
+        case INTENT_##kind:                                                                                            \
+                printf("    intent " name ": ");                                                                       \
+                dump_##operands(&intent->member);                                                                      \
+                break;
+
+static void
 dump_intent(const struct intent *intent)
 {
-        static const char *const names[] = {
-                [INTENT_NONE] = "none",           [INTENT_FILL] = "fill",           [INTENT_DRAIN] = "drain",
-                [INTENT_SWAP] = "swap",           [INTENT_DRAIN_RUN] = "drain-run", [INTENT_ALLOC_ONE] = "alloc-one",
-                [INTENT_FREE_ONE] = "free-one",   [INTENT_RUN_TO] = "run-to",       [INTENT_RUN_FROM] = "run-from",
-                [INTENT_HUGE_TO] = "huge-to",     [INTENT_HUGE_FROM] = "huge-from", [INTENT_POP_TO] = "pop-to",
-                [INTENT_PUSH_FROM] = "push-from",
-        };
         uint64_t kind = load_relaxed(&intent->kind);
 
-        if (kind == INTENT_NONE)
+        switch (kind) {
+                INTENTS(DUMP)
+        case INTENT_NONE:
                 return;
-        printf("    intent %s: head %" PRIu64 ", magazine %" PRIu64 ", n %" PRIu64 ", i %" PRIu64 ", j %" PRIu64
-               ", a %#" PRIx64 ", b %#" PRIx64 "\n",
-               kind < INTENT_N_KINDS ? names[kind] : "of no known kind", load_relaxed(&intent->slab),
-               load_relaxed(&intent->magazine), load_relaxed(&intent->n), load_relaxed(&intent->i),
-               load_relaxed(&intent->j), load_relaxed(&intent->a), load_relaxed(&intent->b));
+        default:
+                printf("    intent of no known kind (%" PRIu64 ")", kind);
+                break;
+        }
+        printf("\n");
 }
 
 static void

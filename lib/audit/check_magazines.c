@@ -232,7 +232,7 @@ is_being_swapped(const struct check *c, const struct entry *e)
                 magazine_owner(e->word) == THREAD_NONE ? NULL : region_thread(c->r, magazine_owner(e->word) - 1);
 
         return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_SWAP && /* read again and again */
-               load_relaxed(&slot->intent.magazine) == e->magazine_idx;
+               load_relaxed(&slot->intent.swap.magazine) == e->magazine_idx;
 }
 
 /* Between PUSH_FROM.2 and .3 a block that was a root's, and is put aside, stands in a magazine and in a pending
@@ -243,7 +243,7 @@ is_being_put_aside(const struct check *c, const struct entry *e, uint32_t slot_i
         const struct thread_slot *slot = region_thread(c->r, slot_idx);
 
         return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_PUSH_FROM && /* as above */
-               load_relaxed(&slot->intent.magazine) == e->magazine_idx;
+               load_relaxed(&slot->intent.push_from.magazine) == e->magazine_idx;
 }
 
 static bool

@@ -26,8 +26,8 @@ swap(struct thread *t, uint32_t idx, uint64_t i, uint64_t j)
         uint64_t a = load_relaxed(&m->slot[i]), b = load_relaxed(&m->slot[j]);
 
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
-        intent_begin(t, (struct intent){.magazine = idx, .i = i, .j = j, .a = a, .b = b}, INTENT_SWAP); /* SWAP.1 */
-        store_relaxed(&m->slot[i], b);                                                                  /* SWAP.2 */
+        intent_begin(t, INTENT(SWAP, swap, .magazine = idx, .i = i, .j = j, .a = a, .b = b)); /* SWAP.1 */
+        store_relaxed(&m->slot[i], b);                                                        /* SWAP.2 */
         kill_order();
         store_relaxed(&m->slot[j], a); /* SWAP.3 */
         intent_end(t);                 /* SWAP.4 */

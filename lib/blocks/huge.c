@@ -297,20 +297,16 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
         ASSERT_INVARIANT(I14, huge_is_valid(r, chunk, chunk_with_count(word, (uint32_t)n)));
         if (dest_off != 0) {
                 dest_fill(t, dest_off, chunk << GEO_CHUNK_SHIFT, page_up(bytes));
-                intent_begin(t,
-                             (struct intent){.slab = chunk,
-                                             .i = dest_load(r, dest_off),
-                                             .a = chunk << GEO_CHUNK_SHIFT,
-                                             .b = dest_off},
-                             INTENT_HUGE_TO);
-                dest_store(r, dest_off, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT));
+                intent_begin(t, INTENT(HUGE_TO, huge_to, .head = chunk, .was = dest_load(r, dest_off),
+                                       .block = chunk << GEO_CHUNK_SHIFT, .dest = dest_off)); /* HUGE_TO.1 */
+                dest_store(r, dest_off, r->layout.chunks_off + (chunk << GEO_CHUNK_SHIFT));   /* HUGE_TO.2 */
         }
         kill_order();
         chunk_release(r, t->no, &r->chunk_words[chunk],
                       chunk_with_count(word, (uint32_t)n)); /* HUGE.6: commit.  E3.rel */
         if (dest_off != 0)
-                intent_end(t);
-        candidate_clear(t); /* HUGE.7 */
+                intent_end(t); /* HUGE_TO.3 */
+        candidate_clear(t);    /* HUGE.7 */
         owner_add(&t->slot->n_huge_malloc, UINT64_C(1));
         owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
@@ -342,14 +338,14 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 }
                 candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, chunk_count(word)));
                 if (dest_off != 0)
-                        intent_begin(t, (struct intent){.slab = chunk, .a = block_off, .b = dest_off},
-                                     INTENT_HUGE_FROM);
+                        intent_begin(t, INTENT(HUGE_FROM, huge_from, .head = chunk, .block = block_off,
+                                               .dest = dest_off)); /* HUGE_FROM.1 */
                 freeing = chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no);
                 if (chunk_acquire(t, &r->chunk_words[chunk], &word, freeing)) { /* HUGE_FREE.1: commit */
                         ASSERT_INVARIANT(I14, huge_is_valid(r, chunk, word));
-                        dest_store(r, dest_off, UINT64_C(0));
+                        dest_store(r, dest_off, UINT64_C(0)); /* HUGE_FROM.2 */
                         if (dest_off != 0)
-                                intent_end(t);
+                                intent_end(t); /* HUGE_FROM.3 */
                         owner_add(&t->slot->n_huge_free, UINT64_C(1));
                         owner_add(&t->slot->huge_free_bytes, huge_usable(r, chunk, word));
                         release_all(t, chunk, chunk_count(word)); /* HUGE_FREE.2 */
@@ -395,37 +391,37 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
             (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(t, chunk + n) < 0))
                 return -ENOMEM;
         candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old));            /* HUGE_RESIZE.1 */
-        if (!chunk_acquire(t, &r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* .2 */
+        if (!chunk_acquire(t, &r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* HUGE_RESIZE.2 */
                 candidate_clear(t);
                 return -ENOMEM;
         }
         word = chunk_with_owner(word, t->no);
         ASSERT_INVARIANT(I14, huge_is_valid(r, chunk, word));
-        if (n > old && !claim_chunks(t, chunk + old, chunk + n)) { /* .3 */
+        if (n > old && !claim_chunks(t, chunk + old, chunk + n)) { /* HUGE_RESIZE.3 */
                 drop_owner(t, chunk, word);
                 return -ENOMEM;
         }
         if ((n > old && placement_bind_chunks(t, chunk + old, n - old, chunk_node1(word) - 1) < 0) ||
-            reserve(t, chunk, page_up(bytes)) < 0) { /* .4 */
+            reserve(t, chunk, page_up(bytes)) < 0) { /* HUGE_RESIZE.4 */
                 for (uint64_t i = old; i < n; i++)
                         release_chunk(r, t->no, chunk + i);
                 drop_owner(t, chunk, word);
                 return -ENOMEM;
         }
-        tails_store(t, chunk, old, n); /* .5 */
+        tails_store(t, chunk, old, n); /* HUGE_RESIZE.5 */
         word = chunk_with_count(word, (uint32_t)n);
         if (n < old) {
                 uint64_t seen = owner_load(&r->chunk_words[chunk]);
 
                 while (!chunk_release_marked(r, t->no, &r->chunk_words[chunk], &seen, word | (seen & CHUNK_DOOMED)))
-                        continue; /* .6: commit of a shrink; fails once at most, when DOOMED comes */
+                        continue; /* HUGE_RESIZE.6: commit of a shrink; fails once at most, when DOOMED comes */
                 for (uint64_t i = n; i < old; i++)
                         release_chunk(r, t->no, chunk + i);
         }
         owner_add(&t->slot->huge_free_bytes, load_relaxed(&r->huge_bytes[chunk]));
         owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
-        store_relaxed(&r->huge_bytes[chunk], page_up(bytes)); /* .7 */
-        drop_owner(t, chunk, word);                           /* .8: commit of a growth */
+        store_relaxed(&r->huge_bytes[chunk], page_up(bytes)); /* HUGE_RESIZE.7 */
+        drop_owner(t, chunk, word);                           /* HUGE_RESIZE.8: commit of a growth */
         return 0;
 }
 

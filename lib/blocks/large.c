@@ -101,16 +101,15 @@ commit(struct thread *t, uint64_t head, const struct where *where, uint64_t dest
         ASSERT_INVARIANT(I13, large_is_valid(r, head, word));
         if (dest_off != 0) {
                 dest_fill(t, dest_off, block_off, size_class_bytes(class_idx));
-                intent_begin(t,
-                             (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
-                             INTENT_RUN_TO);
-                dest_store(r, dest_off, r->layout.chunks_off + block_off);
+                intent_begin(t, INTENT(RUN_TO, run_to, .head = head, .was = dest_load(r, dest_off), .block = block_off,
+                                       .dest = dest_off));                 /* RUN_TO.1 */
+                dest_store(r, dest_off, r->layout.chunks_off + block_off); /* RUN_TO.2 */
         }
         kill_order();
         granule_release(r, t->no, run_word(r, head), word); /* LARGE.5: commit.  E3.rel */
         if (dest_off != 0)
-                intent_end(t);
-        candidate_clear(t); /* LARGE.6 */
+                intent_end(t); /* RUN_TO.3 */
+        candidate_clear(t);    /* LARGE.6 */
         owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));
         owner_add(&t->slot->counters[class_idx].n_malloc, UINT64_C(1));
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
@@ -197,12 +196,13 @@ large_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 }
                 candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word)));
                 if (dest_off != 0)
-                        intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_RUN_FROM);
-                if (seize(t, head, word)) { /* FREE.1: commit */
+                        intent_begin(t, INTENT(RUN_FROM, run_from, .head = head, .block = block_off,
+                                               .dest = dest_off)); /* RUN_FROM.1 */
+                if (seize(t, head, word)) {                        /* RUN_FREE.1, RUN_FROM.2: commit */
                         ASSERT_INVARIANT(I13, large_is_valid(r, head, word));
-                        dest_store(r, dest_off, UINT64_C(0));
+                        dest_store(r, dest_off, UINT64_C(0)); /* RUN_FROM.3 */
                         if (dest_off != 0)
-                                intent_end(t);
+                                intent_end(t); /* RUN_FROM.4 */
                         owner_add(&t->slot->counters[granule_class(word)].n_drained, UINT64_C(1));
                         owner_add(&t->slot->counters[granule_class(word)].n_free, UINT64_C(1));
                         run_free_owned(t, head, granule_count(word));
@@ -238,9 +238,10 @@ large_drain(struct thread *t, uint64_t magazine_idx)
         }
         if (granule_owner(word) != THREAD_NONE)
                 return -EBUSY; /* a resizer that died before it took the tag away, or after it gave it back */
-        candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word)));
-        intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - 1}, INTENT_DRAIN_RUN);
-        if (!seize(t, head, word)) {
+        candidate_set(t, candidate_make(CANDIDATE_RUN, head, granule_count(word))); /* DRAIN_RUN.1 */
+        intent_begin(
+                t, INTENT(DRAIN_RUN, drain_run, .head = head, .magazine = magazine_idx, .n = n - 1)); /* DRAIN_RUN.2 */
+        if (!seize(t, head, word)) { /* DRAIN_RUN.3: commit */
                 intent_end(t);
                 candidate_clear(t);
                 store_relaxed(&m->n, n - 1);
@@ -248,8 +249,8 @@ large_drain(struct thread *t, uint64_t magazine_idx)
                 return -EINVAL;
         }
         kill_order();
-        store_relaxed(&m->n, n - 1);
-        intent_end(t);
+        store_relaxed(&m->n, n - 1); /* DRAIN_RUN.4 */
+        intent_end(t);               /* DRAIN_RUN.5 */
         ASSERT_INVARIANT(I13, large_is_valid(r, head, word));
         owner_add(&t->slot->counters[granule_class(word)].n_drained, UINT64_C(1));
         run_free_owned(t, head, granule_count(word));

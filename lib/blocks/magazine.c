@@ -403,12 +403,12 @@ magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_
 
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx) && magazine_has_room(r, idx));
         ASSERT_INVARIANT(I20, dest_is_valid(r, dest_off));
-        store_relaxed(&m->slot[n], region_entry(r, block_off)); /* FREE.1 */
+        store_relaxed(&m->slot[n], region_entry(r, block_off)); /* PUSH.1 */
         kill_order();
         if (dest_off != 0)
-                intent_begin(t, (struct intent){.magazine = idx, .n = n + 1, .a = block_off, .b = dest_off},
-                             INTENT_PUSH_FROM); /* PUSH_FROM.1 */
-        store_relaxed(&m->n, n + 1);            /* FREE.2, PUSH_FROM.2: commit */
+                intent_begin(t, INTENT(PUSH_FROM, push_from, .magazine = idx, .n = n + 1, .block = block_off,
+                                       .dest = dest_off)); /* PUSH_FROM.1 */
+        store_relaxed(&m->n, n + 1);                       /* PUSH.2, PUSH_FROM.2: commit */
         kill_order();
         if (dest_off == 0)
                 return;

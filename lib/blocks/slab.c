@@ -108,7 +108,7 @@ slab_has_given(struct region *r, uint64_t block_off)
 
 /* ------------------------------------------------------------------ create, find, release */
 
-/* SLAB.2 on: the run is NEW(t) and the candidate names it. */
+/* SLAB.2, .3 and on: the run is NEW(t) and the candidate names it. */
 static int
 make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
 {
@@ -125,19 +125,19 @@ make_slab(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
         }
         for (uint32_t w = 0; w < bits_words(n_blocks); w++)
                 store_relaxed(region_slab_word(r, head, w), bits_first(w, n_blocks));
-        for (uint32_t i = 0; i < granules; i++) { /* SLAB.3: tags */
+        for (uint32_t i = 0; i < granules; i++) { /* SLAB.4: tags */
                 store_relaxed(&r->tags[head + i], (uint16_t)tag_make(region_arena_node(r, arena), class_idx));
                 if (i == 0)
                         continue;
                 word = granule_word(GRANULE_CONT, THREAD_NONE, arena) |
                        (owner_load(run_word(r, head + i)) & GRANULE_BACKING);
-                granule_store(r, t->no, run_word(r, head + i), granule_with_count(word, i)); /* SLAB.4: interior */
+                granule_store(r, t->no, run_word(r, head + i), granule_with_count(word, i)); /* SLAB.5: interior */
         }
         word = granule_word(GRANULE_SLAB, t->no, arena) | (owner_load(run_word(r, head)) & GRANULE_BACKING);
         word = granule_with_count(granule_with_class(word, class_idx), n_blocks);
         kill_order();
         granule_release(r, t->no, run_word(r, head),
-                        word); /* SLAB.5: commit; still owned.  E3.rel: tags and interior */
+                        word); /* SLAB.6: commit; still owned.  E3.rel: tags and interior */
         ASSERT_INVARIANT(I12, slab_is_own(t, head) && slab_count_is_exact(r, head));
         return 0;
 }
@@ -163,6 +163,8 @@ slab_create_owned(struct thread *t, const struct where *where, uint64_t *ret_hea
         return err < 0 ? err : make_slab(t, *ret_head, where->arena, where->need.class_idx);
 }
 
+/* FILL.1, .2, PURGE_SLAB.1, .2: candidate, CAS. */
+/* FILL.1, .2, PURGE_SLAB.1, .2: candidate, CAS.  As ONE's. */
 static bool
 acquire(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
 {
@@ -460,9 +462,8 @@ slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want)
         k = choose_blocks(r, head, class_idx, &backing, want, m->slot); /* FILL.3 */
         if (k > 0) {
                 kill_order();
-                intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = k},
-                             INTENT_FILL);                     /* FILL.4 */
-                clear_lowest(r, head, class_idx, &backing, k); /* FILL.5 */
+                intent_begin(t, INTENT(FILL, fill, .head = head, .magazine = magazine_idx, .n = k)); /* FILL.4 */
+                clear_lowest(r, head, class_idx, &backing, k);                                       /* FILL.5 */
                 kill_order();
                 store_relaxed(&m->n, (uint64_t)k); /* FILL.6: commit */
                 intent_end(t);                     /* FILL.7 */
@@ -497,12 +498,11 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         if (k == 1) {
                 block_off = region_entry_off(r, entry);
                 dest_fill(t, dest_off, block_off, size_class_bytes(class_idx));
-                intent_begin(t,
-                             (struct intent){.slab = head, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
-                             INTENT_ALLOC_ONE);                            /* ONE.1 */
-                clear_lowest(r, head, class_idx, &backing, 1);             /* ONE.2 */
-                dest_store(r, dest_off, r->layout.chunks_off + block_off); /* ONE.3 */
-                intent_end(t);                                             /* ONE.4: commit */
+                intent_begin(t, INTENT(ALLOC_ONE, alloc_one, .head = head, .was = dest_load(r, dest_off),
+                                       .block = block_off, .dest = dest_off)); /* ONE.1 */
+                clear_lowest(r, head, class_idx, &backing, 1);                 /* ONE.2 */
+                dest_store(r, dest_off, r->layout.chunks_off + block_off);     /* ONE.3 */
+                intent_end(t);                                                 /* ONE.4: commit */
                 owner_add(&t->slot->counters[class_idx].n_filled, UINT64_C(1));
                 owner_add(&t->slot->counters[class_idx].n_malloc, UINT64_C(1));
                 t->slab_last[class_idx] = (uint32_t)head + 1;
@@ -515,7 +515,7 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         return k == 1;
 }
 
-/* Acquires the slab of a block.  0, -EBUSY, -EINVAL: there is none, of the class. */
+/* DRAIN.1, .2, and what ONE needs: acquires the slab of a block.  0, -EBUSY, -EINVAL: there is none, of the class. */
 static int
 acquire_of(struct thread *t, uint64_t block_off, uint32_t class_expected, uint64_t *ret_head, uint32_t *ret_block_idx)
 {
@@ -561,9 +561,9 @@ slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 release(t, head, n_free);
                 return fault_note(t, FAULT_DOUBLE_FREE, block_off);
         }
-        intent_begin(t, (struct intent){.slab = head, .a = block_off, .b = dest_off}, INTENT_FREE_ONE); /* ONE.1 */
-        dest_store(r, dest_off, UINT64_C(0));                                                           /* ONE.2 */
-        bit_set(r, head, block_idx);                                                                    /* ONE.3 */
+        intent_begin(t, INTENT(FREE_ONE, free_one, .head = head, .block = block_off, .dest = dest_off)); /* ONE.1 */
+        dest_store(r, dest_off, UINT64_C(0));                                                            /* ONE.2 */
+        bit_set(r, head, block_idx);                                                                     /* ONE.3 */
         intent_end(t); /* ONE.4: commit */
         owner_add(&t->slot->counters[class_idx].n_drained, UINT64_C(1));
         owner_add(&t->slot->counters[class_idx].n_free, UINT64_C(1));
@@ -630,8 +630,7 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
                 magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_DOUBLE_FREE, top);
                 return -EINVAL;
         }
-        intent_begin(t, (struct intent){.slab = head, .magazine = magazine_idx, .n = n - k},
-                     INTENT_DRAIN); /* DRAIN.3 */
+        intent_begin(t, INTENT(DRAIN, drain, .head = head, .magazine = magazine_idx, .n = n - k)); /* DRAIN.3 */
         is_bad = false;
         for (uint32_t i = 0; i < k; i++) {
                 uint64_t entry = load_relaxed(&m->slot[n - 1 - i]);

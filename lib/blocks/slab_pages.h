@@ -19,7 +19,7 @@ struct slab_backing {
         uint64_t pages;   /* and such as lie on these pages and no others */
 };
 
-/* SLAB.2: pages for what one fill takes, and for the bitmap where its line is too short.  The run is NEW(t).
+/* SLAB.2, .3: pages for what one fill takes, and for the bitmap where its line is too short.  The run is NEW(t).
  * 0, -ENOMEM, -ENOSPC. */
 int slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx);
 

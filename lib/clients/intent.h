@@ -13,25 +13,28 @@
 #include "clients/thread.h"
 #include "layout/invariants.h"
 
+/* INTENT(FILL, fill, .head = 1, ...): its kind, its member of struct intent, the operands that are not 0. */
+#define INTENT(kind, member, ...) ((struct intent){INTENT_##kind, .member = {__VA_ARGS__}})
+
 /* Operands first, then the kind: a reaper that sees the kind sees the operands.  So does who takes over from the dead
  * (intent_names_dest): whatever he finds here, an operand or a kind, was stored after what earlier intents of this slot
  * did, by its owner or by a reaper. */
 static inline void
-intent_begin(struct thread *t, struct intent operands, enum intent_kind kind)
+intent_begin(struct thread *t, struct intent begun)
 {
         struct intent *intent = &t->slot->intent;
 
         ASSERT_INVARIANT(I8, load_relaxed(&intent->kind) == INTENT_NONE);
-        ASSERT_INVARIANT(I8, intent_is_valid(t, &operands, kind));
-        store_relaxed(&intent->slab, operands.slab);
-        store_relaxed(&intent->magazine, operands.magazine);
-        store_relaxed(&intent->n, operands.n);
-        store_relaxed(&intent->i, operands.i);
-        store_relaxed(&intent->j, operands.j);
-        store_relaxed(&intent->a, operands.a);
-        store_release(&intent->b, operands.b); /* E15.rel */
+        ASSERT_INVARIANT(I8, intent_is_valid(t, &begun));
+        store_relaxed(&intent->word[0], begun.word[0]);
+        store_relaxed(&intent->word[1], begun.word[1]);
+        store_relaxed(&intent->word[2], begun.word[2]);
+        store_relaxed(&intent->word[3], begun.word[3]);
+        store_relaxed(&intent->word[4], begun.word[4]);
+        store_relaxed(&intent->word[5], begun.word[5]);
+        store_release(&intent->word[INTENT_DEST], begun.word[INTENT_DEST]); /* E15.rel */
         kill_order();
-        store_release(&intent->kind, (uint64_t)kind); /* E15.rel */
+        store_release(&intent->kind, begun.kind); /* E15.rel */
         kill_order();
 }
 
@@ -44,19 +47,15 @@ intent_end(struct thread *t)
         kill_order();
 }
 
+#define INTENT_HAS_DEST(kind, member, name, operands, settle)                                                          \
+        case INTENT_##kind:                                                                                            \
+                return intent_##operands##_has_dest;
+
 static inline bool
 intent_has_dest(uint64_t kind)
 {
         switch (kind) {
-        case INTENT_ALLOC_ONE:
-        case INTENT_FREE_ONE:
-        case INTENT_RUN_TO:
-        case INTENT_RUN_FROM:
-        case INTENT_HUGE_TO:
-        case INTENT_HUGE_FROM:
-        case INTENT_POP_TO:
-        case INTENT_PUSH_FROM:
-                return true;
+                INTENTS(INTENT_HAS_DEST)
         default:
                 return false;
         }
@@ -69,7 +68,7 @@ intent_names_dest(const struct thread_slot *slot, uint64_t dest_off)
 {
         uint64_t kind = load_acquire(&slot->intent.kind); /* E15.acq */
 
-        return intent_has_dest(kind) && load_acquire(&slot->intent.b) == dest_off; /* E15.acq */
+        return intent_has_dest(kind) && load_acquire(&slot->intent.word[INTENT_DEST]) == dest_off; /* E15.acq */
 }
 
 /* Before the first CAS of what it names. */

@@ -7,7 +7,7 @@
  * namespace stands in the word itself, so it is always that of the holder whom the thread id names.
  *
  * A number that was nobody's when it was judged may be somebody's when the word is taken, and he the holder: of `reap`, which anybody
- * takes whom no other lock keeps away.  So it is judged once more in between (TAKE_GONE in os/robust.c).
+ * takes whom no other lock keeps away.  So it is judged once more in between (LOCK_GONE in os/robust.c).
  *
  * Namespaces are told apart by inode numbers, which are used again.  That harms nobody: the number of a holder who lives is
  * no other namespace's, and where those of a dead one name somebody else they say that he lives.

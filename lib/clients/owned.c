@@ -190,58 +190,78 @@ block_is_in_slab(const struct thread *t, uint64_t head, uint64_t block_off)
 }
 
 static bool
-magazine_intent_is_valid(const struct thread *t, const struct intent *in, enum intent_kind kind)
+intent_entries_is_valid(const struct thread *t, const struct intent *in)
 {
-        const struct magazine *m = magazine_is_mine(t, in->magazine) ? &t->region->magazines[in->magazine] : NULL;
+        const struct intent_entries *e = &in->fill;
+        const struct magazine *m = magazine_is_mine(t, e->magazine) ? &t->region->magazines[e->magazine] : NULL;
         uint64_t n = m != NULL ? load_relaxed(&m->n) : 0;
 
         if (m == NULL || n > MAGAZINE_CAP_MAX)
                 return false;
-        switch (kind) {
-        case INTENT_FILL:
-                return granule_is_mine(t, in->slab, GRANULE_SLAB) && n == 0 && in->n >= 1 &&
-                       in->n <= load_relaxed(&m->cap);
-        case INTENT_DRAIN:
-                return granule_is_mine(t, in->slab, GRANULE_SLAB) && in->n < n;
-        case INTENT_SWAP:
-                return in->i < in->j && in->j < n && load_relaxed(&m->slot[in->i]) == in->a &&
-                       load_relaxed(&m->slot[in->j]) == in->b;
-        case INTENT_DRAIN_RUN:
-                return in->n + 1 == n && granule_is_named(t->region, t->slot, &t->region->granules[in->slab]);
-        case INTENT_POP_TO:
-                return in->n + 1 == n && load_relaxed(&m->slot[in->n]) == region_entry(t->region, in->a);
-        case INTENT_PUSH_FROM:
-                return in->n == n + 1 && load_relaxed(&m->slot[n]) == region_entry(t->region, in->a);
-        default:
+        if (in->kind == INTENT_FILL)
+                return granule_is_mine(t, e->head, GRANULE_SLAB) && n == 0 && e->n >= 1 &&
+                       e->n <= load_relaxed(&m->cap);
+        if (in->kind == INTENT_DRAIN)
+                return granule_is_mine(t, e->head, GRANULE_SLAB) && e->n < n;
+        return e->n + 1 == n && granule_is_named(t->region, t->slot, &t->region->granules[e->head]);
+}
+
+static bool
+intent_swap_is_valid(const struct thread *t, const struct intent *in)
+{
+        const struct intent_swap *s = &in->swap;
+        const struct magazine *m = magazine_is_mine(t, s->magazine) ? &t->region->magazines[s->magazine] : NULL;
+        uint64_t n = m != NULL ? load_relaxed(&m->n) : 0;
+
+        return n <= MAGAZINE_CAP_MAX && s->i < s->j && s->j < n && load_relaxed(&m->slot[s->i]) == s->a &&
+               load_relaxed(&m->slot[s->j]) == s->b;
+}
+
+static bool
+intent_block_is_valid(const struct thread *t, const struct intent *in)
+{
+        const struct region *r = t->region;
+        const struct intent_block *b = &in->alloc_one;
+        uint64_t granule = b->block >> GEO_GRANULE_SHIFT, chunk = b->block >> GEO_CHUNK_SHIFT;
+
+        if (!dest_is_valid(r, b->dest))
                 return false;
+        switch (in->kind) {
+        case INTENT_RUN_TO:
+                return b->dest != 0 && granule == b->head && granule_is_mine(t, b->head, GRANULE_NEW);
+        case INTENT_RUN_FROM:
+                return b->dest != 0 && granule == b->head && granule_is_named(r, t->slot, &r->granules[b->head]);
+        case INTENT_HUGE_TO:
+                return b->dest != 0 && chunk == b->head && chunk_is_owned(r, t->no, &r->chunk_words[b->head]);
+        case INTENT_HUGE_FROM:
+                return b->dest != 0 && chunk == b->head && chunk_is_named(r, t->slot, &r->chunk_words[b->head]);
+        default:
+                return block_is_in_slab(t, b->head, b->block);
         }
 }
 
-bool
-intent_is_valid(const struct thread *t, const struct intent *in, enum intent_kind kind)
+static bool
+intent_handover_is_valid(const struct thread *t, const struct intent *in)
 {
-        const struct region *r = t->region;
+        const struct intent_handover *h = &in->pop_to;
+        const struct magazine *m = magazine_is_mine(t, h->magazine) ? &t->region->magazines[h->magazine] : NULL;
+        uint64_t n = m != NULL ? load_relaxed(&m->n) : 0, after = in->kind == INTENT_POP_TO ? h->n + 1 : h->n - 1;
 
-        if (!dest_is_valid(r, kind == INTENT_SWAP ? 0 : in->b))
-                return false;
-        switch (kind) {
-        case INTENT_ALLOC_ONE:
-        case INTENT_FREE_ONE:
-                return block_is_in_slab(t, in->slab, in->a);
-        case INTENT_RUN_TO:
-                return in->b != 0 && granule_is_mine(t, in->slab, GRANULE_NEW) &&
-                       in->a >> GEO_GRANULE_SHIFT == in->slab;
-        case INTENT_RUN_FROM:
-                return in->b != 0 && granule_is_named(r, t->slot, &r->granules[in->slab]) &&
-                       in->a >> GEO_GRANULE_SHIFT == in->slab;
-        case INTENT_HUGE_TO:
-                return in->b != 0 && chunk_is_owned(r, t->no, &r->chunk_words[in->slab]) &&
-                       in->a >> GEO_CHUNK_SHIFT == in->slab;
-        case INTENT_HUGE_FROM:
-                return in->b != 0 && chunk_is_named(r, t->slot, &r->chunk_words[in->slab]) &&
-                       in->a >> GEO_CHUNK_SHIFT == in->slab;
+        return m != NULL && n <= MAGAZINE_CAP_MAX && n == after && dest_is_valid(t->region, h->dest) &&
+               load_relaxed(&m->slot[in->kind == INTENT_POP_TO ? h->n : n]) == region_entry(t->region, h->block);
+}
+
+#define IS_VALID(kind, member, name, operands, settle)                                                                 \
+        case INTENT_##kind:                                                                                            \
+                return intent_##operands##_is_valid(t, in);
+
+bool
+intent_is_valid(const struct thread *t, const struct intent *in)
+{
+        switch (in->kind) {
+                INTENTS(IS_VALID)
         default:
-                return magazine_intent_is_valid(t, in, kind);
+                return false;
         }
 }
 

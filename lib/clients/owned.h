@@ -27,8 +27,8 @@ uint32_t magazine_count_places(const struct region *r, const struct thread_slot 
 /* I15: nothing that a free would take for a block starts there, and its chunk is of that arena. */
 bool granule_may_be_free(const struct region *r, const uint64_t *word, uint64_t value);
 
-/* I8: what an intent of this kind is about to name is owned by its thread, and as the intent says. */
-bool intent_is_valid(const struct thread *t, const struct intent *operands, enum intent_kind kind);
+/* I8: what an intent is about to name is owned by its thread, and as the intent says. */
+bool intent_is_valid(const struct thread *t, const struct intent *in);
 
 /* I19: the slot is the thread's, as far as it says, and the thread is bound to an arena of the region. */
 bool thread_is_valid(const struct thread *t);

@@ -27,7 +27,7 @@
  *   .1 state := 0                            binding left                                   REAP
  *   .2 binding := 0                          empty, `life` marked (as every exit does)      inherited
  * RELEASE (close)
- *   .1 state := 0, .2 binding := 0           as DETACH                                      as DETACH
+ *   .1, .2 state := 0, binding := 0          as DETACH                                      as DETACH
  *   .3 unlock `life`                         empty, `life` free or marked                   inherited
  * REAP
  *   .1 try `reap`                            `reap` marked                                  taken over
@@ -41,9 +41,9 @@
  * RESERVE (open)
  *   .1 .2 .3 as ATTACH
  *   .4 binding := RESERVE                    a reserve slot of a client that is gone        REAP
- *   .5 release `life`, .6 release `reap`     the same                                       REAP
+ *   .5, .6 release `life`, `reap`            the same                                       REAP
  * BORROW, after the lock that only this process's threads know
- *   .1 try `reap`, .2 try `life`             `life` marked, empty but for the binding       REAP
+ *   .1, .2 try `reap`, `life`                `life` marked, empty but for the binding       REAP
  *   .3 settle, if `life` was marked          as REAP.3                                      REAP
  *   .4 thread id; state := 1                 a dead thread's slot                           REAP
  *   .5 CONFIRM (client.c)                    the same                                       REAP
@@ -54,7 +54,7 @@
  * LEND (for one call, to who can have no slot and not its own reserve slot: the reserve slot of whatever client)
  *   .1 .2 .3 as BORROW, the slot being of no use just now
  *   .4 process and thread id: the borrower's as BORROW.2                                    REAP
- *   .5 state := 1, .6 release `reap`         a dead thread's slot                           REAP
+ *   .5, .6 state := 1, release `reap`        a dead thread's slot                           REAP
  *   given back as RETURN
  * UNRESERVE (close)
  *   .1 try `reap`                            `reap` marked, a reserve slot                  REAP, once it is gone

@@ -172,7 +172,7 @@ purge_free_chunk(struct thread *t, uint64_t chunk, struct pass *pass)
         chunk_hint_free(r, chunk, true);
         chunk_release(r, t->no, &r->chunk_words[chunk],
                       chunk_with_node1(chunk_word(CHUNK_FREE, THREAD_NONE, 0), chunk_node1(taken))); /* E3.rel */
-        candidate_clear(t);
+        candidate_clear(t);                                                                          /* PURGE_CHUNK.6 */
         chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
         thread_note_release(t);
         return bytes;

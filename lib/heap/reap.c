@@ -70,9 +70,9 @@ named_magazine(struct region *r, uint64_t idx, uint32_t thread_no)
 /* Takes the reference to the intent's block out of its dest, for what was there before, unless somebody has stored
  * another one since.  A dest that may be written is 8-aligned, in a chunk that exists or among a slot's pending words. */
 static void
-dest_restore(struct region *r, const struct intent *in)
+dest_restore(struct region *r, uint64_t dest_off, uint64_t block_off, uint64_t was)
 {
-        uint64_t dest_off = in->b, ref = r->layout.chunks_off + in->a;
+        uint64_t ref = r->layout.chunks_off + block_off;
         uint64_t chunks_end = r->layout.chunks_off + (region_chunks_hwm(r) << GEO_CHUNK_SHIFT);
         uint64_t slots_off = r->layout.off[TABLE_THREADS], stride = r->layout.stride[TABLE_THREADS];
         bool in_chunks = dest_off >= r->layout.chunks_off && dest_off < chunks_end;
@@ -82,47 +82,47 @@ dest_restore(struct region *r, const struct intent *in)
                           in_slot < offsetof(struct thread_slot, pending_record);
 
         if (dest_off % 8 == 0 && (in_chunks || is_pending))
-                cas_relaxed((uint64_t *)(void *)(r->base + dest_off), &ref, in->i);
+                cas_relaxed((uint64_t *)(void *)(r->base + dest_off), &ref, was);
 }
 
 /* ------------------------------------------------------------------ intents */
 
 static void
-undo_fill(struct region *r, const struct intent *in, uint32_t thread_no)
+undo_fill(struct region *r, uint32_t thread_no, const struct intent_entries *in)
 {
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
 
-        ASSERT(in->kind == INTENT_FILL && thread_no != THREAD_NONE);
-        if (!m || !names_slab(r, in->slab, thread_no) || load_relaxed(&m->n) != 0)
+        ASSERT(thread_no != THREAD_NONE);
+        if (!m || !names_slab(r, in->head, thread_no) || load_relaxed(&m->n) != 0)
                 return; /* committed, or never begun */
         for (uint64_t i = 0; i < in->n && i < MAGAZINE_CAP_MAX; i++)
-                slab_settle_block(r, in->slab, region_entry_off(r, load_relaxed(&m->slot[i])));
+                slab_settle_block(r, in->head, region_entry_off(r, load_relaxed(&m->slot[i])));
 }
 
 static void
-redo_drain(struct region *r, const struct intent *in, uint32_t thread_no)
+redo_drain(struct region *r, uint32_t thread_no, const struct intent_entries *in)
 {
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
         uint64_t n;
 
-        ASSERT(in->kind == INTENT_DRAIN && thread_no != THREAD_NONE);
-        if (!m || !names_slab(r, in->slab, thread_no))
+        ASSERT(thread_no != THREAD_NONE);
+        if (!m || !names_slab(r, in->head, thread_no))
                 return;
         n = load_relaxed(&m->n);
         if (n <= in->n || n > MAGAZINE_CAP_MAX)
                 return; /* committed */
         for (uint64_t i = in->n; i < n; i++)
-                slab_settle_block(r, in->slab, region_entry_off(r, load_relaxed(&m->slot[i])));
+                slab_settle_block(r, in->head, region_entry_off(r, load_relaxed(&m->slot[i])));
         kill_order();
         store_relaxed(&m->n, in->n);
 }
 
 static void
-redo_swap(struct region *r, const struct intent *in, uint32_t thread_no)
+redo_swap(struct region *r, uint32_t thread_no, const struct intent_swap *in)
 {
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
 
-        ASSERT(in->kind == INTENT_SWAP && thread_no != THREAD_NONE);
+        ASSERT(thread_no != THREAD_NONE);
         if (!m || in->i >= MAGAZINE_CAP_MAX || in->j >= MAGAZINE_CAP_MAX)
                 return;
         store_relaxed(&m->slot[in->i], in->b);
@@ -130,78 +130,76 @@ redo_swap(struct region *r, const struct intent *in, uint32_t thread_no)
 }
 
 static void
-redo_drain_run(struct region *r, const struct intent *in, uint32_t thread_no)
+redo_drain_run(struct region *r, uint32_t thread_no, const struct intent_entries *in)
 {
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
 
-        if (m && names_run(r, in->slab, thread_no) && load_relaxed(&m->n) > in->n)
+        if (m && names_run(r, in->head, thread_no) && load_relaxed(&m->n) > in->n)
                 store_relaxed(&m->n, in->n); /* the candidate frees the run */
 }
 
 static void
-settle_one(struct region *r, const struct intent *in, uint32_t thread_no)
+settle_one(struct region *r, uint32_t thread_no, const struct intent_block *in)
 {
-        if (!names_slab(r, in->slab, thread_no))
+        if (!names_slab(r, in->head, thread_no))
                 return;
-        slab_settle_block(r, in->slab, in->a); /* undoes ALLOC_ONE, finishes FREE_ONE */
-        if (in->b != 0)
-                dest_restore(r, in);
+        slab_settle_block(r, in->head, in->block); /* undoes ALLOC_ONE, finishes FREE_ONE */
+        if (in->dest != 0)
+                dest_restore(r, in->dest, in->block, in->was);
 }
 
-/* A pop that was not committed is undone; a push that was is finished: either way *dest must not name the block. */
+/* RUN_TO, HUGE_TO: not committed, so undone with the run.  RUN_FROM, HUGE_FROM: committed, so finished with the run. */
 static void
-settle_handover(struct region *r, const struct intent *in, uint32_t thread_no)
+settle_run_dest(struct region *r, uint32_t thread_no, const struct intent_block *in)
+{
+        if (in->dest != 0 && names_run(r, in->head, thread_no))
+                dest_restore(r, in->dest, in->block, in->was);
+}
+
+static void
+settle_huge_dest(struct region *r, uint32_t thread_no, const struct intent_block *in)
+{
+        if (in->dest != 0 && names_chunk(r, in->head, thread_no))
+                dest_restore(r, in->dest, in->block, in->was);
+}
+
+/* The block is in the magazine as long as there are so many: then *dest must not name it, be it a pop that was not
+ * committed, which is undone, or a push that was, which is finished. */
+static void
+settle_handover(struct region *r, uint32_t thread_no, const struct intent_handover *in, uint64_t n_with_block)
 {
         struct magazine *m = named_magazine(r, in->magazine, thread_no);
-        bool is_in_there = m && load_relaxed(&m->n) >= (in->kind == INTENT_POP_TO ? in->n + 1 : in->n);
 
-        if (is_in_there && in->b != 0)
-                dest_restore(r, in);
+        if (m && load_relaxed(&m->n) >= n_with_block && in->dest != 0)
+                dest_restore(r, in->dest, in->block, in->was);
 }
+
+static void
+undo_pop(struct region *r, uint32_t thread_no, const struct intent_handover *in)
+{
+        settle_handover(r, thread_no, in, in->n + 1);
+}
+
+static void
+redo_push(struct region *r, uint32_t thread_no, const struct intent_handover *in)
+{
+        settle_handover(r, thread_no, in, in->n);
+}
+
+#define SETTLE(kind, member, name, operands, settle)                                                                   \
+        case INTENT_##kind:                                                                                            \
+                settle(r, thread_no, &in.member);                                                                      \
+                break;
 
 static void
 settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
 {
-        struct intent in = {.kind = load_relaxed(&slot->intent.kind), /* dead: nobody else writes it */
-                            .slab = load_relaxed(&slot->intent.slab),
-                            .magazine = load_relaxed(&slot->intent.magazine),
-                            .n = load_relaxed(&slot->intent.n),
-                            .i = load_relaxed(&slot->intent.i),
-                            .j = load_relaxed(&slot->intent.j),
-                            .a = load_relaxed(&slot->intent.a),
-                            .b = load_relaxed(&slot->intent.b)};
+        struct intent in = {.kind = load_relaxed(&slot->intent.kind)}; /* dead: nobody else writes it */
 
+        for (unsigned i = 0; i < INTENT_WORDS; i++)
+                in.word[i] = load_relaxed(&slot->intent.word[i]);
         switch (in.kind) {
-        case INTENT_FILL:
-                undo_fill(r, &in, thread_no);
-                break;
-        case INTENT_DRAIN:
-                redo_drain(r, &in, thread_no);
-                break;
-        case INTENT_SWAP:
-                redo_swap(r, &in, thread_no);
-                break;
-        case INTENT_DRAIN_RUN:
-                redo_drain_run(r, &in, thread_no);
-                break;
-        case INTENT_ALLOC_ONE:
-        case INTENT_FREE_ONE:
-                settle_one(r, &in, thread_no);
-                break;
-        case INTENT_RUN_TO: /* not committed: undone with the run.  RUN_FROM: committed, finished with the run */
-        case INTENT_RUN_FROM:
-                if (in.b != 0 && names_run(r, in.slab, thread_no))
-                        dest_restore(r, &in);
-                break;
-        case INTENT_HUGE_TO:
-        case INTENT_HUGE_FROM:
-                if (in.b != 0 && names_chunk(r, in.slab, thread_no))
-                        dest_restore(r, &in);
-                break;
-        case INTENT_POP_TO:
-        case INTENT_PUSH_FROM:
-                settle_handover(r, &in, thread_no);
-                break;
+                INTENTS(SETTLE)
         default:
                 break;
         }
@@ -286,17 +284,17 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
 
         if (!slot)
                 return;
-        settle_intent(r, slot, thread_no); /* REAP.3 */
+        settle_intent(r, slot, thread_no); /* SETTLE.1 */
         ASSERT_INVARIANT(I8, load_relaxed(&slot->intent.kind) == INTENT_NONE);
-        settle_candidate(r, slot, thread_no); /* REAP.4 */
+        settle_candidate(r, slot, thread_no); /* SETTLE.2 */
         ASSERT_INVARIANT(I4, load_relaxed(&slot->candidate) == 0);
         sweep_settle(r, thread_no);
-        idx1 = load_relaxed(&slot->hand); /* REAP.5 */
+        idx1 = load_relaxed(&slot->hand); /* SETTLE.3 */
         if (idx1 != 0)
                 settle_magazine(r, slot, thread_no, idx1 - 1, arg);
         kill_order();
         store_relaxed(&slot->hand, 0u);
-        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) { /* REAP.6 */
+        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) { /* SETTLE.4 */
                 idx1 = load_relaxed(&slot->magazines[place]);
                 if (idx1 == 0)
                         continue;
@@ -304,7 +302,7 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
                 kill_order();
                 store_relaxed(&slot->magazines[place], 0u);
         }
-        root_settle_pending(r, slot, thread_no, arg); /* REAP.7 */
+        root_settle_pending(r, slot, thread_no, arg); /* SETTLE.5 */
 }
 
 int

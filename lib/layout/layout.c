@@ -35,6 +35,12 @@ _Static_assert(SIZE_CLASS_BLOCKS_MAX < 1 << 13, "free counts fit a granule word"
 _Static_assert(sizeof(struct client_slot) == 128, "client slots are two lines");
 _Static_assert(offsetof(struct thread_slot, intent) % 64 == 0, "the intent is one line");
 _Static_assert(sizeof(struct intent) == 64, "the intent is one line");
+#define SETS_ALL(kind, member, name, operands, settle)                                                                 \
+        _Static_assert(sizeof(struct intent_##operands) == sizeof(uint64_t[INTENT_WORDS]), "an intent sets all "       \
+                                                                                           "words");
+INTENTS(SETS_ALL)
+_Static_assert(offsetof(struct intent_block, dest) == INTENT_DEST * sizeof(uint64_t), "a dest is the last operand");
+_Static_assert(offsetof(struct intent_handover, dest) == INTENT_DEST * sizeof(uint64_t), "a dest is the last operand");
 _Static_assert(NODE_MAX *TAG_CLASSES + 1 <= UINT16_MAX, "tags are 16 bits");
 _Static_assert(GEO_GRANULES_PER_CHUNK <= 64, "one word maps a chunk");
 

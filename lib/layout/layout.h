@@ -19,6 +19,7 @@
 
 #include "base/geometry.h"
 #include "base/size_class.h"
+#include "layout/intents.h"
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
@@ -98,33 +99,6 @@ struct client_slot {
         uint32_t reserve_thread; /* owner  thread number of the slot kept for threads that find no other */
         char name[32];           /* owner  command name, NUL padded */
         uint64_t pad[6];
-};
-
-enum intent_kind {
-        INTENT_NONE = 0,
-        INTENT_FILL,      /* slab, magazine, n: entries 0..n-1 are being taken out of the slab */
-        INTENT_DRAIN,     /* slab, magazine, n: entries n.. of the magazine are being put into the slab */
-        INTENT_SWAP,      /* magazine, i, j, a, b: entry i becomes b and entry j becomes a */
-        INTENT_DRAIN_RUN, /* slab = run head, magazine, n: the entry at n is being freed */
-        INTENT_ALLOC_ONE, /* slab, a = block, b = dest or 0: one block is taken past the magazines */
-        INTENT_FREE_ONE,  /* slab, a = block, b = dest or 0: one block is put past the magazines */
-        INTENT_RUN_TO,    /* slab = run head, b = dest: a run is being handed over */
-        INTENT_RUN_FROM,  /* slab = run head, b = dest: a run is being freed */
-        INTENT_HUGE_TO,   /* slab = head chunk, b = dest */
-        INTENT_HUGE_FROM, /* slab = head chunk, b = dest */
-        INTENT_POP_TO,    /* magazine, n = blocks left, a = block, b = dest: the topmost block is handed out */
-        INTENT_PUSH_FROM, /* magazine, n = blocks then, a = block, b = dest: a block is put on top */
-        INTENT_N_KINDS
-};
-
-/* At most one at a time per thread.  Operands first, then kind; kind cleared first of all when it is over. */
-struct intent {
-        uint64_t kind;     /* owner, reaper  enum intent_kind */
-        uint64_t slab;     /* owner  granule (or chunk) index of the head */
-        uint64_t magazine; /* owner  magazine index */
-        uint64_t n;        /* owner */
-        uint64_t i, j;     /* owner  entry indices; i also what was in dest before */
-        uint64_t a, b;     /* owner  block offsets (from the chunks), or a region offset (dest) */
 };
 
 /* Monotonic, never reset: a slot's next owner counts on, totals are sums over all slots. */

@@ -12,21 +12,21 @@
  * got would leave a living holder marked as dead.  What is only in the list cannot be confused: an entry is linked
  * after its word has become ours, and unlinked before it ceases to be.
  *
- * TAKE                                  a death after it leaves
+ * LOCK                                  a death after it leaves
  *   .1 word: what was seen -> ours      a lock that is held and will not be marked
  *   .2 linked                           a lock that the kernel marks
  * UNLOCK
- *   .1 unlinked                         as TAKE.1
+ *   .1 unlinked                         as LOCK.1
  *   .2 word -> 0                        a free lock
- * TAKE_GONE (of a holder that is gone, by its number)
+ * LOCK_GONE (of a holder that is gone, by its number)
  *   .1 word: what was seen -> ours, unsure
- *                                       as TAKE.1
+ *                                       as LOCK.1
  *   .2 asked once more: if it is there, word: ours, unsure -> what was seen
  *                                       as before
- *   .3 word: ours, unsure -> ours       as TAKE.1
- *   .4 linked                           as TAKE.2
+ *   .3 word: ours, unsure -> ours       as LOCK.1
+ *   .4 linked                           as LOCK.2
  *
- * TAKE_GONE, because a number is given again.  Between the question and .1 others may settle what the dead left, and a
+ * LOCK_GONE, because a number is given again.  Between the question and .1 others may settle what the dead left, and a
  * new thread of the same number may take the lock: .1 finds the very word that was judged.  But then that thread is
  * there at .2, or has died since.  It may let go meanwhile: UNLOCK.2 of a thread that has the lock in its list also
  * frees it while somebody is unsure of it, whose next step fails then.  Until then the links are that thread's own.
@@ -41,7 +41,7 @@
  * they are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in
  * which order.  `prev` is there for the C library, which writes it in its neighbours, and never reads it in ours.
  *
- * What this gave up: who is killed between TAKE_GONE.1 and .2 while the holder lives after all takes the lock from it;
+ * What this gave up: who is killed between LOCK_GONE.1 and .2 while the holder lives after all takes the lock from it;
  * that takes a number given again and a kill, within a few instructions each.  And the C library's own checks; at most
  * 2,048 locks per thread are walked at its death, so one that holds as many of the C library's gets none of ours; and
  * where links or words are damaged, a dead thread's locks may not be marked.
@@ -256,7 +256,7 @@ link_in(uint64_t *at, struct robust_lock *lock)
 {
         if (!held.first)
                 insert(at, list_end(), &held.tail_next);
-        insert(at, held.first ? held.first : &held.tail_next, &lock->next); /* TAKE.2 */
+        insert(at, held.first ? held.first : &held.tail_next, &lock->next); /* LOCK.2 */
         *held_at(held.n) = lock;
         held_set(held.n + 1);
 }
@@ -289,7 +289,7 @@ link_out(const struct robust_lock *lock)
 
 /* ------------------------------------------------------------------ the lock */
 
-/* TAKE_GONE.2, .3.  Nothing was done under the lock so far, so there is no order to keep.  A CAS fails where the holder
+/* LOCK_GONE.2, .3.  Nothing was done under the lock so far, so there is no order to keep.  A CAS fails where the holder
  * lived, and has let go. */
 static bool
 make_sure(struct robust_lock *lock, uint64_t seen, uint64_t own, bool is_gone)
@@ -315,13 +315,13 @@ robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t
         /* One that is in the list already has lost its word to somebody who damages it.  E16.acq: what the last holder
          * did, who let go or is dead.  One try: who fails has been overtaken. */
         is_ours = at && held_find(lock) == held.n &&
-                  cas_acquire(&lock->word, &seen, is_gone ? own | ROBUST_UNSURE : own); /* TAKE.1, TAKE_GONE.1 */
+                  cas_acquire(&lock->word, &seen, is_gone ? own | ROBUST_UNSURE : own); /* LOCK.1, LOCK_GONE.1 */
         kill_order();
         if (is_ours && is_gone)
                 is_ours = make_sure(lock, judged, own, is_gone(judged, pid));
         kill_order();
         if (is_ours)
-                link_in(at, lock);
+                link_in(at, lock); /* LOCK.2, LOCK_GONE.4 */
         signals_restore(&old, is_blocked);
         return is_ours;
 }

@@ -59,7 +59,7 @@ chunk_find_free(struct region *r, uint64_t from, uint64_t end)
         return -1;
 }
 
-/* CHUNK.1 candidate, CHUNK.2 CAS. */
+/* CHUNK.1, .2: candidate, CAS. */
 static bool
 claim(struct thread *t, uint64_t chunk)
 {
@@ -296,7 +296,8 @@ chunk_sweep(struct thread *t, uint64_t chunk)
         if (!claim(t, chunk)) /* SWEEP_CHUNK.2, .3 */
                 return err;
         if (region_chunks_hwm(r) <= chunk)
-                err = region_punch(r, region_granule_off(r, chunk * GEO_GRANULES_PER_CHUNK), GEO_CHUNK_BYTES); /* .4 */
+                err = region_punch(r, region_granule_off(r, chunk * GEO_GRANULES_PER_CHUNK),
+                                   GEO_CHUNK_BYTES); /* SWEEP_CHUNK.4 */
         kill_order();
         release_unused(r, t->no, chunk); /* SWEEP_CHUNK.5 */
         candidate_clear(t);              /* SWEEP_CHUNK.6 */

@@ -502,13 +502,14 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
         ASSERT(granule_state(owner_load(word)) == GRANULE_FREEING || granule_state(owner_load(word)) == GRANULE_NEW);
         store_relaxed(tag, (uint16_t)TAG_NONE);
         for (uint32_t i = 1; i < granules; i++) {
-                store_relaxed(&tag[i], (uint16_t)TAG_NONE);                                      /* FREE.2 */
-                granule_release(r, t->no, &word[i], run_free_word(owner_load(&word[i]), stamp)); /* FREE.3, E3.rel */
+                store_relaxed(&tag[i], (uint16_t)TAG_NONE); /* RUN_FREE.2 */
+                granule_release(r, t->no, &word[i],
+                                run_free_word(owner_load(&word[i]), stamp)); /* RUN_FREE.3, E3.rel */
         }
-        granule_release(r, t->no, word, run_free_word(owner_load(word), stamp)); /* FREE.4, E3.rel */
+        granule_release(r, t->no, word, run_free_word(owner_load(word), stamp)); /* RUN_FREE.4, E3.rel */
         /* While the candidate still leads a reaper here, who renews the hints: a death leaves nothing unhinted. */
         hint_free(r, arena, head / GEO_GRANULES_PER_CHUNK, bits_mask(head % GEO_GRANULES_PER_CHUNK, granules), warm);
-        candidate_clear(t); /* FREE.5 */
+        candidate_clear(t); /* RUN_FREE.5 */
         thread_note_release(t);
 }
 

@@ -10,8 +10,8 @@
  * the page in which it ends.  That needs no page bitmap, and holds after any death.  Tables start on pages of their
  * own, so nothing else decides about their pages.
  *
- * What this gives up: backing is by range, so a page that a hostile client punched is not noticed (DESIGN: P4 holds
- * against exhaustion, not against whoever may write the file).
+ * What this gives up: backing is by range, so a page that a hostile client punched is not noticed: what is promised
+ * is safety from a full file system, not from whoever may write the file.
  */
 #include "region/region.h"
 

@@ -219,7 +219,7 @@ tcache_free_spare(struct tcache *t, const void *p)
 
         if (block_off >= t->limit || !tcache_is_quick(t))
                 return false;
-        tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
+        tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as in the hit path */
         if (!region_has_small_tag(r, tag))
                 return false;
         current = magazine_in(th, magazine_current(th, tag));
@@ -241,7 +241,7 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
 
         tcache_tick(t);
         if (block_off >> GEO_GRANULE_SHIFT < region_granules_hwm(r))
-                tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
+                tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as in the hit path */
         if (region_has_tag(r, tag))
                 idx = size_class_is_small(tag_class(tag)) ? ensure_room(t, tag) : ensure_large(t, tag);
         if (idx == MAGAZINE_IDX_NONE) {
@@ -275,7 +275,7 @@ tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off)
 
         if (!slab_has_given(r, block_off))
                 return false;
-        tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* E4: as in the hit path */
+        tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as in the hit path */
         if (!region_has_small_tag(r, tag))
                 return false;
         idx = magazine_in(th, magazine_current(th, tag));

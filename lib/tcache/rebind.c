@@ -32,7 +32,7 @@ tcache_settle_node(struct tcache *t)
         t->is_away = false;
 }
 
-/* REBIND.1 magazines of the old node go home, .2 binding, .3 what the hit paths read. */
+/* REBIND.1, .2, .3: magazines of the old node go home, the binding, what the hit paths read. */
 static void
 rebind(struct tcache *t, uint32_t node)
 {

@@ -1,5 +1,5 @@
 /*
- * refill.c - the slow path of malloc: another magazine for the class, in the order of DESIGN's section 6.
+ * refill.c - the slow path of malloc: another magazine for the class, in the order of "malloc and free" in doc/design.md.
  *
  * The spare first; then what alloc_magazine() finds: a full one from the depot, or a slab to fill the empty one from.
  * A place is changed only after the slot's hand, or another place, names what is in it (blocks/magazine.c), and the
@@ -104,11 +104,9 @@ tcache_pop_to(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
                 return NULL;
         block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[n - 1]));
         dest_fill(th, dest_off, block_off, size_class_bytes(class_idx));
-        intent_begin(th,
-                     (struct intent){
-                             .magazine = idx, .n = n - 1, .i = dest_load(r, dest_off), .a = block_off, .b = dest_off},
-                     INTENT_POP_TO);                               /* POP_TO.1 */
-        dest_store(r, dest_off, r->layout.chunks_off + block_off); /* POP_TO.2 */
+        intent_begin(th, INTENT(POP_TO, pop_to, .magazine = idx, .n = n - 1, .was = dest_load(r, dest_off),
+                                .block = block_off, .dest = dest_off)); /* POP_TO.1 */
+        dest_store(r, dest_off, r->layout.chunks_off + block_off);      /* POP_TO.2 */
         kill_order();
         store_relaxed(&r->magazines[idx].n, n - 1); /* POP_TO.3: commit */
         intent_end(th);                             /* POP_TO.4 */

@@ -302,9 +302,9 @@ tcache_push(const struct tcache *t, const void *p)
         if (UNLIKELY(n == m->cap)) /* written by this thread only */
                 return false;
         __builtin_prefetch(p, 1); /* the next malloc of the class gets it: its first store is a hit then */
-        store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* FREE.1 */
+        store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* PUSH.1 */
         kill_order();
-        store_hit(&m->n, n + 1); /* FREE.2: commit */
+        store_hit(&m->n, n + 1); /* PUSH.2: commit */
         return true;
 }
 

@@ -15,11 +15,11 @@ case $mutation in
 fill-intent-before-entries)
         file=blocks/slab.c scenario=fill-fill
         script='s|k = choose_blocks(r, head, class_idx, &backing, want, m->slot);.*|k = n_free < want ? n_free : want;|
-                s|clear_lowest(r, head, class_idx, &backing, k); /\* FILL.5.*|choose_blocks(r, head, class_idx, \&backing, k, m->slot); clear_lowest(r, head, class_idx, \&backing, k);|'
+                s|clear_lowest(r, head, class_idx, &backing, k); */\* FILL.5.*|choose_blocks(r, head, class_idx, \&backing, k, m->slot); clear_lowest(r, head, class_idx, \&backing, k);|'
         ;;
 fill-commit-before-bits)
         file=blocks/slab.c scenario=fill-fill
-        script='s|clear_lowest(r, head, class_idx, &backing, k); /\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k); clear_lowest(r, head, class_idx, \&backing, k);|'
+        script='s|clear_lowest(r, head, class_idx, &backing, k); */\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k); clear_lowest(r, head, class_idx, \&backing, k);|'
         ;;
 candidate-cleared-before-release)
         file=blocks/slab.c scenario=fill-drain

@@ -162,9 +162,9 @@ script_push(struct script *me, uint32_t class_idx)
         me->in_flight[me->n_in_flight++] = block_off;
         n = load_relaxed(&m->n);
         CHECK(n < load_relaxed(&m->cap));
-        store_relaxed(&m->slot[n], region_entry(&world_region, block_off)); /* FREE.1 */
+        store_relaxed(&m->slot[n], region_entry(&world_region, block_off)); /* PUSH.1 */
         kill_order();
-        store_relaxed(&m->n, n + 1); /* FREE.2 */
+        store_relaxed(&m->n, n + 1); /* PUSH.2 */
         me->in_flight[--me->n_in_flight] = 0;
 }
 

@@ -174,17 +174,15 @@ list_intent(struct list *l)
         const struct layout *layout = &l->r->layout;
         uint64_t granules = l->r->header->chunks_hwm * GEO_GRANULES_PER_CHUNK;
 
-        WORD(l, struct thread_slot, intent.kind, INTENT_N_KINDS, INTENT_DRAIN, INTENT_SWAP);
-        WORD(l, struct thread_slot, intent.kind, INTENT_DRAIN_RUN, INTENT_ALLOC_ONE, INTENT_RUN_TO);
-        WORD(l, struct thread_slot, intent.kind, INTENT_HUGE_TO, INTENT_FILL, INTENT_FREE_ONE);
-        WORD(l, struct thread_slot, intent.kind, INTENT_POP_TO, INTENT_PUSH_FROM);
-        WORD(l, struct thread_slot, intent.slab, granules, layout->n_chunks * GEO_GRANULES_PER_CHUNK);
-        WORD(l, struct thread_slot, intent.magazine, l->r->header->magazines_hwm[0], layout->n[TABLE_MAGAZINES]);
-        WORD(l, struct thread_slot, intent.n, MAGAZINE_CAP_MAX);
-        WORD(l, struct thread_slot, intent.i, MAGAZINE_CAP_MAX);
-        WORD(l, struct thread_slot, intent.j, MAGAZINE_CAP_MAX);
-        WORD(l, struct thread_slot, intent.a, l->r->canonical, granules << GEO_GRANULE_SHIFT);
-        WORD(l, struct thread_slot, intent.b, layout->chunks_off, layout->region_bytes,
+        for (uint64_t kind = INTENT_NONE + 1; kind <= INTENT_N_KINDS; kind += 3)
+                WORD(l, struct thread_slot, intent.kind, kind, kind + 1, kind + 2);
+        WORD(l, struct thread_slot, intent.fill.head, granules, layout->n_chunks * GEO_GRANULES_PER_CHUNK);
+        WORD(l, struct thread_slot, intent.fill.magazine, l->r->header->magazines_hwm[0], layout->n[TABLE_MAGAZINES]);
+        WORD(l, struct thread_slot, intent.fill.n, MAGAZINE_CAP_MAX);
+        WORD(l, struct thread_slot, intent.swap.i, MAGAZINE_CAP_MAX);
+        WORD(l, struct thread_slot, intent.swap.j, MAGAZINE_CAP_MAX);
+        WORD(l, struct thread_slot, intent.swap.a, l->r->canonical, granules << GEO_GRANULE_SHIFT);
+        WORD(l, struct thread_slot, intent.alloc_one.dest, layout->chunks_off, layout->region_bytes,
              layout->off[TABLE_THREADS] + offsetof(struct thread_slot, pending));
 }
 

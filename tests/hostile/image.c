@@ -193,19 +193,19 @@ stop_in_slab(const struct death *d, enum intent_kind kind)
         struct magazine *magazine = &d->r->magazines[m];
         uint64_t head = seize_run(d, m, GRANULE_N_STATES, &length), block = magazine->slot[0] - d->r->canonical;
 
-        d->slot->intent = (struct intent){.kind = kind, .slab = head, .magazine = m};
+        d->slot->intent = (struct intent){kind, .word = {head, m}};
         if (kind == INTENT_FILL) {
-                d->slot->intent.n = magazine->n;
+                d->slot->intent.fill.n = magazine->n;
                 magazine->n = 0;
         } else if (kind == INTENT_DRAIN) {
-                d->slot->intent.n = magazine->n / 2;
+                d->slot->intent.drain.n = magazine->n / 2;
         } else if (kind == INTENT_SWAP) {
-                d->slot->intent.j = 1;
-                d->slot->intent.a = magazine->slot[0];
-                d->slot->intent.b = magazine->slot[1];
+                d->slot->intent.swap.j = 1;
+                d->slot->intent.swap.a = magazine->slot[0];
+                d->slot->intent.swap.b = magazine->slot[1];
         } else {
-                d->slot->intent.a = block;
-                d->slot->intent.b = d->r->layout.chunks_off + block;
+                d->slot->intent.alloc_one.block = block;
+                d->slot->intent.alloc_one.dest = d->r->layout.chunks_off + block;
         }
 }
 
@@ -215,11 +215,10 @@ stop_in_run(const struct death *d, enum intent_kind kind)
         uint32_t m = magazine_of(d, true), length;
         uint64_t head = seize_run(d, m, kind == INTENT_RUN_TO ? GRANULE_NEW : GRANULE_FREEING, &length);
 
-        d->slot->intent = (struct intent){.kind = kind,
-                                          .slab = head,
-                                          .magazine = m,
-                                          .a = head << GEO_GRANULE_SHIFT,
-                                          .b = d->r->layout.chunks_off};
+        d->slot->intent = (struct intent){
+                kind, .run_to = {.head = head, .block = head << GEO_GRANULE_SHIFT, .dest = d->r->layout.chunks_off}};
+        if (kind == INTENT_DRAIN_RUN)
+                d->slot->intent.drain_run.magazine = m;
 }
 
 /* Of a huge block, or in a free chunk. */
@@ -242,7 +241,8 @@ stop_in_chunk(const struct death *d, enum intent_kind kind, enum chunk_state sta
                 }
                 d->slot->candidate = candidate_make(CANDIDATE_HUGE, chunk, chunk_count(*word));
                 d->slot->intent = (struct intent){
-                        .kind = kind, .slab = chunk, .a = chunk << GEO_CHUNK_SHIFT, .b = d->r->layout.chunks_off};
+                        kind,
+                        .huge_to = {.head = chunk, .block = chunk << GEO_CHUNK_SHIFT, .dest = d->r->layout.chunks_off}};
                 return;
         }
 }
@@ -291,11 +291,10 @@ stop_in_handover(const struct death *d, enum intent_kind kind)
         uint32_t m = magazine_of(d, false);
         const struct magazine *magazine = &d->r->magazines[m];
 
-        d->slot->intent = (struct intent){.kind = kind,
-                                          .magazine = m,
-                                          .n = kind == INTENT_POP_TO ? magazine->n - 1 : magazine->n,
-                                          .a = magazine->slot[0] - d->r->canonical,
-                                          .b = d->r->layout.chunks_off};
+        d->slot->intent = (struct intent){kind, .pop_to = {.magazine = m,
+                                                           .n = kind == INTENT_POP_TO ? magazine->n - 1 : magazine->n,
+                                                           .block = magazine->slot[0] - d->r->canonical,
+                                                           .dest = d->r->layout.chunks_off}};
 }
 
 static void

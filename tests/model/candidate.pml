@@ -12,7 +12,7 @@
  * sizes: HALTS=2 FIRST=1 MAY_1=20 OPS_1=1 MAY_2=6 OPS_2=1 MAY_3=32 OPS_3=1
  * large: HALTS=3 FIRST=0 MAY_1=11 OPS_1=1 MAY_2=10 OPS_2=2 MAY_3=32 OPS_3=1
  *
- * mutant: candidate_believed     REAP.4 frees what the candidate names
- * mutant: settled_without_head   REAP.4 frees what continues a head that is not the dead's
+ * mutant: candidate_believed     SETTLE.2 frees what the candidate names
+ * mutant: settled_without_head   SETTLE.2 frees what continues a head that is not the dead's
  */
 #include "run_model.pml"

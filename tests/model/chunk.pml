@@ -4,7 +4,7 @@
  *
  * Two chunks of two granules, two arenas.  Threads give a chunk to an arena, claim a granule of an arena for a block
  * and free it, retire chunks, allocate and free a huge block of both chunks, purge free chunks, and reap.  Steps are
- * CHUNK.n, RETIRE.n, HUGE.n, HUGE_FREE.n, PURGE_CHUNK.n, RUN.n and REAP.4 of doc/recovery.md.
+ * CHUNK.n, RETIRE.n, HUGE.n, HUGE_FREE.n, PURGE_CHUNK.n, RUN.n and SETTLE.2 of doc/recovery.md.
  *
  * Who claims a granule of an arena finds its chunk given to that arena; whoever stores to a word asserts that it is
  * its own.  At the end every chunk is free, an arena's, or part of one huge block, and its granule words say the same.
@@ -132,10 +132,10 @@ inline large_free(g)
         :: is_ok ->
                 STEP(a_word = granule[g]);
                 candidate_set(RUN_OF, g);
-                CAS(granule[g], a_word, WORD(G_FREEING, t, ARENA(a_word)), is_ok); /* FREE.1 */
+                CAS(granule[g], a_word, WORD(G_FREEING, t, ARENA(a_word)), is_ok); /* RUN_FREE.1 */
                 assert(is_ok);
                 STEP(assert(OWNER(granule[g]) == t && chunk[(g) / PER] == WORD(C_ARENA, 0, ARENA(a_word)));
-                     granule[g] = WORD(G_FREE, 0, ARENA(a_word))); /* FREE.4 */
+                     granule[g] = WORD(G_FREE, 0, ARENA(a_word))); /* RUN_FREE.4 */
                 candidate_clear()
         :: else
         fi

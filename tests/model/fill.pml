@@ -4,7 +4,7 @@
  *
  * Two slabs of SLAB_BLOCKS blocks; every thread has one magazine of two entries, which nobody takes from it
  * (magazine.pml does that), a block in its program's hands, and a word `dest` that malloc_to and free_from use.  Steps
- * are FILL.n, DRAIN.n, SWAP.n, ONE.n, MALLOC.1, FREE.n and REAP.n of doc/recovery.md.
+ * are FILL.n, DRAIN.n, SWAP.n, ONE.n, MALLOC.1, PUSH.n and SETTLE.n of doc/recovery.md.
  *
  * At the end every block is in exactly one place: free in its slab, in a magazine, in a dest, or its user's; every slab
  * is nobody's, and its count is right.
@@ -19,7 +19,7 @@
  * mutant: fill_committed_before_bits    FILL.6 before FILL.5
  * mutant: drain_committed_before_bits   DRAIN.5 before DRAIN.4
  * mutant: candidate_cleared_first       FILL.9 before FILL.8
- * mutant: candidate_before_intent       REAP.4 before REAP.3
+ * mutant: candidate_before_intent       SETTLE.2 before SETTLE.1
  */
 #define PROCS 3
 #include "common.pml"
@@ -205,8 +205,8 @@ inline free()
         fi;
         if
         :: used[t] != 0 && n[t] < CAP ->
-                STEP(ENTRY(t, n[t]) = used[t] - 1); /* FREE.1 */
-                STEP(n[t]++; used[t] = 0)           /* FREE.2 */
+                STEP(ENTRY(t, n[t]) = used[t] - 1); /* PUSH.1 */
+                STEP(n[t]++; used[t] = 0)           /* PUSH.2 */
         :: else
         fi
 }
@@ -352,9 +352,9 @@ inline slot_reap_one(s)
         if
         :: is_ok ->
 #ifndef MUTATION_candidate_before_intent
-                settle_intent(s); /* REAP.3 */
+                settle_intent(s); /* SETTLE.1 */
 #endif
-                if                /* REAP.4: slab_settle() */
+                if                /* SETTLE.2: slab_settle() */
                 :: candidate[s] != 0 && owner[candidate[s] - 1] == s ->
                         count_free(candidate[s] - 1);
                         STEP(assert(owner[candidate[s] - 1] == s);

@@ -5,7 +5,7 @@
  * Threads refill and unload as the slow paths do: take an empty magazine from the pool, take one from the depot,
  * exchange current and spare, put one down, flush; some also change hints at random, drain what the clock hand finds,
  * and reap.  A magazine holds at most one block; filling and draining it is one step here (fill.pml).  Steps are MAG.n,
- * MALLOC.1, FREE.2 and REAP.n of doc/recovery.md.
+ * MALLOC.1, PUSH.2 and SETTLE.n of doc/recovery.md.
  *
  * At the end every magazine is in one place: the pool, the depot, or exactly one place of a living thread; and every
  * block is in the slab, in one magazine, or its user's.  Where nobody halted and no hint was tampered with, no magazine
@@ -23,7 +23,7 @@
  * mutant: hand_named_after_cas          MAG.1 behind MAG.2
  * mutant: hand_cleared_before_place     MAG.5 before MAG.4
  * mutant: pool_hint_set_once 3           not again after MAG.3
- * mutant: place_emptied_before_settled  REAP.6 in the wrong order
+ * mutant: place_emptied_before_settled  SETTLE.4 in the wrong order
  */
 #define PROCS 3
 #include "common.pml"
@@ -260,7 +260,7 @@ inline unload()
         fi;
         if
         :: used[t] > 0 && IS_IN(current[t]) && n[current[t] - 1] == 0 ->
-                STEP(n[current[t] - 1]++; used[t]--) /* FREE.2 */
+                STEP(n[current[t] - 1]++; used[t]--) /* PUSH.2 */
         :: else
         fi
 }
@@ -365,8 +365,8 @@ inline slot_reap_one(s)
         TRY_REAP(s);
         if
         :: is_ok ->
-                settle_place(s, hand[s]);    /* REAP.5 */
-                settle_place(s, current[s]); /* REAP.6 */
+                settle_place(s, hand[s]);    /* SETTLE.3 */
+                settle_place(s, current[s]); /* SETTLE.4 */
                 settle_place(s, spare[s]);
                 END_REAP(s)
         :: else

@@ -123,7 +123,7 @@ inline free_from(from)
         fi
 }
 
-/* REAP.3, settle_one(); REAP.4 */
+/* SETTLE.1, settle_one(); SETTLE.2 */
 inline settle_intent(s)
 {
         if

@@ -3,8 +3,8 @@
  * slab.c, decay.c).
  *
  * Threads claim runs of one or two of GRANULES granules, make large blocks or slabs of them, free and resize what
- * anybody has made, purge what is free, and reap.  Steps are RUN.n, LARGE.n, FREE.n, RESIZE.n, SLAB.n, PURGE.n and
- * REAP.4 of doc/recovery.md.  A free may meet a resize: it sets DOOMED.  Pages and hints are left out: hints only say
+ * anybody has made, purge what is free, and reap.  Steps are RUN.n, LARGE.n, RUN_FREE.n, RESIZE.n, SLAB.n, PURGE.n and
+ * SETTLE.2 of doc/recovery.md.  A free may meet a resize: it sets DOOMED.  Pages and hints are left out: hints only say
  * where to try, and here everybody tries everywhere.
  *
  * Whoever stores to a word asserts that it owns it.  At the end every granule is free, or in exactly one run, whose
@@ -17,8 +17,8 @@
  * sizes: HALTS=2 FIRST=0 MAY_1=8 OPS_1=1 MAY_2=10 OPS_2=1 MAY_3=34 OPS_3=1
  * large: HALTS=3 FIRST=1 MAY_1=6 OPS_1=1 MAY_2=19 OPS_2=1 MAY_3=35 OPS_3=1
  *
- * mutant: head_freed_first       FREE.4 before FREE.2
- * mutant: settled_without_head   REAP.4 frees what continues a head that is not the dead's
+ * mutant: head_freed_first       RUN_FREE.4 before RUN_FREE.2
+ * mutant: settled_without_head   SETTLE.2 frees what continues a head that is not the dead's
  * mutant: doomed_overlooked 2     RESIZE.10 does not see the mark of a free
  */
 #include "run_model.pml"

@@ -102,15 +102,15 @@ inline run_free_owned(h, l)
         i = h + 1;
         do
         :: i < h + l ->
-                STEP(is_tagged[i] = 0); /* FREE.2 */
-                STEP(assert(word[i] == WORD(G_CONT, 0, i - (h))); word[i] = G_FREE); /* FREE.3 */
+                STEP(is_tagged[i] = 0); /* RUN_FREE.2 */
+                STEP(assert(word[i] == WORD(G_CONT, 0, i - (h))); word[i] = G_FREE); /* RUN_FREE.3 */
                 i++
         :: else -> break
         od;
 #ifndef MUTATION_head_freed_first
-        STEP(assert(IS_MINE(h)); word[h] = G_FREE); /* FREE.4 */
+        STEP(assert(IS_MINE(h)); word[h] = G_FREE); /* RUN_FREE.4 */
 #endif
-        candidate_clear() /* FREE.5 */
+        candidate_clear() /* RUN_FREE.5 */
 }
 
 inline large_alloc(h, l)
@@ -154,7 +154,7 @@ inline any_free(h)
                         fi
                 :: STATE(a_word) == G_LARGE && OWNER(a_word) == 0 ->
                         candidate_set(h, COUNT(a_word));
-                        CAS(word[h], a_word, WITH_STATE(WITH_OWNER(a_word, t), G_FREEING), is_ok); /* FREE.1: commit */
+                        CAS(word[h], a_word, WITH_STATE(WITH_OWNER(a_word, t), G_FREEING), is_ok); /* RUN_FREE.1: commit */
                         if
                         :: is_ok -> l = COUNT(a_word); run_free_owned(h, l); break
                         :: else -> candidate_clear(); is_ok = 1
@@ -194,9 +194,9 @@ inline slab_use(h)
                 claim_at(h, SLAB_GRANULES); /* SLAB.1 */
                 if
                 :: is_ok ->
-                        STEP(is_tagged[h] = 1; is_tagged[h + 1] = 1); /* SLAB.3 */
-                        interior_store(h, h + 1, h + SLAB_GRANULES);  /* SLAB.4 */
-                        STEP(assert(word[h] == WORD(G_NEW, t, 0)); word[h] = WORD(G_SLAB, t, 1)) /* SLAB.5 */
+                        STEP(is_tagged[h] = 1; is_tagged[h + 1] = 1); /* SLAB.5 */
+                        interior_store(h, h + 1, h + SLAB_GRANULES);  /* SLAB.6 */
+                        STEP(assert(word[h] == WORD(G_NEW, t, 0)); word[h] = WORD(G_SLAB, t, 1)) /* SLAB.6 */
                 :: else
                 fi
         :: else -> is_ok = 0
@@ -371,7 +371,7 @@ inline slot_reap_one(s)
 {
         TRY_REAP(s);
         if
-        :: is_ok && length_of[s] != 0 -> /* REAP.4: settle_run() */
+        :: is_ok && length_of[s] != 0 -> /* SETTLE.2: settle_run() */
                 STEP(a_word = word[head_of[s]]);
                 if
                 :: OWNER(a_word) == s && STATE(a_word) == G_SLAB ->

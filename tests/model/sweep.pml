@@ -32,7 +32,7 @@ bit page[N];                   /* of the element, or of the chunk */
 byte word[N];                  /* of the chunk: who owns it */
 bit noted[N];                  /* the granules' words say that it has pages */
 
-/* SWEEP: sweep_settle; REAP.4. */
+/* SWEEP: sweep_settle; SETTLE.2. */
 inline settle(s)
 {
 #ifndef MUTATION_anybodys_word

@@ -29,12 +29,12 @@
 #define PUSH_FROM 2
 
 byte kind[PROCS + 2];          /* the intent in the slot; its dest is *dest */
-bit in_magazine = (OP == 1);   /* of process 1: it names that one until REAP.6 */
+bit in_magazine = (OP == 1);   /* of process 1: it names that one until SETTLE.4 */
 bit dest = (OP == 2);
 bit in_depot, in_heirs;        /* a magazine of the heir */
 bit kept;                      /* the heir's own word */
 
-/* A block in the magazine is not *dest's: REAP.3. */
+/* A block in the magazine is not *dest's: SETTLE.1. */
 inline restore_dest()
 {
         if
@@ -56,7 +56,7 @@ inline settle(s)
 #endif
         if
         :: s == 1 -> STEP(if
-                          :: in_magazine -> in_magazine = 0; in_depot = 1 /* REAP.6 */
+                          :: in_magazine -> in_magazine = 0; in_depot = 1 /* SETTLE.4 */
                           :: else
                           fi)
         :: else

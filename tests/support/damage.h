@@ -22,10 +22,10 @@ damage_is_done(bool is_done)
 
 /* An intent as somebody left it who died, whatever the rest of the heap looks like by now. */
 static inline void
-intent_left(struct thread *t, struct intent operands, enum intent_kind kind)
+intent_left(struct thread *t, struct intent left)
 {
         damage_is_done(true);
-        intent_begin(t, operands, kind);
+        intent_begin(t, left);
         damage_is_done(false);
 }
 

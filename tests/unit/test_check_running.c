@@ -14,6 +14,7 @@
 #include "blocks/large.h"
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
+#include "clients/intent.h"
 #include "clients/slot.h"
 #include "pages/run.h"
 #include "support/checks.h"
@@ -85,8 +86,7 @@ START_TEST(owned_slab_is_work_in_progress)
         t->slot->candidate = candidate_make(CANDIDATE_RUN, rich.slab, 1);
         GRANULE(rich.slab) = granule_with_owner(GRANULE(rich.slab), t->no);
         expect_in_progress("an owned slab");
-        t->slot->intent =
-                (struct intent){.slab = rich.slab, .magazine = rich.cached, .n = m->n - 1, .kind = INTENT_DRAIN};
+        t->slot->intent = INTENT(DRAIN, drain, .head = rich.slab, .magazine = rich.cached, .n = m->n - 1);
         rich_heap_flip_bit(&rich, rich.slab, rich_heap_block_idx(&rich, off));
         expect_in_progress("a drain before its commit");
         m->n--;
@@ -114,11 +114,10 @@ START_TEST(swapped_entries_are_work_in_progress)
 {
         struct magazine *m = &MAGAZINE(rich.cached);
 
-        t->slot->intent = (struct intent){
-                .magazine = rich.cached, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2], .kind = INTENT_SWAP};
+        t->slot->intent = INTENT(SWAP, swap, .magazine = rich.cached, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2]);
         m->slot[0] = m->slot[2];
         expect_in_progress("one of two stores of a swap");
-        t->slot->intent.magazine = rich.depot;
+        t->slot->intent.swap.magazine = rich.depot;
         ck_assert_int_gt(rich_heap_ask(&rich, 0, NULL), 0);
 }
 END_TEST

@@ -219,13 +219,8 @@ START_TEST(swap_cut_short_is_finished)
 
                 blocks_of_slabs(2, blocks, 4);
                 idx = magazine_with(dead, blocks, 4);
-                intent_left(dead,
-                            (struct intent){.magazine = idx,
-                                            .i = 1,
-                                            .j = 3,
-                                            .a = magazine(idx)->slot[1],
-                                            .b = magazine(idx)->slot[3]},
-                            INTENT_SWAP);
+                intent_left(dead, INTENT(SWAP, swap, .magazine = idx, .i = 1, .j = 3, .a = magazine(idx)->slot[1],
+                                         .b = magazine(idx)->slot[3]));
                 if (step >= 2)
                         magazine(idx)->slot[1] = region_entry(r, blocks[3]);
                 if (step >= 3)

@@ -575,8 +575,9 @@ START_TEST(destination_of_what_was_cut_short_is_settled_with_it)
                         r->chunk_words[1] = chunk_word(CHUNK_NEW, t->no, 0);
                 if (step == 2) /* FROM, behind it */
                         r->chunk_words[1] = chunk_with_owner(chunk_with_state(word_of(1), CHUNK_FREEING), t->no);
-                intent_left(t, (struct intent){.slab = 1, .a = a, .b = r->layout.chunks_off + cell},
-                            to ? INTENT_HUGE_TO : INTENT_HUGE_FROM);
+                intent_left(t,
+                            (struct intent){to ? INTENT_HUGE_TO : INTENT_HUGE_FROM,
+                                            .huge_to = {.head = 1, .block = a, .dest = r->layout.chunks_off + cell}});
                 reap_settle(r, t->no, NULL);
                 ck_assert_uint_eq(*dest, step % 2 ? r->layout.chunks_off + a : 0);
                 if (step % 2 == 0)

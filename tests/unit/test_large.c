@@ -285,7 +285,7 @@ START_TEST(drain_of_a_run_cut_short_is_undone_or_finished)
                 r->magazines[idx].n = 1;
                 live_drop(&live, block_off);
                 dead->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(SIZE_CLASS_N_SMALL));
-                intent_left(dead, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN_RUN);
+                intent_left(dead, INTENT(DRAIN_RUN, drain_run, .head = head, .magazine = idx, .n = 0));
                 if (step >= 1)
                         *run_word(r, head) =
                                 granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), dead->no);
@@ -590,10 +590,8 @@ START_TEST(allocation_to_a_destination_cut_short_is_undone)
                 ck_assert_int_eq(run_claim(t, WHERE_RUN(0, CHUNK_ANY, 2, 1), &head), 0);
                 *run_word(r, head + 1) = granule_with_count(granule_word(GRANULE_CONT, 0, 0), 1);
                 r->tags[head] = 7;
-                intent_left(
-                        t,
-                        (struct intent){.slab = head, .a = head << GEO_GRANULE_SHIFT, .b = r->layout.chunks_off + cell},
-                        INTENT_RUN_TO);
+                intent_left(t, INTENT(RUN_TO, run_to, .head = head, .block = head << GEO_GRANULE_SHIFT,
+                                      .dest = r->layout.chunks_off + cell));
                 if (step >= 2)
                         *dest = r->layout.chunks_off + (head << GEO_GRANULE_SHIFT);
                 if (step >= 3) { /* committed */
@@ -624,8 +622,8 @@ START_TEST(free_from_a_destination_cut_short_is_undone_or_finished)
 
                 *dest = r->layout.chunks_off + a;
                 t->slot->candidate = candidate_make(CANDIDATE_RUN, head, length_of(longer()));
-                intent_left(t, (struct intent){.slab = head, .a = a, .b = r->layout.chunks_off + cell},
-                            INTENT_RUN_FROM);
+                intent_left(t,
+                            INTENT(RUN_FROM, run_from, .head = head, .block = a, .dest = r->layout.chunks_off + cell));
                 if (step >= 1)
                         *run_word(r, head) =
                                 granule_with_owner(granule_with_state(word_of(head), GRANULE_FREEING), t->no);

@@ -201,17 +201,16 @@ START_TEST(slot_full_of_garbage_about_its_own_things_touches_nobody_else)
                 ck_assert_int_eq(magazine_take_empty(a, tag_make(0, 1), &idx), 0);
                 ck_assert_int_eq(slab_create_owned(a, WHERE_SLAB(0, CHUNK_ANY, 1), &head), 0);
                 ck_assert_int_eq(run_claim(a, WHERE_RUN(0, CHUNK_ANY, 2, 1), &run), 0);
-                a->slot->intent =
-                        (struct intent){.slab = random_u64() % 3 ? head : run, .magazine = idx, .n = random_value()};
+                a->slot->intent = (struct intent){.word = {random_u64() % 3 ? head : run, idx, random_value()}};
                 scribble(a->slot);
                 if (random_u64() % 2)
-                        a->slot->intent.slab = head;
+                        a->slot->intent.word[0] = head;
                 if (random_u64() % 2)
-                        a->slot->intent.magazine = idx;
+                        a->slot->intent.word[1] = idx;
                 if (random_u64() % 2)
                         a->slot->candidate =
                                 candidate_make(CANDIDATE_RUN, random_u64() % 2 ? head : run, random_value() % 70);
-                a->slot->intent.b = 0; /* a destination is the user's */
+                a->slot->intent.word[INTENT_DEST] = 0; /* a destination is the user's */
                 for (int k = 0; k < MAGAZINE_CAP_MAX; k++)
                         small.region.magazines[idx].slot[k] = random_value();
                 small.region.magazines[idx].n = random_value();
@@ -255,7 +254,7 @@ scene_fill(void)
         r->magazines[idx].slot[0] = region_entry(r, first + 2 * size_class_bytes(0));
         r->magazines[idx].slot[1] = region_entry(r, first + size_class_bytes(0));
         r->magazines[idx].n = 0;
-        intent_left(t, (struct intent){.slab = head, .magazine = idx, .n = 2}, INTENT_FILL);
+        intent_left(t, INTENT(FILL, fill, .head = head, .magazine = idx, .n = 2));
         r->slabs[head].word[0] &= ~UINT64_C(6);
 }
 
@@ -265,7 +264,7 @@ scene_drain(void)
         uint32_t idx = filled_magazine(t, 0, 3);
         uint64_t head = own_slab(t, 0);
 
-        intent_left(t, (struct intent){.slab = head, .magazine = idx, .n = 1}, INTENT_DRAIN);
+        intent_left(t, INTENT(DRAIN, drain, .head = head, .magazine = idx, .n = 1));
         r->slabs[head].word[0] |= 1;
 }
 
@@ -275,7 +274,7 @@ scene_swap(void)
         uint32_t idx = filled_magazine(t, 0, 3);
         struct magazine *m = &r->magazines[idx];
 
-        intent_left(t, (struct intent){.magazine = idx, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2]}, INTENT_SWAP);
+        intent_left(t, INTENT(SWAP, swap, .magazine = idx, .i = 0, .j = 2, .a = m->slot[0], .b = m->slot[2]));
         m->slot[0] = m->slot[2];
 }
 
@@ -286,11 +285,9 @@ scene_single(void)
 
         alloc(t, 1);
         head = own_slab(t, 1);
-        intent_left(t,
-                    (struct intent){.slab = head,
-                                    .a = (head << GEO_GRANULE_SHIFT) + size_class_bytes(1),
-                                    .b = r->layout.chunks_off + cell},
-                    INTENT_ALLOC_ONE);
+        intent_left(t, INTENT(ALLOC_ONE, alloc_one, .head = head,
+                              .block = (head << GEO_GRANULE_SHIFT) + size_class_bytes(1),
+                              .dest = r->layout.chunks_off + cell));
         r->slabs[head].word[0] &= ~UINT64_C(2);
         *(uint64_t *)region_block(r, cell) = r->layout.chunks_off + (head << GEO_GRANULE_SHIFT) + size_class_bytes(1);
 }
@@ -410,13 +407,12 @@ START_TEST(handover_cut_short_is_undone_or_finished)
 
                 m->n = is_push ? 2 : 3;
                 *dest = is_push ? ref : before;
-                intent_left(t,
-                            (struct intent){.magazine = idx,
-                                            .n = is_push ? 3 : 2,
-                                            .i = before,
-                                            .a = block_off,
-                                            .b = r->layout.chunks_off + cell},
-                            is_push ? INTENT_PUSH_FROM : INTENT_POP_TO);
+                intent_left(t, (struct intent){is_push ? INTENT_PUSH_FROM : INTENT_POP_TO,
+                                               .push_from = {.magazine = idx,
+                                                             .n = is_push ? 3 : 2,
+                                                             .was = before,
+                                                             .block = block_off,
+                                                             .dest = r->layout.chunks_off + cell}});
                 if (is_push && is_committed)
                         m->n = 3;
                 if (is_push && step % 4 >= 2)
@@ -441,8 +437,8 @@ START_TEST(intent_half_settled_is_settled)
         uint64_t head;
 
         scene_drain();
-        idx = (uint32_t)t->slot->intent.magazine;
-        head = t->slot->intent.slab;
+        idx = (uint32_t)t->slot->intent.drain.magazine;
+        head = t->slot->intent.drain.head;
         r->slabs[head].word[0] |= 2; /* one of its two bits; n stands as it was */
         ck_assert_uint_eq(r->magazines[idx].n, 3);
         reap_settle(r, t->no, NULL);
@@ -462,13 +458,13 @@ START_TEST(a_dest_is_settled_when_no_intent_names_it)
 
         ck_assert_int_eq(reap_dest(t, dest_off), 0);
         for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-                intent_left(u, (struct intent){.b = dest_off}, kinds[i]);
+                intent_left(u, (struct intent){kinds[i], .word = {[INTENT_DEST] = dest_off}});
                 ck_assert_int_eq(reap_dest(t, dest_off), -EBUSY);
                 ck_assert_int_eq(reap_dest(t, dest_off + 8), 0);
                 intent_end(u);
                 ck_assert_int_eq(reap_dest(t, dest_off), 0); /* though the operands still stand there */
         }
-        intent_left(u, (struct intent){.b = dest_off}, INTENT_SWAP); /* there it is an entry */
+        intent_left(u, (struct intent){INTENT_SWAP, .word = {[INTENT_DEST] = dest_off}}); /* there it is an entry */
         ck_assert_int_eq(reap_dest(t, dest_off), 0);
         intent_end(u);
         heap_verify(r, &live);

@@ -467,7 +467,7 @@ build(uint64_t head, enum granule_state head_state, uint32_t n_cont, bool rest_i
         }
 }
 
-/* SLAB.4, LARGE.3: the interior is stored one by one while the head is NEW. */
+/* SLAB.5, LARGE.3: the interior is stored one by one while the head is NEW. */
 START_TEST(run_under_construction_is_undone)
 {
         for (uint32_t n_cont = 0; n_cont <= 2; n_cont++) {
@@ -481,7 +481,7 @@ START_TEST(run_under_construction_is_undone)
 }
 END_TEST
 
-/* FREE.2, .3: granules leave one by one, and others take them at once. */
+/* RUN_FREE.2, .3: granules leave one by one, and others take them at once. */
 START_TEST(run_half_freed_is_freed_and_what_others_took_is_theirs)
 {
         for (int taken = 0; taken < 2; taken++) {

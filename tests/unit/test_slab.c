@@ -765,7 +765,7 @@ START_TEST(fill_cut_short_is_undone_and_fill_done_stays_done)
                 for (uint32_t i = 0; i < k; i++)
                         magazine(idx)->slot[k - 1 - i] =
                                 region_entry(r, (head << GEO_GRANULE_SHIFT) + (1 + i) * size_class_bytes(class_idx));
-                intent_left(dead, (struct intent){.slab = head, .magazine = idx, .n = k}, INTENT_FILL);
+                intent_left(dead, INTENT(FILL, fill, .head = head, .magazine = idx, .n = k));
                 for (uint32_t i = 0; i < (is_done ? k : cleared); i++)
                         *region_slab_word(r, head, (1 + i) / 64) &= ~(UINT64_C(1) << (1 + i) % 64);
                 if (is_done)
@@ -803,7 +803,7 @@ START_TEST(drain_cut_short_is_finished)
                         dead->slot->candidate =
                                 candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(class_idx));
                         *run_word(r, head) = granule_with_owner(word, dead->no);
-                        intent_left(dead, (struct intent){.slab = head, .magazine = idx, .n = kept}, INTENT_DRAIN);
+                        intent_left(dead, INTENT(DRAIN, drain, .head = head, .magazine = idx, .n = kept));
                         for (uint32_t i = 0; i < set; i++) {
                                 uint32_t block = (uint32_t)((entry(idx, k - 1 - i) - (head << GEO_GRANULE_SHIFT)) /
                                                             size_class_bytes(class_idx));
@@ -841,7 +841,7 @@ START_TEST(drain_done_stays_done)
         }
         t->slot->candidate = candidate_make(CANDIDATE_RUN, head, 1);
         *run_word(r, head) = granule_with_owner(word_of(head), t->no);
-        intent_left(t, (struct intent){.slab = head, .magazine = idx, .n = 0}, INTENT_DRAIN);
+        intent_left(t, INTENT(DRAIN, drain, .head = head, .magazine = idx, .n = 0));
         heap_bury(&fx, t);
         heap_verify(r, &live);
 }
@@ -855,8 +855,8 @@ START_TEST(single_block_cut_short_is_undone)
                 uint64_t *dest = region_block(r, cell);
 
                 *dest = 77;
-                intent_left(t, (struct intent){.slab = head, .i = 77, .a = block, .b = r->layout.chunks_off + cell},
-                            INTENT_ALLOC_ONE);
+                intent_left(t, INTENT(ALLOC_ONE, alloc_one, .head = head, .was = 77, .block = block,
+                                      .dest = r->layout.chunks_off + cell));
                 if (step >= 2)
                         r->slabs[head].word[0] &= ~UINT64_C(1);
                 if (step >= 3)
@@ -876,10 +876,8 @@ START_TEST(destination_that_others_changed_is_left_to_them)
         uint64_t *dest = region_block(r, cell);
 
         *dest = 99;
-        intent_left(t,
-                    (struct intent){
-                            .slab = head, .i = 77, .a = head << GEO_GRANULE_SHIFT, .b = r->layout.chunks_off + cell},
-                    INTENT_ALLOC_ONE);
+        intent_left(t, INTENT(ALLOC_ONE, alloc_one, .head = head, .was = 77, .block = head << GEO_GRANULE_SHIFT,
+                              .dest = r->layout.chunks_off + cell));
         reap_settle(r, t->no, NULL);
         ck_assert_uint_eq(*dest, 99);
         heap_verify(r, &live);
@@ -896,8 +894,8 @@ START_TEST(single_free_cut_short_is_finished)
                 *dest = r->layout.chunks_off + block;
                 t->slot->candidate = candidate_make(CANDIDATE_RUN, head, size_class_slab_granules(1));
                 *run_word(r, head) = granule_with_owner(word_of(head), t->no);
-                intent_left(t, (struct intent){.slab = head, .a = block, .b = r->layout.chunks_off + cell},
-                            INTENT_FREE_ONE);
+                intent_left(t, INTENT(FREE_ONE, free_one, .head = head, .block = block,
+                                      .dest = r->layout.chunks_off + cell));
                 if (step >= 2)
                         *dest = 0;
                 if (step >= 3)
@@ -926,8 +924,8 @@ START_TEST(intent_about_what_others_own_is_void)
 
         for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++)
                 for (int kind = INTENT_FILL; kind <= INTENT_FREE_ONE; kind++) {
-                        struct intent in = {
-                                .slab = cases[i].slab, .magazine = cases[i].magazine, .a = entry(theirs, 0)};
+                        struct intent in = {(uint64_t)kind,
+                                            .word = {cases[i].slab, cases[i].magazine, [5] = entry(theirs, 0)}};
                         uint64_t word = word_of(head);
 
                         if (cases[i].owns_slab) {
@@ -936,9 +934,9 @@ START_TEST(intent_about_what_others_own_is_void)
                                 t->slot->candidate = candidate_make(CANDIDATE_RUN, head, 1);
                                 *run_word(r, head) = granule_with_owner(word, t->no);
                         }
-                        if (kind == INTENT_SWAP && in.magazine == mine)
+                        if (kind == INTENT_SWAP && in.swap.magazine == mine)
                                 continue;
-                        intent_left(t, in, (enum intent_kind)kind);
+                        intent_left(t, in);
                         reap_settle(r, t->no, NULL);
                         ck_assert_uint_eq(word_of(head), word);
                         ck_assert_uint_eq(magazine(theirs)->n, 2);
