@@ -118,7 +118,9 @@ def print_slot(r, idx):
     if candidate:
         print("  candidate %s" % unpack("candidate", candidate))
     if kind:
-        print("  intent %s %s" % (enum_name("intent_kind", kind), slot["intent"].format_string(symbols=False)))
+        name = enum_name("intent_kind", kind)
+        member = name[len("INTENT_"):].lower() if name.startswith("INTENT_") else "word"
+        print("  intent %s %s" % (name, slot["intent"][member].format_string(symbols=False)))
     for i in range(slot["pending"].type.range()[1] + 1):
         if int(slot["pending"][i]):
             print("  pending %d: %#x, record %d" % (i, int(slot["pending"][i]), int(slot["pending_record"][i])))

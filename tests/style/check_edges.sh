@@ -1,7 +1,8 @@
 #!/bin/sh
 # Every release has an acquire and the other way round: a label "E7.rel:" in a comment of lib/ needs an "E7.acq:" and a
 # row "| E7 | ..." in doc/memory-ordering.md; a row needs its labels.  A label opens its comment or has a colon after it;
-# labels may share these: "E3.acq, E4.rel: ...".  Elsewhere "E7.rel" is a mention, which needs both labels as well.
+# labels may share these: "E3.acq, E4.rel: ...".  Elsewhere "E7.rel" is a mention, which needs both labels as well, and so is
+# "E7" in a comment of lib/ or anywhere in doc/.
 . "$(dirname "$0")/common.sh"
 
 doc=doc/memory-ordering.md
@@ -10,6 +11,7 @@ set -- $(files "c h" lib)
 
 rows=$doc
 [ -f "$doc" ] || rows=/dev/null
+# shellcheck disable=SC2046
 awk -v doc="$doc" '
 FILENAME == doc || FILENAME == "/dev/null" {
         if (match($0, /^\|[ \t]*[*`]*E[0-9]+[*`]*[ \t]*\|/)) {
@@ -20,6 +22,18 @@ FILENAME == doc || FILENAME == "/dev/null" {
         next
 }
 {
+        rest = $0
+        while (match(rest, /(^|[^A-Za-z0-9_.])E[0-9]+($|[^A-Za-z0-9_])/)) {
+                edge = substr(rest, RSTART, RLENGTH)
+                rest = substr(rest, RSTART + RLENGTH - 1)
+                gsub(/[^E0-9]/, "", edge)
+                if (FILENAME ~ /^doc\// && !(edge in mentioned))
+                        mentioned[edge] = FILENAME ":" FNR
+                else if (FILENAME !~ /^doc\// && !(edge in seen))
+                        seen[edge] = FILENAME ":" FNR
+        }
+        if (FILENAME ~ /^doc\//)
+                next
         rest = $0
         before = ""     # what of the line stands before the label
         while (match(rest, /E[0-9]+\.(rel|acq)/)) {
@@ -47,8 +61,11 @@ END {
                 if (!(edge in row))
                         print seen[edge] ": " edge " has no row in " doc
         }
+        for (edge in mentioned)
+                if (!(edge in row))
+                        print mentioned[edge] ": " edge " has no row in " doc
         for (edge in row)
                 if (!(edge in seen))
                         print row[edge] ": " edge " has no label in lib/"
-}' "$rows" "$@" | LC_ALL=C sort | violation
+}' "$rows" "$@" $(files md doc | grep -vx "$doc") | LC_ALL=C sort | violation
 finish "every edge has both its ends and its row"

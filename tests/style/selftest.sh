@@ -20,7 +20,7 @@ plant_good() {
                 cp "$tmp/good/libx.so" "$tmp/good/libx.a" "$tmp"
                 return
         fi
-        mkdir -p "$tree/lib/base" "$tree/lib/blocks" "$tree/lib/api" "$tree/include/shmalloc" "$tree/doc" "$tree/tests/unit"
+        mkdir -p "$tree/lib/base" "$tree/lib/layout" "$tree/lib/blocks" "$tree/lib/api" "$tree/include/shmalloc" "$tree/doc" "$tree/tests/unit"
         printf 'BasedOnStyle: LLVM\nIndentWidth: 8\nBreakBeforeBraces: Linux\nAllowShortFunctionsOnASingleLine: None\nColumnLimit: 120\n' >"$tree/.clang-format"
         cat >"$tree/include/shmalloc/shmalloc.h" <<'END'
 #ifndef SHMALLOC_H
@@ -56,6 +56,36 @@ struct slab {
 };
 #endif
 END
+        cat >"$tree/lib/layout/intents.h" <<'END'
+#ifndef LAYOUT_INTENTS_H
+#define LAYOUT_INTENTS_H
+#include <stdint.h>
+struct intent_block {
+        uint64_t head;
+        uint64_t pad;
+        uint64_t dest;
+};
+enum { intent_block_has_dest = 1 };
+#define INTENTS(X) X(RUN_TO, run_to, "run-to", block, settle_run)
+#endif
+END
+        cat >"$tree/lib/blocks/run.c" <<'END'
+/*
+ * run.c - runs.
+ *
+ * KEEP            a death after it leaves
+ *   .1 kept       nothing
+ *   .2, .3 let go, forgotten
+ */
+#include "layout/intents.h"
+
+/* KEEP.1: kept. */
+void run_keep(struct intent_block *in)
+{
+        intent_begin(INTENT(RUN_TO, run_to, .head = 1)); /* RUN.1 */
+        in->head = 1;                                    /* KEEP.2, .3 */
+}
+END
         cat >"$tree/lib/api/malloc.c" <<'END'
 #include <shmalloc/shmalloc.h>
 
@@ -74,10 +104,12 @@ void *shmalloc(size_t size)
 }
 END
         printf '# Where\n\n[edges](memory-ordering.md) [here](#where) `slab.h`, api/malloc.c, `x/*.c`, [up](../lib/) build/x.c\n' >"$tree/doc/README.md"
+        printf '| step | what |\n|---|---|\n| RUN.1 all, as KEEP.3 | - |\n' >"$tree/doc/recovery.md"
+        printf '| RUN_TO | head, dest | RUN.1 | `settle_run`: all |\n' >>"$tree/doc/recovery.md"
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
         printf 'SHMALLOC_0.1 {\nglobal:\n        shheap_shfree;\n        shheap_shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
         printf 'int main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
-        (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.h)
+        (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.[ch])
         link_libraries "$tree/lib/shmalloc.map"
         mkdir "$tmp/good"
         cp -r "$tree" "$tmp/libx.so" "$tmp/libx.a" "$tmp/good"
@@ -237,6 +269,10 @@ append lib/api/malloc.c 'int x; /* E2.acq, E2.rel */'
 fails edges "E2 has no row" "an edge without a row"
 rm "$tree/doc/memory-ordering.md"
 fails edges "E1 has no row" "no document at all"
+append lib/api/malloc.c 'int x; /* by E4, as ever */'
+fails edges lib/api/malloc.c:16 "an edge that there is not"
+append doc/recovery.md 'The labels, `E4.rel` for one, stand in the code.'
+fails edges doc/recovery.md:5 "an edge in a document that there is not"
 append doc/memory-ordering.md '| E9 | gone |'
 fails edges doc/memory-ordering.md:4 "a row without an edge"
 
@@ -250,6 +286,59 @@ append doc/README.md 'see `gone.h`'
 fails links doc/README.md:4 "the name of a file that is gone"
 append doc/README.md '```' ' free    api/gone.c' '```'
 fails links doc/README.md:5 "a file in a picture that is gone"
+append lib/api/malloc.c '/* RUN.2: more */'
+fails steps lib/api/malloc.c:16 "a label without a row"
+append lib/api/malloc.c 'int x; /* after KEEP.7 */'
+fails steps lib/api/malloc.c:16 "a step that there is not"
+append tests/unit/test_x.c '/* dies after RUNS.1 */'
+fails steps tests/unit/test_x.c:5 "a step of an operation that there is not"
+append doc/recovery.md '| RUN.2 more | - |'
+fails steps doc/recovery.md:5 "a row without a label"
+append doc/recovery.md '| KEEP.1 once more | - |'
+fails steps doc/recovery.md:5 "an operation in two tables"
+append doc/recovery.md '| RUN.3 more | - |'
+append lib/api/malloc.c '/* RUN.3: more */'
+fails steps "RUN.3 without RUN.2" "a number left out"
+sed -i 's/KEEP.2, .3/KEEP.2/' "$tree/lib/blocks/run.c"
+fails steps lib/blocks/run.c:6 "a row of the head without a label"
+rm "$tree/doc/recovery.md"
+fails steps lib/blocks/run.c "no document at all"
+
+append lib/api/malloc.c '/* see blocks/chunk.c */'
+fails references lib/api/malloc.c:16 "a file that there is not"
+append doc/recovery.md 'As in lib/malloc.c.'
+fails references doc/recovery.md:5 "a file that lies elsewhere"
+append lib/api/malloc.c '/* by decision 2 */'
+fails references lib/api/malloc.c:16 "a decision that there is not"
+append lib/api/malloc.c '/* "Runs" in doc/recovery.md */'
+fails references lib/api/malloc.c:16 "a heading that there is not"
+append lib/api/malloc.c "/* DESIGN's section 6 */"
+fails references lib/api/malloc.c:16 "a section without a file"
+append lib/api/malloc.c '/* blocks/run.c; decision 1; "Edges" in doc/recovery.md */'
+append doc/recovery.md '# Edges'
+mkdir "$tree/doc/decisions"
+append doc/decisions/0001-one.md ''
+if ! check references; then
+        echo "references: what is there is not found"
+        cat "$tmp/out"
+        failed=$((failed + 1))
+fi
+plant_good
+
+sed -i '/RUN_TO/d' "$tree/doc/recovery.md"
+fails intents "RUN_TO has no row" "an intent without a row"
+append doc/recovery.md '| RUN_FROM | head, dest | RUN.1 | `settle_run`: all |'
+fails intents doc/recovery.md:5 "a row without an intent"
+sed -i 's/head, dest/head, n/' "$tree/doc/recovery.md"
+fails intents "has the operands" "operands that it has not"
+sed -i 's/settle_run/settle_all/' "$tree/doc/recovery.md"
+fails intents "is settled by" "another function"
+sed -i 's/RUN.1 . .settle/KEEP.1 | `settle/' "$tree/doc/recovery.md"
+fails intents "is not begun at KEEP.1" "another step"
+sed -i 's/"run-to"/"run-out"/' "$tree/lib/layout/intents.h"
+fails intents "has the name" "another name"
+sed -i 's/has_dest = 1/has_dest = 0/' "$tree/lib/layout/intents.h"
+fails intents intent_block_has_dest "a dest that nobody looks for"
 
 awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/lib/api/malloc.c"
 fails length lib/api/malloc.c:815 "a long file"
