@@ -21,6 +21,13 @@
 #define WORD_SET(word, shift, bits, value)                                                                             \
         (((word) & ~(((UINT64_C(1) << (bits)) - 1) << (shift))) | WORD_PUT((value), (shift)))
 
+/* A function that reads a field, as the type that it has. */
+#define WORD_READ(type, name, shift, bits)                                                                             \
+        static inline type name(uint64_t word)                                                                         \
+        {                                                                                                              \
+                return (type)WORD_FIELD(word, shift, bits);                                                            \
+        }
+
 #define THREAD_NONE   0u     /* no owner */
 #define THREAD_NO_MAX 65534u /* thread numbers are 16 bits */
 #define ARENA_MAX     1024u  /* arena indices are 10 bits */
@@ -62,47 +69,13 @@ granule_word(enum granule_state state, uint32_t owner, uint32_t arena)
         return (uint64_t)state | WORD_PUT(owner, 4) | WORD_PUT(arena, 20);
 }
 
-static inline enum granule_state
-granule_state(uint64_t word)
-{
-        return (enum granule_state)WORD_FIELD(word, 0, 4);
-}
-
-static inline uint32_t
-granule_owner(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 4, 16);
-}
-
-static inline uint32_t
-granule_arena(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 20, 10);
-}
-
-static inline uint32_t
-granule_class(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 32, 6);
-}
-
-static inline uint32_t
-granule_count(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 38, 13);
-}
-
-static inline uint32_t
-granule_stamp(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 56, 8);
-}
-
-static inline uint32_t
-granule_backed(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 51, 5);
-}
+WORD_READ(enum granule_state, granule_state, 0, 4)
+WORD_READ(uint32_t, granule_owner, 4, 16)
+WORD_READ(uint32_t, granule_arena, 20, 10)
+WORD_READ(uint32_t, granule_class, 32, 6)
+WORD_READ(uint32_t, granule_count, 38, 13)
+WORD_READ(uint32_t, granule_stamp, 56, 8)
+WORD_READ(uint32_t, granule_backed, 51, 5)
 
 static inline bool
 granule_is_backed(uint64_t word) /* in whole */
@@ -181,36 +154,13 @@ chunk_word(enum chunk_state state, uint32_t owner, uint32_t arena)
         return (uint64_t)state | WORD_PUT(owner, 3) | WORD_PUT(arena, 19);
 }
 
-static inline enum chunk_state
-chunk_state(uint64_t word)
-{
-        return (enum chunk_state)WORD_FIELD(word, 0, 3);
-}
-
-static inline uint32_t
-chunk_owner(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 3, 16);
-}
-
-static inline uint32_t
-chunk_arena(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 19, 10);
-}
+WORD_READ(enum chunk_state, chunk_state, 0, 3)
+WORD_READ(uint32_t, chunk_owner, 3, 16)
+WORD_READ(uint32_t, chunk_arena, 19, 10)
 
 /* The node that the pages of the chunk were bound to last, plus 1; 0 = never bound.  Carried through every state. */
-static inline uint32_t
-chunk_node1(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 29, 7);
-}
-
-static inline uint32_t
-chunk_count(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 38, 24);
-}
+WORD_READ(uint32_t, chunk_node1, 29, 7)
+WORD_READ(uint32_t, chunk_count, 38, 24)
 
 static inline uint64_t
 chunk_with_owner(uint64_t word, uint32_t owner)
@@ -258,23 +208,9 @@ magazine_word(enum magazine_state state, uint32_t owner, uint32_t arena, uint32_
         return (uint64_t)state | WORD_PUT(owner, 2) | WORD_PUT(arena, 18) | WORD_PUT(tag, 28);
 }
 
-static inline enum magazine_state
-magazine_state(uint64_t word)
-{
-        return (enum magazine_state)WORD_FIELD(word, 0, 2);
-}
-
-static inline uint32_t
-magazine_owner(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 2, 16);
-}
-
-static inline uint32_t
-magazine_arena(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 18, 10);
-}
+WORD_READ(enum magazine_state, magazine_state, 0, 2)
+WORD_READ(uint32_t, magazine_owner, 2, 16)
+WORD_READ(uint32_t, magazine_arena, 18, 10)
 
 static inline bool
 magazine_is_foreign(uint64_t word)
@@ -282,11 +218,7 @@ magazine_is_foreign(uint64_t word)
         return (word & MAGAZINE_FOREIGN) != 0;
 }
 
-static inline uint32_t
-magazine_tag(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 28, 16);
-}
+WORD_READ(uint32_t, magazine_tag, 28, 16)
 
 /* ------------------------------------------------------------------ tags: what shfree reads, one u16 per granule
  *
@@ -337,23 +269,9 @@ candidate_make(enum candidate_kind kind, uint64_t head, uint64_t length)
         return (uint64_t)kind | WORD_PUT(head, 4) | WORD_PUT(length, 34);
 }
 
-static inline enum candidate_kind
-candidate_kind(uint64_t candidate)
-{
-        return (enum candidate_kind)WORD_FIELD(candidate, 0, 4);
-}
-
-static inline uint64_t
-candidate_head(uint64_t candidate)
-{
-        return WORD_FIELD(candidate, 4, 30);
-}
-
-static inline uint64_t
-candidate_length(uint64_t candidate)
-{
-        return WORD_FIELD(candidate, 34, 28);
-}
+WORD_READ(enum candidate_kind, candidate_kind, 0, 4)
+WORD_READ(uint64_t, candidate_head, 4, 30)
+WORD_READ(uint64_t, candidate_length, 34, 28)
 
 /* ------------------------------------------------------------------ sweep: pages of a table beyond a mark are being given back
  *
@@ -375,17 +293,8 @@ sweep_word(uint32_t owner, uint32_t mark, uint64_t limit)
         return WORD_PUT(owner, 0) | WORD_PUT(mark, 16) | WORD_PUT(limit, 24);
 }
 
-static inline uint32_t
-sweep_owner(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 0, 16);
-}
-
-static inline uint32_t
-sweep_mark(uint64_t word)
-{
-        return (uint32_t)WORD_FIELD(word, 16, 8);
-}
+WORD_READ(uint32_t, sweep_owner, 0, 16)
+WORD_READ(uint32_t, sweep_mark, 16, 8)
 
 static inline uint64_t
 sweep_limit(uint64_t word)
