@@ -59,9 +59,9 @@ function(shmalloc_add_test test)
     ENVIRONMENT "CK_DEFAULT_TIMEOUT=${SHMALLOC_TEST_FUNCTION_LIMIT};${arg_ENVIRONMENT}")
 endfunction()
 
-# Every tests/<kind>/<pattern> as a test labelled <kind>.  A name that ends in _tiny gets the library with the tiny
-# geometry, one in _debug the library with internal assertions, and one in _slow the label slow, which the default run
-# leaves out.  What includes support/effort.h is run once more with the label slow, as <name>_more.
+# Every tests/<kind>/<pattern> as a test labelled <kind>, with a library that asserts.  A name that ends in _tiny gets the one
+# with the tiny geometry, and one in _slow the label slow, which the default run leaves out.  What includes support/effort.h is
+# run once more with the label slow, as <name>_more.
 # tests/<kind>/properties.cmake, if there is one, is read afterwards and may set properties of single tests.
 function(shmalloc_add_test_folder kind pattern)
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${pattern}")
@@ -69,12 +69,12 @@ function(shmalloc_add_test_folder kind pattern)
     cmake_path(GET source STEM stem)
     string(REGEX REPLACE "^test_" "" name "${stem}")
     set(labels ${kind})
-    set(library shmalloc_support)
+    set(library shmalloc_support_debug)
     if(name MATCHES "_slow$")
       list(APPEND labels slow)
     endif()
-    if(name MATCHES "_(tiny|debug)$")
-      set(library "shmalloc_support_${CMAKE_MATCH_1}")
+    if(name MATCHES "_tiny$")
+      set(library shmalloc_support_tiny)
     endif()
     shmalloc_add_test(${kind}/${name} SOURCES "${source}" LIBRARY ${library} LABELS ${labels})
     file(STRINGS "${source}" has_effort LIMIT_COUNT 1 REGEX "support/effort\\.h")

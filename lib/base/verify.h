@@ -2,11 +2,12 @@
  * verify.h - checks on our own logic.  Never used on bytes that another client can write: those are tested with
  * `if` and answered with -EUCLEAN, because a hostile or dying peer must not be able to end this process.
  *
- * CHECK is always on: it stands where going on would damage the memory of others.  ASSERT is for builds with SHM_ASSERTS;
- * in others it is no code, but what it says has to compile, and counts as a use of its variables.  ASSERT_INVARIANT says which invariant of layout/invariants.h is broken.
+ * CHECK is always on: it stands where going on would damage the memory of others.  ASSERT is for builds with
+ * SHM_ASSERTS, which is what SHM_DEBUG is unless it is given; in others it is no code, but what it says has to compile,
+ * and counts as a use of its variables.  ASSERT_INVARIANT says which invariant of layout/invariants.h is broken.
  *
- * An asserting build is one for tests.  It does believe what stands in the region, of things that this thread owns: nobody else
- * writes them, unless somebody damages the heap.  Tests that do so say it: verify_heap_is_damaged.
+ * An asserting build is one for tests.  It does believe what stands in the region, of things that this thread owns:
+ * nobody else writes them, unless somebody damages the heap.  Tests that do so say it: verify_heap_is_damaged.
  */
 #ifndef BASE_VERIFY_H
 #define BASE_VERIFY_H
@@ -14,7 +15,7 @@
 #include <stdbool.h>
 
 #ifndef SHM_ASSERTS
-#define SHM_ASSERTS 0
+#define SHM_ASSERTS SHM_DEBUG
 #endif
 
 #define LIKELY(cond)   __builtin_expect(!!(cond), 1)

@@ -246,9 +246,9 @@ is_seen_in(const struct magazine *m, uint64_t entry)
         return false;
 }
 
-/* Whose magazine it is stores an entry, then the count.  Where processors may show others the count first, what lay there before
- * looks pushed: so whoever sees the entry lets all of them finish their stores, and looks once more.  (Refused by a
- * filter, the first look counts.) */
+/* Whose magazine it is stores an entry, then the count.  Where processors may show others the count first, what lay
+ * there before looks pushed: so whoever sees the entry lets all of them finish their stores, and looks once more.
+ * (Refused by a filter, the first look counts.) */
 bool
 magazine_holds(const struct magazine *m, uint64_t entry)
 {

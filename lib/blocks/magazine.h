@@ -28,7 +28,8 @@ int magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx);
 /* Takes a magazine of the depot (arena, tag) into the hand.  False: none, as far as hints know. */
 bool magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *ret_idx);
 
-/* The same from another arena of the thread's node that has more than one: the one that had some last, or the next in turn. */
+/* The same from another arena of the thread's node that has more than one: the one that had some last, or the next in
+ * turn. */
 bool magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx);
 
 /* Whether the block is in there.  Of a magazine that is not the caller's it is a hint. */
@@ -49,18 +50,19 @@ void magazine_pick_up(struct thread *t, uint32_t *place, uint32_t idx);
 /* An owned magazine that may have become empty: from now on all that is in it is the thread's own. */
 void magazine_is_empty_now(struct thread *t, uint32_t idx);
 
-/* Notes that an entry of an owned magazine was no block, or free already, and has been dropped: the thread's fault if nobody
- * else can have put it there. */
+/* Notes that an entry of an owned magazine was no block, or free already, and has been dropped: the thread's fault if
+ * nobody else can have put it there. */
 void magazine_bad_entry(struct thread *t, uint32_t idx, uint32_t what, uint64_t block_off);
 
-/* Lets go of an owned magazine that the hand or a place names (the hand is emptied if it is that): to the pool if empty, else to the depot of (arena, tag).
- * False: that depot is full and `force` was not given; the magazine is still owned. */
+/* Lets go of an owned magazine that the hand or a place names (the hand is emptied if it is that): to the pool if
+ * empty, else to the depot of (arena, tag).  False: that depot is full and `force` was not given; the magazine is still
+ * owned. */
 bool magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force);
 
 bool magazine_has_room(const struct region *r, uint32_t idx);
 
-/* Puts the block into an owned magazine that has room; with dest_off the word there, which names it, becomes 0 in the same
- * step (PUSH_FROM in doc/recovery.md). */
+/* Puts the block into an owned magazine that has room; with dest_off the word there, which names it, becomes 0 in the
+ * same step (PUSH_FROM in doc/recovery.md). */
 void magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_off);
 
 /* An arena in whose depot magazines of the tag belong. */

@@ -2,16 +2,16 @@
  * sift.c - see sift.h; the steps are SIFT.n in doc/recovery.md.
  *
  * A free is a hit if its tag says so: it looks at no entry.  A second free of a block that is still in the thread's
- * magazines, or a pointer into the middle of one, is noticed here, before others can take it for a block: where a magazine
- * goes to a depot or into its slabs, at close, at thread exit, and by the reaper for the dead.
+ * magazines, or a pointer into the middle of one, is noticed here, before others can take it for a block: where a
+ * magazine goes to a depot or into its slabs, at close, at thread exit, and by the reaper for the dead.
  *
  * That happens to every block that leaves a thread's hands, so it has to cost next to nothing: one multiplication says
- * whether an offset is the start of a block, another is the hash by which a small table on the stack finds the same entry
- * again.  The table holds entry numbers, is exact (what meets there is compared), and is searched once more for each entry of
- * the other magazines.  bench_sift measures it.
+ * whether an offset is the start of a block, another is the hash by which a small table on the stack finds the same
+ * entry again.  The table holds entry numbers, is exact (what meets there is compared), and is searched once more for
+ * each entry of the other magazines.  bench_sift measures it.
  *
- * What it gave up: to look at the slab's bitmap, and at magazines that have left already.  A second free after the first
- * has left the thread's hands is not seen here (shmalloc.h says so).
+ * What it gave up: to look at the slab's bitmap, and at magazines that have left already.  A second free after the
+ * first has left the thread's hands is not seen here (shmalloc.h says so).
  */
 #include "blocks/sift.h"
 
@@ -31,8 +31,8 @@ enum { SEEN_SHIFT = 9, SEEN_MAX = 1 << SEEN_SHIFT, SEEN_PER_ENTRY = 8 };
 
 _Static_assert(MAGAZINE_CAP_MAX < UINT8_MAX && MAGAZINE_CAP_MAX * SEEN_PER_ENTRY <= SEEN_MAX, "entry numbers fit");
 
-/* By hash of an entry, its number in the magazine plus 1; 0 = none.  Whoever meets another one there goes on.  Of the table
- * as much is used as there are entries, several times over. */
+/* By hash of an entry, its number in the magazine plus 1; 0 = none.  Whoever meets another one there goes on.  Of the
+ * table as much is used as there are entries, several times over. */
 struct seen {
         uint32_t bits; /* of a hash */
         uint8_t number1[SEEN_MAX];
@@ -63,8 +63,8 @@ seen_find(const struct seen *seen, const struct magazine *m, uint64_t entry, uin
         return at;
 }
 
-/* How far it is from the start of the slab.  Slabs of one granule, and so those of all classes that threads take and free
- * most, need no look at the granule's word. */
+/* How far it is from the start of the slab.  Slabs of one granule, and so those of all classes that threads take and
+ * free most, need no look at the granule's word. */
 static inline uint64_t
 off_in_slab(struct region *r, uint64_t block_off, bool is_long)
 {
@@ -76,8 +76,8 @@ off_in_slab(struct region *r, uint64_t block_off, bool is_long)
         return granule_state(word) == GRANULE_CONT ? off + ((uint64_t)granule_count(word) << GEO_GRANULE_SHIFT) : off;
 }
 
-/* The lowest of n entries that is bad; n: none is.  *seen has all before it.  A granule that is no slab of the class any more
- * is left to who drains. */
+/* The lowest of n entries that is bad; n: none is.  *seen has all before it.  A granule that is no slab of the class
+ * any more is left to who drains. */
 static inline __attribute__((always_inline)) uint64_t
 find_bad_small(struct region *r, const struct magazine *m, uint64_t n, uint32_t class_idx, bool is_long,
                struct seen *seen, uint32_t *ret_what)

@@ -14,9 +14,9 @@ struct sifted {
         bool is_others;     /* another thread may have put one of them there */
 };
 
-/* Drops from a magazine that a thread's hand or one of its places names what must not leave that thread's hands: entries
- * that cannot be the start of a block, that are in it twice, and that the thread's places of the same tag have too.  The
- * caller is the thread, or settles the dead one; a death in between leaves a magazine to be sifted again. */
+/* Drops from a magazine that a thread's hand or one of its places names what must not leave that thread's hands:
+ * entries that cannot be the start of a block, that are in it twice, and that the thread's places of the same tag have
+ * too.  The caller is the thread, or settles the dead one; a death in between leaves a magazine to be sifted again. */
 struct sifted sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_no, uint32_t idx);
 
 /* The same for the calling thread's own: what it found is noted, as its own fault or as that of others. */

@@ -349,8 +349,8 @@ is_idle(const struct thread *t, uint64_t word, uint32_t min_age)
                ((t->stamp - granule_stamp(word)) & STAMP_TIME) >= min_age;
 }
 
-/* Whether a slab that was purged has pages again, where no block is allocated: somebody has made the holes real.  A hint,
- * as the bitmap may be changing. */
+/* Whether a slab that was purged has pages again, where no block is allocated: somebody has made the holes real.  A
+ * hint, as the bitmap may be changing. */
 static bool
 has_strays(struct region *r, uint64_t head, uint32_t class_idx, int fd)
 {

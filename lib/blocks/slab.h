@@ -34,7 +34,8 @@ bool slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t
 int slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off);
 
 /* Puts the topmost blocks of an owned magazine that lie in one slab back there, all that stand together.
- * 0; -EBUSY: that slab is held by somebody; -EINVAL: the topmost entry was no block and has been dropped (t->fault). */
+ * 0; -EBUSY: that slab is held by somebody; -EINVAL: an entry was no block, or one that is free, and has been dropped
+ * (t->fault). */
 int slab_drain(struct thread *t, uint64_t magazine_idx);
 
 /* Slabs of a chunk in which every block is free become free runs again.  A reaper leaves such, for it acquires nothing;
@@ -42,7 +43,8 @@ int slab_drain(struct thread *t, uint64_t magazine_idx);
 uint32_t slab_tidy_chunk(struct thread *t, uint64_t chunk);
 
 /* PURGE_SLAB: gives back the pages of a chunk's slabs in which no block is allocated, where nobody used the slab for
- * min_age (units of decay_stamp.h, up to 127).  At most about *n_left system calls, which it counts down.  Bytes. */
+ * min_age (units of decay_stamp.h, up to 127).  *n_left: about how many system calls it may still make; it counts them
+ * down.  How many bytes. */
 uint64_t slab_purge_chunk(struct thread *t, uint64_t chunk, uint32_t min_age, int fd, uint32_t *n_left);
 
 /* Settles a slab that names a dead thread: recount, hints, release. */
@@ -57,7 +59,7 @@ bool slab_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uin
 /* Whether a block of a slab starts here that is not free in there.  A hint, but for one's own blocks. */
 bool slab_has_given(struct region *r, uint64_t block_off);
 
-/* Free blocks by the bitmap. */
+/* How many blocks are free, by the bitmap. */
 uint32_t slab_count_free(struct region *r, uint64_t head, uint32_t class_idx);
 
 #endif

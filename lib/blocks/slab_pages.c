@@ -1,8 +1,8 @@
 /*
  * slab_pages.c - see slab_pages.h.
  *
- * Reserving is idempotent, and a page more than the words know of hurts nobody: a death anywhere in here leaves nothing to
- * repair.
+ * Reserving is idempotent, and a page more than the words know of hurts nobody: a death anywhere in here leaves nothing
+ * to repair.
  */
 #include "blocks/slab_pages.h"
 
@@ -122,7 +122,8 @@ blocks_to_pass(struct region *r, uint64_t head, uint32_t class_idx, uint32_t wan
         return n_blocks;
 }
 
-/* What is backed without reserving anything: the start of the slab, and the pages behind it that allocated blocks lie in. */
+/* What is backed without reserving anything: the start of the slab, and the pages behind it that allocated blocks lie
+ * in. */
 static struct slab_backing
 backing_now(struct region *r, uint64_t head, uint32_t class_idx)
 {

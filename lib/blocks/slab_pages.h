@@ -1,8 +1,8 @@
 /*
  * slab_pages.h - which pages of a slab there are, and which are wanted.
  *
- * A slab gets its pages as it is filled, from its start on, and loses those in which no block is allocated when nobody has
- * used it for long.  The granules' words note how far from the start there surely are some (doc/decisions/0011).
+ * A slab gets its pages as it is filled, from its start on, and loses those in which no block is allocated when nobody
+ * has used it for long.  The granules' words note how many bytes from the start surely have some (doc/decisions/0011).
  */
 #ifndef BLOCKS_SLAB_PAGES_H
 #define BLOCKS_SLAB_PAGES_H
@@ -23,8 +23,8 @@ struct slab_backing {
  * 0, -ENOMEM, -ENOSPC. */
 int slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx);
 
-/* The blocks of an owned slab that may be handed out, after reserving pages for the first `want` that are free.  Where no
- * more pages can be had: those that have some. */
+/* The blocks of an owned slab that may be handed out, after reserving pages for the first `want` that are free.  Where
+ * no more pages can be had: those that have some. */
 struct slab_backing slab_ensure_pages(struct thread *t, uint64_t head, uint32_t class_idx, uint32_t want);
 
 /* The free blocks of word w of the bitmap that have pages. */

@@ -1,14 +1,15 @@
 /*
  * client.c - the table of attached processes.
  *
- * All changes of hands are in one word: state, incarnation, and how often a thread of the client has attached.  Claiming,
- * giving back, taking from the dead and evicting are one CAS each, of exactly the word that was judged, so a slot can
- * neither be taken twice nor be taken from somebody who came meanwhile.
+ * All changes of hands are in one word: state, incarnation, and how often a thread of the client has attached.
+ * Claiming, giving back, taking from the dead and evicting are one CAS each, of exactly the word that was judged, so a
+ * slot can neither be taken twice nor be taken from somebody who came meanwhile.
  *
  * Who the process is stands in three words of their own, process id, image and pid namespace, and each bears the
- * incarnation that it speaks of: a claimer that was overtaken, and writes his long after, misleads nobody, and overwrites
- * nothing newer.  A process id is judged only where all of it is the claim's, and the namespace is ours.  Of others nothing
- * is known but whether any of their threads holds a slot, which the locks tell everybody (clients/liveness.h).
+ * incarnation that it speaks of: a claimer that was overtaken, and writes his long after, misleads nobody, and
+ * overwrites nothing newer.  A process id is judged only where all of it is the claim's, and the namespace is ours.  Of
+ * others nothing is known but whether any of their threads holds a slot, which the locks tell everybody
+ * (clients/liveness.h).
  *
  * A client of which no thread holds a slot holds nothing.  Where there is no slot left for a client or a thread, such
  * clients are evicted, dead or alive.  A living one finds at its next attach that its incarnation stands in the table
@@ -33,15 +34,15 @@
  *                                             EVICT.2  sees no slot
  *      CONFIRM.1  n -> n + 1
  *                                             EVICT.3  finds n + 1: gives up
- *   The other way round CONFIRM.1 finds the word EMPTY, or another incarnation, and the attacher empties its slot again.
- *   If EVICT.1 reads n + 1 already, it sees all that the attacher wrote before (E18).  The count returns after 2^30 attaches,
- *   all of them between two steps of one evictor.
+ *   The other way round CONFIRM.1 finds the word EMPTY, or another incarnation, and the attacher empties its slot
+ *   again.  If EVICT.1 reads n + 1 already, it sees all that the attacher wrote before (E18).  The count returns after
+ *   2^30 attaches, all of them between two steps of one evictor.
  *
  * An exec leaves the client of what the process was before: the process exists.  The process itself knows better: a
  * client that bears its own id but another image is nobody's.
  *
- * What this gave up: a dead client of another namespace stands in the table until the slots run out, a daemon knows of it,
- * or somebody of the same namespace comes.  And the lowest slot that could be had: a newcomer does not ask about
+ * What this gave up: a dead client of another namespace stands in the table until the slots run out, a daemon knows of
+ * it, or somebody of the same namespace comes.  And the lowest slot that could be had: a newcomer does not ask about
  * everybody who is there.
  */
 #include "clients/client.h"
@@ -264,8 +265,8 @@ client_claim_new(struct region *r, const struct liveness_self *self, struct clie
 
 /*
  * Empty slots first.  Then some of the others are asked about, from a start that differs from process to process: with
- * every newcomer doing so the dead stay few, and nobody pays for a thousand living.  Then a new slot; and only when there is
- * none, everybody is asked about.
+ * every newcomer doing so the dead stay few, and nobody pays for a thousand living.  Then a new slot; and only when
+ * there is none, everybody is asked about.
  */
 int
 client_register(struct region *r, struct client_id *ret_client)
@@ -359,8 +360,8 @@ client_bury(struct region *r, const struct client_id *client, uint32_t pid, uint
         return cas_acq_rel(&slot->word, &word, client_word(CLIENT_EMPTY, client->incarnation)); /* UNREGISTER.1 */
 }
 
-/* EVICT.2.  Also a thread that has detached from its slot, and holds the lock until it ends: its process's mapping, which
- * the kernel needs then, is counted by the client's name in it. */
+/* EVICT.2.  Also a thread that has detached from its slot, and holds the lock until it ends: its process's mapping,
+ * which the kernel needs then, is counted by the client's name in it. */
 static bool
 client_holds_nothing(const struct region *r, uint32_t idx, uint32_t incarnation)
 {

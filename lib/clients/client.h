@@ -2,8 +2,8 @@
  * client.h - attached processes.
  *
  * A client is {index, incarnation}: the index says where it stands, the incarnation tells it from everybody else who
- * ever stood there.  It is live as long as its process exists; nobody has to be told when it goes.  But it holds its place
- * only while one of its threads holds a slot: see client_evict().
+ * ever stood there.  It is live as long as its process exists; nobody has to be told when it goes.  But it holds its
+ * place only while one of its threads holds a slot: see client_evict().
  */
 #ifndef CLIENTS_CLIENT_H
 #define CLIENTS_CLIENT_H
@@ -26,8 +26,8 @@ int client_register(struct region *r, struct client_id *ret_client);
 /* Whether it still stands in the table: a hint, for it may be evicted at any time while it holds no slot. */
 bool client_is_registered(const struct region *r, const struct client_id *client);
 
-/* By a thread whose slot names the client by now, before it relies on that: false when the client has been evicted.  After
- * that it cannot be, until the slot is let go of. */
+/* By a thread whose slot names the client by now, before it relies on that: false when the client has been evicted.
+ * After that it cannot be, until the slot is let go of. */
 bool client_confirm(struct region *r, const struct client_id *client);
 
 /* Whether it stands in the table as process `pid` of that namespace; 0 = of whatever namespace. */
@@ -37,9 +37,10 @@ bool client_is_of(const struct region *r, const struct client_id *client, uint32
  * *client is not registered any more. */
 void client_unregister(struct region *r, const struct client_id *client);
 
-/* Gives the slot of a dead process back, once none of its threads is left to settle.  It must be the client's, as client_is_of()
- * has it: only then does the caller know whom he speaks of.  `is_known` says that he knows it to be dead, else the system is
- * asked, of processes of this namespace.  False: it is not that process's, not dead, or not settled yet. */
+/* Gives the slot of a dead process back, once none of its threads is left to settle.  It must be the client's, as
+ * client_is_of() has it: only then does the caller know whom he speaks of.  `is_known` says that he knows it to be
+ * dead, else the system is asked, of processes of this namespace.  False: it is not that process's, not dead, or not
+ * settled yet. */
 bool client_bury(struct region *r, const struct client_id *client, uint32_t pid, uint32_t pid_ns, bool is_known);
 
 /* All who are dead and settled, by the system's word. */

@@ -61,8 +61,8 @@ intent_has_dest(uint64_t kind)
         }
 }
 
-/* Whether the slot's thread, or who settles it, may be about to store to this word.  False stays so while nobody begins a
- * hand-over to it, and all that was stored there before is seen. */
+/* Whether the slot's thread, or who settles it, may be about to store to this word.  False stays so while nobody begins
+ * a hand-over to it, and all that was stored there before is seen. */
 static inline bool
 intent_names_dest(const struct thread_slot *slot, uint64_t dest_off)
 {
@@ -99,7 +99,8 @@ dest_load(const struct region *r, uint64_t dest_off)
         return dest_off == 0 ? 0 : load_relaxed((const uint64_t *)(const void *)(r->base + dest_off));
 }
 
-/* A release: who finds a reference there by an acquire of its own finds in the block what dest_fill() has left there. */
+/* A release: who finds a reference there by an acquire of its own finds in the block what dest_fill() has left there.
+ * */
 static inline void
 dest_store(struct region *r, uint64_t dest_off, uint64_t ref)
 {
@@ -108,9 +109,9 @@ dest_store(struct region *r, uint64_t dest_off, uint64_t ref)
                 store_release((uint64_t *)(void *)(r->base + dest_off), ref);
 }
 
-/* Before the intent that stores a reference to this block to a dest: from then on others may follow it, and so may an heir.
- * The block is this thread's, to be handed out or not: a death in here leaves it where it is.  An entry of a magazine that
- * somebody has damaged is left alone. */
+/* Before the intent that stores a reference to this block to a dest: from then on others may follow it, and so may an
+ * heir.  The block is this thread's, to be handed out or not: a death in here leaves it where it is.  An entry of a
+ * magazine that somebody has damaged is left alone. */
 static inline void
 dest_fill(const struct thread *t, uint64_t dest_off, uint64_t block_off, uint64_t bytes)
 {

@@ -1,16 +1,16 @@
 /*
  * liveness.c - evidence of death as the system gives it.
  *
- * The word of a lock is read first, and tried only when nobody holds it who may live.  The kernel's mark is evidence for
- * everybody, in every pid namespace, for zombies, without /proc.  A word without a mark is judged where its number means
- * something, by threads of its holder's own namespace: nobody has that thread id any more, or the process has ended.  The
- * namespace stands in the word itself, so it is always that of the holder whom the thread id names.
+ * The word of a lock is read first, and tried only when nobody holds it who may live.  The kernel's mark is evidence
+ * for everybody, in every pid namespace, for zombies, without /proc.  A word without a mark is judged where its number
+ * means something, by threads of its holder's own namespace: nobody has that thread id any more, or the process has
+ * ended.  The namespace stands in the word itself, so it is always that of the holder whom the thread id names.
  *
- * A number that was nobody's when it was judged may be somebody's when the word is taken, and he the holder: of `reap`, which anybody
- * takes whom no other lock keeps away.  So it is judged once more in between (LOCK_GONE in os/robust.c).
+ * A number that was nobody's when it was judged may be somebody's when the word is taken, and he the holder: of `reap`,
+ * which anybody takes whom no other lock keeps away.  So it is judged once more in between (LOCK_GONE in os/robust.c).
  *
- * Namespaces are told apart by inode numbers, which are used again.  That harms nobody: the number of a holder who lives is
- * no other namespace's, and where those of a dead one name somebody else they say that he lives.
+ * Namespaces are told apart by inode numbers, which are used again.  That harms nobody: the number of a holder who
+ * lives is no other namespace's, and where those of a dead one name somebody else they say that he lives.
  *
  * What this gave up: a word without a mark says "held" to all but its own namespace, unless a daemon knows better
  * (slot_reap_of_dead(), doc/daemon.md), and to that, too, as long as another thread and process have the numbers.

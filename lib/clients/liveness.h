@@ -17,7 +17,8 @@ enum lock_view {
         LOCK_FREE, /* nobody holds it */
         LOCK_DEAD, /* its holder is known to be dead */
         LOCK_MINE, /* the calling thread holds it */
-        LOCK_HELD /* somebody holds it who is not known to be dead: running, stopped, or of a namespace of which nothing is known */
+        /* Somebody holds it who is not known to be dead: it runs, it is stopped, or nothing is known of its namespace. */
+        LOCK_HELD
 };
 
 struct liveness_self {
@@ -33,9 +34,9 @@ struct liveness_ops {
         /* The pid namespace of the caller, as in identify(), but cheap. */
         uint32_t (*pid_ns)(void);
 
-        /* A hint, but for LOCK_MINE.  Without `ask` it is one load and tells neither LOCK_MINE nor who died unmarked from
-         * LOCK_HELD; with it the kernel is asked.  `pid`: the process of whoever holds the lock, in his own namespace; 0 =
-         * not known. */
+        /* A hint, but for LOCK_MINE.  Without `ask` it is one load and tells neither LOCK_MINE nor who died unmarked
+         * from LOCK_HELD; with it the kernel is asked.  `pid`: the process of whoever holds the lock, in his own
+         * namespace; 0 = not known. */
         enum lock_view (*lock_view)(const struct robust_lock *lock, uint32_t pid, bool ask);
 
         /* 0 locked, 1 locked after its holder died, -EBUSY held by one who may live.  Asks the kernel.  `pid` as above;

@@ -8,9 +8,9 @@
  * that takes it (or that finds it in a certain state) sees all of that.  A reaper needs no such edge from the dead:
  * it learns of the death through the kernel, which orders everything the dead ever did before that.
  *
- * The first four know nothing of what they change.  Granules, chunks, magazines and roots have theirs, which say in asserting
- * builds that the word is one (I1 to I3), that who stores or releases it owns it (I5), and that who takes it has named it
- * (I6, I7).  `no` is the thread that owns it: the caller, or the dead one whose slot it settles.
+ * The first four know nothing of what they change.  Granules, chunks, magazines and roots have theirs, which say in
+ * asserting builds that the word is one (I1 to I3), that who stores or releases it owns it (I5), and that who takes it
+ * has named it (I6, I7).  `no` is the thread that owns it: the caller, or the dead one whose slot it settles.
  */
 #ifndef CLIENTS_OWNER_H
 #define CLIENTS_OWNER_H

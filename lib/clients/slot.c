@@ -63,17 +63,17 @@
  *
  * Where the kernel marks nothing (os/robust.c), a lock's word names a thread that does not exist, or the slot's process
  * has ended: then REAP.1, REAP.2 and ATTACH take it all the same.  The slot's process is evidence against the holder of
- * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: whoever took `life` under
- * `reap` either wrote his own process there, too, or is dead.
+ * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: whoever took `life`
+ * under `reap` either wrote his own process there, too, or is dead.
  *
  * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
- * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who may be
- * stopped, is lent another one's (thread_lend()).  When all slots are taken, the reserve slots of clients that use none
- * are, too: they are evicted (client.c), and register anew.
+ * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who
+ * may be stopped, is lent another one's (thread_lend()).  When all slots are taken, the reserve slots of clients that
+ * use none are, too: they are evicted (client.c), and register anew.
  *
- * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot, and one that he
- * was lent even then.  And who dies so in the midst of REAP keeps the one that he was settling, from all but his own
- * namespace: `reap` does not say whose client he was, so a daemon's word does not count there.
+ * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot, and
+ * one that he was lent even then.  And who dies so in the midst of REAP keeps the one that he was settling, from all
+ * but his own namespace: `reap` does not say whose client he was, so a daemon's word does not count there.
  */
 #include "clients/slot.h"
 
@@ -141,8 +141,8 @@ slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t id
                client_is_live(r, load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation));
 }
 
-/* The thread that holds `life`, or held it last, is of the client's process: else it is another one's in a reserve slot, and the
- * client's death is no evidence.  Under `reap`. */
+/* The thread that holds `life`, or held it last, is of the client's process: else it is another one's in a reserve
+ * slot, and the client's death is no evidence.  Under `reap`. */
 static bool
 slot_is_its_own(const struct region *r, const struct thread_slot *slot, const struct client_id *client)
 {
@@ -429,8 +429,8 @@ slot_detach(struct thread *t)
         t->slot = NULL;
 }
 
-/* The mark is not asked, which may have been damaged since: the thread has had the slot, so its pages are there, and what is
- * linked into the thread's list of locks must not stay there. */
+/* The mark is not asked, which may have been damaged since: the thread has had the slot, so its pages are there, and
+ * what is linked into the thread's list of locks must not stay there. */
 void
 slot_release(struct thread *t)
 {

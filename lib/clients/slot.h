@@ -29,8 +29,8 @@ typedef void slot_settle_fn(struct region *r, uint32_t thread_no, void *arg);
  * of its old slot and gets that one again.
  *
  * 0; -EUSERS when all slots are taken; -ENOMEM when the next one cannot be backed; -ENOTSUP when the thread's death
- * would go unnoticed; -ESTALE when the client has been evicted: register anew, and try again.  The message is set, but for
- * -ESTALE.
+ * would go unnoticed; -ESTALE when the client has been evicted: register anew, and try again.  The message is set, but
+ * for -ESTALE.
  */
 int slot_attach(struct thread *t, struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg);
 
@@ -49,15 +49,15 @@ bool slot_has_let_go(const struct region *r, uint32_t idx);
 int slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg);
 
 /* The same for a slot of a client whose process the caller knows to be dead by evidence of its own: a pidfd that has
- * been held since it registered.  So it does not matter that the kernel has marked nothing, that another process has its
- * number by now, or in which pid namespace it was. */
+ * been held since it registered.  So it does not matter that the kernel has marked nothing, that another process has
+ * its number by now, or in which pid namespace it was. */
 int slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, slot_settle_fn *settle, void *arg);
 
 /* How many were reaped, of all slots.  A system call for each living thread. */
 uint32_t slot_reap_all(struct region *r, slot_settle_fn *settle, void *arg);
 
-/* Slots of threads that are known to be dead, and slots that somebody is settling just now (or, for an instant, attaching to).
- * A system call for each living thread. */
+/* Slots of threads that are known to be dead, and slots that somebody is settling just now (or, for an instant,
+ * attaching to).  A system call for each living thread. */
 uint32_t slot_count_unsettled(const struct region *r);
 
 /* The kernel has marked the slot's thread as dead.  One load; may say no for a while, or for ever. */
@@ -76,8 +76,8 @@ struct reserve {
 /* Once per process: also in a forked child, whatever the parent's threads were doing. */
 void slot_reserve_init(struct reserve *ret_reserve);
 
-/* For each client that the process becomes.  Waits as slot_borrow() does.  Errors as slot_attach(), but no -ESTALE: a client
- * that has been evicted has no reserve slot either, and nobody learns of it here. */
+/* For each client that the process becomes.  Waits as slot_borrow() does.  Errors as slot_attach(), but no -ESTALE: a
+ * client that has been evicted has no reserve slot either, and nobody learns of it here. */
 int slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *client, slot_settle_fn *settle,
                  void *arg);
 
@@ -93,9 +93,9 @@ int slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, con
 /* By the borrower, whose slot owns nothing any more. */
 void slot_return(struct reserve *reserve, struct thread *t);
 
-/* For who must not fail or wait: the reserve slot of whatever client does not use it just now, for one call.  Whoever has the
- * heap open has one, so where a slot or a client's place is lacking there is one to lend.  Fills *t but for its arena.  -EBUSY:
- * there is none after all; -ENOTSUP. */
+/* For who must not fail or wait: the reserve slot of whatever client does not use it just now, for one call.  Whoever
+ * has the heap open has one, so where a slot or a client's place is lacking there is one to lend.  Fills *t but for its
+ * arena.  -EBUSY: there is none after all; -ENOTSUP. */
 int slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg);
 void slot_give_back(struct thread *t);
 

@@ -1,28 +1,31 @@
 /*
  * invariants.h - what is true of a region that nobody has damaged, as equations.
  *
- * Each has a number, and is asserted by it: ASSERT_INVARIANT(I5, ...), in builds that assert.  tests/unit/test_invariants_debug.c
- * breaks each one and sees the assertion that names it.  The region's checker (audit/check.h) looks at a heap from outside; these are
- * looked at from inside, by who relies on them, at the instant at which it does.
+ * Each has a number, and is asserted by it: ASSERT_INVARIANT(I5, ...), in builds that assert.
+ * tests/unit/test_invariants_debug.c breaks each one and sees the assertion that names it.  The region's checker
+ * (audit/check.h) looks at a heap from outside; these are looked at from inside, by who relies on them, at the instant
+ * at which it does.
  *
- * Others write, and die, at every instruction.  So an equation speaks of what one thread owns, or what it is about to write: "me" is
- * that thread, or the dead one whose slot is being settled, by who holds the slot's `reap`.  owner(x) is who the owner word of x
- * names; a granule that is CONT, and a chunk that is TAIL, has the owner of its head; a granule that is NONE has that of its
- * chunk.  None of them speaks of a hint: hints may be wrong at any time.
+ * Others write, and die, at every instruction.  So an equation speaks of what one thread owns, or what it is about to
+ * write: "me" is that thread, or the dead one whose slot is being settled, by who holds the slot's `reap`.  owner(x) is
+ * who the owner word of x names; a granule that is CONT, and a chunk that is TAIL, has the owner of its head; a granule
+ * that is NONE has that of its chunk.  None of them speaks of a hint: hints may be wrong at any time.
  *
  *   Words, whenever one is stored or released
- *   I1  granule   NEW, FREEING, PURGING: owner /= 0.  NONE, FREE, CONT: owner = 0.  backed <= 16; backed > 0 => MAY_HAVE.
+ *   I1  granule   NEW, FREEING, PURGING: owner /= 0.  NONE, FREE, CONT: owner = 0.  backed <= 16; backed > 0 =>
+ *   MAY_HAVE.
  *                 SLAB: class is small, count <= blocks(class).  LARGE: class is large, count = granules(class).
  *                 CONT: 1 <= count < granules of a chunk.  DOOMED => LARGE and owner /= 0.  arena < arenas, but NONE
  *   I2  chunk     NEW, FREEING: owner /= 0.  FREE, ARENA, TAIL: owner = 0.  HUGE, TAIL: count >= 1.
  *                 DOOMED => HUGE and owner /= 0.  ARENA: arena < arenas.  node + 1 <= nodes
- *   I3  magazine  POOL: word = 0.  TCACHE: owner /= 0.  DEPOT: owner = 0, not foreign.  TCACHE, DEPOT: the tag is of a class
- *   I4  candidate RUN: 1 <= length, head mod 64 + length <= 64.  CHUNK, ROOT: length = 1.  HUGE: head + length <= chunks
+ *   I3  magazine  POOL: word = 0.  TCACHE: owner /= 0.  DEPOT: owner = 0, not foreign.  TCACHE, DEPOT: the tag is of a
+ *   class I4  candidate RUN: 1 <= length, head mod 64 + length <= 64.  CHUNK, ROOT: length = 1.  HUGE: head + length <=
+ *   chunks
  *
  *   Ownership
  *   I5  who stores or releases a word owns it:                  owner(word) = me
- *   I6  what is owned is named:        acquired => the candidate names it; no candidate => nothing that it named is mine
- *   I7  a magazine that is owned is named:   owner(m) = me => hand = m or a place = m
+ *   I6  what is owned is named:        acquired => the candidate names it; no candidate => nothing that it named is
+ *   mine I7  a magazine that is owned is named:   owner(m) = me => hand = m or a place = m
  *   I8  at most one intent, and it names what is owned: begin => kind was NONE, its operands are of things of mine
  *   I9  between two calls nothing is half done:              intent = NONE, candidate = 0, hand = 0
  *   I10 what the dead left is settled by one:                owner(reap) = who settles it
@@ -31,7 +34,8 @@
  *   I11 magazine  n <= cap = cap(class of its tag) <= MAGAZINE_CAP_MAX
  *   I12 slab      count = free bits, where nobody is at it; no bit behind blocks(class); granules 1 .. are CONT(i);
  *                 tags = (node, class) in all of them; in one chunk, which is ARENA(arena)
- *   I13 large     granules 1 .. count - 1 are CONT(i); colour + bytes(class) <= count granules; tag = (node, class), NONE while it
+ *   I13 large     granules 1 .. count - 1 are CONT(i); colour + bytes(class) <= count granules; tag = (node, class),
+ *   NONE while it
  *                 is resized; in one chunk, which is ARENA(arena)
  *   I14 huge      chunks 1 .. count - 1 are TAIL(i); count = usable bytes / chunk, rounded up
  *   I15 free      what becomes FREE(a): tag = NONE, and the chunk is ARENA(a)
@@ -40,8 +44,8 @@
  *   The rest
  *   I17 marks     each grows by one: k -> k + 1 <= limit; chunks <= capacity <= chunks there can be
  *   I18 sweep     while it names me: limit > mark, and what is punched lies behind both
- *   I19 thread    slot = threads[no - 1], which names its client; arena < arenas; node = node(arena); life is locked by me
- *   I20 dest      0, or 8-aligned and inside the region
+ *   I19 thread    slot = threads[no - 1], which names its client; arena < arenas; node = node(arena); life is locked by
+ *   me I20 dest      0, or 8-aligned and inside the region
  *   I21 tcache    each class's magazine in hand is that of its place, and it is mine
  *   I22 root      what is linked stays so, with its name; a root object that is under way is named in pending[]
  */

@@ -8,8 +8,8 @@
  *
  * Who may write a field stands beside it: const (since creation), owner (the thread or client that the slot is
  * held by), atomic (anybody, by the operation named), reaper (who holds the slot's `reap`).
- * Changing anything here bumps LAYOUT_VERSION, but for what a feature word can say (doc/compatibility.md); the first line
- * of the header never changes.
+ * Changing anything here bumps LAYOUT_VERSION, but for what a feature word can say (doc/compatibility.md); the first
+ * line of the header never changes.
  */
 #ifndef LAYOUT_LAYOUT_H
 #define LAYOUT_LAYOUT_H
@@ -86,9 +86,10 @@ struct region_header {
 
 enum client_state { CLIENT_EMPTY = 0, CLIENT_LIVE = 1 };
 
-/* One attached process.  All changes of hands are a CAS of `word`; its owner counts its threads' attaching there, too, so
- * that whoever has looked whether it has any knows by his CAS that none has come since.  What says who the process is bears
- * the incarnation of its claim in the upper half, so it is never taken for another's; the rest is for people. */
+/* One attached process.  All changes of hands are a CAS of `word`; its owner counts its threads' attaching there, too,
+ * so that whoever has looked whether it has any knows by his CAS that none has come since.  What says who the process
+ * is bears the incarnation of its claim in the upper half, so it is never taken for another's; the rest is for
+ * people. */
 struct client_slot {
         uint64_t word;        /* atomic CAS  state 0..1 | attached 2..31 | incarnation 32..63, bumped by each claim */
         uint64_t process;     /* atomic CAS  process id, in its own pid namespace | incarnation */
@@ -116,8 +117,8 @@ enum { ROOTS_PENDING_MAX = 4 };
 #define BINDING_USED         (UINT32_C(1) << 30)
 #define BINDING_ARENA(arena) (BINDING_USED | ((uint32_t)(arena) + 1)) /* 0 = empty slot */
 
-/* Tells, through the kernel, that its holder died: os/robust.h.  The kernel and the C library know `next`, `prev` before it, and
- * the futex word at one distance from it; zeroes are a free lock. */
+/* Tells, through the kernel, that its holder died: os/robust.h.  The kernel and the C library know `next`, `prev`
+ * before it, and the futex word at one distance from it; zeroes are a free lock. */
 struct robust_lock {
         uint64_t word; /* atomic CAS  futex word 0..31: thread id, mark, unsure | pid namespace of the holder 32..63 */
         uint64_t pad[2];
@@ -169,16 +170,17 @@ enum { MAGAZINE_CAP_MAX = 6 };
 enum { MAGAZINE_CAP_MAX = 64 };
 #endif
 
-/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  64 + 2 words take nine
- * lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
+/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  64 + 2 words take
+ * nine lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
 struct magazine {
         uint64_t n;                      /* owner  blocks in slot[]; its store commits malloc and free */
         uint64_t cap;                    /* owner  set when it is taken from the pool */
         uint64_t slot[MAGAZINE_CAP_MAX]; /* owner  valid below n; above it only what an intent names */
 } __attribute__((aligned(64)));
 
-/* The magazines begin so many bytes behind the start of a page: where `n` was the first word of one, as in the first magazine of
- * all and in one of 64, pairs that hit it took two to three times as long in one process of nine (doc/performance.md). */
+/* The magazines begin so many bytes behind the start of a page: where `n` was the first word of one, as in the first
+ * magazine of all and in one of 64, pairs that hit it took two to three times as long in one process of nine
+ * (doc/performance.md). */
 #define LAYOUT_MAGAZINES_SHIFT sizeof(struct magazine)
 
 /* ------------------------------------------------------------------ arenas and hints */
@@ -241,8 +243,8 @@ struct root_record {
 
 /* ------------------------------------------------------------------ slabs */
 
-/* Words of a slab's bitmap that every granule has, one line; the others are in a table of their own, which has pages only
- * where there has been a slab of so many blocks, of less than 128 bytes. */
+/* Words of a slab's bitmap that every granule has, one line; the others are in a table of their own, which has pages
+ * only where there has been a slab of so many blocks, of less than 128 bytes. */
 enum { SLAB_WORDS = SIZE_CLASS_BLOCKS_MAX / 64 < 8 ? 1 : 8 };
 
 /* Free bitmap of the slab that starts at a granule: 1 = free.  Touched only by the owner of the slab. */

@@ -92,7 +92,7 @@ granule_is_free_of(uint64_t word, uint32_t arena)
 static inline uint64_t
 granule_with_backed(uint64_t word, uint32_t backed)
 {
-        ASSERT(backed <= GRANULE_BACKED_ALL);
+        ASSERT(backed < 32);
         return WORD_SET(word, 51, 5, backed);
 }
 
@@ -273,9 +273,11 @@ WORD_READ(enum candidate_kind, candidate_kind, 0, 4)
 WORD_READ(uint64_t, candidate_head, 4, 30)
 WORD_READ(uint64_t, candidate_length, 34, 28)
 
-/* ------------------------------------------------------------------ sweep: pages of a table beyond a mark are being given back
+/* ------------------------------------------------------------------ sweep: pages of a table beyond a mark are being
+ * given back
  *
- *   owner 0..15 | mark 16..23 | limit 24..63; 0 = nobody sweeps.  The mark may not be raised over element `limit` meanwhile.
+ *   owner 0..15 | mark 16..23 | limit 24..63; 0 = nobody sweeps.  The mark may not be raised over element `limit`
+ *   meanwhile.
  */
 enum sweep_mark {
         SWEEP_CHUNKS,

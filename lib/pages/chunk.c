@@ -282,9 +282,9 @@ release_unused(struct region *r, uint32_t no, uint64_t chunk)
         chunk_hint_lost(r, chunk); /* somebody may have come by before the release */
 }
 
-/* Whoever has used a chunk saw the mark above it first, and let go of the word before this thread could take it: so the look at
- * the mark, once the word is owned, tells whether it has ever been used.  If so, its granules' words may say that pages
- * are there. */
+/* Whoever has used a chunk saw the mark above it first, and let go of the word before this thread could take it: so the
+ * look at the mark, once the word is owned, tells whether it has ever been used.  If so, its granules' words may say
+ * that pages are there. */
 int
 chunk_sweep(struct thread *t, uint64_t chunk)
 {
@@ -305,7 +305,8 @@ chunk_sweep(struct thread *t, uint64_t chunk)
         return err;
 }
 
-/* The mark may be raised meanwhile: nothing but the word is touched.  A page that is not there has no word of the dead. */
+/* The mark may be raised meanwhile: nothing but the word is touched.  A page that is not there has no word of the dead.
+ * */
 static void
 settle_beyond(struct region *r, uint32_t thread_no, uint64_t chunk)
 {

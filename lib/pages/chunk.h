@@ -18,8 +18,8 @@ bool chunk_retire(struct thread *t, uint64_t chunk);
 /* Takes back up to `want` chunks that are entirely free, of whatever arena, trusting no hint.  How many. */
 uint32_t chunk_retire_all(struct thread *t, uint32_t want);
 
-/* Gives back the pages of a chunk that lies beyond the mark; those of its word are reserved (sweep.c).  0, -EBUSY: somebody
- * has it, or the mark lies above it, or what region_punch() says. */
+/* Gives back the pages of a chunk that lies beyond the mark; those of its word are reserved (sweep.c).  0, -EBUSY:
+ * somebody has it, or the mark lies above it, or what region_punch() says. */
 int chunk_sweep(struct thread *t, uint64_t chunk);
 
 /* For the candidate CHUNK of a dead thread. */

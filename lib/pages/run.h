@@ -31,9 +31,9 @@ struct where {
         struct run_need need;
 };
 
-/* Claims the lowest free run that is long enough and aligned, such with pages first.  With t->no_grow it has all else that is
- * needed already, for nobody would get it for it.  0: its granules are NEW(t), the candidate names it.  -ENOMEM: there is none,
- * as far as hints know. */
+/* Claims the lowest free run that is long enough and aligned, such with pages first.  With t->no_grow it has all else
+ * that is needed already, for nobody would get it for it.  0: its granules are NEW(t), the candidate names it.
+ * -ENOMEM: there is none, as far as hints know. */
 int run_claim(struct thread *t, const struct where *where, uint64_t *ret_head);
 
 /* Backs the first `bytes` of a run of NEW(t) granules.  0, -ENOMEM, -ENOSPC. */
@@ -54,8 +54,8 @@ void run_renew_hints(struct region *r, uint64_t chunk);
 /* Hints that granules [first, first + n) of a chunk are free (called after the release). */
 void run_hint_free(struct region *r, uint32_t arena, uint64_t head, uint32_t granules);
 
-/* Hints which of granules [first, first + n) of a chunk are free, if its map has lost them, and all that follow from the
- * map. */
+/* Hints which of granules [first, first + n) of a chunk are free, if its map has lost them, and all that follow from
+ * the map. */
 void run_hint_lost(struct region *r, uint64_t first, uint32_t n);
 
 /* The stamp of now: when a granule became free. */

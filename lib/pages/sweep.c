@@ -1,28 +1,29 @@
 /*
  * sweep.c - see sweep.h.
  *
- * A punch cannot be called back: between looking at a mark and punching, the sweeper may be stopped, and others raise the mark and
- * use what lies there.  So it owns what it punches.
+ * A punch cannot be called back: between looking at a mark and punching, the sweeper may be stopped, and others raise
+ * the mark and use what lies there.  So it owns what it punches.
  *
- * Chunks, which are nearly all of it, are owned by their words, as everywhere: SWEEP_CHUNK.n (chunk.c).  A word's page is
- * reserved first, as who raises the mark would, and stays.  The mark is raised over a chunk that is being swept as over any
- * other; whoever stops there keeps that one chunk from the others.
+ * Chunks, which are nearly all of it, are owned by their words, as everywhere: SWEEP_CHUNK.n (chunk.c).  A word's page
+ * is reserved first, as who raises the mark would, and stays.  The mark is raised over a chunk that is being swept as
+ * over any other; whoever stops there keeps that one chunk from the others.
  *
- * Tables have no owner words, only marks.  Of them a piece is punched at a time, and header.sweep names the sweeper, the mark, and
- * the first element that the piece touches: the mark is not raised beyond that meanwhile.  A raiser that comes there yields
- * a few times, then does without (raise_begin() in region.c): nobody waits.  Between pieces the word is 0 and the mark is
- * looked at anew, so that the limit never lies below twice of what is in use then, and some more.
+ * Tables have no owner words, only marks.  Of them a piece is punched at a time, and header.sweep names the sweeper,
+ * the mark, and the first element that the piece touches: the mark is not raised beyond that meanwhile.  A raiser that
+ * comes there yields a few times, then does without (raise_begin() in region.c): nobody waits.  Between pieces the word
+ * is 0 and the mark is looked at anew, so that the limit never lies below twice of what is in use then, and some more.
  *
- * Why no raiser misses the limit: after it is published the sweeper writes the mark once more, as it was, by a CAS (SWEEP.2).
- * A raise that comes later in the order of the mark's values reads what that CAS, or a raise behind it, wrote, and with it the
- * limit (E1: each is a release, each raiser's look at the mark an acquire).  The one raise that may be under way from the very value
- * that the sweeper saw goes to the element at the mark, which lies below the limit.  If the mark has moved, nothing is punched.
+ * Why no raiser misses the limit: after it is published the sweeper writes the mark once more, as it was, by a CAS
+ * (SWEEP.2).  A raise that comes later in the order of the mark's values reads what that CAS, or a raise behind it,
+ * wrote, and with it the limit (E1: each is a release, each raiser's look at the mark an acquire).  The one raise that
+ * may be under way from the very value that the sweeper saw goes to the element at the mark, which lies below the
+ * limit.  If the mark has moved, nothing is punched.
  *
- * Pieces are found, and so swept, in the order of the file (SEEK_DATA knows no other).  Each is named only while it is punched, so
- * the order decides nothing for who raises a mark meanwhile.
+ * Pieces are found, and so swept, in the order of the file (SEEK_DATA knows no other).  Each is named only while it is
+ * punched, so the order decides nothing for who raises a mark meanwhile.
  *
- * What it gave up: what lies between a mark and the lowest limit stays, as do the words of chunks, and tables that have no mark
- * (arenas, hints, long bitmaps).
+ * What it gave up: what lies between a mark and the lowest limit stays, as do the words of chunks, and tables that have
+ * no mark (arenas, hints, long bitmaps).
  */
 #include "pages/sweep.h"
 
@@ -45,7 +46,8 @@ struct span {
         uint64_t end;    /* of the pages that are theirs alone */
 };
 
-/* What of each mark is swept by its elements: all but the chunks, which come last in their list, and their words, which come first. */
+/* What of each mark is swept by its elements: all but the chunks, which come last in their list, and their words, which
+ * come first. */
 static uint32_t
 spans_of(const struct region *r, uint32_t mark, struct span spans[STRETCHES_MAX])
 {
@@ -96,7 +98,8 @@ sweep_names(const struct region *r, uint32_t no, uint32_t mark, uint64_t limit)
         return load_relaxed(&r->header->sweep) == sweep_word(no, mark, limit) && marks_value(r, mark) <= limit;
 }
 
-/* A piece that touches the mark's elements from `limit` on.  False: somebody else sweeps, or pages cannot be given back. */
+/* A piece that touches the mark's elements from `limit` on.  False: somebody else sweeps, or pages cannot be given
+ * back. */
 static bool
 sweep_piece(struct thread *t, uint32_t mark, uint64_t limit, uint64_t off, uint64_t n, uint64_t *bytes)
 {
@@ -120,7 +123,8 @@ sweep_piece(struct thread *t, uint32_t mark, uint64_t limit, uint64_t off, uint6
         return err == 0;
 }
 
-/* Pages side by side, as they were last seen: to look for their end again for each piece would take time without end. */
+/* Pages side by side, as they were last seen: to look for their end again for each piece would take time without end.
+ * */
 struct extent {
         int fd;
         uint64_t off, end;

@@ -12,7 +12,8 @@
 /* I16 */
 bool run_is_new(const struct thread *t, uint64_t head, uint32_t granules, uint32_t arena);
 
-/* A run that is about to be freed: its head is owned, what is behind it is part of it or owned; in one chunk of the arena. */
+/* A run that is about to be freed: its head is owned, what is behind it is part of it or owned; in one chunk of the
+ * arena. */
 bool run_is_own(const struct thread *t, uint64_t head, uint32_t granules);
 
 /* All granules of a chunk are NEW(t, arena). */

@@ -7,6 +7,7 @@
  * all threads together may cache of them is a part of the heap (decision 10).
  */
 
+#include "base/verify.h"
 #include "blocks/drain.h"
 #include "blocks/fault.h"
 #include "blocks/magazine.h"
@@ -128,6 +129,7 @@ ensure_large(struct tcache *t, uint32_t tag)
         uint64_t bytes = magazine_bytes(tag_class(tag));
         uint32_t idx = magazine_in(th, magazine_current(th, tag));
 
+        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (idx != MAGAZINE_IDX_NONE)
                 return idx;
         if (!make_room(t, bytes) || magazine_take_empty(th, tag, &idx) < 0)
@@ -181,6 +183,7 @@ ensure_room(struct tcache *t, uint32_t tag)
         struct region *r = th->region;
         uint32_t current = magazine_in(th, magazine_current(th, tag)), spare;
 
+        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (current == MAGAZINE_IDX_NONE) {
                 if (magazine_take_empty(th, tag, &current) < 0)
                         return MAGAZINE_IDX_NONE;
@@ -310,6 +313,8 @@ flush_tag(struct tcache *t, uint32_t tag)
         t->free_at[tag] = 0;
         if (tag_node(tag) == th->node)
                 t->malloc_at[tag_class(tag) + 1] = 0;
+        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
+        ASSERT_INVARIANT(I7, load_relaxed(&th->slot->hand) == 0);
 }
 
 void

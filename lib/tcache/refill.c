@@ -8,9 +8,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/verify.h"
 #include "blocks/drain.h"
 #include "blocks/magazine.h"
+#include "blocks/valid.h"
 #include "clients/intent.h"
+#include "clients/owned.h"
 #include "heap/alloc.h"
 #include "heap/decay.h"
 #include "heap/reap.h"
@@ -31,10 +34,25 @@ publish(struct tcache *t, uint32_t tag, uint32_t idx)
                 t->malloc_at[tag_class(tag) + 1] = distance;
 }
 
+#if SHM_ASSERTS
+bool
+tcache_shows(const struct tcache *t, uint32_t tag)
+{
+        uint32_t idx = magazine_in(&t->thread, magazine_current(&t->thread, tag));
+        int64_t distance = 0;
+
+        if (idx != MAGAZINE_IDX_NONE)
+                distance = (intptr_t)&t->thread.region->magazines[idx] - (intptr_t)t;
+        return t->free_at[tag] == distance &&
+               (tag_node(tag) != t->thread.node || t->malloc_at[tag_class(tag) + 1] == distance);
+}
+#endif
+
 void
 tcache_publish(struct tcache *t, uint32_t tag)
 {
         publish(t, tag, magazine_in(&t->thread, magazine_current(&t->thread, tag)));
+        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
 }
 
 /* One other slot: settled if the kernel has marked its thread; asked about, at the price of a system call, now and then. */
@@ -67,6 +85,7 @@ tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t sp
 {
         struct thread *th = &t->thread;
 
+        ASSERT_INVARIANT(I11, magazine_is_own(th, current) && magazine_is_own(th, spare));
         magazine_is_empty_now(th, current);
         store_relaxed(&th->slot->hand, current + 1); /* between the next two stores only the hand names it */
         kill_order();
@@ -74,6 +93,7 @@ tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t sp
         kill_order();
         magazine_place(th, magazine_spare(th, tag), current);
         publish(t, tag, spare);
+        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
 }
 
 /* Puts a magazine from the hand into the current place; the empty one that was there becomes the spare or goes. */
@@ -90,6 +110,7 @@ replace_empty(struct tcache *t, uint32_t tag, uint32_t current, uint32_t idx)
         }
         magazine_place(th, magazine_current(th, tag), idx);
         tcache_publish(t, tag);
+        ASSERT_INVARIANT(I7, load_relaxed(&th->slot->hand) == 0);
 }
 
 void *
@@ -177,6 +198,8 @@ malloc_small(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
                              .dest_off = dest_off};
         uint64_t block_off;
 
+        ASSERT_INVARIANT(I19, thread_is_valid(th));
+        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (current != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[current].n) > 0)
                 return pop_current(t, class_idx, dest_off); /* a caller that does not use the hit path */
         if (spare != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[spare].n) > 0) {

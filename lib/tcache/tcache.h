@@ -178,6 +178,9 @@ void tcache_trim_large(struct tcache *t);
 /* Refreshes what the hit paths read of a tag after its magazines changed places. */
 void tcache_publish(struct tcache *t, uint32_t tag);
 
+/* I21, for assertions: what the hit paths read of a tag is the magazine in its place. */
+bool tcache_shows(const struct tcache *t, uint32_t tag);
+
 /* What `limit` should be now. */
 uint64_t tcache_limit(const struct tcache *t);
 

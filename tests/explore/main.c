@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "explore/world.h"
+#include "support/damage.h"
 
 static struct {
         int n_preemptions, n_deaths; /* -1: the scenario's own */
@@ -48,8 +49,8 @@ trap_signals(void)
         stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
 
         sigaltstack(&alternate, NULL);
-        for (int i = 0; i < 4; i++)
-                sigaction((int[]){SIGILL, SIGSEGV, SIGBUS, SIGFPE}[i], &action, NULL);
+        for (int i = 0; i < 5; i++)
+                sigaction((int[]){SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT}[i], &action, NULL);
 }
 
 static void
@@ -75,6 +76,7 @@ run(const struct scenario *s)
         char preemptions[16] = "any";
 
         running = s;
+        damage_is_done(options.expects_fault); /* what is planted is for the judge to find, not for an assertion */
         world_begin(s, &params);
         bounds_set(s);
         if (options.replay) {

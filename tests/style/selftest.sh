@@ -46,6 +46,18 @@ END
 #define load_acquire(ptr) __atomic_load_n((ptr), __ATOMIC_ACQUIRE)
 #endif
 END
+        cat >"$tree/lib/base/verify.h" <<'END'
+#ifndef BASE_VERIFY_H
+#define BASE_VERIFY_H
+#define ASSERT(cond) ((void)sizeof(!(cond)))
+static inline int at_least(int a, int b)
+{
+        ASSERT(a >= b);
+        ASSERT(b < 7 || a >= 7);
+        return a;
+}
+#endif
+END
         cat >"$tree/lib/blocks/slab.h" <<'END'
 #ifndef BLOCKS_SLAB_H
 #define BLOCKS_SLAB_H
@@ -342,6 +354,13 @@ fails intents intent_block_has_dest "a dest that nobody looks for"
 
 awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/lib/api/malloc.c"
 fails length lib/api/malloc.c:815 "a long file"
+
+sed -i '/ASSERT(a/d' "$tree/lib/base/verify.h"
+fails asserts "fewer than 4 assertions" "too few assertions"
+sed -i -e 's/ASSERT(a .*/ASSERT(a);/' -e 's/ASSERT(b .*/ASSERT(b != NULL);/' "$tree/lib/base/verify.h"
+fails asserts "fewer than 4 assertions" "assertions that a name is not NULL"
+sed -i -e 's/ASSERT(a .*/ASSERT(1);/' -e 's/ASSERT(b .*/ASSERT(true);/' "$tree/lib/base/verify.h"
+fails asserts "fewer than 4 assertions" "assertions of constants"
 
 echo "$n planted violations, $failed not found"
 [ $failed -eq 0 ]

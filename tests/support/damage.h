@@ -10,13 +10,17 @@
 #include "base/verify.h"
 #include "clients/intent.h"
 
-static inline void
+/* What it was before. */
+static inline bool
 damage_is_done(bool is_done)
 {
 #if SHM_ASSERTS
+        bool was_done = verify_heap_is_damaged;
+
         verify_heap_is_damaged = is_done;
+        return was_done;
 #else
-        (void)is_done;
+        return is_done;
 #endif
 }
 
@@ -24,9 +28,10 @@ damage_is_done(bool is_done)
 static inline void
 intent_left(struct thread *t, struct intent left)
 {
-        damage_is_done(true);
+        bool was_done = damage_is_done(true);
+
         intent_begin(t, left);
-        damage_is_done(false);
+        damage_is_done(was_done);
 }
 
 #endif

@@ -68,14 +68,15 @@ heap_make(struct heap_fixture *fx, struct heap_params p)
 void
 heap_drop(struct heap_fixture *fx)
 {
-        damage_is_done(true); /* threads may be in the midst of what they do */
+        bool was_done = damage_is_done(true); /* threads may be in the midst of what they do */
+
         for (uint32_t i = 0; i < fx->n_threads; i++)
                 if (fx->threads[i].slot != NULL)
                         slot_release(&fx->threads[i]);
         if (fx->region.fd >= 0)
                 close(fx->region.fd);
         munmap(fx->mapping, fx->mapping_bytes);
-        damage_is_done(false);
+        damage_is_done(was_done);
 }
 
 struct thread *

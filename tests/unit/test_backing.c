@@ -20,6 +20,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"
@@ -278,7 +279,9 @@ START_TEST(nothing_is_touched_that_is_not_reserved)
                 case 4:
                         t->slot->candidate = candidate_make(CANDIDATE_RUN, random_below(region_granules_hwm(r) + 1),
                                                             1 + random_below(8)); /* never claimed */
+                        damage_is_done(true);                                     /* nor is it in one chunk */
                         reap_settle(r, t->no, NULL);
+                        damage_is_done(false);
                         break;
                 case 5:
                 case 6:

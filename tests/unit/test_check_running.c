@@ -18,6 +18,7 @@
 #include "clients/slot.h"
 #include "pages/run.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/random.h"
 #include "support/rich_heap.h"
 #include "support/suite.h"
@@ -98,6 +99,7 @@ START_TEST(magazines_on_their_way_are_work_in_progress)
 {
         uint32_t *current = magazine_current(t, TAG0), *spare = magazine_spare(t, TAG0), idx;
 
+        damage_is_done(true);
         t->slot->hand = rich.cached + 1;
         expect_in_progress("a magazine that the hand and a place name");
         *current = rich.spare + 1;
