@@ -17,7 +17,7 @@ enum lock_view {
         LOCK_FREE, /* nobody holds it */
         LOCK_DEAD, /* its holder is known to be dead */
         LOCK_MINE, /* the calling thread holds it */
-        /* Somebody holds it who is not known to be dead: it runs, it is stopped, or nothing is known of its namespace. */
+        /* Somebody holds it who is not known to be dead: it runs, or is stopped, or its namespace is unknown. */
         LOCK_HELD
 };
 
