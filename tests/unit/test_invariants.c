@@ -227,10 +227,10 @@ static void
 two_intents(void)
 {
         uint64_t head = owned_slab(t);
-        struct intent in = {.slab = head, .a = head << GEO_GRANULE_SHIFT};
+        struct intent in = INTENT(FREE_ONE, free_one, .head = head, .block = head << GEO_GRANULE_SHIFT);
 
-        intent_begin(t, in, INTENT_FREE_ONE);
-        intent_begin(t, in, INTENT_FREE_ONE);
+        intent_begin(t, in);
+        intent_begin(t, in);
 }
 
 static void
@@ -238,7 +238,7 @@ intent_about_what_another_owns(void)
 {
         uint64_t head = owned_slab(u);
 
-        intent_begin(t, (struct intent){.slab = head, .a = head << GEO_GRANULE_SHIFT}, INTENT_FREE_ONE);
+        intent_begin(t, INTENT(FREE_ONE, free_one, .head = head, .block = head << GEO_GRANULE_SHIFT));
 }
 
 static void
@@ -247,7 +247,7 @@ fill_of_more_than_a_magazine_holds(void)
         uint64_t head = owned_slab(t);
         uint32_t idx = placed_magazine(t);
 
-        intent_begin(t, (struct intent){.slab = head, .magazine = idx, .n = r->magazines[idx].cap + 1}, INTENT_FILL);
+        intent_begin(t, INTENT(FILL, fill, .head = head, .magazine = idx, .n = r->magazines[idx].cap + 1));
 }
 
 static void
