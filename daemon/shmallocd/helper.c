@@ -178,7 +178,7 @@ static int
 attach(struct helper *h)
 {
         int err = 0;
-        struct tcache *t = tcache_get(&h->heap->process, &err);
+        struct tcache *t = tcache_get(h->heap, &err);
 
         if (!t)
                 return err;
@@ -223,7 +223,7 @@ open_heap(struct helper *h, bool *ret_is_created)
         }
         if (err < 0)
                 return err;
-        h->r = &h->heap->process.region;
+        h->r = &h->heap->region;
         h->told = calloc(h->r->layout.n[TABLE_CLIENTS], sizeof *h->told);
         return h->told ? attach(h) : error_set(-ENOMEM, "no memory for the table of clients");
 }

@@ -20,7 +20,7 @@ shheap_check(shheap *h, unsigned flags, FILE *report)
         if (flags & ~(unsigned)SHHEAP_CHECK_QUIESCENT)
                 return error_set(-EINVAL, "shheap_check: flags %#x: only SHHEAP_CHECK_QUIESCENT is known", flags);
         error_forget_refused();
-        n = check_region(&h->process.region, flags, report, NULL);
+        n = check_region(&h->region, flags, report, NULL);
         return n >= 0 ? n : error_set_refused(n, "shheap_check: no memory for a bit per 16 bytes of the heap");
 }
 
@@ -48,13 +48,13 @@ walk(struct shheap *h, unsigned where, struct visitor *visitor)
 {
         struct shheap *called __attribute__((cleanup(heap_call_end))) = heap_call_begin(h);
 
-        return check_walk(&called->process.region, where, visit_block, visitor);
+        return check_walk(&called->region, where, visit_block, visitor);
 }
 
 int
 shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
 {
-        struct visitor visitor = {&h->process.region, fn, arg};
+        struct visitor visitor = {&h->region, fn, arg};
         unsigned where = 0;
         int ret;
 

@@ -26,21 +26,21 @@
 static int
 get_id(struct shheap *h, uint64_t *ret)
 {
-        *ret = h->process.region.id;
+        *ret = h->region.id;
         return 0;
 }
 
 static int
 get_base(struct shheap *h, uint64_t *ret)
 {
-        *ret = (uintptr_t)h->process.region.base;
+        *ret = (uintptr_t)h->region.base;
         return 0;
 }
 
 static int
 get_is_linked(struct shheap *h, uint64_t *ret)
 {
-        int is_linked = region_is_linked(&h->process.region);
+        int is_linked = region_is_linked(&h->region);
 
         *ret = is_linked > 0;
         return is_linked < 0 ? is_linked : 0;
@@ -49,14 +49,14 @@ get_is_linked(struct shheap *h, uint64_t *ret)
 static int
 get_region_bytes(struct shheap *h, uint64_t *ret)
 {
-        *ret = h->process.region.layout.region_bytes;
+        *ret = h->region.layout.region_bytes;
         return 0;
 }
 
 static int
 get_capacity(struct shheap *h, uint64_t *ret)
 {
-        *ret = region_capacity_chunks(&h->process.region) << GEO_CHUNK_SHIFT;
+        *ret = region_capacity_chunks(&h->region) << GEO_CHUNK_SHIFT;
         return 0;
 }
 
@@ -64,7 +64,7 @@ get_capacity(struct shheap *h, uint64_t *ret)
 static int
 set_capacity(struct shheap *h, uint64_t bytes)
 {
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
         uint64_t max = r->layout.n_chunks << GEO_CHUNK_SHIFT, now = load_relaxed(&r->header->capacity_chunks);
         uint64_t want = bytes <= max ? bits_align_up(bytes, GEO_CHUNK_BYTES) >> GEO_CHUNK_SHIFT : UINT64_MAX;
 
@@ -82,14 +82,14 @@ set_capacity(struct shheap *h, uint64_t bytes)
 static int
 get_max_capacity(struct shheap *h, uint64_t *ret)
 {
-        *ret = h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+        *ret = h->region.layout.n_chunks << GEO_CHUNK_SHIFT;
         return 0;
 }
 
 static int
 get_decay_ms(struct shheap *h, uint64_t *ret)
 {
-        *ret = (uint64_t)load_relaxed(&h->process.region.header->decay_ms);
+        *ret = (uint64_t)load_relaxed(&h->region.header->decay_ms);
         return 0;
 }
 
@@ -101,35 +101,35 @@ set_decay_ms(struct shheap *h, uint64_t value)
         if (ms < -1 || ms > DECAY_MS_MAX)
                 return error_set(-EINVAL, "heap.decay_ms: %lld: milliseconds, 0 for at once, -1 for never",
                                  (long long)ms);
-        store_relaxed(&h->process.region.header->decay_ms, ms);
+        store_relaxed(&h->region.header->decay_ms, ms);
         return 0;
 }
 
 static int
 get_nodes(struct shheap *h, uint64_t *ret)
 {
-        *ret = region_system_nodes(&h->process.region);
+        *ret = region_system_nodes(&h->region);
         return 0;
 }
 
 static int
 get_numa_policy(struct shheap *h, uint64_t *ret)
 {
-        *ret = h->process.region.numa_policy;
+        *ret = h->region.numa_policy;
         return 0;
 }
 
 static int
 get_arenas(struct shheap *h, uint64_t *ret)
 {
-        *ret = h->process.region.layout.n_arenas;
+        *ret = h->region.layout.n_arenas;
         return 0;
 }
 
 static int
 get_clients(struct shheap *h, uint64_t *ret)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         *ret = 0;
         for (uint32_t idx = 0; idx < region_clients_hwm(r); idx++)
@@ -140,7 +140,7 @@ get_clients(struct shheap *h, uint64_t *ret)
 static int
 get_threads(struct shheap *h, uint64_t *ret)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         *ret = 0;
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
@@ -167,7 +167,7 @@ get_thread_node(struct shheap *h, uint64_t *ret)
         int err = get_thread_arena(h, ret);
 
         if (err == 0)
-                *ret = region_arena_node(&h->process.region, (uint32_t)*ret);
+                *ret = region_arena_node(&h->region, (uint32_t)*ret);
         return err;
 }
 
@@ -191,7 +191,7 @@ count(struct shheap *h, uint64_t (*bytes_of)(const struct check_totals *totals),
         int err = os_map_private(sizeof(struct check_totals), false, &totals);
 
         if (err == 0) {
-                err = check_region(&h->process.region, 0, NULL, totals);
+                err = check_region(&h->region, 0, NULL, totals);
                 *ret = bytes_of(totals);
                 os_unmap(totals, sizeof(struct check_totals));
         }
@@ -214,7 +214,7 @@ static int
 get_mapped(struct shheap *h, uint64_t *ret)
 {
         struct stat st;
-        int fd = file_borrow(&h->process.region), err;
+        int fd = file_borrow(&h->region), err;
 
         if (fd < 0)
                 return fd;
@@ -229,7 +229,7 @@ get_mapped(struct shheap *h, uint64_t *ret)
 static int
 get_purged(struct shheap *h, uint64_t *ret)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         *ret = 0;
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
@@ -240,7 +240,7 @@ get_purged(struct shheap *h, uint64_t *ret)
 static int
 get_reaped(struct shheap *h, uint64_t *ret)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         *ret = 0;
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
@@ -335,7 +335,7 @@ shheap_ctl(shheap *h, const char *name, void *oldp, size_t *oldlenp, const void 
         if (!heap_is_open(h, "shheap_ctl"))
                 return -EBADF;
         if (strcmp(name, "heap.name") == 0) {
-                const char *heap_name = h->process.region.header->name;
+                const char *heap_name = h->region.header->name;
 
                 return ctl_text(name, heap_name, strnlen(heap_name, LAYOUT_NAME_MAX), oldp, oldlenp, newp);
         }

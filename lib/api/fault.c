@@ -170,17 +170,16 @@ say_pointer(struct line *line, struct shheap *h, const void *p)
         if (!at)
                 say(line, " is in no heap that this process has open");
         else if (h && at != h)
-                say(line, " is in heap \"%.63s\", not in \"%.63s\"", at->process.region.header->name,
-                    h->process.region.header->name);
+                say(line, " is in heap \"%.63s\", not in \"%.63s\"", at->region.header->name, h->region.header->name);
         else
-                say(line, " in heap \"%.63s\"", at->process.region.header->name);
+                say(line, " in heap \"%.63s\"", at->region.header->name);
         if (!at)
                 return;
         say(line, ": ");
         if (!in_chunks)
                 say(line, "the heap's own tables, no block");
         else
-                say_place(line, &at->process.region, (uint64_t)((uintptr_t)p - (uintptr_t)at->process.region.chunks));
+                say_place(line, &at->region, (uint64_t)((uintptr_t)p - (uintptr_t)at->region.chunks));
 }
 
 /* ------------------------------------------------------------------ reporting */
@@ -276,14 +275,14 @@ report(struct shheap *h, uint32_t what, const char *operation, const void *p, si
                 say_pointer(&line, h, found);
         }
         if (h)
-                dump_follow(&h->process.region);
+                dump_follow(&h->region);
         end_process(&line, what, found, given_size);
 }
 
 uint64_t
 heap_n_dropped(const struct shheap *h)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         uint64_t n = 0;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
@@ -295,7 +294,7 @@ heap_n_dropped(const struct shheap *h)
 static void
 tell_of_others(struct shheap *h, uint64_t block_off, const char *operation)
 {
-        const void *p = region_block(&h->process.region, block_off);
+        const void *p = region_block(&h->region, block_off);
         struct line line = {.length = 0};
 
         if (!may_tell(h))
@@ -328,12 +327,12 @@ tell(struct shheap *h, const struct fault *fault, const char *operation)
         if (fault->what == FAULT_OF_OTHERS)
                 tell_of_others(h, fault->block_off, operation);
         else
-                fault_tell_lost(h, region_block(&h->process.region, fault->block_off), operation,
+                fault_tell_lost(h, region_block(&h->region, fault->block_off), operation,
                                 "its slab is held for too long, and there is no magazine");
 }
 
 void
-fault_tell(struct process_heap *heap, const struct thread *t)
+fault_tell(struct shheap *heap, const struct thread *t)
 {
         struct shheap *h = (struct shheap *)(void *)heap; /* `process` is the first member */
         const void *p = region_block(&heap->region, t->fault.block_off);
@@ -355,8 +354,7 @@ fault_report(struct shheap *h, const struct thread *t, const char *operation, co
         if (t->fault.what >= FAULT_OF_OTHERS)
                 tell(h, &t->fault, operation);
         else
-                report(h, t->fault.what, operation, p, given_size,
-                       region_block(&h->process.region, t->fault.block_off));
+                report(h, t->fault.what, operation, p, given_size, region_block(&h->region, t->fault.block_off));
 }
 
 /* A pointer into the tables of the heap in question is inside of the heap. */

@@ -40,7 +40,7 @@ flags_nodes(const struct region *r, unsigned flags)
 bool
 flags_are_valid(const struct shheap *h, unsigned flags)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         unsigned node1 = flags_node1(flags), arena1 = flags_arena1(flags);
 
         if ((flags & ~FLAGS_KNOWN) != 0 || (flags & FLAGS_LG_ALIGN_MASK) > FLAGS_LG_ALIGN_MAX ||

@@ -1,5 +1,5 @@
 /*
- * heap.h - the heaps that this process has open, behind the opaque `struct shheap` of the public API.
+ * heap.h - the heaps that this process has open: which there are, and what is told of them.
  */
 #ifndef API_HEAP_H
 #define API_HEAP_H
@@ -7,21 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <urcu/list.h>
-
 #include "tcache/tcache.h"
 #include <shmalloc/shmalloc.h>
-
-/* Handles are zeroed when their heap is gone, and stay readable for ever. */
-struct shheap {
-        struct process_heap process; /* first: what the layers below know of it */
-        struct cds_list_head node;   /* in the registry, under its lock */
-        uint32_t n_opens;            /* handles given out by open, under the registry's lock */
-        bool is_taken;               /* the handle is in use, likewise */
-        bool is_open;
-        bool is_readonly;
-        uint64_t told_s; /* when it was last said that others' bad frees were met, in seconds of the clock */
-};
 
 /* What every public function asks first, but for hits: whether the handle may be used.  False: errno and message. */
 bool heap_refuse(const struct shheap *h, const char *operation);
@@ -39,14 +26,14 @@ heap_is_open(const struct shheap *h, const char *operation)
 static inline struct shheap *
 heap_call_begin(struct shheap *h)
 {
-        fetch_add_relaxed(&h->process.n_called, 1u); /* before this thread closes it; no other is in here then */
+        fetch_add_relaxed(&h->n_called, 1u); /* before this thread closes it; no other is in here then */
         return h;
 }
 
 static inline void
 heap_call_end(struct shheap **at)
 {
-        fetch_add_relaxed(&(*at)->process.n_called, -1u);
+        fetch_add_relaxed(&(*at)->n_called, -1u);
 }
 
 /* The open heap whose chunks contain the address, or NULL.  Never waits, and leaves nothing behind if it is left. */
@@ -65,7 +52,7 @@ struct shheap *heap_default_open(void);
 void fault_report(struct shheap *h, const struct thread *t, const char *operation, const void *p, size_t given_size);
 
 /* What a thread noted while it let go of the heap at its end: said, and nothing else. */
-void fault_tell(struct process_heap *heap, const struct thread *t);
+void fault_tell(struct shheap *heap, const struct thread *t);
 
 /* A valid block that is freed, and there is no place for it.  Nobody is to blame. */
 void fault_tell_lost(struct shheap *h, const void *p, const char *operation, const char *why);

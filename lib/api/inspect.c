@@ -27,7 +27,7 @@ chunk_bytes(const struct region *r)
 shref
 shheap_ref(const shheap *h, const void *p)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         uint64_t block_off;
 
         if (!heap_is_open(h, "shheap_ref"))
@@ -39,7 +39,7 @@ shheap_ref(const shheap *h, const void *p)
 void *
 shheap_ptr(const shheap *h, shref ref)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         uint64_t block_off;
 
         if (!heap_is_open(h, "shheap_ptr"))
@@ -83,7 +83,7 @@ node_of_block(struct region *r, uint64_t block_off)
 int
 shheap_node_of(const shheap *h, const void *p)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         int node;
 
         if (!heap_is_open(h, "shheap_node_of"))
@@ -224,13 +224,13 @@ shheap_root_undo(shheap *h, const char *name, size_t size, unsigned flags,
                  void *arg, void **ret_obj)
 {
         uint64_t block_off = 0;
-        int err = heap_is_open(h, "shheap_root") ? find_root(&h->process.region, name, size, &block_off) : -EBADF;
+        int err = heap_is_open(h, "shheap_root") ? find_root(&h->region, name, size, &block_off) : -EBADF;
 
         if (err == -ENOENT && size != 0)
                 err = create_root(h, name, size, flags, init, undo, arg, &block_off);
         if (err < 0)
                 return err;
-        *ret_obj = region_block(&h->process.region, block_off);
+        *ret_obj = region_block(&h->region, block_off);
         return 0;
 }
 
@@ -259,7 +259,7 @@ shheap_root_take(shheap *h, const char *name, void **ret_obj, size_t *ret_size)
         } while (again);
         if (err < 0)
                 return err;
-        *ret_obj = region_block(&h->process.region, block_off);
+        *ret_obj = region_block(&h->region, block_off);
         if (ret_size)
                 *ret_size = size;
         return 0;
@@ -302,13 +302,13 @@ iterate(struct shheap *h, struct iteration *iteration)
 {
         struct shheap *called __attribute__((cleanup(heap_call_end))) = heap_call_begin(h);
 
-        return root_iterate(&called->process.region, visit_root, iteration);
+        return root_iterate(&called->region, visit_root, iteration);
 }
 
 int
 shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t size, void *arg), void *arg)
 {
-        struct iteration iteration = {&h->process.region, fn, arg};
+        struct iteration iteration = {&h->region, fn, arg};
 
         if (!heap_is_open(h, "shheap_root_iterate"))
                 return -EBADF;
@@ -325,11 +325,11 @@ shheap_reap(shheap *h)
 
         if (err < 0)
                 return err;
-        n = (int)slot_reap_all(&h->process.region, reap_settle, v.thread);
-        client_bury_all(&h->process.region);
+        n = (int)slot_reap_all(&h->region, reap_settle, v.thread);
+        client_bury_all(&h->region);
         owner_add(&v.thread->slot->n_reaped, (uint64_t)n);
         visit_end(&v, "shheap_reap");
-        return (int)slot_count_unsettled(&h->process.region);
+        return (int)slot_count_unsettled(&h->region);
 }
 
 int
@@ -364,7 +364,7 @@ shheap_purge(shheap *h, int node)
 
         if (!heap_is_open(h, "shheap_purge"))
                 return -EBADF;
-        if (node < -1 || node >= (int)region_system_nodes(&h->process.region))
+        if (node < -1 || node >= (int)region_system_nodes(&h->region))
                 return error_set(-EINVAL, "shheap_purge: the heap has no node %d", node);
         err = visit_begin(&v, h, "shheap_purge");
         if (err < 0)

@@ -35,16 +35,16 @@ heap_enter(struct entry *e, struct shheap *h)
                 errno = -error_set(-EACCES, "the heap is open read-only: it can be read, not allocated from");
                 return false;
         }
-        e->t = tcache_get(&h->process, &err);
+        e->t = tcache_get(h, &err);
         if (e->t) {
                 e->thread = &e->t->thread;
                 tcache_enter(e->t);
                 return true;
         }
         if (err == -EUSERS || err == -ENOMEM)
-                err = thread_borrow(&h->process, &e->borrowed);
+                err = thread_borrow(h, &e->borrowed);
         if (err == -EBUSY) { /* whoever has that one may be stopped */
-                err = thread_lend(&h->process, &e->borrowed, &e->lent);
+                err = thread_lend(h, &e->borrowed, &e->lent);
                 e->is_lent = err == 0;
         }
         e->thread = &e->borrowed;
@@ -67,7 +67,7 @@ heap_enter_to_free(struct entry *e, struct shheap *h)
         if (LIKELY(heap_enter(e, h)))
                 return true;
         err = errno;
-        e->is_lent = is_shortage(err) && thread_lend(&h->process, &e->borrowed, &e->lent) == 0;
+        e->is_lent = is_shortage(err) && thread_lend(h, &e->borrowed, &e->lent) == 0;
         errno = err;
         return e->is_lent;
 }
@@ -78,9 +78,9 @@ let_go(struct entry *e)
         if (e->t)
                 tcache_leave(e->t);
         else if (UNLIKELY(e->is_lent))
-                thread_give_back(&e->heap->process, &e->borrowed, &e->lent);
+                thread_give_back(e->heap, &e->borrowed, &e->lent);
         else
-                thread_return(&e->heap->process, &e->borrowed);
+                thread_return(e->heap, &e->borrowed);
 }
 
 void
@@ -119,9 +119,9 @@ request_usable(const struct request *rq)
 static enum thread_fill
 fill_wanted(const struct shheap *h, unsigned flags)
 {
-        if (flags & SHA_ZERO || h->process.is_zeroed)
+        if (flags & SHA_ZERO || h->is_zeroed)
                 return FILL_ZERO;
-        return h->process.is_junked ? FILL_JUNK : FILL_NONE;
+        return h->is_junked ? FILL_JUNK : FILL_NONE;
 }
 
 void
@@ -258,10 +258,10 @@ free_in(struct shheap *h, void *p, const char *operation)
                 errno = saved_errno;
                 return;
         }
-        if (!h->process.is_checked || heap_check_free(&e, block_off)) {
+        if (!h->is_checked || heap_check_free(&e, block_off)) {
                 uint32_t class_idx;
 
-                if (h->process.is_junked)
+                if (h->is_junked)
                         memset(p, JUNK_FREE, block_usable(e.thread->region, block_off, &class_idx));
                 if (e.t)
                         tcache_free_slow(e.t, block_off);
@@ -322,7 +322,7 @@ leave_plain(struct tcache *t, const char *operation, const void *p, size_t given
                 tcache_leave(t);
                 return;
         }
-        e.heap = (struct shheap *)(void *)t->heap; /* `process` is the first member */
+        e.heap = t->heap;
         e.t = t;
         e.thread = &t->thread;
         e.is_lent = false;
@@ -439,7 +439,7 @@ quick_tcache(const struct shheap *h)
 {
         struct tcache *t = tcache_last;
 
-        return LIKELY(t->heap == &h->process) ? t : tcache_none();
+        return LIKELY(t->heap == h) ? t : tcache_none();
 }
 
 static NOINLINE void *
@@ -631,7 +631,7 @@ uint64_t
 heap_dest_off(const struct shheap *h, const shref *dest, const char *operation)
 {
         if (dest && (uintptr_t)dest % sizeof *dest == 0 && heap_has(h, dest))
-                return h->process.region.layout.chunks_off + heap_block_off(h, dest);
+                return h->region.layout.chunks_off + heap_block_off(h, dest);
         errno = -error_set(-EINVAL, "%s: dest must be an 8-aligned word in a block of the same heap", operation);
         return 0;
 }
@@ -660,10 +660,10 @@ shheap_free_from(shheap *h, shref *dest)
                 return -EINVAL;
         if (load_relaxed(dest) == SHREF_NULL)
                 return 0;
-        block_off = load_relaxed(dest) - h->process.region.layout.chunks_off;
+        block_off = load_relaxed(dest) - h->region.layout.chunks_off;
         if (!heap_enter_to_free(&e, h))
                 return -errno;
-        if (h->process.is_checked && !heap_check_free(&e, block_off))
+        if (h->is_checked && !heap_check_free(&e, block_off))
                 err = -EINVAL;
         if (err == -EBUSY && e.t && tcache_push_from(e.t, block_off, dest_off))
                 err = 0;

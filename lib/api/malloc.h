@@ -56,14 +56,14 @@ uint64_t request_usable(const struct request *rq);
 static inline uint64_t
 heap_block_off(const struct shheap *h, const void *p)
 {
-        return (uint64_t)((uintptr_t)p - (uintptr_t)h->process.region.chunks);
+        return (uint64_t)((uintptr_t)p - (uintptr_t)h->region.chunks);
 }
 
 /* Whether so many bytes at p, at least one, lie in the heap's chunks. */
 static inline bool
 heap_holds(const struct shheap *h, const void *p, uint64_t bytes)
 {
-        uint64_t end = h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT;
+        uint64_t end = h->region.layout.n_chunks << GEO_CHUNK_SHIFT;
 
         return bytes <= end && heap_block_off(h, p) <= end - bytes;
 }
@@ -78,7 +78,7 @@ heap_has(const struct shheap *h, const void *p)
 static inline size_t
 heap_usable(const struct shheap *h, const void *p)
 {
-        struct region *r = (struct region *)(uintptr_t)&h->process.region;
+        struct region *r = (struct region *)(uintptr_t)&h->region;
         uint64_t usable;
         uint32_t class_idx;
 
@@ -92,9 +92,8 @@ heap_usable(const struct shheap *h, const void *p)
 static inline uint32_t
 heap_no_block(const struct shheap *h, const void *p)
 {
-        return block_is_home((struct region *)(uintptr_t)&h->process.region, heap_block_off(h, p))
-                       ? SHHEAP_FAULT_DOUBLE_FREE
-                       : SHHEAP_FAULT_INVALID_FREE;
+        return block_is_home((struct region *)(uintptr_t)&h->region, heap_block_off(h, p)) ? SHHEAP_FAULT_DOUBLE_FREE
+                                                                                           : SHHEAP_FAULT_INVALID_FREE;
 }
 
 #endif

@@ -88,31 +88,31 @@ attach_caller(struct shheap *h)
 {
         int err;
 
-        return h->is_readonly || tcache_get(&h->process, &err) ? 0 : err;
+        return h->is_readonly || tcache_get(h, &err) ? 0 : err;
 }
 
 /* The heap is open already, or was and is still mapped. */
 static int
 open_again(struct shheap *h, const struct region_open_args *args)
 {
-        bool wants_readonly = (args->flags & REGION_RDONLY) != 0, is_closed = load_relaxed(&h->process.is_closed);
+        bool wants_readonly = (args->flags & REGION_RDONLY) != 0, is_closed = load_relaxed(&h->is_closed);
         int err;
 
         if (h->is_readonly != wants_readonly)
                 return error_set(-EBUSY, "this process has the heap open %s: close it before opening it %s",
                                  h->is_readonly ? "read-only" : "for writing",
                                  wants_readonly ? "read-only" : "for writing");
-        if (args->flags & REGION_POPULATE && (err = create_populate(&h->process.region, "the heap", false)) < 0)
+        if (args->flags & REGION_POPULATE && (err = create_populate(&h->region, "the heap", false)) < 0)
                 return err;
         if (is_closed)
-                store_relaxed(&h->process.is_closed, false);
+                store_relaxed(&h->is_closed, false);
         err = attach_caller(h);
         if (err < 0) {
-                store_relaxed(&h->process.is_closed, is_closed);
+                store_relaxed(&h->is_closed, is_closed);
                 return err;
         }
         if (is_closed) {
-                tcache_open_all(&h->process);
+                tcache_open_all(h);
                 registry_add(h);
         }
         h->n_opens++;
@@ -134,16 +134,16 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
                                          "shheap_open: no handle: no memory, or this process has %d heaps open",
                                          REGISTRY_HANDLES);
         }
-        h->process.region = *region;
+        h->region = *region;
         if (args->options.dump)
-                dump_begin(&h->process.region);
-        h->process.tell = fault_tell;
-        h->process.is_checked = args->options.check;
-        h->process.is_junked = args->options.junk;
-        h->process.is_zeroed = args->options.zero;
-        h->process.generation = tcache_generation() - 1; /* not a client yet */
-        h->process.reserve_of = h->process.generation;
-        process_lock_init(&h->process.lock);
+                dump_begin(&h->region);
+        h->tell = fault_tell;
+        h->is_checked = args->options.check;
+        h->is_junked = args->options.junk;
+        h->is_zeroed = args->options.zero;
+        h->generation = tcache_generation() - 1; /* not a client yet */
+        h->reserve_of = h->generation;
+        process_lock_init(&h->lock);
         h->is_readonly = region->is_readonly;
         h->n_opens = 1;
         err = attach_caller(h);
@@ -262,14 +262,14 @@ shheap_dup_fd(const shheap *h, unsigned flags)
                 return -EBADF;
         if (flags & ~(unsigned)SHHEAP_RDONLY)
                 return error_set(-EINVAL, "shheap_dup_fd: flags %#x: only SHHEAP_RDONLY is possible", flags);
-        return region_dup_fd(&h->process.region, (flags & SHHEAP_RDONLY) != 0);
+        return region_dup_fd(&h->region, (flags & SHHEAP_RDONLY) != 0);
 }
 
 /* Empties the calling thread's caches while what is found wrong on the way can still be told, with nothing held. */
 static void
 flush_caller(struct shheap *h)
 {
-        struct tcache *t = h->is_readonly ? NULL : tcache_find(&h->process);
+        struct tcache *t = h->is_readonly ? NULL : tcache_find(h);
         struct thread noted;
 
         if (!t)
@@ -287,11 +287,11 @@ flush_caller(struct shheap *h)
 static void
 close_heap(struct shheap *h)
 {
-        if (tcache_default_heap() == &h->process)
+        if (tcache_default_heap() == h)
                 tcache_set_default(NULL);
         registry_remove(h);
-        tcache_close_all(&h->process);
-        tcache_forget(&h->process);
+        tcache_close_all(h);
+        tcache_forget(h);
         registry_sweep();
 }
 
@@ -358,7 +358,7 @@ heap_default_open(void)
         enter(&shield);
         h = default_heap(); /* another thread was faster */
         if (!h && (err = open_by_name(&h, name, &args)) == 0)
-                tcache_set_default(&h->process);
+                tcache_set_default(h);
         registry_unlock(&shield);
         if (err < 0)
                 errno = -err;
@@ -383,7 +383,7 @@ shheap_set_default(shheap *h)
         else if (h && h->is_readonly)
                 err = error_set(-EACCES, "shheap_set_default: the heap is open read-only");
         else
-                tcache_set_default(h ? &h->process : NULL);
+                tcache_set_default(h ? h : NULL);
         registry_unlock(&shield);
         return err;
 }

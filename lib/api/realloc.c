@@ -34,7 +34,7 @@ shheap_nallocx(const shheap *h, size_t size, unsigned flags)
         struct request rq = {.size = size, .align = flags_align(flags)};
 
         if (!heap_is_open(h, "shheap_nallocx") || size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) ||
-            request_usable(&rq) > h->process.region.layout.n_chunks << GEO_CHUNK_SHIFT)
+            request_usable(&rq) > h->region.layout.n_chunks << GEO_CHUNK_SHIFT)
                 return 0;
         return request_usable(&rq);
 }
@@ -113,7 +113,7 @@ resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
                 return fault_note(e->thread, FAULT_INVALID_FREE, block_off);
         if (block_is_home(r, block_off))
                 return fault_note(e->thread, FAULT_DOUBLE_FREE, block_off);
-        if (e->heap->process.is_checked && !heap_check_free(e, block_off))
+        if (e->heap->is_checked && !heap_check_free(e, block_off))
                 return -EINVAL;
         if (!rq)
                 return -ENOMEM;

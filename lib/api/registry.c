@@ -67,9 +67,9 @@ take_over_heaps(struct cds_list_head *list)
 
         cds_list_for_each_entry(h, list, node)
         {
-                process_lock_init(&h->process.lock);
-                h->process.tcaches = NULL;
-                h->process.n_lent = 0;
+                process_lock_init(&h->lock);
+                h->tcaches = NULL;
+                h->n_lent = 0;
         }
 }
 
@@ -188,8 +188,8 @@ registry_new(void)
 bool
 heap_refuse(const struct shheap *h, const char *operation)
 {
-        if (h && load_relaxed(&h->process.is_closed)) /* and mapped: perhaps for this thread's sake */
-                tcache_forget((struct process_heap *)(uintptr_t)&h->process);
+        if (h && load_relaxed(&h->is_closed)) /* and mapped: perhaps for this thread's sake */
+                tcache_forget((struct shheap *)(uintptr_t)h);
         errno = -error_set(-EBADF, "%s: not an open heap", operation);
         return false;
 }
@@ -199,7 +199,7 @@ heap_refuse(const struct shheap *h, const char *operation)
 static bool
 has_address(const struct shheap *h, const void *p)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         return (uintptr_t)p - (uintptr_t)load_relaxed(&r->chunks) < load_relaxed(&r->layout.n_chunks)
                                                                             << GEO_CHUNK_SHIFT;
@@ -208,7 +208,7 @@ has_address(const struct shheap *h, const void *p)
 static bool
 has_table(const struct shheap *h, const void *p)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         return (uintptr_t)p - (uintptr_t)load_relaxed(&r->base) < load_relaxed(&r->layout.chunks_off);
 }
@@ -250,8 +250,7 @@ heap_is_file(int fd)
         for (uint32_t i = 0; i < n; i++) {
                 const struct shheap *h = load_acquire(&places[i]); /* E14.acq: which file it is */
 
-                if (h && load_relaxed(&h->process.region.dev) == st.st_dev &&
-                    load_relaxed(&h->process.region.ino) == st.st_ino)
+                if (h && load_relaxed(&h->region.dev) == st.st_dev && load_relaxed(&h->region.ino) == st.st_ino)
                         return true;
         }
         return false;
@@ -262,8 +261,7 @@ find_in(struct cds_list_head *list, uint64_t dev, uint64_t ino)
 {
         struct shheap *h;
 
-        cds_list_for_each_entry(h, list,
-                                node) if (h->process.region.dev == dev && h->process.region.ino == ino) return h;
+        cds_list_for_each_entry(h, list, node) if (h->region.dev == dev && h->region.ino == ino) return h;
         return NULL;
 }
 
@@ -303,7 +301,7 @@ registry_add(struct shheap *h)
         if (h->node.next)
                 cds_list_del(&h->node); /* a closed one */
         cds_list_add(&h->node, &heaps);
-        store_relaxed(&h->process.is_closed, false);
+        store_relaxed(&h->is_closed, false);
         store_relaxed(&h->is_open, true);
         store_release(&places[place], h); /* E14.rel: where the chunks are */
         if (place >= n_places)
@@ -315,7 +313,7 @@ registry_remove(struct shheap *h)
 {
         store_relaxed(&places[place_of(h)], NULL);
         store_relaxed(&h->is_open, false);
-        store_relaxed(&h->process.is_closed, true);
+        store_relaxed(&h->is_closed, true);
         cds_list_del(&h->node);
         cds_list_add(&h->node, &closed);
 }
@@ -326,21 +324,20 @@ registry_remove(struct shheap *h)
 static bool
 client_is_ours(const struct shheap *h)
 {
-        if (h->is_readonly || load_relaxed(&h->process.generation) != tcache_generation())
+        if (h->is_readonly || load_relaxed(&h->generation) != tcache_generation())
                 return false;
-        return client_is_of(&h->process.region, &h->process.client, process_id(),
-                            0); /* a child of _Fork() may not have noticed yet */
+        return client_is_of(&h->region, &h->client, process_id(), 0); /* a child of _Fork() may not have noticed yet */
 }
 
 void
 registry_destroy(struct shheap *h)
 {
         if (client_is_ours(h)) {
-                slot_unreserve(&h->process.reserve, &h->process.region, &h->process.client);
-                client_unregister(&h->process.region, &h->process.client);
+                slot_unreserve(&h->reserve, &h->region, &h->client);
+                client_unregister(&h->region, &h->client);
         }
-        robust_forget(h->process.region.base, h->process.region.layout.region_bytes);
-        region_close(&h->process.region);
+        robust_forget(h->region.base, h->region.layout.region_bytes);
+        region_close(&h->region);
         os_wipe_private(h, HANDLE_BYTES);
 }
 
@@ -352,12 +349,12 @@ is_held(struct shheap *h)
         const struct tcache *t;
         bool has_tcaches;
 
-        process_lock(&h->process.lock);
-        t = h->process.tcaches;
+        process_lock(&h->lock);
+        t = h->tcaches;
         has_tcaches = t && t->mapped_bytes != 0; /* else they are the parent's, wiped by a fork */
-        pthread_mutex_unlock(&h->process.lock);
-        return has_tcaches || load_relaxed(&h->process.n_lent) != 0 || load_relaxed(&h->process.n_called) != 0 ||
-               (client_is_ours(h) && client_threads_remaining(&h->process.region, &h->process.client) > 0);
+        pthread_mutex_unlock(&h->lock);
+        return has_tcaches || load_relaxed(&h->n_lent) != 0 || load_relaxed(&h->n_called) != 0 ||
+               (client_is_ours(h) && client_threads_remaining(&h->region, &h->client) > 0);
 }
 
 void

@@ -37,7 +37,7 @@ shheap_stats_print(shheap *h, FILE *out, const char *opts)
         if (err < 0)
                 return err;
         error_forget_refused();
-        err = stats_print(&h->process.region, out, flags);
+        err = stats_print(&h->region, out, flags);
         if (err < 0 && err != -EIO)
                 error_set_refused(err, "shheap_stats_print: %s", error_name(err));
         return err;

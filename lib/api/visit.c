@@ -20,16 +20,16 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
                 return -EBADF;
         if (h->is_readonly)
                 return error_set(-EACCES, "%s: the heap is open read-only", operation);
-        v->tcache = tcache_get(&h->process, &err);
+        v->tcache = tcache_get(h, &err);
         v->thread = v->tcache ? &v->tcache->thread : &v->borrowed;
         if (v->tcache) {
                 tcache_enter(v->tcache);
                 return 0;
         }
         if (err == -EUSERS || err == -ENOMEM)
-                err = thread_borrow(&h->process, &v->borrowed);
+                err = thread_borrow(h, &v->borrowed);
         if (err == -EBUSY) { /* as in heap_enter() */
-                err = thread_lend(&h->process, &v->borrowed, &v->lent);
+                err = thread_lend(h, &v->borrowed, &v->lent);
                 v->is_lent = err == 0;
         }
         return err;
@@ -40,9 +40,9 @@ visit_drop(struct visit *v)
 {
         v->thread->fault.what = FAULT_NONE;
         if (v->is_lent)
-                thread_give_back(&v->heap->process, &v->borrowed, &v->lent);
+                thread_give_back(v->heap, &v->borrowed, &v->lent);
         else if (!v->tcache)
-                thread_return(&v->heap->process, &v->borrowed);
+                thread_return(v->heap, &v->borrowed);
         else if (!v->thread->is_left)
                 tcache_leave(v->tcache);
 }

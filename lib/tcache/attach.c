@@ -48,8 +48,8 @@ __thread struct tcache *tcache_default = (struct tcache *)(uintptr_t)&tcache_dum
 __thread struct tcache *tcache_last = (struct tcache *)(uintptr_t)&tcache_dummy;
 __thread struct tcache *tcache_list;
 
-static struct process_heap *default_heap; /* process-private; written by tcache_set_default */
-static uint32_t generation;               /* bumped in each child of fork() */
+static struct shheap *default_heap; /* process-private; written by tcache_set_default */
+static uint32_t generation;         /* bumped in each child of fork() */
 
 enum { EVICTIONS_MAX = 64 }; /* of others for one place, or of this process in a row, while it attaches */
 
@@ -77,7 +77,7 @@ hide(const struct tcache *t)
 static void
 link_to_heap(struct tcache *t)
 {
-        struct process_heap *heap = t->heap;
+        struct shheap *heap = t->heap;
 
         process_lock(&heap->lock);
         t->next_of_heap = heap->tcaches;
@@ -88,7 +88,7 @@ link_to_heap(struct tcache *t)
 static void
 unlink_from_heap(const struct tcache *t)
 {
-        struct process_heap *heap = t->heap;
+        struct shheap *heap = t->heap;
         struct tcache **at = &heap->tcaches;
 
         process_lock(&heap->lock);
@@ -242,7 +242,7 @@ register_client(struct region *r, struct client_id *ret_client)
 
 /* Under the heap's lock. */
 static int
-become_client(struct process_heap *heap, struct client_id *ret_client)
+become_client(struct shheap *heap, struct client_id *ret_client)
 {
         int err;
 
@@ -265,7 +265,7 @@ become_client(struct process_heap *heap, struct client_id *ret_client)
 }
 
 static bool
-is_client(const struct process_heap *heap, struct client_id *ret_client)
+is_client(const struct shheap *heap, struct client_id *ret_client)
 {
         if (load_acquire(&heap->generation) != generation)
                 return false;
@@ -275,7 +275,7 @@ is_client(const struct process_heap *heap, struct client_id *ret_client)
 
 /* This process's place in the heap; anew in the child of a fork, and when it has been evicted. */
 static int
-ensure_client(struct process_heap *heap, struct client_id *ret_client)
+ensure_client(struct shheap *heap, struct client_id *ret_client)
 {
         bool is_new;
         int err = 0;
@@ -294,7 +294,7 @@ ensure_client(struct process_heap *heap, struct client_id *ret_client)
 
 /* A place and a slot of it, by slot_attach() or slot_borrow().  Each failed round is an eviction: somebody else came in. */
 static int
-ensure_slot(struct process_heap *heap, struct thread *t, bool borrows)
+ensure_slot(struct shheap *heap, struct thread *t, bool borrows)
 {
         struct client_id client;
         int err = -ESTALE;
@@ -353,7 +353,7 @@ publish_all(struct tcache *t)
 
 /* Slot, arena, hit paths.  *t is zeroed, or what detach left. */
 static int
-attach(struct tcache *t, struct process_heap *heap)
+attach(struct tcache *t, struct shheap *heap)
 {
         int err = ensure_slot(heap, &t->thread, false);
 
@@ -376,7 +376,7 @@ attach(struct tcache *t, struct process_heap *heap)
 }
 
 struct tcache *
-tcache_find(const struct process_heap *heap)
+tcache_find(const struct shheap *heap)
 {
         for (struct tcache *t = tcache_list; t; t = t->next) {
                 if (t->mapped_bytes == 0) { /* wiped by a fork: the list ends here, the mappings are lost to us */
@@ -392,7 +392,7 @@ tcache_find(const struct process_heap *heap)
 
 /* One that a destructor of this thread has detached already. */
 static struct tcache *
-find_detached(const struct process_heap *heap)
+find_detached(const struct shheap *heap)
 {
         struct tcache *t = tcache_list;
 
@@ -403,7 +403,7 @@ find_detached(const struct process_heap *heap)
 
 /* This thread has left so many calls on the heap by another door that it gets no other slot. */
 static bool
-has_left_too_many(const struct process_heap *heap)
+has_left_too_many(const struct shheap *heap)
 {
         uint32_t n = 0;
 
@@ -414,7 +414,7 @@ has_left_too_many(const struct process_heap *heap)
 
 /* Behind a shield.  The same as tcache_get(), where none was found. */
 static struct tcache *
-attach_anew(struct process_heap *heap, int *ret_err)
+attach_anew(struct shheap *heap, int *ret_err)
 {
         struct tcache *t = find_detached(heap);
         bool is_new = !t;
@@ -451,7 +451,7 @@ attach_anew(struct process_heap *heap, int *ret_err)
 }
 
 struct tcache *
-tcache_get(struct process_heap *heap, int *ret_err)
+tcache_get(struct shheap *heap, int *ret_err)
 {
         struct tcache *t = tcache_find(heap);
         struct shield shield;
@@ -506,7 +506,7 @@ tcache_detach(struct tcache *t, bool unlock)
 }
 
 void
-tcache_forget(struct process_heap *heap)
+tcache_forget(struct shheap *heap)
 {
         struct tcache **at = &tcache_list;
         struct shield shield;
@@ -532,7 +532,7 @@ tcache_forget(struct process_heap *heap)
 /* Other threads' tcaches are written here.  None of them is inside a call, and whoever tells them that the heap is closed,
  * or open again, orders this before what they do. */
 void
-tcache_close_all(struct process_heap *heap)
+tcache_close_all(struct shheap *heap)
 {
         struct shield shield;
 
@@ -545,7 +545,7 @@ tcache_close_all(struct process_heap *heap)
 }
 
 void
-tcache_open_all(struct process_heap *heap)
+tcache_open_all(struct shheap *heap)
 {
         struct shield shield;
 
@@ -558,7 +558,7 @@ tcache_open_all(struct process_heap *heap)
 }
 
 int
-thread_borrow(struct process_heap *heap, struct thread *ret_thread)
+thread_borrow(struct shheap *heap, struct thread *ret_thread)
 {
         struct shield shield;
         int err;
@@ -580,7 +580,7 @@ thread_borrow(struct process_heap *heap, struct thread *ret_thread)
 
 /* Where no client's place is needed, nor a mapping, nor news of forks: it is given back before this thread can fork. */
 int
-thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield *ret_shield)
+thread_lend(struct shheap *heap, struct thread *ret_thread, struct shield *ret_shield)
 {
         struct region *r = &heap->region;
         int err, tries = 0;
@@ -606,7 +606,7 @@ thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield 
 }
 
 void
-thread_give_back(struct process_heap *heap, struct thread *t, const struct shield *shield)
+thread_give_back(struct shheap *heap, struct thread *t, const struct shield *shield)
 {
         slot_give_back(t);
         fetch_add_relaxed(&heap->n_lent, -1u);
@@ -614,7 +614,7 @@ thread_give_back(struct process_heap *heap, struct thread *t, const struct shiel
 }
 
 void
-thread_return(struct process_heap *heap, struct thread *t)
+thread_return(struct shheap *heap, struct thread *t)
 {
         struct shield shield = heap->shield; /* the next borrower's, once the slot is given back */
 
@@ -625,7 +625,7 @@ thread_return(struct process_heap *heap, struct thread *t)
 /* ------------------------------------------------------------------ the default heap, fork */
 
 void
-tcache_set_default(struct process_heap *heap)
+tcache_set_default(struct shheap *heap)
 {
         struct tcache *t;
 
@@ -634,7 +634,7 @@ tcache_set_default(struct process_heap *heap)
         tcache_default = t ? t : tcache_none();
 }
 
-struct process_heap *
+struct shheap *
 tcache_default_heap(void)
 {
         return load_acquire(&default_heap);

@@ -17,7 +17,6 @@
 #ifndef TCACHE_TCACHE_H
 #define TCACHE_TCACHE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,26 +29,7 @@
 #include "os/shield.h"
 #include "region/options.h"
 #include "region/region.h"
-
-/* One open heap of this process.  Private memory; `struct shheap` of the API begins with it. */
-struct process_heap {
-        struct region region;
-        /* Says what was found wrong in the caches of a thread that ends; set by who opens the heap. */
-        void (*tell)(struct process_heap *heap, const struct thread *t);
-        struct client_id client; /* another one once it has been evicted: stored as a whole */
-        struct reserve reserve;
-        bool is_closed;         /* set by close: threads let go at their next slow call or at their end */
-        bool is_checked;        /* option check: no free is a hit */
-        bool is_junked;         /* option junk */
-        bool is_zeroed;         /* option zero */
-        uint32_t generation;    /* of fork(): client and reserve are this process's only if it is the current one */
-        uint32_t reserve_of;    /* the generation that the lock of `reserve` was made in */
-        struct shield shield;   /* of the thread that has borrowed the reserve slot, under the reserve's lock */
-        pthread_mutex_t lock;   /* among this process's threads: registering a client anew, and: */
-        struct tcache *tcaches; /* of all threads, attached */
-        uint32_t n_lent;        /* threads that use a slot which they were lent, or have left it by another door */
-        uint32_t n_called;      /* calls that read the heap and call back, of all threads, or were left so by a jump */
-};
+#include "tcache/heap.h"
 
 struct tcache {
         /* read by the hit paths; all zero in the dummy */
@@ -61,7 +41,7 @@ struct tcache {
         int64_t malloc_at[TAG_CLASSES + 1];          /* by class + 1: distance of the magazine to take from; 0 = slow */
 
         /* slow paths only */
-        struct process_heap *heap;
+        struct shheap *heap;
         struct tcache *next; /* the thread's other tcaches */
         struct tcache *next_of_heap;
         struct thread thread;
@@ -101,14 +81,14 @@ extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exe
 
 /* A tcache of the calling thread in a heap that no call is in, attached; NULL if it has no slot (then use thread_borrow) or
  * the heap cannot be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a message. */
-struct tcache *tcache_get(struct process_heap *heap, int *ret_err);
+struct tcache *tcache_get(struct shheap *heap, int *ret_err);
 
 /* The same, without attaching: NULL if the thread has none. */
-struct tcache *tcache_find(const struct process_heap *heap);
+struct tcache *tcache_find(const struct shheap *heap);
 
 /* Makes this heap the one that tcache_default stands for, in this thread now and in others at their next slow call. */
-void tcache_set_default(struct process_heap *heap);
-struct process_heap *tcache_default_heap(void);
+void tcache_set_default(struct shheap *heap);
+struct shheap *tcache_default_heap(void);
 
 /* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach().  One that a call is in,
  * or whose slot has something half done, is left as it is, for a reaper. */
@@ -116,25 +96,25 @@ void tcache_detach(struct tcache *t, bool unlock);
 
 /* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are, or that
  * a call will come back to. */
-void tcache_forget(struct process_heap *heap);
+void tcache_forget(struct shheap *heap);
 
 /* At the last close, and when a heap that is mapped still is opened again: whether calls of any thread are hits.  No thread is
  * inside a call on the heap. */
-void tcache_close_all(struct process_heap *heap);
-void tcache_open_all(struct process_heap *heap);
+void tcache_close_all(struct shheap *heap);
+void tcache_open_all(struct shheap *heap);
 
 /* What the end of a thread does with its tcaches, once in each round of destructors; the argument means nothing. */
 void tcache_thread_ends(void *arg);
 
 /* A slot for one call when the thread can have none of its own.  0, or -errno with a message.  Until it is given back the
  * thread is behind a shield: the slot's lock is the process's. */
-int thread_borrow(struct process_heap *heap, struct thread *ret_thread);
-void thread_return(struct process_heap *heap, struct thread *t);
+int thread_borrow(struct shheap *heap, struct thread *ret_thread);
+void thread_return(struct shheap *heap, struct thread *t);
 
 /* For a call by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno with a message:
  * -EUSERS where there is none for a while. */
-int thread_lend(struct process_heap *heap, struct thread *ret_thread, struct shield *ret_shield);
-void thread_give_back(struct process_heap *heap, struct thread *t, const struct shield *shield);
+int thread_lend(struct shheap *heap, struct thread *ret_thread, struct shield *ret_shield);
+void thread_give_back(struct shheap *heap, struct thread *t, const struct shield *shield);
 
 /* In the child of fork(): nothing of the parent's is ours. */
 void tcache_after_fork(void);

@@ -45,7 +45,7 @@ static void
 exhaust(struct actor *by, uint64_t n_expected)
 {
         static uint64_t got[WORLD_CHUNKS_MAX * 64];
-        struct tcache *t = tcache_find(&by->heap->process);
+        struct tcache *t = tcache_find(by->heap);
         struct request rq = {.size = GEO_GRANULE_BYTES, .align = 1, .arena = t->thread.arena};
         uint64_t n = 0;
 
@@ -61,7 +61,7 @@ exhaust(struct actor *by, uint64_t n_expected)
 static void
 look(struct actor *by)
 {
-        judge(world_region, (uint32_t)(tcache_find(&by->heap->process)->thread.no), &verdict);
+        judge(world_region, (uint32_t)(tcache_find(by->heap)->thread.no), &verdict);
         judge_live(&verdict);
 }
 

@@ -111,8 +111,8 @@ static bool
 is_reserve_of_the_living(const struct thread_slot *slot, uint32_t binding)
 {
         for (int no = 0; no < N_ACTORS; no++)
-                if (!actors[no].is_dead && actors[no].heap->process.client.idx == slot->client_idx &&
-                    actors[no].heap->process.client.incarnation == slot->client_incarnation)
+                if (!actors[no].is_dead && actors[no].heap->client.idx == slot->client_idx &&
+                    actors[no].heap->client.incarnation == slot->client_incarnation)
                         return binding == BINDING_RESERVE;
         return false;
 }

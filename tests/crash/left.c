@@ -113,7 +113,7 @@ run_under_points(void)
 
 /* What a call waits for that comes after this one, in the same process. */
 static void
-judge_locks(struct process_heap *heap)
+judge_locks(struct shheap *heap)
 {
         if (pthread_mutex_trylock(&heap->lock) == EBUSY || pthread_mutex_trylock(&heap->reserve.lock) == EBUSY)
                 report_line("a lock of the process is held by nobody who could give it back");
@@ -126,7 +126,7 @@ end_and_inspect(void)
 {
         struct actor *a = &actors[ACTOR_A];
 
-        judge_locks(&a->heap->process);
+        judge_locks(a->heap);
         actor_ends();
         actor_kill(a);
         inspect_dead(&actors[ACTOR_C], false);

@@ -57,7 +57,7 @@ void
 actor_switch(struct actor *a)
 {
         actor_now = a;
-        world_region = a->heap ? &a->heap->process.region : NULL;
+        world_region = a->heap ? &a->heap->region : NULL;
 }
 
 void

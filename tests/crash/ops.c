@@ -265,7 +265,7 @@ thread_of(const struct actor *a)
 {
         struct tcache *t = tcache_list;
 
-        while (t && (t->heap != &a->heap->process || !t->is_attached))
+        while (t && (t->heap != a->heap || !t->is_attached))
                 t = t->next;
         return t ? &t->thread : NULL;
 }
@@ -273,7 +273,7 @@ thread_of(const struct actor *a)
 struct thread *
 a_enter(struct actor *a)
 {
-        a->entered = tcache_find(&a->heap->process);
+        a->entered = tcache_find(a->heap);
         if (!a->entered)
                 abort();
         tcache_enter(a->entered);

@@ -52,7 +52,7 @@ setup_detach(struct actor *a)
 static void
 run_thread_exit(struct actor *a)
 {
-        struct tcache *t = tcache_find(&a->heap->process);
+        struct tcache *t = tcache_find(a->heap);
 
         a->is_attached = false;
         tcache_detach(t, false);
@@ -72,9 +72,9 @@ run_close(struct actor *a)
 
         shield_raise(&shield); /* as it is done with the registry's lock held */
         a->is_attached = false;
-        tcache_forget(&a->heap->process);
-        slot_unreserve(&a->heap->process.reserve, world_region, &a->heap->process.client);
-        client_unregister(world_region, &a->heap->process.client);
+        tcache_forget(a->heap);
+        slot_unreserve(&a->heap->reserve, world_region, &a->heap->client);
+        client_unregister(world_region, &a->heap->client);
         shield_lower(&shield);
 }
 
@@ -87,7 +87,7 @@ run_borrow(struct actor *a)
         uint64_t off;
 
         request_classify(&rq);
-        if (thread_borrow(&a->heap->process, &t) < 0) {
+        if (thread_borrow(a->heap, &t) < 0) {
                 report_line("the reserve slot cannot be had");
                 return;
         }
@@ -100,7 +100,7 @@ run_borrow(struct actor *a)
                 actor_keep(a, region_block(world_region, off));
         kill_order();
         a->op.n_new = 0;
-        thread_return(&a->heap->process, &t);
+        thread_return(a->heap, &t);
 }
 
 /* A block of somebody else's, which a thread is going to free that can have no slot. */
@@ -127,12 +127,12 @@ run_lend(struct actor *a)
         kill_order();
         actor_drop(a, p);
         kill_order();
-        if (thread_lend(&a->heap->process, &t, &shield) < 0) {
+        if (thread_lend(a->heap, &t, &shield) < 0) {
                 report_line("nobody lends a slot");
                 actor_keep(a, p);
         } else {
                 free_block_finally(&t, (uint64_t)((char *)p - world_region->chunks));
-                thread_give_back(&a->heap->process, &t, &shield);
+                thread_give_back(a->heap, &t, &shield);
         }
         kill_order();
         a->op.freed = 0;
@@ -422,7 +422,7 @@ setup_retire_not(struct actor *a)
 static void
 setup_tick(struct actor *a)
 {
-        struct tcache *t = tcache_find(&a->heap->process);
+        struct tcache *t = tcache_find(a->heap);
         struct arena *arena;
 
         setup_purge(a);
@@ -446,7 +446,7 @@ run_tick(struct actor *a)
 static void
 setup_trim(struct actor *a)
 {
-        struct tcache *t = tcache_find(&a->heap->process);
+        struct tcache *t = tcache_find(a->heap);
         uint32_t class_idx = size_class_of(PAGE);
 
         malloc_n(a, PAGE, 17 * CAP);

@@ -398,7 +398,7 @@ actor_switch(struct actor *a)
         tcache_list = a->tcache_list;
         tcache_default = a->tcache_default;
         tcache_last = a->tcache_last;
-        world_region = &a->heap->process.region;
+        world_region = &a->heap->region;
 }
 
 void
@@ -407,7 +407,7 @@ actor_attach(struct actor *a)
         int err;
 
         actor_switch(a);
-        if (!tcache_get(&a->heap->process, &err))
+        if (!tcache_get(a->heap, &err))
                 die("an actor cannot attach");
         a->is_attached = true;
 }
@@ -423,12 +423,12 @@ actor_make(struct actor *a, int no, const struct layout *layout)
         a->heap->is_open = true;
         a->tcache_default = a->tcache_last = tcache_none();
         a->heap->told_s = UINT64_MAX; /* bad frees of others are counted, and nothing is said */
-        a->heap->process.region.fd = WORLD_FD;
-        region_bind(&a->heap->process.region, (void *)WORLD_BASE, layout);
-        region_set_policy(&a->heap->process.region, OPTIONS_NUMA_LOCAL, 0);
-        a->heap->process.region.has_numa = os_numa_fake != NULL;
-        a->heap->process.generation = tcache_generation() - 1;
-        pthread_mutex_init(&a->heap->process.lock, NULL);
+        a->heap->region.fd = WORLD_FD;
+        region_bind(&a->heap->region, (void *)WORLD_BASE, layout);
+        region_set_policy(&a->heap->region, OPTIONS_NUMA_LOCAL, 0);
+        a->heap->region.has_numa = os_numa_fake != NULL;
+        a->heap->generation = tcache_generation() - 1;
+        pthread_mutex_init(&a->heap->lock, NULL);
 }
 
 void

@@ -63,7 +63,7 @@ void
 actor_switch(struct actor *a)
 {
         actor_now = a;
-        world_region = &a->heap->process.region;
+        world_region = &a->heap->region;
 }
 
 void
@@ -73,7 +73,7 @@ actor_attach(struct actor *a)
 
         actor_switch(a);
         a->os_pid = (uint32_t)getpid();
-        if (!tcache_get(&a->heap->process, &err))
+        if (!tcache_get(a->heap, &err))
                 die("a process cannot attach");
         a->is_attached = true;
 }
@@ -93,7 +93,7 @@ newcomer_comes(void)
         fflush(NULL);
         pid = fork();
         if (pid == 0) {
-                actors[ACTOR_F].heap->process.generation = tcache_generation() - 1;
+                actors[ACTOR_F].heap->generation = tcache_generation() - 1;
                 actor_attach(&actors[ACTOR_F]);
                 a_free(&actors[ACTOR_F], a_malloc(&actors[ACTOR_F], 64));
                 _exit(0);
@@ -125,7 +125,7 @@ world_make(const struct script *script)
         if (actors == MAP_FAILED || handles == MAP_FAILED)
                 die("mmap");
         for (int no = 0; no < N_ACTORS; no++) {
-                struct process_heap *heap = &handles[no].process;
+                struct shheap *heap = &handles[no];
 
                 actors[no].no = no;
                 actors[no].os_pid = UINT32_MAX;

@@ -60,7 +60,7 @@ victim(struct child *self, void *arg)
 static const struct thread_slot *
 slot_of(shheap *h, pid_t pid)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
                 const struct thread_slot *slot = region_thread(r, i);

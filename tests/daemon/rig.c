@@ -293,7 +293,7 @@ client_is_stranger(const struct region *r, uint32_t idx)
 uint32_t
 rig_count_strangers(shheap *h)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         uint32_t n = 0;
 
         for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
@@ -307,7 +307,7 @@ rig_count_strangers(shheap *h)
 uint32_t
 rig_count_stranger_clients(shheap *h)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         struct client_id client;
         uint32_t n = 0, pid;
 

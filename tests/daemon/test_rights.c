@@ -32,7 +32,7 @@ static void
 plant(uid_t uid, mode_t mode)
 {
         shheap *h = heap_dir_open("theirs", SHHEAP_CREATE, NULL);
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
         int fd = shheap_dup_fd(h, 0);
 
         for (uint32_t k = 0; k < 8; k++)
@@ -66,7 +66,7 @@ static uint32_t
 visitor(void)
 {
         shheap *h = heap_dir_open("theirs", SHHEAP_RDONLY | SHHEAP_RELOCATABLE, NULL);
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         uint32_t uid = FAKE_UID;
 
         for (uint32_t k = 0; k < region_clients_hwm(r); k++)

@@ -191,16 +191,15 @@ script_put(struct script *me, uint32_t class_idx)
 
 /* ------------------------------------------------------------------ malloc and free */
 
-static struct process_heap process_heap;
+static struct shheap heap;
 
 void
 script_tcache_begin(struct script *me)
 {
         struct tcache *t = &me->tcache;
 
-        process_heap.region = world_region;
-        *t = (struct tcache){
-                .chunks = world_region.chunks, .heap = &process_heap, .thread = me->t, .is_attached = true};
+        heap.region = world_region;
+        *t = (struct tcache){.chunks = world_region.chunks, .heap = &heap, .thread = me->t, .is_attached = true};
         for (uint32_t i = 0; i < sizeof size_class_by_size; i++)
                 t->by_size[i] = size_class_by_size[i];
         for (uint32_t tag = 1; tag < world_region.layout.n_tags; tag++)

@@ -229,7 +229,7 @@ task_be_lent_a_slot(struct worker *w)
 {
         struct loan *loan = w->p;
 
-        ck_assert_int_eq(thread_lend(&w->h->process, &loan->thread, &loan->shield), 0);
+        ck_assert_int_eq(thread_lend(w->h, &loan->thread, &loan->shield), 0);
 }
 
 static void
@@ -237,7 +237,7 @@ task_give_it_back(struct worker *w)
 {
         struct loan *loan = w->p;
 
-        thread_give_back(&w->h->process, &loan->thread, &loan->shield);
+        thread_give_back(w->h, &loan->thread, &loan->shield);
 }
 
 static void
@@ -266,7 +266,7 @@ START_TEST(mapping_stays_for_who_was_lent_a_slot)
                 workers[i].p = &loans[i];
                 worker_do(&workers[i], task_be_lent_a_slot);
         }
-        other = &workers[loans[0].thread.no == h->process.reserve.idx + 1];
+        other = &workers[loans[0].thread.no == h->reserve.idx + 1];
         worker_do(other == workers ? workers + 1 : workers, task_give_it_back);
         ck_assert_int_eq(shheap_close(h), 0);
         ck_assert(is_mapped(base));

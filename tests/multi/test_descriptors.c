@@ -42,7 +42,7 @@ teardown(void)
 static int
 kept_fd(const shheap *h)
 {
-        return h->process.region.fd;
+        return h->region.fd;
 }
 
 /* ------------------------------------------------------------------ 0, 1 and 2 */
@@ -135,7 +135,7 @@ enum how { CLOSED, REPLACED, CLOSED_UNLINKED, REPLACED_UNLINKED, REPLACED_RECREA
 static int
 own_file(const shheap *h)
 {
-        uint64_t bytes = h->process.region.layout.region_bytes;
+        uint64_t bytes = h->region.layout.region_bytes;
         char page[4096];
         int fd = memfd_create("own", MFD_CLOEXEC);
 
@@ -214,7 +214,7 @@ lose_descriptor(struct child *self, void *arg)
         other = shheap_dup_fd(h, 0);
         MUST(has_name == (other >= 0));
         MUST(has_name || strstr(shheap_errormsg(), "descriptor"));
-        MUST(!has_name || descriptor_is(other, h->process.region.dev, h->process.region.ino));
+        MUST(!has_name || descriptor_is(other, h->region.dev, h->region.ino));
         MUST(has_name == (shheap_ctl(h, "stats.mapped", &mapped, &len, NULL, 0) == 0));
         MUST(!has_name || mapped < 60 * MIB);
         MUST(shheap_check(h, SHHEAP_CHECK_QUIESCENT, NULL) == 0);

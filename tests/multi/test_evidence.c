@@ -60,8 +60,8 @@ reap_of_dead(struct region *r, const struct client_id *client)
 START_TEST(the_word_of_who_knows_counts_for_that_client_only)
 {
         shheap *h = heap_dir_open("evidence", SHHEAP_CREATE, NULL);
-        struct region *r = &h->process.region;
-        struct client_id own = h->process.client, theirs, other;
+        struct region *r = &h->region;
+        struct client_id own = h->client, theirs, other;
         uint32_t here = process_pid_ns();
         struct child child;
 
@@ -98,7 +98,7 @@ END_TEST
 START_TEST(reaping_gives_back_the_places_of_dead_clients)
 {
         shheap *h = heap_dir_open("evidence", SHHEAP_CREATE, NULL);
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
         struct client_id theirs, found;
         struct child child;
         uint32_t pid;
@@ -110,7 +110,7 @@ START_TEST(reaping_gives_back_the_places_of_dead_clients)
         ck_assert(client_who(r, theirs.idx, &found, &pid));
         ck_assert_uint_ge(heap_reap(h), 1);
         ck_assert(!client_who(r, theirs.idx, &found, &pid));
-        ck_assert(client_who(r, h->process.client.idx, &found, &pid)); /* ourselves */
+        ck_assert(client_who(r, h->client.idx, &found, &pid)); /* ourselves */
         heap_assert_clean(h);
         shheap_close(h);
 }

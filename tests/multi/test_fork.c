@@ -292,10 +292,10 @@ hold_the_lock_of_a_heap(void *arg)
         ck_assert_ptr_nonnull(shheap_malloc(other, 100));
         pthread_barrier_wait(&turn);
         pthread_barrier_wait(&turn); /* it has been closed */
-        process_lock(&other->process.lock);
+        process_lock(&other->lock);
         pthread_barrier_wait(&turn);
         pthread_barrier_wait(&turn);
-        pthread_mutex_unlock(&other->process.lock);
+        pthread_mutex_unlock(&other->lock);
         return NULL;
 }
 

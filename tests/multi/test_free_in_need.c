@@ -304,12 +304,12 @@ has_a_slot(struct child *self, void *arg)
 static void
 borrows_from_its_parent(struct child *self, struct thread *ret_thread, struct shield *ret_shield)
 {
-        uint32_t wanted = h->process.reserve.idx;
+        uint32_t wanted = h->reserve.idx;
 
         (void)self;
-        MUST(thread_lend(&h->process, ret_thread, ret_shield) == 0);
+        MUST(thread_lend(h, ret_thread, ret_shield) == 0);
         if (ret_thread->no != wanted + 1) {
-                thread_give_back(&h->process, ret_thread, ret_shield);
+                thread_give_back(h, ret_thread, ret_shield);
                 _exit(0);
         }
 }
@@ -324,7 +324,7 @@ borrows_and_stops(struct child *self, void *arg)
         borrows_from_its_parent(self, &t, &shield);
         MUST(child_tell(self));
         raise(SIGSTOP);
-        thread_give_back(&h->process, &t, &shield);
+        thread_give_back(h, &t, &shield);
 }
 
 static void
@@ -337,8 +337,8 @@ borrows_again_and_again(struct child *self, void *arg)
         borrows_from_its_parent(self, &t, &shield);
         MUST(child_tell(self));
         for (;;) { /* until it is killed */
-                thread_give_back(&h->process, &t, &shield);
-                while (thread_lend(&h->process, &t, &shield) < 0)
+                thread_give_back(h, &t, &shield);
+                while (thread_lend(h, &t, &shield) < 0)
                         ;
         }
 }

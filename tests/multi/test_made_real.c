@@ -91,7 +91,7 @@ dumped_bytes(shheap *h, const void *p, uint64_t length)
 static uint64_t
 bytes_in_use(const shheap *h)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         return region_chunks_hwm(r) * (GEO_CHUNK_BYTES + GEO_CHUNK_BYTES / 64) +
                region_threads_hwm(r) * r->layout.stride[TABLE_THREADS] +
@@ -130,7 +130,7 @@ START_TEST(with_dump_used_what_is_in_use_is_dumped_and_no_more)
                 ck_assert_ptr_nonnull(p[i] = shheap_malloc(h, size));
                 ck_assert_uint_eq(dumped_bytes(h, p[i], size), size);
         }
-        ck_assert_uint_eq(dumped_bytes(h, h->process.region.header, 4096), 4096);
+        ck_assert_uint_eq(dumped_bytes(h, h->region.header, 4096), 4096);
         ck_assert_uint_le(dumped_bytes(h, NULL, 0), bytes_in_use(h));
 
         child_start(&c, grow_by_32_mib, found); /* what others make is seen when this one comes by */
@@ -212,7 +212,7 @@ read_everything(struct child *self, void *arg)
 {
         shheap *h = arg;
         const volatile char *base = (void *)(uintptr_t)heap_ctl(h, "heap.base");
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         uint64_t guard = r->layout.chunks_off - LAYOUT_GUARD_BYTES;
 
         (void)self;
@@ -516,9 +516,9 @@ static void
 stop_in_sweep(struct child *self, void *arg)
 {
         shheap *h = arg;
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
         int err;
-        struct tcache *t = tcache_get(&h->process, &err);
+        struct tcache *t = tcache_get(h, &err);
 
         MUST(t != NULL);
         __atomic_store_n(&r->header->sweep, sweep_word(t->thread.no, swept_mark, mark_now(r, swept_mark)),
@@ -530,7 +530,7 @@ stop_in_sweep(struct child *self, void *arg)
 START_TEST(growth_that_the_dead_are_in_the_way_of_settles_them_and_goes_on)
 {
         shheap *h = heap_dir_open("x", SHHEAP_CREATE, NULL);
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
         struct child c;
         void *p;
 

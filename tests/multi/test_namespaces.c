@@ -183,11 +183,11 @@ available(shheap *h)
 static uint32_t
 other_slot(shheap *h)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
                 if (load_relaxed(&region_thread(r, idx)->state) == 1 &&
-                    load_relaxed(&region_thread(r, idx)->client_idx) != h->process.client.idx)
+                    load_relaxed(&region_thread(r, idx)->client_idx) != h->client.idx)
                         return idx;
         return UINT32_MAX;
 }
@@ -195,7 +195,7 @@ other_slot(shheap *h)
 static uint64_t
 life_of(shheap *h, uint32_t idx)
 {
-        return robust_word(&region_thread(&h->process.region, idx)->life);
+        return robust_word(&region_thread(&h->region, idx)->life);
 }
 
 /* ------------------------------------------------------------------ one after the other */
@@ -365,7 +365,7 @@ END_TEST
 START_TEST(unmarked_dead_of_another_namespace_wait_for_who_knows)
 {
         shheap *h = create(SMALL_TABLES);
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
         const struct thread_slot *slot;
         struct client_id its;
         struct child c;

@@ -85,7 +85,7 @@ work(struct child *self, void *arg)
         MUST(shheap_close(of_parent) == 0);
         h = heap_dir_open("storm", 0, NULL);
         take(h, &own[0], 100, stamp);
-        seat->client = h->process.client;
+        seat->client = h->client;
         store_release(&seat->pid, number_here());
         child_tell(self);
         while (!load_relaxed(&seat->is_over)) {
@@ -140,7 +140,7 @@ begin(int i)
 static void
 settle(shheap *h, const struct client_id *client)
 {
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
                 slot_reap_of_dead(r, idx, client, reap_settle, NULL);
@@ -198,12 +198,12 @@ count_living(void)
 static void
 judge_the_rest(shheap *h)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
                 const struct thread_slot *slot = region_thread(r, idx);
 
-                if (load_relaxed(&slot->state) == 1 && load_relaxed(&slot->client_idx) != h->process.client.idx)
+                if (load_relaxed(&slot->state) == 1 && load_relaxed(&slot->client_idx) != h->client.idx)
                         ck_assert_msg(robust_word_is_held(robust_word(&slot->reap)), "slot %u was not settled", idx);
         }
 }

@@ -200,7 +200,7 @@ die_in(const struct handover *what, long n_steps)
 static void
 step_into_settling(const struct child *reaper, long n_more)
 {
-        const struct region *r = &h->process.region;
+        const struct region *r = &h->region;
         uint64_t thread_no;
 
         do

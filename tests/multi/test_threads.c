@@ -259,7 +259,7 @@ work(void *arg)
         struct worker *w = arg;
         int err;
 
-        w->t = tcache_get(&fx.process, &err);
+        w->t = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(w->t);
         for (unsigned i = 0; i < w->n_steps; i++)
                 step(w);

@@ -656,10 +656,10 @@ job_metadata(const struct order *o)
 
         open_heap();
         allocate(4 * MIB, 0);
-        r = &heap->process.region;
+        r = &heap->region;
         arena = (uint32_t)ctl("thread.arena");
-        pages_add(&pages, region_thread(r, tcache_find(&heap->process)->thread.no - 1),
-                  (size_t)r->layout.stride[TABLE_THREADS], o->node);
+        pages_add(&pages, region_thread(r, tcache_find(heap)->thread.no - 1), (size_t)r->layout.stride[TABLE_THREADS],
+                  o->node);
         pages_add(&pages, region_arena(r, arena), (size_t)r->layout.stride[TABLE_ARENAS], o->node);
         for (uint32_t i = 8; i + 8 < region_magazines_hwm(r, (uint32_t)o->node); i++) /* but for the tables' borders */
                 pages_add(&pages, &r->magazines[(uint32_t)o->node * r->layout.magazines_per_node + i],

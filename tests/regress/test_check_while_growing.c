@@ -141,10 +141,10 @@ START_TEST(what_came_after_the_check_began_is_no_fault)
 
         h = heap_dir_open("growing", SHHEAP_CREATE, "capacity:96M");
         setvbuf(report, NULL, _IONBF, 0);
-        magic = h->process.region.header->magic;
-        h->process.region.header->magic = 0;
+        magic = h->region.header->magic;
+        h->region.header->magic = 0;
         n = shheap_check(h, 0, report);
-        h->process.region.header->magic = magic;
+        h->region.header->magic = magic;
         fclose(report);
         ck_assert(s.has_grown);
         ck_assert_msg(n == 1, "%d faults:\n%s", n, s.text);

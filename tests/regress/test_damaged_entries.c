@@ -26,7 +26,7 @@ note_fault(const struct shheap_fault *fault, void *arg)
 static struct region *
 region_of(shheap *h)
 {
-        return &h->process.region;
+        return &h->region;
 }
 
 /* The magazine of this thread that has the block on top. */
@@ -74,7 +74,7 @@ START_TEST(tag_that_does_not_exist_sends_free_the_slow_way)
                 uint16_t *at = &r->tags[((uintptr_t)p - (uintptr_t)r->chunks) >> GEO_GRANULE_SHIFT], old = *at;
 
                 /* What lies behind it is anybody's, so a stray access would not show each time. */
-                ck_assert_uint_ge(tcache_find(&h->process)->mapped_bytes,
+                ck_assert_uint_ge(tcache_find(h)->mapped_bytes,
                                   offsetof(struct tcache, free_at) + sizeof(int64_t) * (UINT16_MAX + 1));
                 if (tag >= r->layout.n_tags) {
                         *at = (uint16_t)tag;

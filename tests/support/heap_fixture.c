@@ -59,10 +59,11 @@ heap_make(struct heap_fixture *fx, struct heap_params p)
         region_bind(&fx->region, (void *)base, &layout);
         region_format(&fx->region, &params, "plain", base);
         ck_assert_int_eq(client_register(&fx->region, &fx->client), 0);
-        fx->process.region = fx->region;
-        fx->process.client = fx->client;
-        fx->process.generation = tcache_generation();
-        ck_assert_int_eq(pthread_mutex_init(&fx->process.lock, NULL), 0);
+        fx->heap.region = fx->region;
+        fx->heap.client = fx->client;
+        fx->heap.generation = tcache_generation();
+        fx->heap.is_open = true;
+        ck_assert_int_eq(pthread_mutex_init(&fx->heap.lock, NULL), 0);
 }
 
 void

@@ -34,7 +34,7 @@ struct heap_fixture {
         uint32_t n_threads;
         void *mapping;
         size_t mapping_bytes;
-        struct process_heap process; /* the heap as tcache_get() wants it; has a region of its own, bound to the same */
+        struct shheap heap; /* as tcache_get() wants it, and open; has a region of its own, bound to the same */
 };
 
 /* The region lies at a multiple of a chunk, is shared with forked children, and no arena is ready yet. */

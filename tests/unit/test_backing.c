@@ -234,7 +234,7 @@ use_cache(void)
         struct tcache *t;
         int err;
 
-        t = tcache_get(&fx.process, &err);
+        t = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(t);
         for (int i = 0; i < 200; i++) {
                 size_t bytes = UINT64_C(1) << random_below(20);
@@ -247,7 +247,7 @@ use_cache(void)
                         tcache_free_slow(t, (uint64_t)(p - r->chunks));
         }
         note_given();
-        tcache_forget(&fx.process);
+        tcache_forget(&fx.heap);
 }
 
 START_TEST(nothing_is_touched_that_is_not_reserved)

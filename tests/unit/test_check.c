@@ -210,7 +210,7 @@ see_public(const struct shheap_block *block, void *arg)
 
 START_TEST(public_functions_say_the_same)
 {
-        struct shheap h = {.process = rich.fx.process, .is_open = true};
+        struct shheap h = rich.fx.heap;
         uint64_t live_bytes = 0, free_bytes = 0, all_bytes = 0;
         struct check_totals totals;
 
@@ -229,7 +229,7 @@ END_TEST
 
 START_TEST(public_functions_refuse_what_they_do_not_know)
 {
-        struct shheap h = {.process = rich.fx.process, .is_open = true};
+        struct shheap h = rich.fx.heap;
 
         ck_assert_int_eq(shheap_check(&h, 2, NULL), -EINVAL);
         ck_assert_ptr_nonnull(strstr(error_message(), "SHHEAP_CHECK_QUIESCENT"));

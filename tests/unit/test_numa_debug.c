@@ -127,7 +127,7 @@ teardown(void)
         if (h) {
                 NEED(shheap_reap(h) >= 0);
                 heap_assert_clean(h);
-                (void)heap_verify_words(&h->process.region);
+                (void)heap_verify_words(&h->region);
                 shheap_close(h);
         }
         h = NULL;
@@ -232,7 +232,7 @@ END_TEST
 static uint32_t
 check_binds(uint32_t from, uint64_t nodes)
 {
-        const char *chunks = h->process.region.chunks;
+        const char *chunks = h->region.chunks;
         uint32_t n = 0;
 
         for (uint32_t i = from; i < n_binds; i++) {
@@ -330,7 +330,7 @@ END_TEST
 static uint32_t
 places_of_node(uint32_t node)
 {
-        const struct thread *t = &tcache_find(&h->process)->thread;
+        const struct thread *t = &tcache_find(h)->thread;
         uint32_t n = 0;
 
         for (uint32_t place = 0; place < 2 * t->region->layout.n_tags; place++) {
@@ -398,7 +398,7 @@ START_TEST(remote_frees_never_enter_local_magazines)
                         NEED((p[i] = shheap_malloc(h, 100)) != NULL && node_of(p[i]) == 0);
                 for (unsigned i = 0; i < N; i++)
                         shheap_free(h, p[i]);
-                n_remote = tcache_find(&h->process)->thread.slot->n_remote_free;
+                n_remote = tcache_find(h)->thread.slot->n_remote_free;
                 ck_assert_uint_ge(n_remote, 100 * node);
         }
         if (n_nodes == 1) /* nothing is remote then */
@@ -415,7 +415,7 @@ START_TEST(full_node_is_helped_out_by_the_nearest)
         unsigned n = 0;
 
         open_on("2,2:40,2:20", NULL);
-        t = &tcache_find(&h->process)->thread;
+        t = &tcache_find(h)->thread;
         free_of[0] = 0;
         for (unsigned i = 0; i < 20; i++)
                 NEED((p[n++] = shheap_malloc(h, sizes[i % 7])) != NULL && node_of(p[n - 1]) == 2);
@@ -541,7 +541,7 @@ START_TEST(memory_of_a_node_without_cpus_is_used_again)
                 for (unsigned i = 0; i < 16; i++)
                         shheap_free(h, p[i]);
         }
-        ck_assert_uint_le(region_chunks_hwm(&h->process.region), 12);
+        ck_assert_uint_le(region_chunks_hwm(&h->region), 12);
 }
 END_TEST
 
@@ -554,7 +554,7 @@ START_TEST(interleaved_memory_is_bound_to_all_nodes_by_turns)
         void *p[N_SIZES];
 
         open_on("2,2,2", _i == 0 ? "numa:interleave" : "numa:interleave,numa_nodes:0+2");
-        chunks = h->process.region.chunks;
+        chunks = h->region.chunks;
         for (unsigned i = 0; i < N_SIZES; i++)
                 NEED((p[i] = shheap_malloc(h, sizes[i])) != NULL);
         for (uint32_t i = 0; i < n_binds; i++) {

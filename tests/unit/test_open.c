@@ -203,11 +203,11 @@ START_TEST(references_outside_of_the_heap_are_null)
 {
         shheap *h = heap_dir_open("refs", SHHEAP_CREATE, NULL);
         char *p = shheap_malloc(h, 100);
-        uint64_t chunks = h->process.region.layout.chunks_off;
+        uint64_t chunks = h->region.layout.chunks_off;
 
         ck_assert_uint_eq(shheap_ref(h, NULL), SHREF_NULL);
         ck_assert_uint_eq(shheap_ref(h, &p), SHREF_NULL);
-        ck_assert_uint_eq(shheap_ref(h, h->process.region.base), SHREF_NULL);
+        ck_assert_uint_eq(shheap_ref(h, h->region.base), SHREF_NULL);
         ck_assert_ptr_null(shheap_ptr(h, SHREF_NULL));
         ck_assert_ptr_null(shheap_ptr(h, 64));
         ck_assert_ptr_null(shheap_ptr(h, chunks - 1));

@@ -341,7 +341,7 @@ END_TEST
 static int
 print_public(const char *opts)
 {
-        struct shheap h = {.process = fx.process, .is_open = true};
+        struct shheap h = fx.heap;
         FILE *f = fmemopen(text, sizeof text, "w");
         int err = shheap_stats_print(&h, f, opts);
 

@@ -36,7 +36,7 @@ static struct tcache *
 attach(void)
 {
         int err;
-        struct tcache *got = tcache_get(&fx.process, &err);
+        struct tcache *got = tcache_get(&fx.heap, &err);
 
         ck_assert_msg(got != NULL, "tcache_get: %s: %s", strerror(-err), error_message());
         return got;
@@ -59,7 +59,7 @@ setup_two_nodes(void)
 static void
 teardown(void)
 {
-        tcache_forget(&fx.process);
+        tcache_forget(&fx.heap);
         heap_drop(&fx);
         live_fini(&live);
 }
@@ -164,7 +164,7 @@ END_TEST
 START_TEST(thread_has_one_cache_per_heap)
 {
         ck_assert_ptr_eq(attach(), t);
-        ck_assert_ptr_eq(tcache_find(&fx.process), t);
+        ck_assert_ptr_eq(tcache_find(&fx.heap), t);
         ck_assert_uint_eq(thread()->no, 1);
         ck_assert_uint_eq(thread()->slot->state, 1);
         ck_assert_uint_eq(r->bindings[0], BINDING_ARENA(thread()->arena));
@@ -180,8 +180,8 @@ look_around(void *arg)
         int err;
 
         (void)arg;
-        ck_assert_ptr_null(tcache_find(&fx.process));
-        mine = tcache_get(&fx.process, &err);
+        ck_assert_ptr_null(tcache_find(&fx.heap));
+        mine = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(mine);
         ck_assert_ptr_ne(mine, t);
         ck_assert_uint_eq(mine->thread.no, 2);
@@ -211,7 +211,7 @@ late_destructor(void *arg)
         struct tcache *mine;
         int err;
 
-        mine = tcache_get(&fx.process, &err);
+        mine = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(mine);
         *no = mine->thread.no;
         ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 100, 0));
@@ -223,7 +223,7 @@ end_late(void *arg)
         struct tcache *mine;
         int err;
 
-        mine = tcache_get(&fx.process, &err);
+        mine = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(mine);
         ck_assert_int_eq(pthread_key_create(&late_key, late_destructor), 0); /* after the heap's: it runs later */
         ck_assert_int_eq(pthread_setspecific(late_key, arg), 0);
@@ -248,14 +248,14 @@ START_TEST(closed_heap_is_let_go_of)
         int err;
 
         alloc(100);
-        fx.process.is_closed = true;
-        ck_assert_ptr_null(tcache_get(&fx.process, &err));
+        fx.heap.is_closed = true;
+        ck_assert_ptr_null(tcache_get(&fx.heap, &err));
         ck_assert_int_eq(err, -EBADF);
-        ck_assert_ptr_null(tcache_find(&fx.process));
+        ck_assert_ptr_null(tcache_find(&fx.heap));
         ck_assert_uint_eq(r->bindings[idx], 0);
         ck_assert(slot_has_let_go(r, idx));
         ck_assert_uint_eq(heap_verify(r, &live).n_tcache, 0);
-        fx.process.is_closed = false;
+        fx.heap.is_closed = false;
         t = attach();
 }
 END_TEST
@@ -270,7 +270,7 @@ occupy(void *arg)
         int err;
 
         (void)arg;
-        mine = tcache_get(&fx.process, &err);
+        mine = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(mine);
         pthread_barrier_wait(&all_attached);
         pthread_barrier_wait(&may_end);
@@ -286,15 +286,15 @@ borrow(void *arg)
         int err;
 
         (void)arg;
-        ck_assert_ptr_null(tcache_get(&fx.process, &err));
+        ck_assert_ptr_null(tcache_get(&fx.heap, &err));
         ck_assert_int_eq(err, -EUSERS);
         for (int i = 0; i < 3; i++) {
-                ck_assert_int_eq(thread_borrow(&fx.process, &borrowed), 0);
+                ck_assert_int_eq(thread_borrow(&fx.heap, &borrowed), 0);
                 rq.arena = borrowed.arena;
                 ck_assert(request_classify(&rq));
                 ck_assert_int_eq(alloc_block(&borrowed, &rq, &block_off), 0);
                 ck_assert_int_eq(free_block(&borrowed, block_off, 0), 0);
-                thread_return(&fx.process, &borrowed);
+                thread_return(&fx.heap, &borrowed);
         }
         return NULL;
 }
@@ -303,8 +303,8 @@ START_TEST(thread_without_a_slot_borrows_one)
 {
         pthread_t others[2];
 
-        slot_reserve_init(&fx.process.reserve);
-        ck_assert_int_eq(slot_reserve(&fx.process.reserve, r, &fx.client, reap_settle, NULL), 0);
+        slot_reserve_init(&fx.heap.reserve);
+        ck_assert_int_eq(slot_reserve(&fx.heap.reserve, r, &fx.client, reap_settle, NULL), 0);
         pthread_barrier_init(&all_attached, NULL, 3);
         pthread_barrier_init(&may_end, NULL, 3);
         for (int i = 0; i < 2; i++)
@@ -315,7 +315,7 @@ START_TEST(thread_without_a_slot_borrows_one)
         for (int i = 0; i < 2; i++)
                 ck_assert_int_eq(pthread_join(others[i], NULL), 0);
         heap_verify(r, NULL);
-        slot_unreserve(&fx.process.reserve, r, &fx.client);
+        slot_unreserve(&fx.heap.reserve, r, &fx.client);
 }
 END_TEST
 
@@ -412,9 +412,9 @@ START_TEST(spare_serves_where_that_is_all_there_is_to_do)
         t->n_slow = n_slow_due;
         ck_assert_ptr_null(tcache_malloc_spare(t, class_idx1));
         t->n_slow = 0;
-        fx.process.is_closed = true;
+        fx.heap.is_closed = true;
         ck_assert_ptr_null(tcache_malloc_spare(t, class_idx1));
-        fx.process.is_closed = false;
+        fx.heap.is_closed = false;
 
         p = tcache_malloc_spare(t, class_idx1); /* empty, and a full one */
         ck_assert_ptr_nonnull(p);
@@ -429,9 +429,9 @@ START_TEST(spare_serves_where_that_is_all_there_is_to_do)
         t->n_slow = n_slow_due;
         ck_assert(!tcache_free_spare(t, p));
         t->n_slow = 0;
-        fx.process.is_closed = true;
+        fx.heap.is_closed = true;
         ck_assert(!tcache_free_spare(t, p));
-        fx.process.is_closed = false;
+        fx.heap.is_closed = false;
         ck_assert(tcache_free_spare(t, p));
         ck_assert_uint_eq(t->n_slow, 1);
         live_drop(&live, off_of(p));
@@ -634,7 +634,7 @@ START_TEST(cached_runs_are_bounded)
 {
         const uint64_t least = UINT64_C(1) << 20, alone = 4 * least;
 
-        tcache_forget(&fx.process);
+        tcache_forget(&fx.heap);
         heap_drop(&fx);
         heap_make(&fx, (struct heap_params){.n_chunks = 32, .max_threads = 4});
         t = attach();
@@ -846,8 +846,8 @@ never_hits(void)
 
 START_TEST(heap_that_checks_each_free_never_hits_one)
 {
-        tcache_forget(&fx.process);
-        fx.process.is_checked = true;
+        tcache_forget(&fx.heap);
+        fx.heap.is_checked = true;
         never_hits();
         ck_assert_uint_gt(t->by_size[64], 0);
 }
@@ -855,8 +855,8 @@ END_TEST
 
 START_TEST(heap_that_fills_blocks_with_junk_never_hits)
 {
-        tcache_forget(&fx.process);
-        fx.process.is_junked = true;
+        tcache_forget(&fx.heap);
+        fx.heap.is_junked = true;
         never_hits();
         ck_assert_uint_eq(t->by_size[64], 0);
 }
@@ -865,10 +865,10 @@ END_TEST
 /* Mapped elsewhere than at its own base: entries are addresses of there. */
 START_TEST(relocated_heap_never_hits)
 {
-        tcache_forget(&fx.process);
-        fx.process.region.is_relocated = true;
+        tcache_forget(&fx.heap);
+        fx.heap.region.is_relocated = true;
         r->canonical += 5 * GEO_CHUNK_BYTES;
-        fx.process.region.canonical = r->canonical;
+        fx.heap.region.canonical = r->canonical;
         never_hits();
         ck_assert_uint_eq(t->by_size[64], 0);
 }
@@ -883,7 +883,7 @@ die_with_magazines(void *arg)
         int err;
 
         (void)arg;
-        mine = tcache_get(&fx.process, &err);
+        mine = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(mine);
         ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 64, 0));
         tcache_list = NULL; /* its destructor finds nothing: as if it had been killed */
@@ -914,8 +914,8 @@ child(void)
         if (t->limit != 0 || tcache_pop(t, 1, &p)) /* wiped */
                 _exit(1);
         tcache_after_fork();
-        mine = tcache_get(&fx.process, &err);
-        if (mine == NULL || mine == t || mine->thread.no == thread()->no || fx.process.client.idx == fx.client.idx)
+        mine = tcache_get(&fx.heap, &err);
+        if (mine == NULL || mine == t || mine->thread.no == thread()->no || fx.heap.client.idx == fx.client.idx)
                 _exit(2);
         p = tcache_malloc_slow(mine, 1000, 0);
         if (p == NULL || off_of(p) == live.off[0])

@@ -131,7 +131,7 @@ END_TEST
 static void
 hold_slab_of(const void *p, bool is_held)
 {
-        struct region *r = &h->process.region;
+        struct region *r = &h->region;
         uint64_t granule = (uint64_t)((const char *)p - r->chunks) >> GEO_GRANULE_SHIFT;
         uint64_t word = owner_load(run_word(r, granule));
 

@@ -236,7 +236,7 @@ settle_actor(struct storm *s, uint32_t actor_idx)
 static bool
 is_settled(struct storm *s, const struct process *p)
 {
-        const struct region *r = &s->h->process.region;
+        const struct region *r = &s->h->region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
                 const struct thread_slot *slot = region_thread(r, idx);
@@ -505,7 +505,7 @@ settle_orphans(struct storm *s)
         bool is_clean = false;
 
         while (!is_clean && now_s() - since < STALL_S) {
-                const struct region *r = &s->h->process.region;
+                const struct region *r = &s->h->region;
 
                 if (shheap_reap(s->h) < 0)
                         FAIL(s, "reap: %s", shheap_errormsg());
