@@ -23,7 +23,7 @@
 #include "blocks/large.h"
 #include "blocks/slab.h"
 #include "clients/owner.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "os/clock.h"
 #include "os/print.h"
 #include "os/process.h"

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "api/heap.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 
 enum { FLAGS_LG_ALIGN_MASK = 0x3f, FLAGS_LG_ALIGN_MAX = 30 };
 

@@ -8,7 +8,7 @@
 
 #include "api/heap.h"
 #include "blocks/slab.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 
 /* The calling thread inside a heap: by its own slot, or by the client's reserve for this one call. */
 struct entry {

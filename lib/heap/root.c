@@ -70,7 +70,7 @@
 #include "base/verify.h"
 #include "clients/owned.h"
 #include "clients/owner.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "heap/root_cell.h"
 #include "heap/root_record.h"
 

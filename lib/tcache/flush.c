@@ -15,7 +15,7 @@
 #include "clients/binding.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "pages/decay_stamp.h"
 #include "tcache/tcache.h"
 

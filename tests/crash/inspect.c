@@ -10,7 +10,7 @@
 
 #include "audit/check.h"
 #include "base/size_class.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "heap/root.h"
 
 static struct verdict verdict;

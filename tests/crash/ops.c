@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/alloc.h"
 #include "heap/decay.h"
+#include "heap/find.h"
 #include "heap/reap.h"
 
 #define STAMP UINT64_C(0x9e3779b97f4a7c15)

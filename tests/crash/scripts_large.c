@@ -3,7 +3,7 @@
  */
 #include "crash.h"
 
-#include "heap/alloc.h"
+#include "heap/find.h"
 
 #define MIB (UINT64_C(1) << 20)
 

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "blocks/large.h"
-#include "heap/alloc.h"
 #include "heap/decay.h"
+#include "heap/find.h"
 #include "heap/reserve.h"
 #include "heap/root.h"
 #include "pages/chunk.h"

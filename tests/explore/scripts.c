@@ -13,7 +13,7 @@
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
 #include "clients/intent.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "tcache/tcache.h"
 
 void

@@ -13,7 +13,7 @@
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
 #include "clients/slot.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "heap/reap.h"
 #include "heap/reserve.h"
 #include "os/inject.h"

@@ -9,8 +9,8 @@
 
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
-#include "heap/alloc.h"
 #include "heap/decay.h"
+#include "heap/find.h"
 #include "heap/reap.h"
 #include "os/clock.h"
 #include "os/inject.h"

@@ -15,7 +15,7 @@
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
 #include "clients/intent.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "heap/reap.h"
 #include "pages/chunk.h"
 #include "pages/run.h"

@@ -23,7 +23,7 @@
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "heap/root_cell.h"

@@ -16,7 +16,7 @@
 #include "blocks/magazine.h"
 #include "clients/liveness.h"
 #include "clients/slot.h"
-#include "heap/alloc.h"
+#include "heap/find.h"
 #include "heap/reap.h"
 #include "pages/arena.h"
 #include "pages/chunk.h"

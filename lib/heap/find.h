@@ -1,11 +1,11 @@
 /*
- * alloc.h - the slow paths of malloc and free, from an arena's depots down to the last scan before NULL.
+ * find.h - the slow paths of malloc and free, from an arena's depots down to the last scan before NULL.
  *
  * Each step either succeeds or says what it lacks, and when it says so it owns nothing but its magazines: so a thread
  * has at most one intent at a time.
  */
-#ifndef HEAP_ALLOC_H
-#define HEAP_ALLOC_H
+#ifndef HEAP_FIND_H
+#define HEAP_FIND_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /*
- * alloc.c - see alloc.h.
+ * find.c - see alloc.h.
  *
  * One loop escalates: each turn makes one more effort to free memory (look harder, empty the own magazines, reap the
  * dead, drain depots, give pages back that lie in the wrong place, take chunks back, trust no hint) and then tries the
@@ -8,7 +8,7 @@
  *
  * Nothing here is owned between two steps but the thread's magazines, so a death in between needs no repair.
  */
-#include "heap/alloc.h"
+#include "heap/find.h"
 
 #include <errno.h>
 #include <sched.h>
