@@ -157,7 +157,7 @@ get_thread_arena(struct shheap *h, uint64_t *ret)
         if (err < 0)
                 return err;
         *ret = v.thread->arena;
-        visit_end(&v, "shheap_ctl");
+        visit_end(&v, "shheap_ctl", NULL, 0);
         return 0;
 }
 

@@ -23,7 +23,7 @@
 #include "blocks/large.h"
 #include "blocks/slab.h"
 #include "clients/owner.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "os/clock.h"
 #include "os/print.h"
 #include "os/process.h"
@@ -207,8 +207,9 @@ name_of(uint32_t what)
         }
 }
 
-/* Who is to blame waits for somebody to read it, and holds nothing; nobody else does.  A process that was started without
- * standard error may have been given a heap's descriptor of that number: the line would be the end of that heap. */
+/* Who is to blame waits for somebody to read it, and holds nothing; nobody else does.  A process that was started
+ * without standard error may have been given a heap's descriptor of that number: the line would be the end of that
+ * heap. */
 static void
 write_line(struct line *line, bool waits)
 {
@@ -290,7 +291,8 @@ heap_n_dropped(const struct shheap *h)
         return n;
 }
 
-/* Others freed what they must not, and are gone or do not know it.  This thread met it, is not to blame, and goes on. */
+/* Others freed what they must not, and are gone or do not know it.  This thread met it, is not to blame, and goes
+ * on. */
 static void
 tell_of_others(struct shheap *h, uint64_t block_off, const char *operation)
 {
@@ -332,29 +334,28 @@ tell(struct shheap *h, const struct fault *fault, const char *operation)
 }
 
 void
-fault_tell(struct shheap *heap, const struct thread *t)
+fault_tell(struct shheap *h, const struct fault *fault)
 {
-        struct shheap *h = (struct shheap *)(void *)heap; /* `process` is the first member */
-        const void *p = region_block(&heap->region, t->fault.block_off);
+        const void *p = region_block(&h->region, fault->block_off);
         struct line line = {.length = 0};
 
-        if (t->fault.what >= FAULT_OF_OTHERS) {
-                tell(h, &t->fault, "end of a thread");
+        if (fault->what >= FAULT_OF_OTHERS) {
+                tell(h, fault, "end of a thread");
                 return;
         }
         say(&line, "shmalloc: process %u: end of a thread: %s, found only now that caches are emptied: %p",
-            process_id(), name_of(t->fault.what), p);
+            process_id(), name_of(fault->what), p);
         say_pointer(&line, h, p);
         write_line(&line, false);
 }
 
 void
-fault_report(struct shheap *h, const struct thread *t, const char *operation, const void *p, size_t given_size)
+fault_report(struct shheap *h, const struct fault *fault, const char *operation, const void *p, size_t given_size)
 {
-        if (t->fault.what >= FAULT_OF_OTHERS)
-                tell(h, &t->fault, operation);
+        if (fault->what >= FAULT_OF_OTHERS)
+                tell(h, fault, operation);
         else
-                report(h, t->fault.what, operation, p, given_size, region_block(&h->region, t->fault.block_off));
+                report(h, fault->what, operation, p, given_size, region_block(&h->region, fault->block_off));
 }
 
 /* A pointer into the tables of the heap in question is inside of the heap. */

@@ -1,8 +1,8 @@
 /*
  * flags.c - see flags.h.
  *
- * The upper bits name a node (plus 1), an arena (plus 1), or with the bit of SHA_NODES a mask of nodes.  Two nodes that no
- * heap has stand for the one that the thread runs on, and for all of them by turns.
+ * The upper bits name a node (plus 1), an arena (plus 1), or with the bit of SHA_NODES a mask of nodes.  Two nodes that
+ * no heap has stand for the one that the thread runs on, and for all of them by turns.
  */
 #include "api/flags.h"
 
@@ -71,47 +71,50 @@ flags_align(unsigned flags)
 
 /* Starts with an arena of that node: the thread's own if it is its node's. */
 static void
-request_node(struct request *rq, const struct thread *t, uint32_t node)
+start_on_node(struct thread *t, uint32_t node)
 {
-        rq->arena = node == t->node ? t->arena : node * t->region->arenas_per_node;
+        t->call.arena = node == t->node ? t->arena : node * t->region->arenas_per_node;
 }
 
 void
-flags_to_request(struct request *rq, const struct thread *t, unsigned flags)
+flags_to_call(struct thread *t, unsigned flags)
 {
         const struct region *r = t->region;
+        struct call *c = &t->call;
         unsigned node1 = flags_node1(flags);
         uint64_t nodes = flags_nodes(r, flags);
 
         if (flags & SHA_NOGROW)
-                rq->flags |= ALLOC_NO_GROW;
+                c->flags |= CALL_NO_GROW;
         if (flags & SHA_TCACHE_NONE)
-                rq->flags |= ALLOC_NO_MAGAZINE;
+                c->flags |= CALL_NO_MAGAZINE;
         if (nodes != 0) {
                 uint32_t node = placement_next_node(r, placement_node_here(r), ~nodes);
 
-                request_node(rq, t, node != NODE_NONE ? node : (uint32_t)__builtin_ctzll(nodes));
-                rq->nodes = nodes;
-                rq->flags |= ALLOC_NO_MAGAZINE;
+                start_on_node(t, node != NODE_NONE ? node : (uint32_t)__builtin_ctzll(nodes));
+                c->nodes = nodes;
+                c->flags |= CALL_NO_MAGAZINE;
         } else if (node1 == NODE_SPREAD1 && r->layout.spread_node != NODE_NONE) {
-                request_node(rq, t, r->layout.spread_node);
-                rq->flags |= ALLOC_NO_MAGAZINE;
+                start_on_node(t, r->layout.spread_node);
+                c->flags |= CALL_NO_MAGAZINE;
         } else if (node1 != 0 && node1 != NODE_SPREAD1) {
-                request_node(rq, t, node1 == NODE_LOCAL1 ? placement_node_here(r) : node1 - 1);
-                rq->flags |= ALLOC_THIS_NODE | ALLOC_NO_MAGAZINE;
+                start_on_node(t, node1 == NODE_LOCAL1 ? placement_node_here(r) : node1 - 1);
+                c->flags |= CALL_THIS_NODE | CALL_NO_MAGAZINE;
         }
         if (flags_arena1(flags) != 0) {
-                rq->arena = flags_arena1(flags) - 1;
-                rq->flags |= ALLOC_THIS_ARENA | ALLOC_NO_MAGAZINE;
+                c->arena = flags_arena1(flags) - 1;
+                c->flags |= CALL_THIS_ARENA | CALL_NO_MAGAZINE;
         }
 }
 
 bool
-flags_are_possible(const struct request *rq, const struct region *r, const char *operation)
+flags_are_possible(const struct thread *t, const char *operation)
 {
-        uint32_t node = region_arena_node(r, rq->arena);
+        const struct region *r = t->region;
+        const struct call *c = &t->call;
+        uint32_t node = region_arena_node(r, c->arena);
 
-        if (!(rq->flags & (ALLOC_THIS_NODE | ALLOC_THIS_ARENA)) && rq->nodes == 0)
+        if (!(c->flags & (CALL_THIS_NODE | CALL_THIS_ARENA)) && c->nodes == 0)
                 return true;
         if (placement_is_possible(r, node))
                 return true;

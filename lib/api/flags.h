@@ -8,7 +8,6 @@
 #include <stddef.h>
 
 #include "api/heap.h"
-#include "heap/find.h"
 
 enum { FLAGS_LG_ALIGN_MASK = 0x3f, FLAGS_LG_ALIGN_MAX = 30 };
 
@@ -20,11 +19,10 @@ bool flags_check(const struct shheap *h, unsigned flags, const char *operation);
 
 size_t flags_align(unsigned flags);
 
-/* What valid flags say of where and how, for a request that starts from the thread's own arena. */
-void flags_to_request(struct request *rq, const struct thread *t, unsigned flags);
+/* What valid flags say of where and how, for a call that has begun. */
+void flags_to_call(struct thread *t, unsigned flags);
 
-/* Memory of what the request is limited to can be had, as far as the system goes; if not, errno and the message are
- * set. */
-bool flags_are_possible(const struct request *rq, const struct region *r, const char *operation);
+/* Whether the system can have memory where the call is limited to; if not, errno and the message are set. */
+bool flags_are_possible(const struct thread *t, const char *operation);
 
 #endif

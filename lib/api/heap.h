@@ -21,8 +21,8 @@ heap_is_open(const struct shheap *h, const char *operation)
         return heap_refuse(h, operation);
 }
 
-/* Around a call that reads the heap and calls the caller's function: it stays mapped, also if that closes it.  The end is a cleanup,
- * for what is thrown; after a jump out it stays mapped for good. */
+/* Around a call that reads the heap and calls the caller's function: it stays mapped, also if that closes it.  The end
+ * is a cleanup, for what is thrown; after a jump out it stays mapped for good. */
 static inline struct shheap *
 heap_call_begin(struct shheap *h)
 {
@@ -48,11 +48,11 @@ bool heap_is_file(int fd);
 /* The default heap, opened from the environment at first use; NULL: errno and message are set. */
 struct shheap *heap_default_open(void);
 
-/* Reports what the thread noted (t->fault), once nothing is owned: message, fault handler, abort. */
-void fault_report(struct shheap *h, const struct thread *t, const char *operation, const void *p, size_t given_size);
+/* Reports what a thread noted, once nothing is owned: message, fault handler, abort. */
+void fault_report(struct shheap *h, const struct fault *fault, const char *operation, const void *p, size_t given_size);
 
 /* What a thread noted while it let go of the heap at its end: said, and nothing else. */
-void fault_tell(struct shheap *heap, const struct thread *t);
+void fault_tell(struct shheap *h, const struct fault *fault);
 
 /* A valid block that is freed, and there is no place for it.  Nobody is to blame. */
 void fault_tell_lost(struct shheap *h, const void *p, const char *operation, const char *why);

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "clients/owner.h"
 #include "heap/decay.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "heap/reserve.h"
 #include "heap/root.h"
@@ -102,7 +102,7 @@ root_flags(unsigned flags, uint32_t *ret_flags)
 {
         if (flags & ~SHA_NOGROW)
                 return error_set(-EINVAL, "shheap_root: flags %#x: only SHA_NOGROW is possible", flags);
-        *ret_flags = flags & SHA_NOGROW ? ALLOC_NO_GROW : 0;
+        *ret_flags = flags & SHA_NOGROW ? CALL_NO_GROW : 0;
         return 0;
 }
 
@@ -185,8 +185,8 @@ create_in_a_slot(struct creation *c, const char *name, size_t size, uint32_t fla
                                    ret_block_off);
 }
 
-/* Whether another slot of this thread has to be tried: this one is full of creations, which go on, or which jumps out of
- * init() have left there until the thread ends.  One that has just made room is used again. */
+/* Whether another slot of this thread has to be tried: this one is full of creations, which go on, or which jumps out
+ * of init() have left there until the thread ends.  One that has just made room is used again. */
 static bool
 is_crowded(struct visit *v, int err)
 {
@@ -211,7 +211,7 @@ create_root(struct shheap *h, const char *name, size_t size, unsigned flags, roo
                         return err;
                 err = create_in_a_slot(&c, name, size, alloc_flags, ret_block_off);
                 again = is_crowded(&c.visit, err);
-                visit_end(&c.visit, "shheap_root");
+                visit_end(&c.visit, "shheap_root", NULL, 0);
                 if (again)
                         err = 0;
         }
@@ -255,7 +255,7 @@ shheap_root_take(shheap *h, const char *name, void **ret_obj, size_t *ret_size)
                         return err;
                 err = root_take(v.thread, name, &block_off, &size);
                 again = is_crowded(&v, err);
-                visit_end(&v, "shheap_root_take");
+                visit_end(&v, "shheap_root_take", NULL, 0);
         } while (again);
         if (err < 0)
                 return err;
@@ -278,7 +278,7 @@ shheap_root_remove(shheap *h, const char *name)
                         return err;
                 err = root_remove(v.thread, name);
                 again = is_crowded(&v, err);
-                visit_end(&v, "shheap_root_remove");
+                visit_end(&v, "shheap_root_remove", NULL, 0);
         } while (again);
         return err;
 }
@@ -328,7 +328,7 @@ shheap_reap(shheap *h)
         n = (int)slot_reap_all(&h->region, reap_settle, v.thread);
         client_bury_all(&h->region);
         owner_add(&v.thread->slot->n_reaped, (uint64_t)n);
-        visit_end(&v, "shheap_reap");
+        visit_end(&v, "shheap_reap", NULL, 0);
         return (int)slot_count_unsettled(&h->region);
 }
 
@@ -352,7 +352,7 @@ shheap_settled(shheap *h, const shref *dest)
                         "shheap_settled(%p): a thread that handed over a block here has not been settled: it may live, "
                         "or another process is at settling it",
                         (const void *)dest);
-        visit_end(&v, "shheap_settled");
+        visit_end(&v, "shheap_settled", NULL, 0);
         return err;
 }
 
@@ -372,7 +372,7 @@ shheap_purge(shheap *h, int node)
         if (v.tcache)
                 tcache_flush(v.tcache);
         decay_purge(v.thread, node < 0 ? UINT32_MAX : (uint32_t)node);
-        visit_end(&v, "shheap_purge");
+        visit_end(&v, "shheap_purge", NULL, 0);
         return 0;
 }
 
@@ -389,6 +389,6 @@ shheap_reserve(shheap *h, size_t bytes)
         if (err < 0)
                 error_append_refused(
                         error_set(err, "shheap_reserve: %zu bytes could not be had: %s", bytes, error_name(err)));
-        visit_end(&v, "shheap_reserve");
+        visit_end(&v, "shheap_reserve", NULL, 0);
         return err;
 }

@@ -15,88 +15,13 @@
 #include "base/error.h"
 #include "blocks/fault.h"
 #include "blocks/large.h"
+#include "heap/find.h"
 #include "heap/root.h"
 #include "pages/arena.h"
 
 enum { JUNK_FREE = 0x5a };
 
 #define NOINLINE __attribute__((noinline, cold))
-
-/* ------------------------------------------------------------------ into a heap and out of it */
-
-bool
-heap_enter(struct entry *e, struct shheap *h)
-{
-        int err;
-
-        e->heap = h;
-        e->is_lent = false;
-        if (h->is_readonly) {
-                errno = -error_set(-EACCES, "the heap is open read-only: it can be read, not allocated from");
-                return false;
-        }
-        e->t = tcache_get(h, &err);
-        if (e->t) {
-                e->thread = &e->t->thread;
-                tcache_enter(e->t);
-                return true;
-        }
-        if (err == -EUSERS || err == -ENOMEM)
-                err = thread_borrow(h, &e->borrowed);
-        if (err == -EBUSY) { /* whoever has that one may be stopped */
-                err = thread_lend(h, &e->borrowed, &e->lent);
-                e->is_lent = err == 0;
-        }
-        e->thread = &e->borrowed;
-        if (err < 0)
-                errno = -err;
-        return err == 0;
-}
-
-static bool
-is_shortage(int err)
-{
-        return err == EUSERS || err == ENOMEM || err == ENOSPC;
-}
-
-bool
-heap_enter_to_free(struct entry *e, struct shheap *h)
-{
-        int err;
-
-        if (LIKELY(heap_enter(e, h)))
-                return true;
-        err = errno;
-        e->is_lent = is_shortage(err) && thread_lend(h, &e->borrowed, &e->lent) == 0;
-        errno = err;
-        return e->is_lent;
-}
-
-static void
-let_go(struct entry *e)
-{
-        if (e->t)
-                tcache_leave(e->t);
-        else if (UNLIKELY(e->is_lent))
-                thread_give_back(e->heap, &e->borrowed, &e->lent);
-        else
-                thread_return(e->heap, &e->borrowed);
-}
-
-void
-heap_leave(struct entry *e, const char *operation, const void *p, size_t given_size)
-{
-        struct thread noted;
-
-        if (LIKELY(e->thread->fault.what == FAULT_NONE)) {
-                let_go(e);
-                return;
-        }
-        noted = *e->thread;
-        e->thread->fault.what = FAULT_NONE;
-        let_go(e);
-        fault_report(e->heap, &noted, operation, p, given_size);
-}
 
 /* ------------------------------------------------------------------ allocate, in general */
 
@@ -110,13 +35,12 @@ heap_size_check(size_t size, const char *operation)
 }
 
 uint64_t
-request_usable(const struct request *rq)
+usable_for(uint64_t size, uint32_t class_idx)
 {
-        return rq->class_idx == SIZE_CLASS_NONE ? bits_align_up(rq->size, GEO_PAGE_BYTES)
-                                                : size_class_bytes(rq->class_idx);
+        return class_idx == SIZE_CLASS_NONE ? bits_align_up(size, GEO_PAGE_BYTES) : size_class_bytes(class_idx);
 }
 
-static enum thread_fill
+static enum call_fill
 fill_wanted(const struct shheap *h, unsigned flags)
 {
         if (flags & SHA_ZERO || h->is_zeroed)
@@ -127,84 +51,90 @@ fill_wanted(const struct shheap *h, unsigned flags)
 void
 heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags)
 {
-        enum thread_fill fill = fill_wanted(h, flags);
+        enum call_fill fill = fill_wanted(h, flags);
 
         if (from < to && fill != FILL_NONE)
-                memset((char *)p + from, fill == FILL_ZERO ? 0 : THREAD_JUNK, to - from);
+                memset((char *)p + from, fill == FILL_ZERO ? 0 : CALL_JUNK, to - from);
+}
+
+static void *
+never(size_t size, size_t align, const char *operation)
+{
+        errno = -error_set(-ENOMEM, "%s: %zu bytes aligned to %zu can never be had", operation, size, align);
+        return NULL;
 }
 
 static void *
 no_memory(size_t size, size_t align, unsigned flags, const char *operation)
 {
-        struct request rq = {.size = size ? size : 1, .align = align};
-
-        if (request_classify(&rq))
-                errno = -error_append_refused(error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s",
-                                                        operation, size, align,
-                                                        flags & SHA_NOGROW ? ", without growing" : ""));
-        else
-                errno = -error_set(-ENOMEM, "%s: %zu bytes aligned to %zu can never be had", operation, size, align);
+        errno = -error_append_refused(error_set(-ENOMEM, "%s: no memory for %zu bytes aligned to %zu%s", operation,
+                                                size, align, flags & SHA_NOGROW ? ", without growing" : ""));
         return NULL;
 }
 
-/* Through the magazines where the request allows it. */
+/* What the call asks for: through the magazines where it may. */
 static void *
-take(struct entry *e, struct request *rq)
+take(struct visit *v)
 {
-        struct region *r = e->thread->region;
-        bool is_small = size_class_is_small(rq->class_idx);
-        bool has_magazine = is_small || (size_class_is_large(rq->class_idx) && rq->align <= LARGE_COLOUR_ALIGN);
-        uint64_t block_off;
+        const struct call *c = &v->thread->call;
+        struct region *r = v->thread->region;
+        bool is_small = size_class_is_small(c->class_idx);
+        bool has_magazine = is_small || (size_class_is_large(c->class_idx) && c->align <= LARGE_COLOUR_ALIGN);
         void *p;
 
-        if (e->t && has_magazine && (is_small || rq->dest_off == 0) && !(rq->flags & ALLOC_NO_MAGAZINE)) {
-                if (rq->dest_off != 0)
-                        p = tcache_pop_to(e->t, rq->class_idx, rq->dest_off);
-                else if (r->is_relocated || !tcache_pop(e->t, rq->class_idx + 1, &p))
+        if (v->tcache && has_magazine && (is_small || c->dest_off == 0) && !(c->flags & CALL_NO_MAGAZINE)) {
+                if (c->dest_off != 0)
+                        p = tcache_pop_to(v->tcache, c->class_idx, c->dest_off);
+                else if (r->is_relocated || !tcache_pop(v->tcache, c->class_idx + 1, &p))
                         p = NULL;
                 if (p)
                         return p;
-                if (!(rq->flags & ALLOC_NO_GROW))
-                        return tcache_malloc_slow(e->t, size_class_bytes(rq->class_idx), rq->dest_off);
+                if (!(c->flags & CALL_NO_GROW))
+                        return tcache_malloc_slow(v->tcache);
         }
-        if (rq->arena != e->thread->arena && arena_init(r, rq->arena) < 0)
+        if (c->arena != v->thread->arena && arena_init(r, c->arena) < 0)
                 return NULL;
-        return alloc_block(e->thread, rq, &block_off) < 0 ? NULL : region_block(r, block_off);
+        return find_block(v->thread) < 0 ? NULL : region_block(r, c->found_off);
 }
 
 void *
 heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off, const char *operation)
 {
-        struct request rq = {.size = size ? size : 1, .align = align, .dest_off = dest_off};
-        struct entry e;
+        struct visit v;
+        struct call *c;
+        uint32_t class_idx;
         bool is_possible;
         void *p = NULL;
+        int err;
 
         if (!heap_is_open(h, operation))
                 return NULL;
-        if (!request_classify(&rq))
-                return no_memory(size, align, flags, operation);
-        if (!heap_enter(&e, h))
+        if (!size_class_for(size, align, &class_idx))
+                return never(size, align, operation);
+        err = visit_begin(&v, h, operation);
+        if (err < 0) {
+                errno = -err;
                 return NULL;
-        if (e.t && e.thread->region->n_nodes > 1 && !(flags & SHA_NOGROW))
-                tcache_follow_node(e.t);
-        rq.arena = e.thread->arena;
-        flags_to_request(&rq, e.thread, flags);
-        is_possible = flags_are_possible(&rq, e.thread->region, operation);
-        e.thread->fill = (uint8_t)(dest_off != 0 ? fill_wanted(h, flags) : FILL_NONE);
+        }
+        if (v.tcache && v.thread->region->n_nodes > 1 && !(flags & SHA_NOGROW))
+                tcache_follow_node(v.tcache);
+        c = call_begin(v.thread, size, align, class_idx);
+        c->dest_off = dest_off;
+        c->fill = (uint8_t)fill_wanted(h, flags);
+        flags_to_call(v.thread, flags);
+        is_possible = flags_are_possible(v.thread, operation);
         if (is_possible)
-                p = take(&e, &rq);
-        e.thread->fill = FILL_NONE;
-        heap_leave(&e, operation, NULL, size);
+                p = take(&v);
+        visit_end(&v, operation, NULL, size);
         if (!is_possible)
                 return NULL;
         if (!p)
                 return no_memory(size, align, flags, operation);
         /* The hit paths believe an entry of a magazine; here somebody is going to write to what it names. */
-        if (UNLIKELY(!heap_holds(h, p, request_usable(&rq))))
+        if (UNLIKELY(!heap_holds(h, p, usable_for(size, class_idx))))
                 fault_report_pointer(h, SHHEAP_FAULT_METADATA, operation, p, size);
         if (dest_off == 0) /* else others have its reference already: dest_fill() */
-                heap_fill_new(h, p, 0, request_usable(&rq), flags);
+                heap_fill_new(h, p, 0, usable_for(size, class_idx), flags);
         return p;
 }
 
@@ -223,21 +153,21 @@ heap_can_free(const struct shheap *h, const void *p, const char *operation, size
 }
 
 bool
-heap_check_free(struct entry *e, uint64_t block_off)
+heap_check_free(struct thread *t, uint64_t block_off)
 {
-        struct region *r = e->thread->region;
+        struct region *r = t->region;
         uint32_t class_idx;
 
         if (block_usable(r, block_off, &class_idx) == 0) {
-                (void)fault_note(e->thread, FAULT_INVALID_FREE, block_off);
+                (void)fault_note(t, FAULT_INVALID_FREE, block_off);
                 return false;
         }
         if (block_is_free_or_cached(r, block_off)) {
-                (void)fault_note(e->thread, FAULT_DOUBLE_FREE, block_off);
+                (void)fault_note(t, FAULT_DOUBLE_FREE, block_off);
                 return false;
         }
         if (root_has(r, block_off)) {
-                (void)fault_note(e->thread, FAULT_NAMED_OBJECT, block_off);
+                (void)fault_note(t, FAULT_NAMED_OBJECT, block_off);
                 return false;
         }
         return true;
@@ -248,27 +178,27 @@ free_in(struct shheap *h, void *p, const char *operation)
 {
         int saved_errno = errno;
         uint64_t block_off = heap_block_off(h, p);
-        struct entry e;
+        struct visit v;
+        uint32_t class_idx;
+        int err = visit_begin_to_free(&v, h, operation);
 
-        if (!heap_enter_to_free(&e, h)) {
-                if (is_shortage(errno))
+        if (err < 0) {
+                if (visit_is_short(err))
                         fault_tell_lost(h, p, operation, error_message());
                 else
                         fault_report_pointer(h, SHHEAP_FAULT_NOT_A_CLIENT, operation, p, 0);
                 errno = saved_errno;
                 return;
         }
-        if (!h->is_checked || heap_check_free(&e, block_off)) {
-                uint32_t class_idx;
-
+        if (!h->is_checked || heap_check_free(v.thread, block_off)) {
                 if (h->is_junked)
-                        memset(p, JUNK_FREE, block_usable(e.thread->region, block_off, &class_idx));
-                if (e.t)
-                        tcache_free_slow(e.t, block_off);
+                        memset(p, JUNK_FREE, block_usable(v.thread->region, block_off, &class_idx));
+                if (v.tcache)
+                        tcache_free_slow(v.tcache, block_off);
                 else
-                        free_block_finally(e.thread, block_off);
+                        free_block_finally(v.thread, block_off);
         }
-        heap_leave(&e, operation, p, 0);
+        visit_end(&v, operation, p, 0);
         errno = saved_errno;
 }
 
@@ -288,66 +218,27 @@ free_anywhere(void *p, const char *operation)
 
 /* ------------------------------------------------------------------ shmalloc, shfree */
 
-/* By the spare magazine; NULL: it takes more than that.  Only small classes have one. */
-static void *
-malloc_spare(struct tcache *t, size_t size)
-{
-        uint32_t class_idx1 = 0;
-        void *p;
-
-        if (size <= SIZE_CLASS_BY_SIZE_MAX)
-                class_idx1 = t->by_size[size];
-        else if (size <= GEO_SMALL_MAX && t->by_size[0] != 0)
-                class_idx1 = size_class_of(size) + 1;
-        p = class_idx1 != 0 ? tcache_malloc_spare(t, class_idx1) : NULL;
-        if (p && t->thread.region->n_nodes > 1)
-                tcache_follow_node(t);
-        return p;
-}
-
-/* An attached thread in an open heap whose options ask for nothing beyond a hit: what remains to do of a plain call can be
- * done in the tcache. */
-static bool
-is_plain(const struct tcache *t)
-{
-        return t->limit != 0 && t->by_size[0] != 0 && !load_relaxed(&t->heap->is_closed);
-}
-
 static void
 leave_plain(struct tcache *t, const char *operation, const void *p, size_t given_size)
 {
-        struct entry e;
+        struct fault noted = t->thread.fault;
 
-        if (LIKELY(t->thread.fault.what == FAULT_NONE)) {
-                tcache_leave(t);
-                return;
-        }
-        e.heap = t->heap;
-        e.t = t;
-        e.thread = &t->thread;
-        e.is_lent = false;
-        heap_leave(&e, operation, p, given_size);
+        t->thread.fault.what = FAULT_NONE;
+        tcache_leave(t);
+        if (UNLIKELY(noted.what != FAULT_NONE))
+                fault_report(t->heap, &noted, operation, p, given_size);
 }
 
 /* False: nothing was done.  *ret_p is NULL where there is no memory: errno and message are set. */
 static bool
 malloc_plain(struct tcache *t, size_t size, const char *operation, void **ret_p)
 {
-        bool is_done = true;
+        bool is_done;
 
         if (!tcache_is_usable(t))
                 return false;
         tcache_enter(t);
-        *ret_p = malloc_spare(t, size);
-        if (*ret_p) {
-                tcache_leave(t);
-                return true;
-        }
-        is_done = is_plain(t);
-        if (is_done && t->thread.region->n_nodes > 1)
-                tcache_follow_node(t);
-        if (is_done)
-                *ret_p = tcache_malloc_slow(t, size, 0);
+        is_done = tcache_malloc(t, size, ret_p);
         leave_plain(t, operation, NULL, size);
         if (UNLIKELY(is_done && !*ret_p))
                 *ret_p = no_memory(size, 1, 0, operation);
@@ -365,13 +256,7 @@ free_plain(struct tcache *t, void *p, const char *operation)
         if (block_off >= t->limit || !tcache_is_usable(t))
                 return false;
         tcache_enter(t);
-        if (tcache_free_spare(t, p)) {
-                tcache_leave(t);
-                return true;
-        }
-        is_done = is_plain(t);
-        if (is_done)
-                tcache_free_slow(t, block_off);
+        is_done = tcache_free(t, p);
         leave_plain(t, operation, p, 0);
         errno = saved_errno;
         return is_done;
@@ -650,8 +535,8 @@ int
 shheap_free_from(shheap *h, shref *dest)
 {
         uint64_t dest_off, block_off;
-        struct entry e;
-        int err = -EBUSY;
+        struct visit v;
+        int err;
 
         if (!heap_is_open(h, "shheap_free_from"))
                 return -EBADF;
@@ -661,14 +546,13 @@ shheap_free_from(shheap *h, shref *dest)
         if (load_relaxed(dest) == SHREF_NULL)
                 return 0;
         block_off = load_relaxed(dest) - h->region.layout.chunks_off;
-        if (!heap_enter_to_free(&e, h))
-                return -errno;
-        if (h->is_checked && !heap_check_free(&e, block_off))
+        err = visit_begin_to_free(&v, h, "shheap_free_from");
+        if (err < 0)
+                return err;
+        if (h->is_checked && !heap_check_free(v.thread, block_off))
                 err = -EINVAL;
-        if (err == -EBUSY && e.t && tcache_push_from(e.t, block_off, dest_off))
-                err = 0;
-        if (err == -EBUSY)
-                err = free_block_patiently(e.thread, block_off, dest_off);
-        heap_leave(&e, "shheap_free_from", region_block(e.thread->region, block_off), 0);
+        else if (!v.tcache || !tcache_push_from(v.tcache, block_off, dest_off))
+                err = free_block_patiently(v.thread, block_off, dest_off);
+        visit_end(&v, "shheap_free_from", region_block(v.thread->region, block_off), 0);
         return err;
 }

@@ -6,30 +6,11 @@
 #ifndef API_MALLOC_H
 #define API_MALLOC_H
 
-#include "api/heap.h"
+#include "api/visit.h"
 #include "blocks/slab.h"
-#include "heap/find.h"
+#include "heap/free.h"
 
-/* The calling thread inside a heap: by its own slot, or by the client's reserve for this one call. */
-struct entry {
-        struct shheap *heap;
-        struct tcache *t; /* NULL: borrowed */
-        struct thread *thread;
-        struct thread borrowed;
-        struct shield lent; /* of a slot that was lent */
-        bool is_lent;
-};
-
-/* False: errno and message are set. */
-bool heap_enter(struct entry *e, struct shheap *h);
-
-/* The same for a free, which is not to fail where slots, clients' places or pages are short: then by a slot that others lend. */
-bool heap_enter_to_free(struct entry *e, struct shheap *h);
-
-/* Reports what was noted on the way, now that nothing is owned. */
-void heap_leave(struct entry *e, const char *operation, const void *p, size_t given_size);
-
-/* NULL: errno and message are set.  dest_off: see struct request; flags: SHA_*. */
+/* NULL: errno and message are set.  dest_off: see struct call; flags: SHA_*. */
 void *heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off,
                     const char *operation);
 void heap_free(struct shheap *h, void *p, const char *operation);
@@ -37,21 +18,22 @@ void heap_free(struct shheap *h, void *p, const char *operation);
 /* Whether the handle may be used to free p.  False: that was reported as a fault. */
 bool heap_can_free(const struct shheap *h, const void *p, const char *operation, size_t given_size);
 
-/* A region offset that a step may store to: an aligned word in the chunks of the heap; 0: it is not; errno and message. */
+/* A region offset that a step may store to: an aligned word in the chunks of the heap; 0: it is not; errno and
+ * message. */
 uint64_t heap_dest_off(const struct shheap *h, const shref *dest, const char *operation);
 
-/* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for: when
- * the block is resized, the usable size is the border between old and new. */
+/* What bytes [from, to) of a block hold when the caller gets them.  All that is usable, not only what was asked for:
+ * when the block is resized, the usable size is the border between old and new. */
 void heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags);
 
 /* Option check: what the hit path and the magazines cannot see.  False: a fault is noted. */
-bool heap_check_free(struct entry *e, uint64_t block_off);
+bool heap_check_free(struct thread *t, uint64_t block_off);
 
 /* Where 0 bytes are an error.  False: errno and message are set. */
 bool heap_size_check(size_t size, const char *operation);
 
-/* Bytes of the block that such a request gives. */
-uint64_t request_usable(const struct request *rq);
+/* Bytes of the block that a request gives. */
+uint64_t usable_for(uint64_t size, uint32_t class_idx);
 
 static inline uint64_t
 heap_block_off(const struct shheap *h, const void *p)

@@ -270,16 +270,17 @@ static void
 flush_caller(struct shheap *h)
 {
         struct tcache *t = h->is_readonly ? NULL : tcache_find(h);
-        struct thread noted;
+        struct fault noted;
 
         if (!t)
                 return;
         tcache_enter(t);
+        call_begin(&t->thread, 0, 1, SIZE_CLASS_NONE);
         tcache_flush(t);
-        noted = t->thread;
+        noted = t->thread.fault;
         t->thread.fault.what = FAULT_NONE;
         tcache_leave(t);
-        if (noted.fault.what != FAULT_NONE)
+        if (noted.what != FAULT_NONE)
                 fault_report(h, &noted, "shheap_close", NULL, 0);
 }
 

@@ -31,25 +31,26 @@ shmalloc_usable_size(const void *p)
 size_t
 shheap_nallocx(const shheap *h, size_t size, unsigned flags)
 {
-        struct request rq = {.size = size, .align = flags_align(flags)};
+        uint32_t class_idx;
 
-        if (!heap_is_open(h, "shheap_nallocx") || size == 0 || !flags_are_valid(h, flags) || !request_classify(&rq) ||
-            request_usable(&rq) > h->region.layout.n_chunks << GEO_CHUNK_SHIFT)
+        if (!heap_is_open(h, "shheap_nallocx") || size == 0 || !flags_are_valid(h, flags) ||
+            !size_class_for(size, flags_align(flags), &class_idx) ||
+            usable_for(size, class_idx) > h->region.layout.n_chunks << GEO_CHUNK_SHIFT)
                 return 0;
-        return request_usable(&rq);
+        return usable_for(size, class_idx);
 }
 
 /* ------------------------------------------------------------------ free_sized */
 
-/* Whether a request of this size would be given a block like the one at p, by this alignment or a stricter one that p has:
- * true of what was asked for, and of all from there to what is usable. */
+/* Whether a request of this size would be given a block like the one at p, by this alignment or a stricter one that p
+ * has: true of what was asked for, and of all from there to what is usable. */
 static bool
 size_fits(const void *p, size_t size, size_t align, size_t usable)
 {
         for (; align <= (size_t)1 << FLAGS_LG_ALIGN_MAX && (uintptr_t)p % align == 0; align *= 2) {
-                struct request rq = {.size = size ? size : 1, .align = align};
+                uint32_t class_idx;
 
-                if (request_classify(&rq) && request_usable(&rq) == usable)
+                if (size_class_for(size, align, &class_idx) && usable_for(size, class_idx) == usable)
                         return true;
         }
         return false;
@@ -102,27 +103,29 @@ shfree_sized(void *p, size_t size)
 
 /* ------------------------------------------------------------------ realloc */
 
-/* Makes the block fit where it stands.  0, or -ENOMEM: it cannot; -EINVAL: no block, or a free one (fault noted). */
+/* Makes the block fit what the call asks for where it stands, if it may.  0, or -ENOMEM: it cannot; -EINVAL: no block,
+ * or a free one (fault noted). */
 static int
-resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
+resize_in_place(struct visit *v, uint64_t block_off, bool may_fit)
 {
-        struct region *r = e->thread->region;
+        const struct call *c = &v->thread->call;
+        struct region *r = v->thread->region;
         uint32_t class_idx;
 
         if (block_usable(r, block_off, &class_idx) == 0)
-                return fault_note(e->thread, FAULT_INVALID_FREE, block_off);
+                return fault_note(v->thread, FAULT_INVALID_FREE, block_off);
         if (block_is_home(r, block_off))
-                return fault_note(e->thread, FAULT_DOUBLE_FREE, block_off);
-        if (e->heap->is_checked && !heap_check_free(e, block_off))
+                return fault_note(v->thread, FAULT_DOUBLE_FREE, block_off);
+        if (v->heap->is_checked && !heap_check_free(v->thread, block_off))
                 return -EINVAL;
-        if (!rq)
+        if (!may_fit)
                 return -ENOMEM;
-        if (class_idx == rq->class_idx && class_idx != SIZE_CLASS_NONE)
+        if (class_idx == c->class_idx && class_idx != SIZE_CLASS_NONE)
                 return 0;
-        if (class_idx == SIZE_CLASS_NONE && rq->class_idx == SIZE_CLASS_NONE)
-                return huge_resize(e->thread, block_off, rq->size);
-        if (size_class_is_large(class_idx) && class_idx != SIZE_CLASS_NONE && size_class_is_large(rq->class_idx))
-                return large_resize(e->thread, block_off, rq->class_idx);
+        if (class_idx == SIZE_CLASS_NONE && c->class_idx == SIZE_CLASS_NONE)
+                return huge_resize(v->thread, block_off, c->size);
+        if (size_class_is_large(class_idx) && class_idx != SIZE_CLASS_NONE && size_class_is_large(c->class_idx))
+                return large_resize(v->thread, block_off, c->class_idx);
         return -ENOMEM;
 }
 
@@ -130,17 +133,16 @@ resize_in_place(struct entry *e, uint64_t block_off, const struct request *rq)
 static int
 try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flags, const char *operation)
 {
-        struct request rq = {.size = size ? size : 1, .align = align};
-        bool may_fit = request_classify(&rq) && (uintptr_t)p % rq.align == 0;
-        struct entry e;
-        int err;
+        uint32_t class_idx = SIZE_CLASS_NONE;
+        bool may_fit = size_class_for(size, align, &class_idx) && (uintptr_t)p % align == 0;
+        struct visit v;
+        int err = visit_begin(&v, h, operation);
 
-        if (!heap_enter(&e, h))
-                return -errno;
-        e.thread->no_grow = (flags & SHA_NOGROW) != 0;
-        err = resize_in_place(&e, heap_block_off(h, p), may_fit ? &rq : NULL);
-        e.thread->no_grow = false;
-        heap_leave(&e, operation, p, size);
+        if (err < 0)
+                return err;
+        call_begin(v.thread, size, align, class_idx)->no_grow = (flags & SHA_NOGROW) != 0;
+        err = resize_in_place(&v, heap_block_off(h, p), may_fit);
+        visit_end(&v, operation, p, size);
         return err;
 }
 

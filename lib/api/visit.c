@@ -3,7 +3,6 @@
  */
 #include "api/visit.h"
 
-#include <errno.h>
 
 #include "base/error.h"
 #include "blocks/fault.h"
@@ -15,24 +14,36 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
 
         v->heap = h;
         v->tcache = NULL;
+        v->thread = &v->borrowed;
         v->is_lent = false;
         if (!heap_is_open(h, operation))
                 return -EBADF;
         if (h->is_readonly)
-                return error_set(-EACCES, "%s: the heap is open read-only", operation);
+                return error_set(-EACCES, "%s: the heap is open read-only: it can be read, nothing else", operation);
         v->tcache = tcache_get(h, &err);
-        v->thread = v->tcache ? &v->tcache->thread : &v->borrowed;
         if (v->tcache) {
+                v->thread = &v->tcache->thread;
                 tcache_enter(v->tcache);
-                return 0;
-        }
-        if (err == -EUSERS || err == -ENOMEM)
+                err = 0;
+        } else if (err == -EUSERS || err == -ENOMEM) {
                 err = thread_borrow(h, &v->borrowed);
-        if (err == -EBUSY) { /* as in heap_enter() */
+        }
+        if (err == -EBUSY) { /* whoever has that one may be stopped */
                 err = thread_lend(h, &v->borrowed, &v->lent);
                 v->is_lent = err == 0;
         }
+        if (err == 0)
+                call_begin(v->thread, 0, 1, SIZE_CLASS_NONE);
         return err;
+}
+
+int
+visit_begin_to_free(struct visit *v, struct shheap *h, const char *operation)
+{
+        int err = visit_begin(v, h, operation);
+
+        v->is_lent |= visit_is_short(err) && thread_lend(h, &v->borrowed, &v->lent) == 0;
+        return v->is_lent ? 0 : err;
 }
 
 void
@@ -66,11 +77,11 @@ visit_resume(struct visit *v)
 }
 
 void
-visit_end(struct visit *v, const char *operation)
+visit_end(struct visit *v, const char *operation, const void *p, size_t given_size)
 {
-        struct thread noted = *v->thread;
+        struct fault noted = v->thread->fault;
 
         visit_drop(v);
-        if (noted.fault.what != FAULT_NONE)
-                fault_report(v->heap, &noted, operation, NULL, 0);
+        if (UNLIKELY(noted.what != FAULT_NONE))
+                fault_report(v->heap, &noted, operation, p, given_size);
 }

@@ -129,3 +129,21 @@ size_class_of_aligned(size_t size, size_t align)
         rounded_bytes = bits_align_up(size + (size == 0), align);
         return rounded_bytes <= GEO_SMALL_MAX ? size_class_of(rounded_bytes) : SIZE_CLASS_NONE;
 }
+
+bool
+size_class_for(uint64_t size, uint64_t align, uint32_t *ret_class_idx)
+{
+        uint32_t class_idx = SIZE_CLASS_NONE;
+
+        if (!bits_is_pow2(align) || align > UINT64_C(1) << 30 || size > UINT64_C(1) << 46)
+                return false;
+        if (size <= GEO_SMALL_MAX && align <= GEO_SMALL_MAX)
+                class_idx = size_class_of_aligned(size, align);
+        if (class_idx == SIZE_CLASS_NONE && size <= GEO_LARGE_MAX && align <= GEO_CHUNK_BYTES) {
+                class_idx = size_class_of(size);
+                if (size_class_is_small(class_idx)) /* none of these is aligned so: a run is */
+                        class_idx = SIZE_CLASS_N_SMALL;
+        }
+        *ret_class_idx = class_idx;
+        return true;
+}

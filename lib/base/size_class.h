@@ -74,6 +74,11 @@ extern const uint8_t size_class_by_size[SIZE_CLASS_BY_SIZE_MAX + 1] __attribute_
    */
 uint32_t size_class_of_aligned(size_t size, size_t align) __attribute__((visibility("hidden")));
 
+/* The class of a block for a request: small, large, or SIZE_CLASS_NONE for huge.  False: never to be had (too large, or
+ * no such
+   alignment). */
+bool size_class_for(uint64_t size, uint64_t align, uint32_t *ret_class_idx) __attribute__((visibility("hidden")));
+
 /* The smallest class whose blocks hold `size` bytes; 0 counts as 1. Above GEO_LARGE_MAX the result is
    SIZE_CLASS_N or more, which is neither small nor large. */
 static inline uint32_t

@@ -70,6 +70,37 @@ drain_and_put(struct thread *t, uint32_t idx, uint32_t arena)
 }
 
 uint32_t
+drain_unload(struct thread *t, uint32_t *place, uint32_t tag)
+{
+        uint32_t idx = magazine_in(t, place), home = magazine_home(t, tag);
+
+        magazine_pick_up(t, place, idx);
+        if (!magazine_put(t, idx, home, false)) {
+                if (drain_magazine(t, idx, 0)) {
+                        magazine_place(t, place, idx);
+                        return idx;
+                }
+                magazine_put(t, idx, home, true); /* held slabs: the clock hand will drain it */
+        }
+        if (magazine_take_empty(t, tag, &idx) < 0)
+                return MAGAZINE_IDX_NONE;
+        magazine_place(t, place, idx);
+        return idx;
+}
+
+void
+drain_out(struct thread *t, uint32_t *place, uint32_t tag)
+{
+        uint32_t idx = magazine_in(t, place), home = magazine_home(t, tag);
+
+        if (idx == MAGAZINE_IDX_NONE)
+                return;
+        magazine_pick_up(t, place, idx);
+        if (!magazine_put(t, idx, home, false))
+                drain_and_put(t, idx, home);
+}
+
+uint32_t
 drain_depots(struct thread *t, uint32_t arena, uint32_t want)
 {
         uint32_t node = region_arena_node(t->region, arena);

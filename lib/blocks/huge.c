@@ -118,7 +118,7 @@ raise_to(struct thread *t, uint64_t to)
                 int err = region_raise_chunks(r, hwm);
 
                 if (err < 0) {
-                        t->lacks_pages = true;
+                        t->call.lacks_pages = true;
                         return err;
                 }
                 chunk_hint_free(r, hwm, true);
@@ -184,7 +184,7 @@ claim_gap_of(struct thread *t, const struct gap *gap, uint64_t *ret_chunk)
 
                 if (chunk == UINT64_MAX)
                         return -ENOMEM;
-                if (t->no_grow && chunk + n > region_chunks_hwm(r))
+                if (t->call.no_grow && chunk + n > region_chunks_hwm(r))
                         return -ENOMEM;
                 err = raise_to(t, chunk + n);
                 if (err < 0)
@@ -276,8 +276,8 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
         ASSERT(bits_is_pow2(align) && node < r->n_nodes);
         if (bytes == 0 || n > r->layout.n_chunks)
                 return -ENOMEM;
-        if (!t->no_grow && !placement_has_room(r, node, page_up(bytes))) {
-                t->lacks_node = true;
+        if (!t->call.no_grow && !placement_has_room(r, node, page_up(bytes))) {
+                t->call.lacks_node = true;
                 return -ENOMEM;
         }
         err = claim_gap(t, n, align, node, &chunk);
@@ -388,7 +388,7 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
                 return fault_note(t, FAULT_INVALID_FREE, block_off);
         old = chunk_count(word);
         if (n == 0 || chunk_owner(word) != THREAD_NONE || chunk + n > region_capacity_chunks(r) ||
-            (t->no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(t, chunk + n) < 0))
+            (t->call.no_grow && chunk + n > region_chunks_hwm(r)) || (n > old && raise_to(t, chunk + n) < 0))
                 return -ENOMEM;
         candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, n > old ? n : old));            /* HUGE_RESIZE.1 */
         if (!chunk_acquire(t, &r->chunk_words[chunk], &word, chunk_with_owner(word, t->no))) { /* HUGE_RESIZE.2 */

@@ -196,7 +196,8 @@ magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
 
                 if (take_hinted(t, hwm, tag, ret_idx))
                         return 0;
-                if (hwm >= r->layout.magazines_per_node || t->no_grow || region_raise_magazines(r, t->node, hwm) < 0)
+                if (hwm >= r->layout.magazines_per_node || t->call.no_grow ||
+                    region_raise_magazines(r, t->node, hwm) < 0)
                         return take_unhinted(t, hwm, tag, ret_idx) ? 0 : -ENOMEM;
                 *ret_idx = t->node * r->layout.magazines_per_node + hwm;
                 if (take_pooled(t, *ret_idx, tag))
@@ -336,6 +337,15 @@ magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx)
                 }
         }
         return false;
+}
+
+bool
+magazine_take(struct thread *t, uint32_t arena, uint32_t class_idx, uint32_t *ret_idx)
+{
+        uint32_t tag = tag_make(region_arena_node(t->region, arena), class_idx);
+
+        return magazine_take_depot(t, arena, tag, ret_idx) ||
+               (arena == t->arena && magazine_take_neighbour(t, tag, ret_idx));
 }
 
 static bool

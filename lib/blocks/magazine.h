@@ -32,6 +32,9 @@ bool magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_
  * turn. */
 bool magazine_take_neighbour(struct thread *t, uint32_t tag, uint32_t *ret_idx);
 
+/* Both: blocks of the class for the thread, from the depot of the arena, or, if that is its own, from a neighbour's. */
+bool magazine_take(struct thread *t, uint32_t arena, uint32_t class_idx, uint32_t *ret_idx);
+
 /* Whether the block is in there.  Of a magazine that is not the caller's it is a hint. */
 bool magazine_holds(const struct magazine *m, uint64_t entry);
 

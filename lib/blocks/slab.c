@@ -198,7 +198,7 @@ find_in_chunk(struct thread *t, const struct where *where, uint64_t chunk, uint6
 
                 if (granule_state(word) != GRANULE_SLAB || granule_class(word) != class_idx)
                         continue;
-                if (t->no_grow && granule_count(word) > 0 && word_is_slab(r, head, word) &&
+                if (t->call.no_grow && granule_count(word) > 0 && word_is_slab(r, head, word) &&
                     !slab_has_backed_room(r, head, class_idx)) {
                         is_held = true; /* by the file system, so to speak: its hint stays */
                         continue;
@@ -248,7 +248,7 @@ slab_find_owned(struct thread *t, const struct where *where, uint64_t *ret_head)
         ASSERT(size_class_is_small(class_idx));
         if (where->chunk != CHUNK_ANY)
                 return find_in_chunk(t, where, where->chunk, ret_head) == FOUND_OWNED;
-        if (last1 != 0 && last1 - 1 < region_granules_hwm(t->region) && !t->no_grow &&
+        if (last1 != 0 && last1 - 1 < region_granules_hwm(t->region) && !t->call.no_grow &&
             acquire(t, last1 - 1, where->arena, class_idx)) {
                 *ret_head = last1 - 1;
                 return true;
@@ -513,6 +513,23 @@ slab_alloc_one(struct thread *t, uint64_t head, uint64_t dest_off, uint64_t *ret
         release(t, head, n_free - k); /* ONE.5 */
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         return k == 1;
+}
+
+int
+slab_take(struct thread *t, const struct where *where)
+{
+        struct call *c = &t->call;
+        uint64_t head;
+        int err = slab_find_owned(t, where, &head) ? 0 : slab_create_owned(t, where, &head);
+
+        if (err < 0)
+                return err;
+        if (!c->wants_magazine || c->empty_idx == MAGAZINE_IDX_NONE)
+                return slab_alloc_one(t, head, c->dest_off, &c->found_off) ? 0 : -ENOMEM;
+        if (slab_fill(t, head, c->empty_idx, size_class_magazine_cap(c->class_idx)) == 0)
+                return -ENOMEM;
+        c->found_idx = c->empty_idx;
+        return 0;
 }
 
 /* DRAIN.1, .2, and what ONE needs: acquires the slab of a block.  0, -EBUSY, -EINVAL: there is none, of the class. */

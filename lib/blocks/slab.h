@@ -22,6 +22,10 @@ int slab_create_owned(struct thread *t, const struct where *where, uint64_t *ret
 /* Acquires a slab of the class that has free blocks: the one used last, else the lowest that nobody holds. */
 bool slab_find_owned(struct thread *t, const struct where *where, uint64_t *ret_head);
 
+/* What the call asks for (clients/call.h), from a slab that has room or a new one: blocks in call.empty_idx, which
+ * call.found_idx says then, or one, call.found_off.  0, -ENOMEM, -ENOSPC. */
+int slab_take(struct thread *t, const struct where *where);
+
 /* Moves up to `want` free blocks of an owned slab into an owned, empty magazine; releases the slab.  How many. */
 uint32_t slab_fill(struct thread *t, uint64_t head, uint64_t magazine_idx, uint32_t want);
 

@@ -41,13 +41,13 @@ slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx)
 
         ASSERT_INVARIANT(I5, granule_is_owned(t->region, t->no, run_word(t->region, head)));
         ASSERT(granule_state(owner_load(run_word(t->region, head))) == GRANULE_NEW);
-        if (t->no_grow) /* it was claimed for what it has: slab_need() */
+        if (t->call.no_grow) /* it was claimed for what it has: slab_need() */
                 return 0;
         err = run_reserve(t, head, reach_of(class_idx, size_class_magazine_cap(class_idx)));
         if (err < 0 || region_has_bitmap(t->region, head, class_idx))
                 return err;
         err = region_raise_bitmaps(t->region, head / 8 * 8, 8); /* a page, or two */
-        t->lacks_pages |= err < 0;
+        t->call.lacks_pages |= err < 0;
         return err;
 }
 

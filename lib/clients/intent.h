@@ -117,8 +117,8 @@ dest_fill(const struct thread *t, uint64_t dest_off, uint64_t block_off, uint64_
 {
         uint64_t end = t->region->layout.n_chunks << GEO_CHUNK_SHIFT;
 
-        if (dest_off != 0 && t->fill != FILL_NONE && bytes <= end && block_off <= end - bytes)
-                memset(region_block(t->region, block_off), t->fill == FILL_ZERO ? 0 : THREAD_JUNK, bytes);
+        if (dest_off != 0 && t->call.fill != FILL_NONE && bytes <= end && block_off <= end - bytes)
+                memset(region_block(t->region, block_off), t->call.fill == FILL_ZERO ? 0 : CALL_JUNK, bytes);
 }
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "clients/call.h"
 #include "layout/layout.h"
 #include "region/region.h"
 
@@ -17,11 +18,6 @@ struct fault {
         uint32_t what; /* SHHEAP_FAULT_*, 0 = none */
         uint64_t block_off;
 };
-
-/* What blocks are filled with that are new to their callers. */
-enum thread_fill { FILL_NONE, FILL_ZERO, FILL_JUNK };
-
-enum { THREAD_JUNK = 0xa5 };
 
 struct thread {
         struct region *region;
@@ -32,22 +28,25 @@ struct thread {
         uint32_t client_idx;
         uint32_t client_incarnation;
         uint32_t seed;    /* spreads threads over clock hands and pools */
-        bool no_grow;     /* this call may neither enter the kernel for memory nor touch new pages */
-        bool lacks_pages; /* what was found could not be backed: set where that happens, cleared by who looks at it */
-        bool lacks_node;  /* the same for lack of memory on the very node */
-        bool is_strict;   /* this call takes memory of the node that it asks for, or none */
-        uint8_t fill;     /* of this call's block, before its reference is stored to a dest: enum thread_fill */
-        bool is_left; /* something that was called back has left the slot in the midst of a call: it is not ours to change */
-        uint32_t fallback_node1; /* the last allocation was served by that node instead of its own, plus 1 */
-        uint32_t n_ticks;        /* of decay, for turns */
-        uint64_t n_released;     /* this thread's own part of the header's count */
-        uint32_t stamp;          /* the time, in units of decay_stamp.h, when this thread last looked */
-        uint32_t n_pursued;      /* times that memory was looked for */
-        uint32_t depot_found;    /* which arena of the node had a magazine to spare last */
-        uint32_t depot_hand;     /* which one to ask next */
+        struct call call; /* the one that it is in */
+        bool is_left; /* something that was called back has left the slot in the midst of a call: it is not to be changed */
+        uint32_t n_ticks;     /* of decay, for turns */
+        uint64_t n_released;  /* this thread's own part of the header's count */
+        uint32_t stamp;       /* the time, in units of decay_stamp.h, when this thread last looked */
+        uint32_t n_pursued;   /* times that memory was looked for */
+        uint32_t depot_found; /* which arena of the node had a magazine to spare last */
+        uint32_t depot_hand;  /* which one to ask next */
         struct fault fault;
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
 };
+
+/* A call for a block of this size, of the thread's own arena; or for none: size 0, SIZE_CLASS_NONE. */
+static inline struct call *
+call_begin(struct thread *t, uint64_t size, uint64_t align, uint32_t class_idx)
+{
+        t->call = (struct call){.size = size, .align = align, .class_idx = class_idx, .arena = t->arena};
+        return &t->call;
+}
 
 /* Nothing is half done, as far as the slot says.  Between two calls it always is so. */
 static inline bool

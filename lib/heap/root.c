@@ -71,6 +71,7 @@
 #include "clients/owned.h"
 #include "clients/owner.h"
 #include "heap/find.h"
+#include "heap/free.h"
 #include "heap/root_cell.h"
 #include "heap/root_record.h"
 
@@ -421,23 +422,29 @@ static int
 object_allocate(struct thread *t, const struct root_name *name, size_t size, uint32_t alloc_flags,
                 uint64_t *ret_block_off)
 {
-        struct request request = {.size = size, .align = 1, .flags = alloc_flags, .arena = t->arena};
+        uint32_t class_idx = SIZE_CLASS_NONE;
         int entry = entry_find_free(t);
         struct mover mover;
+        struct call *call;
+        bool is_possible;
 
         ASSERT(size > 0);
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         if (entry < 0)
                 return no_entry(t, name);
         mover = entry_mover(t, entry);
-        request.dest_off = entry_dest_off(t, mover.entry);
-        entry_store(t, mover.entry, CELL_WANTED);                                         /* ROOT.2 */
-        if (!request_classify(&request) || alloc_block(t, &request, ret_block_off) < 0) { /* ROOT.3 */
+        is_possible = size_class_for(size, 1, &class_idx);
+        call = call_begin(t, size, 1, class_idx);
+        call->flags = alloc_flags;
+        call->dest_off = entry_dest_off(t, mover.entry);
+        entry_store(t, mover.entry, CELL_WANTED); /* ROOT.2 */
+        if (!is_possible || find_block(t) < 0) {  /* ROOT.3 */
                 entry_store(t, mover.entry, 0);
                 return error_append_refused(error_set(-ENOMEM, "no memory for a root object of %zu bytes", size));
         }
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
-        entry_store(t, mover.entry, cell_moving(CELL_BUILDING, mover.sequence, *ret_block_off)); /* ROOT.4 */
+        *ret_block_off = call->found_off;
+        entry_store(t, mover.entry, cell_moving(CELL_BUILDING, mover.sequence, call->found_off)); /* ROOT.4 */
         return entry;
 }
 

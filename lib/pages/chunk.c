@@ -141,7 +141,7 @@ claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
                         int err = region_raise_chunks(r, hwm);
 
                         if (err < 0) {
-                                t->lacks_pages = true;
+                                t->call.lacks_pages = true;
                                 break;
                         }
                         *ret_chunk = hwm;
@@ -163,10 +163,10 @@ chunk_give(struct thread *t, uint32_t arena)
 
         ASSERT_INVARIANT(I19, thread_is_valid(t));
         ASSERT(arena < r->layout.n_arenas);
-        if (t->no_grow)
+        if (t->call.no_grow)
                 return -ENOMEM;
         if (!placement_has_room(r, region_arena_node(r, arena), GEO_GRANULE_BYTES)) {
-                t->lacks_node = true;
+                t->call.lacks_node = true;
                 return -ENOMEM;
         }
         err = claim_any(t, region_arena_node(r, arena), &chunk);
@@ -174,7 +174,7 @@ chunk_give(struct thread *t, uint32_t arena)
                 return err;
         first = chunk * GEO_GRANULES_PER_CHUNK;
         err = hint_reserve(r, arena, chunk); /* CHUNK.3 */
-        t->lacks_pages |= err < 0;
+        t->call.lacks_pages |= err < 0;
         if (err == 0)
                 err = placement_bind_chunks(t, chunk, 1, region_arena_node(r, arena));
         if (err < 0) {

@@ -128,7 +128,8 @@ placement_node_here(const struct region *r)
 bool
 placement_is_strict(const struct thread *t)
 {
-        return t->is_strict || t->region->numa_policy == OPTIONS_NUMA_STRICT;
+        return (t->call.flags & (CALL_THIS_NODE | CALL_THIS_ARENA)) != 0 || t->call.nodes != 0 ||
+               t->region->numa_policy == OPTIONS_NUMA_STRICT;
 }
 
 /* ------------------------------------------------------------------ room */
@@ -181,7 +182,7 @@ placement_may_back(struct thread *t, uint64_t chunk, uint64_t bytes)
         ASSERT(bytes > 0 && bytes <= GEO_CHUNK_BYTES);
         if (node == NODE_NONE || placement_has_room(t->region, node, bytes))
                 return 0;
-        t->lacks_node = true;
+        t->call.lacks_node = true;
         return -ENOMEM;
 }
 
@@ -195,7 +196,7 @@ placement_check_backed(struct thread *t, uint64_t chunk, uint64_t off, uint64_t 
         if (!r->has_numa || node == NODE_NONE || node == r->layout.spread_node || !placement_is_strict(t) ||
             os_numa_count_elsewhere(r->base + off, bytes, node) == 0)
                 return 0;
-        t->lacks_node = true; /* and what is there stays, not known as backed: a purge gives it back */
+        t->call.lacks_node = true; /* and what is there stays, not known as backed: a purge gives it back */
         return -ENOMEM;
 }
 
@@ -265,7 +266,7 @@ rebind(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node)
 
         ASSERT_INVARIANT(I5, chunk_is_owned(r, t->no, word_of(r, chunk)));
         ASSERT(n > 0 && node < r->n_nodes);
-        if (t->no_grow && r->has_numa) /* it could have no pages then, without growing */
+        if (t->call.no_grow && r->has_numa) /* it could have no pages then, without growing */
                 return -ENOMEM;
         for (uint64_t i = chunk; i < chunk + n; i++) {
                 if (r->has_numa || chunk_node1(owner_load(word_of(r, i))) != 0 || may_have_pages(r, i))
@@ -279,7 +280,7 @@ rebind(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node)
         err = tell_system(r, chunk, n, node); /* BIND_CHUNK.3 */
         err = err < 0 ? err : punch_err;
         if (err < 0 && placement_is_strict(t)) {
-                t->lacks_node = true;
+                t->call.lacks_node = true;
                 return err;
         }
         kill_order();

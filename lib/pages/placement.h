@@ -33,10 +33,10 @@ bool placement_is_strict(const struct thread *t);
  */
 int placement_bind_chunks(struct thread *t, uint64_t chunk, uint64_t n, uint32_t node);
 
-/* Asked before `bytes` of an owned chunk are backed: 0, or -ENOMEM and t->lacks_node. */
+/* Asked before `bytes` of an owned chunk are backed: 0, or -ENOMEM and call.lacks_node. */
 int placement_may_back(struct thread *t, uint64_t chunk, uint64_t bytes);
 
-/* Asked after region bytes [off, off + bytes) of an owned chunk were backed: 0, or -ENOMEM and t->lacks_node when the
+/* Asked after region bytes [off, off + bytes) of an owned chunk were backed: 0, or -ENOMEM and call.lacks_node when the
  * thread is strict and they came from elsewhere. */
 int placement_check_backed(struct thread *t, uint64_t chunk, uint64_t off, uint64_t bytes);
 

@@ -352,7 +352,7 @@ claim_backed(struct thread *t, const struct where *where, uint64_t chunk, uint64
         uint64_t free = load_relaxed(&t->region->chunk_maps[chunk].free), first = chunk * GEO_GRANULES_PER_CHUNK;
         const struct run_need *need = &where->need;
 
-        ASSERT(t->no_grow && chunk < region_chunks_hwm(t->region));
+        ASSERT(t->call.no_grow && chunk < region_chunks_hwm(t->region));
         for (uint32_t at = 0; at + need->granules <= GEO_GRANULES_PER_CHUNK; at += need->align_granules)
                 if ((~free & bits_mask(at, need->granules)) == 0 && suffices(t->region, first + at, need) &&
                     claim_at(t, where->arena, first + at, need->granules)) {
@@ -369,7 +369,7 @@ claim_backed_by_hints(struct thread *t, const struct where *where, uint64_t *ret
         uint32_t kind = HINT_RUN_ANY + bits_log2_floor(where->need.granules), arena = where->arena;
         int64_t chunk = hint_find(r, arena, kind, 0);
 
-        ASSERT(t->no_grow);
+        ASSERT(t->call.no_grow);
         for (; chunk >= 0; chunk = hint_find(r, arena, kind, (uint64_t)chunk + 1)) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
 
@@ -390,11 +390,12 @@ run_claim(struct thread *t, const struct where *where, uint64_t *ret_head)
         ASSERT(where->need.granules >= 1 && where->need.granules <= GEO_GRANULES_PER_CHUNK);
         ASSERT(bits_is_pow2(where->need.align_granules));
         if (where->chunk == CHUNK_ANY) {
-                is_found = t->no_grow ? claim_backed_by_hints(t, where, ret_head) : claim_by_hints(t, where, ret_head);
+                is_found = t->call.no_grow ? claim_backed_by_hints(t, where, ret_head)
+                                           : claim_by_hints(t, where, ret_head);
         } else {
                 run_renew_hints(t->region, where->chunk);
-                is_found = t->no_grow ? claim_backed(t, where, where->chunk, ret_head)
-                                      : claim_by_map(t, where, where->chunk, false, ret_head);
+                is_found = t->call.no_grow ? claim_backed(t, where, where->chunk, ret_head)
+                                           : claim_by_map(t, where, where->chunk, false, ret_head);
         }
         return is_found ? 0 : -ENOMEM;
 }
@@ -426,7 +427,7 @@ reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uin
         uint64_t end = region_granule_off(r, head) + bytes;
         int err;
 
-        ASSERT(i < n && !t->no_grow);
+        ASSERT(i < n && !t->call.no_grow);
         ASSERT_INVARIANT(I5, granule_is_owned(r, t->no, run_word(r, head + i)));
         if (end > region_granule_off(r, head + n))
                 end = region_granule_off(r, head + n);
@@ -439,7 +440,7 @@ reserve_stretch(struct thread *t, uint64_t head, uint64_t bytes, uint32_t i, uin
         kill_order();
         err = region_reserve(r, off, end - off);
         kill_order();
-        t->lacks_pages |= err < 0;
+        t->call.lacks_pages |= err < 0;
         if (err == 0)
                 err = placement_check_backed(t, chunk, off, end - off);
         if (err < 0)
@@ -477,7 +478,7 @@ run_reserve(struct thread *t, uint64_t head, uint64_t bytes)
                         n++;
                 if (n == i)
                         continue;
-                if (t->no_grow)
+                if (t->call.no_grow)
                         return -ENOMEM;
                 err = reserve_stretch(t, head, bytes, i, n);
                 if (err < 0)

@@ -31,7 +31,7 @@ struct where {
         struct run_need need;
 };
 
-/* Claims the lowest free run that is long enough and aligned, such with pages first.  With t->no_grow it has all else
+/* Claims the lowest free run that is long enough and aligned, such with pages first.  With call.no_grow it has all else
  * that is needed already, for nobody would get it for it.  0: its granules are NEW(t), the candidate names it.
  * -ENOMEM: there is none, as far as hints know. */
 int run_claim(struct thread *t, const struct where *where, uint64_t *ret_head);

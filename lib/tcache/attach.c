@@ -12,9 +12,9 @@
  * only one call at a time may change: the thread's list of tcaches, the C library's list of the mutexes that it holds,
  * locks of the process.
  *
- * What it gave up: a thread that exits in its last destructor round while attached is left to be reaped as dead.  A slot
- * that a jump has left stays taken, with what it caches, until its thread ends, since nothing can tell a jump from a
- * handler that has not returned yet.  So that one thread does not take the slots of all, it has a bounded number of
+ * What it gave up: a thread that exits in its last destructor round while attached is left to be reaped as dead.  A
+ * slot that a jump has left stays taken, with what it caches, until its thread ends, since nothing can tell a jump from
+ * a handler that has not returned yet.  So that one thread does not take the slots of all, it has a bounded number of
  * them; beyond that it borrows, and a borrowed slot is never left.
  */
 #include "tcache/tcache.h"
@@ -106,8 +106,8 @@ watch_thread(void)
         pthread_setspecific((pthread_key_t)(load_acquire(&key1) - 1), &key1);
 }
 
-/* First round: give everything back.  Next round: forget, unless a destructor in between attached again.  What was left by
- * another door is forgotten at once: its slot stands. */
+/* First round: give everything back.  Next round: forget, unless a destructor in between attached again.  What was left
+ * by another door is forgotten at once: its slot stands. */
 void
 tcache_thread_ends(void *arg)
 {
@@ -292,7 +292,8 @@ ensure_client(struct shheap *heap, struct client_id *ret_client)
         return err;
 }
 
-/* A place and a slot of it, by slot_attach() or slot_borrow().  Each failed round is an eviction: somebody else came in. */
+/* A place and a slot of it, by slot_attach() or slot_borrow().  Each failed round is an eviction: somebody else came
+ * in. */
 static int
 ensure_slot(struct shheap *heap, struct thread *t, bool borrows)
 {
@@ -477,7 +478,7 @@ static void
 tell(struct tcache *t)
 {
         if (UNLIKELY(t->thread.fault.what != FAULT_NONE) && t->heap->tell)
-                t->heap->tell(t->heap, &t->thread);
+                t->heap->tell(t->heap, &t->thread.fault);
         t->thread.fault.what = FAULT_NONE;
 }
 
@@ -491,6 +492,7 @@ tcache_detach(struct tcache *t, bool unlock)
         if (!tcache_is_left(t)) {
                 root_settle_pending(t->thread.region, t->thread.slot, t->thread.no,
                                     &t->thread); /* left inside init() */
+                call_begin(&t->thread, 0, 1, SIZE_CLASS_NONE);
                 tcache_flush(t);
                 tell(t); /* as long as the slot keeps the heap mapped */
                 unlink_from_heap(t);
@@ -529,8 +531,8 @@ tcache_forget(struct shheap *heap)
         shield_lower(&shield);
 }
 
-/* Other threads' tcaches are written here.  None of them is inside a call, and whoever tells them that the heap is closed,
- * or open again, orders this before what they do. */
+/* Other threads' tcaches are written here.  None of them is inside a call, and whoever tells them that the heap is
+ * closed, or open again, orders this before what they do. */
 void
 tcache_close_all(struct shheap *heap)
 {

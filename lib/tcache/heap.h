@@ -23,7 +23,7 @@ struct tcache;
 struct shheap {
         struct region region;
         /* Says what was found wrong in the caches of a thread that ends; set by who opens the heap. */
-        void (*tell)(struct shheap *h, const struct thread *t);
+        void (*tell)(struct shheap *h, const struct fault *fault);
         struct client_id client; /* another one once it has been evicted: stored as a whole */
         struct reserve reserve;
         bool is_closed;         /* set by close: threads let go at their next slow call or at their end */

@@ -88,9 +88,8 @@ tcache_count_away(struct tcache *t, uint64_t n_blocks)
 void
 tcache_follow_fallback(struct tcache *t)
 {
-        uint32_t node = t->thread.fallback_node1 - 1;
+        uint32_t node = t->thread.call.fallback_node1 - 1;
 
-        t->thread.fallback_node1 = 0;
         if (!t->thread.region->has_numa)
                 return;
         rebind(t, node);

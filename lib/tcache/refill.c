@@ -1,100 +1,16 @@
 /*
- * refill.c - the slow path of malloc: another magazine for the class, in the order of "malloc and free" in doc/design.md.
+ * refill.c - the slow path of malloc: another magazine for the class.
  *
- * The spare first; then what alloc_magazine() finds: a full one from the depot, or a slab to fill the empty one from.
- * A place is changed only after the slot's hand, or another place, names what is in it (blocks/magazine.c), and the
- * distances that the hit paths read are private: they follow the places, and a death does not care.
+ * The spare first; then what find_magazine() has: a full one from a depot, or the empty one, filled from a slab.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "base/verify.h"
-#include "blocks/drain.h"
 #include "blocks/magazine.h"
-#include "blocks/valid.h"
 #include "clients/intent.h"
 #include "clients/owned.h"
-#include "heap/decay.h"
 #include "heap/find.h"
-#include "heap/reap.h"
-#include "region/dump.h"
 #include "tcache/tcache.h"
-
-enum { ASK_EVERY = 17 }; /* ticks per question to the kernel; prime, so that every slot has its turn */
-
-static void
-publish(struct tcache *t, uint32_t tag, uint32_t idx)
-{
-        int64_t distance = 0;
-
-        if (idx != MAGAZINE_IDX_NONE)
-                distance = (intptr_t)&t->thread.region->magazines[idx] - (intptr_t)t;
-        t->free_at[tag] = distance;
-        if (tag_node(tag) == t->thread.node)
-                t->malloc_at[tag_class(tag) + 1] = distance;
-}
-
-#if SHM_ASSERTS
-bool
-tcache_shows(const struct tcache *t, uint32_t tag)
-{
-        uint32_t idx = magazine_in(&t->thread, magazine_current(&t->thread, tag));
-        int64_t distance = 0;
-
-        if (idx != MAGAZINE_IDX_NONE)
-                distance = (intptr_t)&t->thread.region->magazines[idx] - (intptr_t)t;
-        return t->free_at[tag] == distance &&
-               (tag_node(tag) != t->thread.node || t->malloc_at[tag_class(tag) + 1] == distance);
-}
-#endif
-
-void
-tcache_publish(struct tcache *t, uint32_t tag)
-{
-        publish(t, tag, magazine_in(&t->thread, magazine_current(&t->thread, tag)));
-        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
-}
-
-/* One other slot: settled if the kernel has marked its thread; asked about, at the price of a system call, now and then. */
-static void
-reap_one(struct tcache *t, uint32_t n_ticks)
-{
-        struct region *r = t->thread.region;
-        uint32_t hwm = region_threads_hwm(r), idx = hwm > 0 ? n_ticks % hwm : 0;
-
-        if (hwm > 0 && idx != t->thread.no - 1 && (n_ticks % ASK_EVERY == 0 || slot_thread_is_dead_hint(r, idx)))
-                owner_add(&t->thread.slot->n_reaped, (uint64_t)slot_reap_one(r, idx, reap_settle, &t->thread));
-}
-
-void
-tcache_tick(struct tcache *t)
-{
-        if (++t->n_slow % TCACHE_TICK_EVERY != 0)
-                return;
-        t->limit = tcache_limit(t);
-        decay_tick(&t->thread);
-        drain_clock_hand(&t->thread);
-        tcache_trim(t);
-        tcache_trim_large(t);
-        reap_one(t, t->n_slow / TCACHE_TICK_EVERY);
-        dump_follow(t->thread.region);
-}
-
-void
-tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare)
-{
-        struct thread *th = &t->thread;
-
-        ASSERT_INVARIANT(I11, magazine_is_own(th, current) && magazine_is_own(th, spare));
-        magazine_is_empty_now(th, current);
-        store_relaxed(&th->slot->hand, current + 1); /* between the next two stores only the hand names it */
-        kill_order();
-        store_relaxed(magazine_current(th, tag), spare + 1);
-        kill_order();
-        magazine_place(th, magazine_spare(th, tag), current);
-        publish(t, tag, spare);
-        ASSERT_INVARIANT(I21, tcache_shows(t, tag));
-}
 
 /* Puts a magazine from the hand into the current place; the empty one that was there becomes the spare or goes. */
 static void
@@ -168,40 +84,19 @@ tcache_malloc_spare(struct tcache *t, uint32_t class_idx1)
         return tcache_pop(t, class_idx1, &p) ? p : NULL;
 }
 
-/* An empty magazine in the current place, if one can be had. */
-static uint32_t
-ensure_current(struct tcache *t, uint32_t tag)
-{
-        struct thread *th = &t->thread;
-        uint32_t idx = magazine_in(th, magazine_current(th, tag));
-
-        if (idx != MAGAZINE_IDX_NONE)
-                return idx;
-        if (magazine_take_empty(th, tag, &idx) < 0)
-                return MAGAZINE_IDX_NONE;
-        magazine_place(th, magazine_current(th, tag), idx);
-        tcache_publish(t, tag);
-        return idx;
-}
-
 static void *
-malloc_small(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
+malloc_small(struct tcache *t)
 {
         struct thread *th = &t->thread;
         struct region *r = th->region;
-        uint32_t tag = tag_make(th->node, class_idx);
-        uint32_t current = ensure_current(t, tag), spare = magazine_in(th, magazine_spare(th, tag)), idx;
-        struct request rq = {.size = size_class_bytes(class_idx),
-                             .align = 1,
-                             .class_idx = class_idx,
-                             .arena = th->arena,
-                             .dest_off = dest_off};
-        uint64_t block_off;
+        struct call *c = &th->call;
+        uint32_t class_idx = c->class_idx, tag = tag_make(th->node, class_idx);
+        uint32_t current = tcache_ensure_current(t, tag), spare = magazine_in(th, magazine_spare(th, tag));
 
         ASSERT_INVARIANT(I19, thread_is_valid(th));
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (current != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[current].n) > 0)
-                return pop_current(t, class_idx, dest_off); /* a caller that does not use the hit path */
+                return pop_current(t, class_idx, c->dest_off); /* a caller that does not use the hit path */
         if (spare != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[spare].n) > 0) {
                 if (current != MAGAZINE_IDX_NONE)
                         tcache_swap_places(t, tag, current, spare);
@@ -210,45 +105,66 @@ malloc_small(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
                         magazine_place(th, magazine_current(th, tag), spare);
                         tcache_publish(t, tag);
                 }
-                return pop_current(t, class_idx, dest_off);
+                return pop_current(t, class_idx, c->dest_off);
         }
-        if (alloc_magazine(th, &rq, current, &idx, &block_off) < 0)
+        if (find_magazine(th, current) < 0)
                 return NULL;
-        if (t->is_away && idx != MAGAZINE_IDX_NONE)
-                tcache_count_away(t, load_relaxed(&r->magazines[idx].n));
-        if (idx == MAGAZINE_IDX_NONE)
-                return region_block(r, block_off);
-        if (idx != current)
-                replace_empty(t, tag, current, idx);
-        return pop_current(t, class_idx, dest_off);
+        if (c->found_idx == MAGAZINE_IDX_NONE)
+                return region_block(r, c->found_off);
+        if (t->is_away)
+                tcache_count_away(t, load_relaxed(&r->magazines[c->found_idx].n));
+        if (c->found_idx != current)
+                replace_empty(t, tag, current, c->found_idx);
+        return pop_current(t, class_idx, c->dest_off);
 }
 
 static void *
-malloc_large(struct tcache *t, const struct request *rq)
+malloc_large(struct tcache *t)
 {
         struct thread *th = &t->thread;
+        const struct call *c = &th->call;
         uint32_t idx = MAGAZINE_IDX_NONE;
-        uint64_t block_off;
 
-        if (size_class_is_large(rq->class_idx))
-                idx = magazine_in(th, magazine_current(th, tag_make(th->node, rq->class_idx)));
+        if (size_class_is_large(c->class_idx))
+                idx = magazine_in(th, magazine_current(th, tag_make(th->node, c->class_idx)));
         if (idx != MAGAZINE_IDX_NONE && load_relaxed(&th->region->magazines[idx].n) > 0)
-                return pop_current(t, rq->class_idx, 0); /* a caller that does not use the hit path */
-        return alloc_block(th, rq, &block_off) < 0 ? NULL : region_block(th->region, block_off);
+                return pop_current(t, c->class_idx, 0); /* a caller that does not use the hit path */
+        return find_block(th) < 0 ? NULL : region_block(th->region, c->found_off);
 }
 
 void *
-tcache_malloc_slow(struct tcache *t, size_t size, uint64_t dest_off)
+tcache_malloc_slow(struct tcache *t)
 {
-        struct request rq = {.size = size == 0 ? 1 : size, .align = 1, .arena = t->thread.arena};
-        void *p = NULL;
+        const struct call *c = &t->thread.call;
+        void *p;
 
         tcache_tick(t);
-        if (request_classify(&rq))
-                p = size_class_is_small(rq.class_idx) ? malloc_small(t, rq.class_idx, dest_off) : malloc_large(t, &rq);
+        p = size_class_is_small(c->class_idx) ? malloc_small(t) : malloc_large(t);
         if (!p)
                 errno = ENOMEM;
-        else if (t->thread.fallback_node1 != 0)
+        else if (c->fallback_node1 != 0)
                 tcache_follow_fallback(t);
         return p;
+}
+
+bool
+tcache_malloc(struct tcache *t, size_t size, void **ret_p)
+{
+        bool has_nodes = t->thread.region->n_nodes > 1;
+        uint32_t class_idx;
+
+        if (size <= SIZE_CLASS_BY_SIZE_MAX && t->by_size[size] != 0)
+                class_idx = t->by_size[size] - 1u;
+        else if (!size_class_for(size, 1, &class_idx))
+                return false;
+        *ret_p = t->by_size[0] != 0 && size_class_is_small(class_idx) ? tcache_malloc_spare(t, class_idx + 1) : NULL;
+        if (!*ret_p && !tcache_is_plain(t))
+                return false;
+        if (has_nodes)
+                tcache_follow_node(t);
+        if (!*ret_p) {
+                call_begin(&t->thread, size, 1, class_idx);
+                *ret_p = tcache_malloc_slow(t);
+        }
+        return true;
 }

@@ -71,7 +71,8 @@ extern const struct tcache tcache_dummy __attribute__((aligned(64))); /* as a ma
 /* The default heap's tcache of this thread, or the dummy.  All that shmalloc and shfree read of thread-local state. */
 extern __thread struct tcache *tcache_default __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* The tcache that this thread used last, or the dummy.  All that the hits of shheap_malloc and shheap_free read of it. */
+/* The tcache that this thread used last, or the dummy.  All that the hits of shheap_malloc and shheap_free read of
+ * it. */
 extern __thread struct tcache *tcache_last __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* This thread's tcaches, the youngest first; NULL-terminated.  Changed behind a shield only. */
@@ -79,8 +80,9 @@ extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exe
 
 /* ------------------------------------------------------------------ attach.c */
 
-/* A tcache of the calling thread in a heap that no call is in, attached; NULL if it has no slot (then use thread_borrow) or
- * the heap cannot be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a message. */
+/* A tcache of the calling thread in a heap that no call is in, attached; NULL if it has no slot (then use
+ * thread_borrow) or the heap cannot be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a
+ * message. */
 struct tcache *tcache_get(struct shheap *heap, int *ret_err);
 
 /* The same, without attaching: NULL if the thread has none. */
@@ -90,28 +92,29 @@ struct tcache *tcache_find(const struct shheap *heap);
 void tcache_set_default(struct shheap *heap);
 struct shheap *tcache_default_heap(void);
 
-/* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach().  One that a call is in,
- * or whose slot has something half done, is left as it is, for a reaper. */
+/* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach().  One that a call is
+ * in, or whose slot has something half done, is left as it is, for a reaper. */
 void tcache_detach(struct tcache *t, bool unlock);
 
-/* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are, or that
- * a call will come back to. */
+/* Lets go of the heap in the calling thread and forgets its tcaches (close), but for those that are left as they are,
+ * or that a call will come back to. */
 void tcache_forget(struct shheap *heap);
 
-/* At the last close, and when a heap that is mapped still is opened again: whether calls of any thread are hits.  No thread is
- * inside a call on the heap. */
+/* At the last close, and when a heap that is mapped still is opened again: whether calls of any thread are hits.  No
+ * thread is inside a call on the heap. */
 void tcache_close_all(struct shheap *heap);
 void tcache_open_all(struct shheap *heap);
 
 /* What the end of a thread does with its tcaches, once in each round of destructors; the argument means nothing. */
 void tcache_thread_ends(void *arg);
 
-/* A slot for one call when the thread can have none of its own.  0, or -errno with a message.  Until it is given back the
- * thread is behind a shield: the slot's lock is the process's. */
+/* A slot for one call when the thread can have none of its own.  0, or -errno with a message.  Until it is given back
+ * the thread is behind a shield: the slot's lock is the process's. */
 int thread_borrow(struct shheap *heap, struct thread *ret_thread);
 void thread_return(struct shheap *heap, struct thread *t);
 
-/* For a call by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno with a message:
+/* For a call by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno with a
+ * message:
  * -EUSERS where there is none for a while. */
 int thread_lend(struct shheap *heap, struct thread *ret_thread, struct shield *ret_shield);
 void thread_give_back(struct shheap *heap, struct thread *t, const struct shield *shield);
@@ -119,29 +122,54 @@ void thread_give_back(struct shheap *heap, struct thread *t, const struct shield
 /* In the child of fork(): nothing of the parent's is ours. */
 void tcache_after_fork(void);
 
+/* What `limit` should be now. */
+uint64_t tcache_limit(const struct tcache *t);
+
 /* Process-wide: bumped in each child of fork(). */
 uint32_t tcache_generation(void);
 
-/* ------------------------------------------------------------------ refill.c, flush.c */
+/* ------------------------------------------------------------------ refill.c */
 
-/* The quick half of the slow paths, by a current tcache's current magazine that is empty, or full, and a spare that is not: the
- * two change places.  NULL, false: not that easy, nothing was done. */
+/* shmalloc() behind the hit path: by the spare, else the slow way.  NULL: errno is set.  False: it takes more than the
+ * tcache, nothing was done. */
+bool tcache_malloc(struct tcache *t, size_t size, void **ret_p);
+
+/* The quick half of it, by a current magazine that is empty, and a spare that is not: the two change places.  NULL: not
+ * that easy, nothing was done. */
 void *tcache_malloc_spare(struct tcache *t, uint32_t class_idx1);
-bool tcache_free_spare(struct tcache *t, const void *p);
 
-/* Gets a block when the hit path found none.  dest_off as in struct request, 0 for large classes.  NULL: errno is set. */
-void *tcache_malloc_slow(struct tcache *t, size_t size, uint64_t dest_off);
+/* The slow way of what t->thread.call asks for; dest_off is 0 for large classes.  NULL: errno is set. */
+void *tcache_malloc_slow(struct tcache *t);
 
 /* Takes the topmost block of the magazine of a small class, and stores its reference at a region offset, in one step.
  * NULL: the magazine is empty, nothing was done. */
 void *tcache_pop_to(struct tcache *t, uint32_t class_idx, uint64_t dest_off);
 
-/* The reverse: puts a block of a small class on top, and zeroes the word.  False: it is no such block, is free already, or
- * no magazine could be had; nothing was done. */
+/* ------------------------------------------------------------------ flush.c */
+
+/* shfree() behind the hit path, for a block below the limit.  Notes faults in t->thread.fault.  False: as above. */
+bool tcache_free(struct tcache *t, const void *p);
+
+/* The quick half of it, by a current magazine that is full, and a spare that is not.  False: nothing was done. */
+bool tcache_free_spare(struct tcache *t, const void *p);
+
+/* The slow way, of any block, in a call that has begun. */
+void tcache_free_slow(struct tcache *t, uint64_t block_off);
+
+/* The reverse of tcache_pop_to(): puts a block of a small class on top, and zeroes the word.  False: it is no such
+ * block, is free already, or no magazine could be had; nothing was done. */
 bool tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off);
 
-/* Takes a block when the hit path could not.  Notes faults in t->thread.fault. */
-void tcache_free_slow(struct tcache *t, uint64_t block_off);
+/* ------------------------------------------------------------------ keep.c */
+
+/* What is done now and then on slow paths: decay, clock hands, giving up what is idle or too much, reaping one other
+ * slot. */
+void tcache_tick(struct tcache *t);
+
+/* Its parts: classes in whose magazines nothing has moved for decay_ms give them up, one per call; and what is beyond
+ * the thread's share of cached large blocks, as it is now, goes. */
+void tcache_trim(struct tcache *t);
+void tcache_trim_large(struct tcache *t);
 
 /* All of this thread's magazines go home. */
 void tcache_flush(struct tcache *t);
@@ -149,34 +177,44 @@ void tcache_flush(struct tcache *t);
 /* Those with blocks of this node, and all of large blocks. */
 void tcache_flush_node(struct tcache *t, uint32_t node);
 
-/* On ticks: classes in whose magazines nothing has moved for decay_ms give them up, one per call. */
-void tcache_trim(struct tcache *t);
-
-/* On ticks: looks how large the thread's share of cached large blocks is now, and gives up what is beyond it. */
-void tcache_trim_large(struct tcache *t);
-
 /* Refreshes what the hit paths read of a tag after its magazines changed places. */
 void tcache_publish(struct tcache *t, uint32_t tag);
 
 /* I21, for assertions: what the hit paths read of a tag is the magazine in its place. */
 bool tcache_shows(const struct tcache *t, uint32_t tag);
 
-/* What `limit` should be now. */
-uint64_t tcache_limit(const struct tcache *t);
-
 /* Exchanges what is in the two places of a tag; both magazines are the thread's. */
 void tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare);
 
-/* What is done now and then on slow paths: decay, reaping one other slot, clock hands, rebinding. */
-void tcache_tick(struct tcache *t);
+/* The magazine in the current place, an empty one if there was none; MAGAZINE_IDX_NONE: none is to be had. */
+uint32_t tcache_ensure_current(struct tcache *t, uint32_t tag);
+
+/* Bytes that a magazine of a large class may hold. */
+uint64_t tcache_run_bytes(uint32_t class_idx);
+
+/*
+ * Room for `bytes` in what the thread may cache of large runs, if that is to be had at no more cost than a look at one
+ * other class: its magazine goes if nothing has moved in it since the last look.  So a program that uses more classes
+ * than fit keeps some of them, instead of filling and emptying all of them in turn.
+ */
+bool tcache_make_room(struct tcache *t, uint64_t bytes);
 
 enum { TCACHE_TICK_EVERY = 64 }; /* slow calls */
 
-/* A slow call that can do without looking at anything but the thread's own magazines: no tick is due, nothing was closed. */
+/* A slow call that can do without looking at anything but the thread's own magazines: no tick is due, nothing was
+ * closed. */
 static inline bool
 tcache_is_quick(const struct tcache *t)
 {
         return (t->n_slow + 1) % TCACHE_TICK_EVERY != 0 && !load_relaxed(&t->heap->is_closed);
+}
+
+/* An attached thread in an open heap whose options ask for nothing beyond a hit: what remains to do of a plain call can
+ * be done in the tcache. */
+static inline bool
+tcache_is_plain(const struct tcache *t)
+{
+        return t->limit != 0 && t->by_size[0] != 0 && !load_relaxed(&t->heap->is_closed);
 }
 
 /* ------------------------------------------------------------------ rebind.c */
@@ -215,8 +253,9 @@ tcache_is_usable(const struct tcache *t)
         return t->is_attached && !t->is_crowded && !tcache_is_left(t);
 }
 
-/* From here on what the thread calls in between, from a signal handler or after a jump, does not find this tcache.  The mark
- * first: a handler that came before it and shows the hit paths this tcache again would do so for the whole call. */
+/* From here on what the thread calls in between, from a signal handler or after a jump, does not find this tcache.  The
+ * mark first: a handler that came before it and shows the hit paths this tcache again would do so for the whole
+ * call. */
 static inline void
 tcache_enter(struct tcache *t)
 {

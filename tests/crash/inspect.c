@@ -10,8 +10,9 @@
 
 #include "audit/check.h"
 #include "base/size_class.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/root.h"
+#include "support/ask.h"
 
 static struct verdict verdict;
 
@@ -46,11 +47,11 @@ exhaust(struct actor *by, uint64_t n_expected)
 {
         static uint64_t got[WORLD_CHUNKS_MAX * 64];
         struct tcache *t = tcache_find(by->heap);
-        struct request rq = {.size = GEO_GRANULE_BYTES, .align = 1, .arena = t->thread.arena};
+        struct call rq = {.size = GEO_GRANULE_BYTES, .align = 1, .arena = t->thread.arena};
         uint64_t n = 0;
 
-        request_classify(&rq);
-        while (n < sizeof got / sizeof got[0] && alloc_block(&t->thread, &rq, &got[n]) == 0)
+        ask_classify(&rq);
+        while (n < sizeof got / sizeof got[0] && ask_block(&t->thread, &rq, &got[n]) == 0)
                 n++;
         if (n != n_expected)
                 report_line("%lu granules are without a live block, %lu can be had", n_expected, n);

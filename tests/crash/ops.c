@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "heap/decay.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 
 #define STAMP UINT64_C(0x9e3779b97f4a7c15)

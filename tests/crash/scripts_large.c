@@ -3,8 +3,6 @@
  */
 #include "crash.h"
 
-#include "heap/find.h"
-
 #define MIB (UINT64_C(1) << 20)
 
 /* Of the class of RUN a magazine holds one.  Worlds are so small that what a thread may cache of runs is 1 MiB, hence

@@ -7,11 +7,12 @@
 
 #include "blocks/large.h"
 #include "heap/decay.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reserve.h"
 #include "heap/root.h"
 #include "pages/chunk.h"
 #include "pages/sweep.h"
+#include "support/ask.h"
 
 enum { GRANULE = 65536, PAGE = 4096, CAP = 8 };
 
@@ -82,11 +83,11 @@ run_close(struct actor *a)
 static void
 run_borrow(struct actor *a)
 {
-        struct request rq = {.size = PAGE, .align = 1};
+        struct call rq = {.size = PAGE, .align = 1};
         struct thread t;
         uint64_t off;
 
-        request_classify(&rq);
+        ask_classify(&rq);
         if (thread_borrow(a->heap, &t) < 0) {
                 report_line("the reserve slot cannot be had");
                 return;
@@ -96,7 +97,7 @@ run_borrow(struct actor *a)
         kill_order();
         a->op.n_new = 1;
         kill_order();
-        if (alloc_block(&t, &rq, &off) == 0)
+        if (ask_block(&t, &rq, &off) == 0)
                 actor_keep(a, region_block(world_region, off));
         kill_order();
         a->op.n_new = 0;

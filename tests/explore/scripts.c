@@ -13,7 +13,8 @@
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
 #include "clients/intent.h"
-#include "heap/find.h"
+#include "heap/free.h"
+#include "support/ask.h"
 #include "tcache/tcache.h"
 
 void
@@ -44,13 +45,13 @@ script_drop(struct script *me)
 int
 script_alloc(struct script *me, uint64_t bytes)
 {
-        struct request rq = {.size = bytes, .align = 1, .arena = me->t.arena};
+        struct call rq = {.size = bytes, .align = 1, .arena = me->t.arena};
         uint64_t block_off = 0;
         int err;
 
-        request_classify(&rq);
+        ask_classify(&rq);
         me->n_allocating = 1;
-        err = alloc_block(&me->t, &rq, &block_off);
+        err = ask_block(&me->t, &rq, &block_off);
         me->n_allocating = 0;
         if (err == 0)
                 script_hold(me, block_off);
@@ -82,11 +83,11 @@ script_free(struct script *me)
 int
 script_alloc_to(struct script *me, uint64_t bytes, uint32_t dest)
 {
-        struct request rq = {.size = bytes, .align = 1, .arena = me->t.arena, .dest_off = world_dests[dest]};
+        struct call rq = {.size = bytes, .align = 1, .arena = me->t.arena, .dest_off = world_dests[dest]};
         uint64_t block_off;
 
-        request_classify(&rq);
-        return alloc_block(&me->t, &rq, &block_off);
+        ask_classify(&rq);
+        return ask_block(&me->t, &rq, &block_off);
 }
 
 int
@@ -110,8 +111,7 @@ script_fill(struct script *me, uint32_t class_idx)
 {
         struct thread *t = &me->t;
         uint32_t tag = tag_make(0, class_idx), empty = current(me, class_idx), found;
-        struct request rq = {
-                .size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = t->arena};
+        struct call rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = t->arena};
         uint64_t block_off;
 
         if (empty == MAGAZINE_IDX_NONE) {
@@ -120,7 +120,7 @@ script_fill(struct script *me, uint32_t class_idx)
                 magazine_place(t, magazine_current(t, tag), empty);
         }
         me->n_allocating = 1; /* where no magazine can be filled, one block is had */
-        if (alloc_magazine(t, &rq, empty, &found, &block_off) < 0) {
+        if (ask_magazine(t, &rq, empty, &found, &block_off) < 0) {
                 me->n_allocating = 0;
                 return false;
         }
@@ -214,7 +214,7 @@ script_malloc(struct script *me, uint64_t bytes)
 
         me->n_allocating = 1;
         if (!tcache_pop(&me->tcache, me->tcache.by_size[bytes], &p))
-                p = tcache_malloc_slow(&me->tcache, bytes, 0);
+                p = ask_tcache(&me->tcache, bytes);
         me->n_allocating = 0;
         if (p)
                 script_hold(me, (uint64_t)((char *)p - world_region.chunks));

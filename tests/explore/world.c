@@ -16,9 +16,10 @@
 #include "audit/check.h"
 #include "clients/liveness.h"
 #include "clients/slot.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "pages/arena.h"
+#include "support/ask.h"
 
 /* No handler runs here: shields of actors, which are one thread, must not undo each other. */
 int
@@ -430,16 +431,16 @@ judge_held(const struct check_totals *totals)
 static const char *
 judge_capacity(void)
 {
-        struct request rq = {.size = GEO_SMALL_MAX, .align = 1, .arena = 0};
+        struct call rq = {.size = GEO_SMALL_MAX, .align = 1, .arena = 0};
         struct check_totals totals;
         uint64_t block_off;
 
-        request_classify(&rq);
+        ask_classify(&rq);
         for (uint32_t k = 0; k < n_actors; k++)
                 if (engine_actor_state((int)k) != ACTOR_DEAD && world_script((int)k)->t.no != 0)
                         reap_settle(&world_region, world_script((int)k)->t.no, NULL);
         judge_thread.fault.what = 0;
-        while (alloc_block(&judge_thread, &rq, &block_off) == 0)
+        while (ask_block(&judge_thread, &rq, &block_off) == 0)
                 continue;
         if (check_region(&world_region, CHECK_QUIESCENT, NULL, &totals) != 0)
                 return "the heap is damaged once all of it has been allocated";

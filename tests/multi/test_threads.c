@@ -15,9 +15,10 @@
 #include "blocks/large.h"
 #include "clients/slot.h"
 #include "heap/decay.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "pages/chunk.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
@@ -130,19 +131,19 @@ allocate_cached(struct worker *w, uint64_t bytes)
         void *p;
 
         if (!tcache_pop(w->t, class_idx1, &p))
-                p = tcache_malloc_slow(w->t, bytes, 0);
+                p = ask_tcache(w->t, bytes);
         return p ? (uint64_t)((char *)p - r->chunks) + 1 : 0;
 }
 
 static uint64_t
 allocate_directly(struct worker *w, uint64_t bytes)
 {
-        struct request rq = {.size = bytes, .align = UINT64_C(1) << random_below(w, 18), .arena = w->t->thread.arena};
+        struct call rq = {.size = bytes, .align = UINT64_C(1) << random_below(w, 18), .arena = w->t->thread.arena};
         uint64_t block_off;
 
-        ck_assert(request_classify(&rq));
-        rq.flags = random_below(w, 4) == 0 ? ALLOC_NO_GROW : 0;
-        if (alloc_block(&w->t->thread, &rq, &block_off) < 0)
+        ck_assert(ask_classify(&rq));
+        rq.flags = random_below(w, 4) == 0 ? CALL_NO_GROW : 0;
+        if (ask_block(&w->t->thread, &rq, &block_off) < 0)
                 return 0;
         ck_assert_uint_eq((r->layout.chunks_off + block_off) % rq.align, 0);
         return block_off + 1;
@@ -343,10 +344,10 @@ settle_up(void)
                 ck_assert_int_eq(free_block(t, live_pop(&live), 0), 0);
         heap_verify(r, NULL);
         for (; n < n_chunks; n++) {
-                struct request rq = {.size = GEO_CHUNK_BYTES, .align = 1};
+                struct call rq = {.size = GEO_CHUNK_BYTES, .align = 1};
 
-                ck_assert(request_classify(&rq));
-                ck_assert_msg(alloc_block(t, &rq, &block_off) == 0, "only %lu of %lu chunks can be had again",
+                ck_assert(ask_classify(&rq));
+                ck_assert_msg(ask_block(t, &rq, &block_off) == 0, "only %lu of %lu chunks can be had again",
                               (unsigned long)n, (unsigned long)n_chunks);
         }
         live_fini(&live);

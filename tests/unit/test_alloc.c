@@ -13,13 +13,14 @@
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
 #include "clients/slot.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "heap/reserve.h"
 #include "os/inject.h"
 #include "pages/arena.h"
 #include "pages/chunk.h"
 #include "pages/run.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
@@ -70,29 +71,29 @@ teardown(void)
 
 /* ------------------------------------------------------------------ helpers */
 
-static struct request
+static struct call
 request_of_class(uint32_t class_idx, uint32_t flags)
 {
-        return (struct request){.size = size_class_bytes(class_idx),
-                                .align = 1,
-                                .class_idx = class_idx,
-                                .flags = flags,
-                                .arena = t->arena};
+        return (struct call){.size = size_class_bytes(class_idx),
+                             .align = 1,
+                             .class_idx = class_idx,
+                             .flags = flags,
+                             .arena = t->arena};
 }
 
 static bool
 alloc_flags(struct thread *who, uint32_t class_idx, uint32_t flags, uint64_t *ret_block_off)
 {
-        struct request rq = request_of_class(class_idx, flags);
+        struct call rq = request_of_class(class_idx, flags);
         uint64_t block_off;
         int err;
 
         rq.arena = who->arena;
-        err = alloc_block(who, &rq, &block_off);
+        err = ask_block(who, &rq, &block_off);
         ck_assert(err == 0 || err == -ENOMEM);
         ck_assert_uint_eq(who->slot->candidate, 0);
         ck_assert_uint_eq(who->slot->hand, 0);
-        ck_assert(!who->no_grow);
+        ck_assert(!who->call.no_grow);
         if (err == 0) {
                 live_add(&live, block_off);
                 *ret_block_off = block_off;
@@ -156,14 +157,14 @@ exhaust(struct thread *who, uint32_t class_idx)
 static uint32_t
 fill_magazine(struct thread *who, uint32_t class_idx, uint32_t *place)
 {
-        struct request rq = request_of_class(class_idx, 0);
+        struct call rq = request_of_class(class_idx, 0);
         uint32_t idx, got;
         uint64_t block_off;
 
         ck_assert_int_eq(magazine_take_empty(who, tag_make(who->node, class_idx), &idx), 0);
         magazine_place(who, place, idx);
         rq.arena = who->arena;
-        ck_assert_int_eq(alloc_magazine(who, &rq, idx, &got, &block_off), 0);
+        ck_assert_int_eq(ask_magazine(who, &rq, idx, &got, &block_off), 0);
         ck_assert_uint_eq(got, idx);
         return idx;
 }
@@ -174,13 +175,13 @@ START_TEST(requests_are_classified)
 {
         for (uint64_t align = 1; align != 0; align *= 2)
                 for (uint64_t size = 1; size < UINT64_C(1) << 50; size += size / 7 + 1) {
-                        struct request rq = {.size = size, .align = align};
+                        struct call rq = {.size = size, .align = align};
 
                         if (align > UINT64_C(1) << 30 || size > UINT64_C(1) << 46) {
-                                ck_assert(!request_classify(&rq));
+                                ck_assert(!ask_classify(&rq));
                                 continue;
                         }
-                        ck_assert(request_classify(&rq));
+                        ck_assert(ask_classify(&rq));
                         if (rq.class_idx == SIZE_CLASS_NONE) {
                                 ck_assert(size > GEO_LARGE_MAX || align > GEO_CHUNK_BYTES);
                                 continue;
@@ -198,11 +199,11 @@ END_TEST
 START_TEST(alignments_that_are_no_powers_of_two_are_refused)
 {
         for (uint64_t align = 3; align < 70; align++) {
-                struct request rq = {.size = 64, .align = align};
+                struct call rq = {.size = 64, .align = align};
 
-                ck_assert_int_eq(request_classify(&rq), (align & (align - 1)) == 0);
+                ck_assert_int_eq(ask_classify(&rq), (align & (align - 1)) == 0);
         }
-        ck_assert(request_classify(&(struct request){.size = 64, .align = 0})); /* natural */
+        ck_assert(!ask_classify(&(struct call){.size = 64, .align = 0}));
 }
 END_TEST
 
@@ -210,12 +211,12 @@ START_TEST(aligned_blocks_are_aligned)
 {
         for (uint64_t align = 1; align <= GEO_CHUNK_BYTES; align *= 2)
                 for (uint64_t size = 1; size <= GEO_CHUNK_BYTES; size += size / 2 + 1) {
-                        struct request rq = {.size = size, .align = align};
+                        struct call rq = {.size = size, .align = align};
                         uint64_t block_off;
                         uint32_t class_idx;
 
-                        ck_assert(request_classify(&rq));
-                        ck_assert_int_eq(alloc_block(t, &rq, &block_off), 0);
+                        ck_assert(ask_classify(&rq));
+                        ck_assert_int_eq(ask_block(t, &rq, &block_off), 0);
                         ck_assert_uint_eq((r->layout.chunks_off + block_off) % align, 0);
                         ck_assert_uint_ge(block_usable(r, block_off, &class_idx), size);
                         ck_assert_uint_eq(class_idx, rq.class_idx);
@@ -276,16 +277,16 @@ END_TEST
 
 START_TEST(memory_moves_between_blocks_and_chunks)
 {
-        struct request rq = {.size = N_CHUNKS * GEO_CHUNK_BYTES, .align = 1};
+        struct call rq = {.size = N_CHUNKS * GEO_CHUNK_BYTES, .align = 1};
         uint64_t block_off;
 
-        ck_assert(request_classify(&rq));
+        ck_assert(ask_classify(&rq));
         for (int turn = 0; turn < 3; turn++) {
                 exhaust(t, SIZE_CLASS_N_SMALL - 1);
                 free_all();
-                ck_assert_int_eq(alloc_block(t, &rq, &block_off), 0);
+                ck_assert_int_eq(ask_block(t, &rq, &block_off), 0);
                 ck_assert(!alloc(t, 0));
-                ck_assert_int_eq(alloc_block(u, &rq, &block_off), -ENOMEM);
+                ck_assert_int_eq(ask_block(u, &rq, &block_off), -ENOMEM);
                 live_add(&live, block_off);
                 heap_verify(r, &live);
                 free_it(u, block_off);
@@ -302,14 +303,14 @@ START_TEST(own_magazines_are_emptied_for_another_class)
         uint32_t from = 0, to = SIZE_CLASS_N_SMALL - 1, n = 0;
 
         while (n < 2 * r->layout.n_tags - 2) {
-                struct request rq = request_of_class(from, 0);
+                struct call rq = request_of_class(from, 0);
                 uint32_t idx, got;
                 uint64_t block_off;
 
                 if (magazine_take_empty(t, tag_make(0, from), &idx) < 0)
                         break;
                 magazine_place(t, &t->slot->magazines[1 + n++], idx);
-                if (alloc_magazine(t, &rq, idx, &got, &block_off) < 0)
+                if (ask_magazine(t, &rq, idx, &got, &block_off) < 0)
                         break;
         }
         ck_assert_uint_gt(heap_verify_words(r).cached_blocks[from], 0);
@@ -342,7 +343,7 @@ take_all_and_die(void *arg)
 {
         struct thread *mortal = arg;
         uint32_t class_idx = 0, idx, got;
-        struct request rq = {.size = 16, .align = 1, .class_idx = class_idx};
+        struct call rq = {.size = 16, .align = 1, .class_idx = class_idx};
         uint64_t block_off;
 
         if (slot_attach(mortal, r, &fx.client, NULL, NULL) < 0)
@@ -351,7 +352,7 @@ take_all_and_die(void *arg)
                 if (place == r->layout.n_tags || magazine_take_empty(mortal, tag_make(0, class_idx), &idx) < 0)
                         continue;
                 magazine_place(mortal, &mortal->slot->magazines[place], idx);
-                if (alloc_magazine(mortal, &rq, idx, &got, &block_off) < 0)
+                if (ask_magazine(mortal, &rq, idx, &got, &block_off) < 0)
                         break;
                 if (got != idx)
                         magazine_put(mortal, got, 0, true);
@@ -405,7 +406,7 @@ START_TEST(without_growth_memory_comes_from_where_all_that_it_needs_is)
         ck_assert_int_eq(reserve_bytes(t, 2 * GEO_GRANULE_BYTES), 0);
         free_all();
         ck_assert_uint_eq(granule_state(*run_word(r, first)), GRANULE_FREE);
-        ck_assert(alloc_flags(t, 0, ALLOC_NO_GROW, &block_off));
+        ck_assert(alloc_flags(t, 0, CALL_NO_GROW, &block_off));
         ck_assert(region_has_bitmap(r, first, 0) == (block_off >> GEO_GRANULE_SHIFT == first));
         heap_verify(r, &live);
 }
@@ -439,7 +440,7 @@ START_TEST(chunks_move_between_arenas)
         for (int turn = 0; turn < 4; turn++) {
                 uint64_t n = 0, block_off;
 
-                while (alloc_flags(turn % 2 ? u : t, class_idx, ALLOC_THIS_ARENA, &block_off)) {
+                while (alloc_flags(turn % 2 ? u : t, class_idx, CALL_THIS_ARENA, &block_off)) {
                         ck_assert_uint_eq(granule_arena(*run_word(r, block_off >> GEO_GRANULE_SHIFT)), turn % 2);
                         n++;
                 }
@@ -497,7 +498,7 @@ START_TEST(all_free_capacity_can_be_had_after_any_history)
         for (int step = 0; step < 600; step++) {
                 struct thread *who = step % 3 == 0 ? t : step % 3 == 1 ? u : dead;
                 uint32_t class_idx = (uint32_t)random_below(SIZE_CLASS_N);
-                struct request rq = request_of_class(class_idx, 0);
+                struct call rq = request_of_class(class_idx, 0);
 
                 rq.arena = who->arena;
                 switch (random_below(8)) {
@@ -517,7 +518,7 @@ START_TEST(all_free_capacity_can_be_had_after_any_history)
                             magazine_take_empty(who, tag_make(0, class_idx), &idx) < 0)
                                 break;
                         magazine_place(who, magazine_current(who, tag_make(0, class_idx)), idx);
-                        if (alloc_magazine(who, &rq, idx, &got, &block_off) < 0)
+                        if (ask_magazine(who, &rq, idx, &got, &block_off) < 0)
                                 break;
                         if (got == MAGAZINE_IDX_NONE)
                                 live_add(&live, block_off);
@@ -555,18 +556,18 @@ END_TEST
 START_TEST(magazine_is_filled_or_found)
 {
         uint32_t tag = tag_make(0, 3), idx = fill_magazine(u, 3, magazine_current(u, tag)), empty, got;
-        struct request rq = request_of_class(3, 0);
+        struct call rq = request_of_class(3, 0);
         uint64_t block_off;
 
         magazine_pick_up(u, magazine_current(u, tag), idx);
         ck_assert(magazine_put(u, idx, 0, true));
         ck_assert_int_eq(magazine_take_empty(t, tag, &empty), 0);
         magazine_place(t, magazine_current(t, tag), empty);
-        ck_assert_int_eq(alloc_magazine(t, &rq, empty, &got, &block_off), 0);
+        ck_assert_int_eq(ask_magazine(t, &rq, empty, &got, &block_off), 0);
         ck_assert_uint_eq(got, idx); /* the depot first */
         ck_assert_uint_eq(t->slot->hand, idx + 1);
         magazine_place(t, magazine_spare(t, tag), got);
-        ck_assert_int_eq(alloc_magazine(t, &rq, empty, &got, &block_off), 0);
+        ck_assert_int_eq(ask_magazine(t, &rq, empty, &got, &block_off), 0);
         ck_assert_uint_eq(got, empty);
         ck_assert_uint_eq(t->slot->hand, 0);
         heap_verify(r, NULL);
@@ -577,7 +578,7 @@ END_TEST
 START_TEST(magazine_of_another_arena_is_found_before_a_slab)
 {
         uint32_t tag = tag_make(0, 3), put[2], empty, got;
-        struct request rq = request_of_class(3, 0);
+        struct call rq = request_of_class(3, 0);
         struct thread *near = heap_attach(&fx, 1);
         uint64_t block_off;
 
@@ -590,10 +591,10 @@ START_TEST(magazine_of_another_arena_is_found_before_a_slab)
         ck_assert_int_eq(magazine_take_empty(near, tag, &empty), 0);
         magazine_place(near, magazine_current(near, tag), empty);
         rq.arena = near->arena;
-        ck_assert_int_eq(alloc_magazine(near, &rq, empty, &got, &block_off), 0);
+        ck_assert_int_eq(ask_magazine(near, &rq, empty, &got, &block_off), 0);
         ck_assert_uint_eq(got, put[0]);
         magazine_place(near, magazine_spare(near, tag), got);
-        ck_assert_int_eq(alloc_magazine(near, &rq, empty, &got, &block_off), 0);
+        ck_assert_int_eq(ask_magazine(near, &rq, empty, &got, &block_off), 0);
         ck_assert_uint_eq(got, empty); /* the last one is left: filled from a slab of its own */
         ck_assert_uint_eq(magazine_state(r->magazine_words[put[1]]), MAGAZINE_DEPOT);
         heap_verify(r, NULL);
@@ -603,12 +604,12 @@ END_TEST
 /* No magazine to be had: one block at a time. */
 START_TEST(without_a_magazine_there_are_single_blocks)
 {
-        struct request rq = request_of_class(3, 0);
+        struct call rq = request_of_class(3, 0);
         uint32_t got;
         uint64_t block_off;
 
         for (int i = 0; i < 5; i++) {
-                ck_assert_int_eq(alloc_magazine(t, &rq, MAGAZINE_IDX_NONE, &got, &block_off), 0);
+                ck_assert_int_eq(ask_magazine(t, &rq, MAGAZINE_IDX_NONE, &got, &block_off), 0);
                 ck_assert_uint_eq(got, MAGAZINE_IDX_NONE);
                 live_add(&live, block_off);
         }
@@ -623,14 +624,14 @@ START_TEST(no_grow_takes_what_is_there_and_nothing_new)
         uint64_t off;
 
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
-                ck_assert(!alloc_flags(t, class_idx, ALLOC_NO_GROW, &off));
+                ck_assert(!alloc_flags(t, class_idx, CALL_NO_GROW, &off));
                 ck_assert_uint_eq(region_chunks_hwm(r), 0);
         }
         ck_assert(alloc(t, 0));
-        ck_assert(alloc_flags(t, 0, ALLOC_NO_GROW, &off)); /* the rest of the slab */
-        ck_assert(!alloc_flags(t, 1, ALLOC_NO_GROW, &off));
+        ck_assert(alloc_flags(t, 0, CALL_NO_GROW, &off)); /* the rest of the slab */
+        ck_assert(!alloc_flags(t, 1, CALL_NO_GROW, &off));
         free_all();
-        ck_assert(alloc_flags(t, 1, ALLOC_NO_GROW, &off)); /* its pages */
+        ck_assert(alloc_flags(t, 1, CALL_NO_GROW, &off)); /* its pages */
         heap_verify(r, &live);
 }
 END_TEST
@@ -657,7 +658,7 @@ START_TEST(no_grow_makes_no_system_call)
         os_inject = count_calls;
         n_calls = 0;
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
-                alloc_flags(t, class_idx, ALLOC_NO_GROW, &off);
+                alloc_flags(t, class_idx, CALL_NO_GROW, &off);
         os_inject = NULL;
         ck_assert_uint_eq(n_calls, 0);
         ck_assert_uint_gt(live.n, 0);
@@ -703,15 +704,15 @@ START_TEST(this_arena_and_this_node_mean_it)
         u->node = 1;
         for (uint32_t a = 1; a < 4; a++)
                 ck_assert_int_eq(arena_init(r, a), 0);
-        while (alloc_flags(t, SIZE_CLASS_N_SMALL, ALLOC_THIS_NODE, &off))
+        while (alloc_flags(t, SIZE_CLASS_N_SMALL, CALL_THIS_NODE, &off))
                 n++;
         ck_assert_uint_eq(n, most(SIZE_CLASS_N_SMALL, N_CHUNKS));
         free_it(t, off);
-        ck_assert(!alloc_flags(u, SIZE_CLASS_N_SMALL, ALLOC_THIS_NODE, &off)); /* it is node 0's */
-        ck_assert(!alloc_flags(u, 0, ALLOC_THIS_ARENA, &off));
+        ck_assert(!alloc_flags(u, SIZE_CLASS_N_SMALL, CALL_THIS_NODE, &off)); /* it is node 0's */
+        ck_assert(!alloc_flags(u, 0, CALL_THIS_ARENA, &off));
         t->arena = 1;
-        ck_assert(!alloc_flags(t, SIZE_CLASS_N_SMALL, ALLOC_THIS_ARENA, &off)); /* it is arena 0's */
-        ck_assert(alloc_flags(t, SIZE_CLASS_N_SMALL, ALLOC_THIS_NODE, &off));
+        ck_assert(!alloc_flags(t, SIZE_CLASS_N_SMALL, CALL_THIS_ARENA, &off)); /* it is arena 0's */
+        ck_assert(alloc_flags(t, SIZE_CLASS_N_SMALL, CALL_THIS_NODE, &off));
         ck_assert_uint_eq(granule_arena(*run_word(r, off >> GEO_GRANULE_SHIFT)), 0);
         t->arena = 0;
         heap_verify(r, &live);
@@ -720,7 +721,7 @@ END_TEST
 
 START_TEST(other_nodes_serve_single_blocks)
 {
-        struct request rq = request_of_class(1, 0);
+        struct call rq = request_of_class(1, 0);
         uint32_t idx, got;
         uint64_t off, before;
 
@@ -731,12 +732,12 @@ START_TEST(other_nodes_serve_single_blocks)
         ck_assert_int_eq(chunk_give(u, 2), 0);
         ck_assert(alloc_flags(u, 0, 0, &off));
         ck_assert(alloc_flags(u, 0, 0, &off)); /* both chunks are in use: none can be taken back */
-        while (alloc_flags(u, SIZE_CLASS_N - 1, ALLOC_THIS_NODE, &off))
+        while (alloc_flags(u, SIZE_CLASS_N - 1, CALL_THIS_NODE, &off))
                 continue;
         ck_assert_int_eq(magazine_take_empty(t, tag_make(0, 1), &idx), 0);
         magazine_place(t, magazine_current(t, tag_make(0, 1)), idx);
         before = t->slot->n_fallback;
-        ck_assert_int_eq(alloc_magazine(t, &rq, idx, &got, &off), 0);
+        ck_assert_int_eq(ask_magazine(t, &rq, idx, &got, &off), 0);
         ck_assert_uint_eq(got, MAGAZINE_IDX_NONE);
         ck_assert_uint_eq(r->magazines[idx].n, 0);
         ck_assert_uint_eq(t->slot->n_fallback, before + 1);
@@ -749,11 +750,11 @@ END_TEST
 /* Chunks are nobody's: there is one place to look for them. */
 START_TEST(huge_block_that_cannot_be_had_is_null_on_every_node)
 {
-        struct request rq = {.size = (N_CHUNKS + 1) * GEO_CHUNK_BYTES, .align = 1, .arena = 0};
+        struct call rq = {.size = (N_CHUNKS + 1) * GEO_CHUNK_BYTES, .align = 1, .arena = 0};
         uint64_t off;
 
-        ck_assert(request_classify(&rq));
-        ck_assert_int_eq(alloc_block(t, &rq, &off), -ENOMEM);
+        ck_assert(ask_classify(&rq));
+        ck_assert_int_eq(ask_block(t, &rq, &off), -ENOMEM);
         heap_verify(r, NULL);
 }
 END_TEST
@@ -780,12 +781,12 @@ END_TEST
 
 START_TEST(freeing_what_is_no_block_is_noted_and_changes_nothing)
 {
-        struct request rq = {.size = GEO_LARGE_MAX + 1, .align = 1};
+        struct call rq = {.size = GEO_LARGE_MAX + 1, .align = 1};
         uint64_t off, huge;
 
         ck_assert(alloc_flags(t, 2, 0, &off));
-        ck_assert(request_classify(&rq));
-        ck_assert_int_eq(alloc_block(t, &rq, &huge), 0);
+        ck_assert(ask_classify(&rq));
+        ck_assert_int_eq(ask_block(t, &rq, &huge), 0);
         live_add(&live, huge);
         for (uint64_t bad = 1; bad != 0; bad *= 2) {
                 const uint64_t bads[] = {off + bad, huge + bad, bad, UINT64_MAX - bad, off ^ bad << 8};

@@ -13,12 +13,13 @@
 #include "blocks/large.h"
 #include "clients/slot.h"
 #include "heap/decay.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "os/shm.h"
 #include "pages/arena.h"
 #include "pages/chunk.h"
 #include "pages/run.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/damage.h"
 #include "support/heap_fixture.h"
@@ -199,15 +200,15 @@ touch(char *p, int c, uint64_t bytes)
 static void
 allocate(struct thread *t)
 {
-        struct request rq = {.size = UINT64_C(1) << random_below(24), .align = UINT64_C(1) << random_below(20)};
+        struct call rq = {.size = UINT64_C(1) << random_below(24), .align = UINT64_C(1) << random_below(20)};
         uint64_t block_off;
         uint32_t class_idx;
 
         rq.size += random_below(rq.size);
         rq.arena = t->arena;
         rq.flags = (unsigned)random_below(8);
-        ck_assert(request_classify(&rq));
-        if (alloc_block(t, &rq, &block_off) < 0)
+        ck_assert(ask_classify(&rq));
+        if (ask_block(t, &rq, &block_off) < 0)
                 return;
         touch(region_block(r, block_off), 1, block_usable(r, block_off, &class_idx));
         live_add(&live, block_off);
@@ -238,7 +239,7 @@ use_cache(void)
         ck_assert_ptr_nonnull(t);
         for (int i = 0; i < 200; i++) {
                 size_t bytes = UINT64_C(1) << random_below(20);
-                char *p = tcache_malloc_slow(t, bytes, 0);
+                char *p = ask_tcache(t, bytes);
 
                 if (!p)
                         continue;

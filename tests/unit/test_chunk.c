@@ -98,7 +98,7 @@ END_TEST
 
 START_TEST(no_chunk_without_growing)
 {
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert_int_eq(chunk_give(t, 0), -ENOMEM);
         ck_assert_uint_eq(region_chunks_hwm(r), 0);
 }

@@ -10,7 +10,7 @@
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
 #include "heap/decay.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "os/clock.h"
 #include "os/inject.h"
@@ -19,6 +19,7 @@
 #include "pages/decay_stamp.h"
 #include "pages/hint.h"
 #include "pages/run.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/damage.h"
 #include "support/heap_fixture.h"
@@ -109,10 +110,10 @@ tick(void)
 static uint64_t
 alloc(uint32_t class_idx)
 {
-        struct request rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = 0};
+        struct call rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx, .arena = 0};
         uint64_t block_off;
 
-        ck_assert_int_eq(alloc_block(t, &rq, &block_off), 0);
+        ck_assert_int_eq(ask_block(t, &rq, &block_off), 0);
         live_add(&live, block_off);
         return block_off;
 }
@@ -255,12 +256,12 @@ END_TEST
 START_TEST(depot_of_an_arena_that_nobody_ticks_gives_back_too)
 {
         uint32_t tag = tag_make(0, SIZE_CLASS_N_SMALL), idx;
-        struct request rq = {
+        struct call rq = {
                 .size = size_class_bytes(SIZE_CLASS_N_SMALL), .align = 1, .class_idx = SIZE_CLASS_N_SMALL, .arena = 1};
         uint64_t block_off;
 
         ck_assert_int_eq(arena_init(r, 1), 0);
-        ck_assert_int_eq(alloc_block(u, &rq, &block_off), 0);
+        ck_assert_int_eq(ask_block(u, &rq, &block_off), 0);
         ck_assert_int_eq(magazine_take_empty(u, tag, &idx), 0);
         r->magazines[idx].slot[0] = region_entry(r, block_off);
         r->magazines[idx].n = 1;
@@ -561,14 +562,14 @@ END_TEST
 START_TEST(without_growth_a_purged_slab_is_left_alone)
 {
         uint64_t head = sparse_slab(), off;
-        struct request rq = {.size = GEO_PAGE_BYTES, .align = 1, .flags = ALLOC_NO_GROW};
+        struct call rq = {.size = GEO_PAGE_BYTES, .align = 1, .flags = CALL_NO_GROW};
 
-        ck_assert(request_classify(&rq));
+        ck_assert(ask_classify(&rq));
         decay_purge(t, 0);
-        ck_assert_int_lt(alloc_block(t, &rq, &off), 0);
+        ck_assert_int_lt(ask_block(t, &rq, &off), 0);
         assert_purged(head);
         rq.flags = 0;
-        ck_assert_int_eq(alloc_block(t, &rq, &off), 0);
+        ck_assert_int_eq(ask_block(t, &rq, &off), 0);
         ck_assert_uint_eq(off >> GEO_GRANULE_SHIFT, head);
 }
 END_TEST

@@ -229,17 +229,17 @@ START_TEST(without_growing_only_what_has_pages_serves)
 {
         uint64_t block_off;
 
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert_int_eq(huge_alloc(t, GEO_CHUNK_BYTES, 1, 0, 0, &block_off), -ENOMEM);
         ck_assert_uint_eq(region_chunks_hwm(r), 0);
-        t->no_grow = false;
+        t->call.no_grow = false;
         free_it(t, alloc(2));
         (void)chunk_give(t, 0); /* chunk 0 has pages and goes to an arena */
-        t->no_grow = true;
+        t->call.no_grow = true;
         (void)alloc(1);
         ck_assert_int_eq(huge_resize(t, GEO_CHUNK_BYTES, 2 * GEO_CHUNK_BYTES), -ENOMEM);
         ck_assert_int_eq(huge_alloc(t, GEO_CHUNK_BYTES, 1, 0, 0, &block_off), -ENOMEM);
-        t->no_grow = false;
+        t->call.no_grow = false;
         heap_verify(r, &live);
 }
 END_TEST

@@ -192,12 +192,12 @@ START_TEST(without_growing_only_runs_with_pages_serve)
 {
         uint64_t off;
 
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert_int_eq(large_alloc(t, WHERE_LARGE(0, CHUNK_ANY, SIZE_CLASS_N_SMALL, 1), 0, &off), -ENOMEM);
         ck_assert_uint_eq(heap_verify(r, NULL).n_free_granules, GRANULES);
-        t->no_grow = false;
+        t->call.no_grow = false;
         free_it(t, alloc(SIZE_CLASS_N_SMALL));
-        t->no_grow = true;
+        t->call.no_grow = true;
         (void)alloc(SIZE_CLASS_N_SMALL);
         heap_verify(r, &live);
 }
@@ -368,7 +368,7 @@ START_TEST(growth_without_pages_is_refused_when_it_may_not_grow)
 {
         uint64_t a = alloc(shorter());
 
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert_int_eq(large_resize(t, a, longer()), -ENOMEM);
         ck_assert_uint_eq(class_of(a), shorter());
         heap_verify(r, &live);

@@ -162,7 +162,7 @@ START_TEST(no_new_magazine_without_growing)
 {
         uint32_t idx;
 
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert_int_eq(magazine_take_empty(t, tag, &idx), -ENOMEM);
         ck_assert_uint_eq(region_magazines_hwm(r, 0), 0);
         idx = take_empty(u, tag);

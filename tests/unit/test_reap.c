@@ -15,10 +15,10 @@
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
 #include "clients/intent.h"
-#include "heap/find.h"
 #include "heap/reap.h"
 #include "pages/chunk.h"
 #include "pages/run.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/damage.h"
 #include "support/heap_fixture.h"
@@ -51,10 +51,10 @@ teardown(void)
 static uint64_t
 alloc(struct thread *who, uint32_t class_idx)
 {
-        struct request rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx};
+        struct call rq = {.size = size_class_bytes(class_idx), .align = 1, .class_idx = class_idx};
         uint64_t block_off;
 
-        ck_assert_int_eq(alloc_block(who, &rq, &block_off), 0);
+        ck_assert_int_eq(ask_block(who, &rq, &block_off), 0);
         live_add(&live, block_off);
         return block_off;
 }
@@ -151,11 +151,11 @@ START_TEST(slot_full_of_garbage_touches_nobody)
         magazine_pick_up(u, magazine_current(u, tag_make(0, 2)), idx);
         magazine_put(u, idx, 0, true);
         {
-                struct request rq = {.size = GEO_LARGE_MAX + 1, .align = 1};
+                struct call rq = {.size = GEO_LARGE_MAX + 1, .align = 1};
                 uint64_t huge;
 
-                ck_assert(request_classify(&rq));
-                ck_assert_int_eq(alloc_block(u, &rq, &huge), 0);
+                ck_assert(ask_classify(&rq));
+                ck_assert_int_eq(ask_block(u, &rq, &huge), 0);
                 live_add(&live, huge);
         }
         random_state = 4711 + (uint64_t)_i;

@@ -23,11 +23,12 @@
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "heap/root_cell.h"
 #include "pages/run.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/root_judge.h"
 #include "support/suite.h"
@@ -370,13 +371,13 @@ static int
 chain_and_lose(void *obj, size_t size, void *arg)
 {
         struct chain *c = obj;
-        struct request rq = {.size = 5000, .align = 1, .arena = ta->arena};
+        struct call rq = {.size = 5000, .align = 1, .arena = ta->arena};
 
         (void)size;
         if (arg)
                 create(tb, "a", *(size_t *)arg);
-        ck_assert(request_classify(&rq));
-        ck_assert_int_eq(alloc_block(ta, &rq, &c->block_off), 0);
+        ck_assert(ask_classify(&rq));
+        ck_assert_int_eq(ask_block(ta, &rq, &c->block_off), 0);
         return 0;
 }
 
@@ -784,11 +785,11 @@ static void
 fill_the_heap(struct live *live)
 {
         for (uint64_t bytes = GEO_LARGE_MAX; bytes > GEO_SMALL_MAX; bytes /= 2) {
-                struct request rq = {.size = bytes, .align = 1};
+                struct call rq = {.size = bytes, .align = 1};
                 uint64_t block_off;
 
-                ck_assert(request_classify(&rq));
-                while (alloc_block(tb, &rq, &block_off) == 0)
+                ck_assert(ask_classify(&rq));
+                while (ask_block(tb, &rq, &block_off) == 0)
                         live_add(live, block_off);
         }
 }

@@ -31,6 +31,7 @@
 #include "clients/owner.h"
 #include "clients/slot.h"
 #include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "heap/root.h"
 #include "heap/root_cell.h"
@@ -59,7 +60,7 @@ static void step(void);
 #define owner_release(word, value)            (step(), owner_release(word, value))
 #define candidate_set(t, candidate)           (step(), candidate_set(t, candidate))
 #define candidate_clear(t)                    (step(), candidate_clear(t))
-#define alloc_block(t, request, ret_off)      (step(), alloc_block(t, request, ret_off))
+#define find_block(t)                         (step(), find_block(t))
 #define block_usable(r, block_off, ret_class) (step(), block_usable(r, block_off, ret_class))
 #define free_block(t, block_off, dest_off)    (step(), free_block(t, block_off, dest_off))
 
@@ -72,7 +73,7 @@ static void step(void);
 #undef owner_release
 #undef candidate_set
 #undef candidate_clear
-#undef alloc_block
+#undef find_block
 #undef free_block
 #undef block_usable
 

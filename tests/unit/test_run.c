@@ -174,7 +174,7 @@ START_TEST(run_that_has_all_it_needs_is_the_lowest_that_has)
         struct run_need *need = &where.need;
         uint64_t head;
 
-        t->no_grow = true;
+        t->call.no_grow = true;
         for (uint32_t g = 0; g < sizeof backed / sizeof backed[0]; g++)
                 *run_word(r, g) = granule_with_backed(word_of(g), backed[g]) | GRANULE_MAY_HAVE;
         *run_word(r, 2) = granule_with_owner(granule_with_state(word_of(2), GRANULE_NEW), u->no);
@@ -377,10 +377,10 @@ START_TEST(notes_of_pages_outlive_the_run)
         ck_assert_uint_eq(granule_backed(word_of(head)), GRANULE_BACKED_ALL);
         ck_assert_uint_eq(granule_backed(word_of(head + 1)), 1);
         /* Less is enough already; more adds to it. */
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert_int_eq(run_reserve(t, head, GEO_GRANULE_BYTES), 0);
         ck_assert_int_eq(run_reserve(t, head, 2 * GEO_GRANULE_BYTES), -ENOMEM);
-        t->no_grow = false;
+        t->call.no_grow = false;
         ck_assert_uint_eq(granule_backed(word_of(head + 1)), 1);
         ck_assert_int_eq(run_reserve(t, head, 2 * GEO_GRANULE_BYTES), 0);
         ck_assert_uint_eq(granule_backed(word_of(head + 1)), GRANULE_BACKED_ALL);

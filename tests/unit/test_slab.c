@@ -206,7 +206,7 @@ START_TEST(slab_that_finds_no_run_is_no_slab)
                 t->slot->candidate = 0;
         ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), -ENOMEM);
         ck_assert_uint_eq(t->slot->candidate, 0);
-        t->no_grow = true;
+        t->call.no_grow = true;
         run_free_owned(t, 0, 1); /* without pages */
         ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), -ENOMEM);
         ck_assert_uint_eq(t->slot->candidate, 0);
@@ -320,7 +320,7 @@ START_TEST(slab_without_more_pages_gives_the_blocks_that_have_some)
         uint64_t head = find_or_create(t, class_idx), found, sure = backed_bytes_of(head, class_idx);
 
         ck_assert_uint_lt(sure, slab_bytes_of(class_idx));
-        t->no_grow = true;
+        t->call.no_grow = true;
         do {
                 k = slab_fill(t, head, idx, cap_of(class_idx));
                 n += k;
@@ -330,7 +330,7 @@ START_TEST(slab_without_more_pages_gives_the_blocks_that_have_some)
         ck_assert_uint_eq(backed_bytes_of(head, class_idx), sure);
         ck_assert_uint_eq(granule_count(word_of(head)), n_blocks_of(class_idx) - n);
         ck_assert_int_lt(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, class_idx), &found), 0);
-        t->no_grow = false;
+        t->call.no_grow = false;
         ck_assert_uint_eq(find_or_create(t, class_idx), head);
         ck_assert_uint_gt(slab_fill(t, head, idx, 1), 0);
         ck_assert_uint_eq(entry(idx, 0), (head << GEO_GRANULE_SHIFT) + n * size_class_bytes(class_idx));
@@ -349,10 +349,10 @@ START_TEST(slab_of_many_blocks_has_a_bitmap_first)
         ck_assert_uint_eq(r->rest_maps[0], 0);
         ck_assert(region_has_bitmap(r, head + 2, 0) == !is_long);
         slab_fill(t, head, empty_magazine(t, class_with_granules(2)), 1);
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert_int_lt(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), 0);
         ck_assert_uint_eq(r->rest_maps[0], 0);
-        t->no_grow = false;
+        t->call.no_grow = false;
         ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &head), 0);
         ck_assert_uint_eq(r->rest_maps[0], is_long ? bits_mask((uint32_t)head / 8 * 8, 8) : 0);
         ck_assert_uint_eq(slab_count_free(r, head, 0), n_blocks_of(0));
@@ -380,7 +380,7 @@ START_TEST(slab_purged_in_part_gives_the_blocks_on_the_pages_it_has)
         ck_assert_int_eq(run_reserve(t, head, slab_bytes_of(0)), 0);
         damage_is_done(false);
         ck_assert_uint_gt(slab_purge_chunk(t, head / GEO_GRANULES_PER_CHUNK, 0, -1, &(uint32_t){100}), 0);
-        t->no_grow = true;
+        t->call.no_grow = true;
         ck_assert(slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &found) && found == head);
         ck_assert_uint_eq(slab_fill(t, head, idx, 3), 3);
         for (n = 1 + 3; slab_find_owned(t, WHERE_SLAB(0, CHUNK_ANY, 0), &found) && found == head; n++) {
@@ -390,7 +390,7 @@ START_TEST(slab_purged_in_part_gives_the_blocks_on_the_pages_it_has)
         }
         ck_assert_uint_eq(n, n_on_page);
         ck_assert_uint_eq(granule_count(word_of(head)), n_blocks_of(0) - n_on_page);
-        t->no_grow = false;
+        t->call.no_grow = false;
         ck_assert_uint_eq(head_of(alloc_one(t, 0)), head);
         heap_verify(r, &live);
 }

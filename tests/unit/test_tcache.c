@@ -16,12 +16,13 @@
 #include "blocks/magazine.h"
 #include "clients/liveness.h"
 #include "clients/slot.h"
-#include "heap/find.h"
+#include "heap/free.h"
 #include "heap/reap.h"
 #include "pages/arena.h"
 #include "pages/chunk.h"
 #include "pages/decay_stamp.h"
 #include "pages/run.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
@@ -83,7 +84,7 @@ take(size_t bytes, bool *ret_hit)
         if (!*ret_hit && class_idx1 <= TAG_CLASSES)
                 p = tcache_malloc_spare(t, class_idx1);
         if (!*ret_hit && !p)
-                p = tcache_malloc_slow(t, bytes, 0);
+                p = ask_tcache(t, bytes);
         if (p)
                 live_add(&live, off_of(p));
         return p;
@@ -185,7 +186,7 @@ look_around(void *arg)
         ck_assert_ptr_nonnull(mine);
         ck_assert_ptr_ne(mine, t);
         ck_assert_uint_eq(mine->thread.no, 2);
-        ck_assert_uint_eq(tcache_malloc_slow(mine, 100, 0) != NULL, 1);
+        ck_assert_uint_eq(ask_tcache(mine, 100) != NULL, 1);
         return NULL;
 }
 
@@ -214,7 +215,7 @@ late_destructor(void *arg)
         mine = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(mine);
         *no = mine->thread.no;
-        ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 100, 0));
+        ck_assert_ptr_nonnull(ask_tcache(mine, 100));
 }
 
 static void *
@@ -280,7 +281,7 @@ occupy(void *arg)
 static void *
 borrow(void *arg)
 {
-        struct request rq = {.size = 64, .align = 1};
+        struct call rq = {.size = 64, .align = 1};
         struct thread borrowed;
         uint64_t block_off;
         int err;
@@ -291,8 +292,8 @@ borrow(void *arg)
         for (int i = 0; i < 3; i++) {
                 ck_assert_int_eq(thread_borrow(&fx.heap, &borrowed), 0);
                 rq.arena = borrowed.arena;
-                ck_assert(request_classify(&rq));
-                ck_assert_int_eq(alloc_block(&borrowed, &rq, &block_off), 0);
+                ck_assert(ask_classify(&rq));
+                ck_assert_int_eq(ask_block(&borrowed, &rq, &block_off), 0);
                 ck_assert_int_eq(free_block(&borrowed, block_off, 0), 0);
                 thread_return(&fx.heap, &borrowed);
         }
@@ -569,15 +570,15 @@ END_TEST
 START_TEST(blocks_of_another_node_go_home)
 {
         struct thread *far = heap_attach(&fx, 1 - (uint32_t)_i);
-        struct request rq = {.size = 64, .align = 1, .arena = far->arena};
+        struct call rq = {.size = 64, .align = 1, .arena = far->arena};
         uint32_t class_idx, n = 4 * cap_of(size_class_of(64)), idx;
         uint64_t block_off;
 
         be_of_node((uint32_t)_i);
-        ck_assert(request_classify(&rq));
+        ck_assert(ask_classify(&rq));
         class_idx = rq.class_idx;
         for (uint32_t i = 0; i < n; i++) {
-                ck_assert_int_eq(alloc_block(far, &rq, &block_off), 0);
+                ck_assert_int_eq(ask_block(far, &rq, &block_off), 0);
                 live_add(&live, block_off);
         }
         for (bool hit; live.n < 2 * n;)
@@ -742,8 +743,8 @@ START_TEST(out_of_memory_is_null_and_not_the_end)
                 continue;
         ck_assert_uint_eq(live.n, n);
         heap_verify(r, &live);
-        ck_assert_ptr_null(tcache_malloc_slow(t, UINT64_MAX, 0));
-        ck_assert_ptr_null(tcache_malloc_slow(t, r->layout.n_chunks * GEO_CHUNK_BYTES + 1, 0));
+        ck_assert_ptr_null(ask_tcache(t, UINT64_MAX));
+        ck_assert_ptr_null(ask_tcache(t, r->layout.n_chunks * GEO_CHUNK_BYTES + 1));
         while (live.n > 0)
                 give(live.off[live.n - 1]);
         heap_verify(r, NULL);
@@ -803,19 +804,19 @@ END_TEST
 START_TEST(limit_follows_the_mark)
 {
         struct thread *other = heap_attach(&fx, thread()->arena);
-        struct request rq = {.size = 64, .align = 1, .arena = other->arena};
+        struct call rq = {.size = 64, .align = 1, .arena = other->arena};
         uint64_t block_off = 0;
 
-        ck_assert(request_classify(&rq));
+        ck_assert(ask_classify(&rq));
         alloc(64);
         give(live.off[0]);
         while (block_off < t->limit) {
-                ck_assert_int_eq(alloc_block(other, &rq, &block_off), 0);
+                ck_assert_int_eq(ask_block(other, &rq, &block_off), 0);
                 live_add(&live, block_off);
         }
         ck_assert(!give(block_off));
         ck_assert_uint_gt(t->limit, block_off);
-        ck_assert_int_eq(alloc_block(other, &rq, &block_off), 0);
+        ck_assert_int_eq(ask_block(other, &rq, &block_off), 0);
         live_add(&live, block_off);
         heap_verify(r, &live);
 }
@@ -828,7 +829,7 @@ never_hits(void)
 {
         t = attach();
         for (int i = 0; i < 200; i++) {
-                void *p = tcache_malloc_slow(t, 64, 0);
+                void *p = ask_tcache(t, 64);
 
                 ck_assert_ptr_nonnull(p);
                 live_add(&live, off_of(p));
@@ -885,7 +886,7 @@ die_with_magazines(void *arg)
         (void)arg;
         mine = tcache_get(&fx.heap, &err);
         ck_assert_ptr_nonnull(mine);
-        ck_assert_ptr_nonnull(tcache_malloc_slow(mine, 64, 0));
+        ck_assert_ptr_nonnull(ask_tcache(mine, 64));
         tcache_list = NULL; /* its destructor finds nothing: as if it had been killed */
         return NULL;
 }
@@ -917,7 +918,7 @@ child(void)
         mine = tcache_get(&fx.heap, &err);
         if (mine == NULL || mine == t || mine->thread.no == thread()->no || fx.heap.client.idx == fx.client.idx)
                 _exit(2);
-        p = tcache_malloc_slow(mine, 1000, 0);
+        p = ask_tcache(mine, 1000);
         if (p == NULL || off_of(p) == live.off[0])
                 _exit(3);
         if (!tcache_push(mine, region_block(r, live.off[0]))) /* what the parent allocated, the child may free */
