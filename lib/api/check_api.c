@@ -15,7 +15,7 @@ shheap_check(shheap *h, unsigned flags, FILE *report)
 {
         int n;
 
-        if (!heap_is_open(h, "shheap_check"))
+        if (!handle_is_open(h, "shheap_check"))
                 return -EBADF;
         if (flags & ~(unsigned)SHHEAP_CHECK_QUIESCENT)
                 return error_set(-EINVAL, "shheap_check: flags %#x: only SHHEAP_CHECK_QUIESCENT is known", flags);
@@ -46,7 +46,7 @@ visit_block(const struct check_block *block, void *arg)
 static int
 walk(struct shheap *h, unsigned where, struct visitor *visitor)
 {
-        struct shheap *called __attribute__((cleanup(heap_call_end))) = heap_call_begin(h);
+        struct shheap *called __attribute__((cleanup(handle_let_go))) = handle_hold(h);
 
         return check_walk(&called->region, where, visit_block, visitor);
 }
@@ -58,7 +58,7 @@ shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
         unsigned where = 0;
         int ret;
 
-        if (!heap_is_open(h, "shheap_walk"))
+        if (!handle_is_open(h, "shheap_walk"))
                 return -EBADF;
         if (what & ~(unsigned)(SHHEAP_WALK_LIVE | SHHEAP_WALK_FREE))
                 return error_set(-EINVAL, "shheap_walk: %#x: LIVE and FREE are what can be walked", what);

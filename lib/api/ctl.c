@@ -251,7 +251,7 @@ get_reaped(struct shheap *h, uint64_t *ret)
 static int
 get_dropped(struct shheap *h, uint64_t *ret)
 {
-        *ret = heap_n_dropped(h);
+        *ret = handle_n_dropped(h);
         return 0;
 }
 
@@ -332,7 +332,7 @@ shheap_ctl(shheap *h, const char *name, void *oldp, size_t *oldlenp, const void 
                 return ctl_text(name, version, sizeof version - 1, oldp, oldlenp, newp);
         if (!h)
                 return error_set(-EINVAL, "shheap_ctl: \"%.63s\" wants a heap", name);
-        if (!heap_is_open(h, "shheap_ctl"))
+        if (!handle_is_open(h, "shheap_ctl"))
                 return -EBADF;
         if (strcmp(name, "heap.name") == 0) {
                 const char *heap_name = h->region.header->name;

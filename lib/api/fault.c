@@ -165,7 +165,7 @@ say_place(struct line *line, struct region *r, uint64_t block_off)
 static void
 say_pointer(struct line *line, struct shheap *h, const void *p)
 {
-        struct shheap *in_chunks = heap_of_address(p), *at = in_chunks ? in_chunks : heap_of_table(p);
+        struct shheap *in_chunks = handle_of_address(p), *at = in_chunks ? in_chunks : handle_of_table(p);
 
         if (!at)
                 say(line, " is in no heap that this process has open");
@@ -216,7 +216,7 @@ write_line(struct line *line, bool waits)
         int saved_errno = errno;
 
         line->text[line->length] = '\n';
-        if (!heap_is_file(STDERR_FILENO))
+        if (!handle_is_file(STDERR_FILENO))
                 print_line(STDERR_FILENO, line->text, line->length + 1, waits);
         line->text[line->length] = '\0';
         errno = saved_errno;
@@ -281,7 +281,7 @@ report(struct shheap *h, uint32_t what, const char *operation, const void *p, si
 }
 
 uint64_t
-heap_n_dropped(const struct shheap *h)
+handle_n_dropped(const struct shheap *h)
 {
         const struct region *r = &h->region;
         uint64_t n = 0;
@@ -304,7 +304,7 @@ tell_of_others(struct shheap *h, uint64_t block_off, const char *operation)
         say(&line, "shmalloc: process %u: %s(): dropped from a cache what others have freed twice, or wrongly: %p",
             process_id(), operation, p);
         say_pointer(&line, h, p);
-        say(&line, "; %llu such entries so far", (unsigned long long)heap_n_dropped(h));
+        say(&line, "; %llu such entries so far", (unsigned long long)handle_n_dropped(h));
         write_line(&line, false);
 }
 
@@ -362,7 +362,7 @@ fault_report(struct shheap *h, const struct fault *fault, const char *operation,
 void
 fault_report_pointer(struct shheap *h, uint32_t what, const char *operation, const void *p, size_t given_size)
 {
-        struct shheap *at = what == SHHEAP_FAULT_FOREIGN_POINTER && p ? heap_of_table(p) : NULL;
+        struct shheap *at = what == SHHEAP_FAULT_FOREIGN_POINTER && p ? handle_of_table(p) : NULL;
 
         if (at && (!h || h == at))
                 what = SHHEAP_FAULT_INVALID_FREE;

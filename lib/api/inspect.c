@@ -30,7 +30,7 @@ shheap_ref(const shheap *h, const void *p)
         const struct region *r = &h->region;
         uint64_t block_off;
 
-        if (!heap_is_open(h, "shheap_ref"))
+        if (!handle_is_open(h, "shheap_ref"))
                 return SHREF_NULL;
         block_off = (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks);
         return block_off < chunk_bytes(r) ? r->layout.chunks_off + block_off : SHREF_NULL;
@@ -42,7 +42,7 @@ shheap_ptr(const shheap *h, shref ref)
         const struct region *r = &h->region;
         uint64_t block_off;
 
-        if (!heap_is_open(h, "shheap_ptr"))
+        if (!handle_is_open(h, "shheap_ptr"))
                 return NULL;
         block_off = ref - r->layout.chunks_off;
         return block_off < chunk_bytes(r) ? region_block(r, block_off) : NULL;
@@ -51,7 +51,7 @@ shheap_ptr(const shheap *h, shref ref)
 shref
 shref_of(const void *p)
 {
-        const struct shheap *h = heap_of_address(p);
+        const struct shheap *h = handle_of_address(p);
 
         return h ? shheap_ref(h, p) : SHREF_NULL;
 }
@@ -59,7 +59,7 @@ shref_of(const void *p)
 void *
 shptr_of(shref ref)
 {
-        const struct shheap *h = heap_default_open();
+        const struct shheap *h = handle_default();
 
         return h ? shheap_ptr(h, ref) : NULL;
 }
@@ -86,7 +86,7 @@ shheap_node_of(const shheap *h, const void *p)
         const struct region *r = &h->region;
         int node;
 
-        if (!heap_is_open(h, "shheap_node_of"))
+        if (!handle_is_open(h, "shheap_node_of"))
                 return -EBADF;
         node = node_of_block((struct region *)(uintptr_t)r, (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks));
         if (node >= 0 && (uint32_t)node == r->layout.spread_node)
@@ -224,7 +224,7 @@ shheap_root_undo(shheap *h, const char *name, size_t size, unsigned flags,
                  void *arg, void **ret_obj)
 {
         uint64_t block_off = 0;
-        int err = heap_is_open(h, "shheap_root") ? find_root(&h->region, name, size, &block_off) : -EBADF;
+        int err = handle_is_open(h, "shheap_root") ? find_root(&h->region, name, size, &block_off) : -EBADF;
 
         if (err == -ENOENT && size != 0)
                 err = create_root(h, name, size, flags, init, undo, arg, &block_off);
@@ -300,7 +300,7 @@ visit_root(const char *name, uint64_t block_off, uint64_t size, void *arg)
 static int
 iterate(struct shheap *h, struct iteration *iteration)
 {
-        struct shheap *called __attribute__((cleanup(heap_call_end))) = heap_call_begin(h);
+        struct shheap *called __attribute__((cleanup(handle_let_go))) = handle_hold(h);
 
         return root_iterate(&called->region, visit_root, iteration);
 }
@@ -310,7 +310,7 @@ shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t siz
 {
         struct iteration iteration = {&h->region, fn, arg};
 
-        if (!heap_is_open(h, "shheap_root_iterate"))
+        if (!handle_is_open(h, "shheap_root_iterate"))
                 return -EBADF;
         return iterate(h, &iteration);
 }
@@ -339,9 +339,9 @@ shheap_settled(shheap *h, const shref *dest)
         uint64_t dest_off;
         int err;
 
-        if (!heap_is_open(h, "shheap_settled"))
+        if (!handle_is_open(h, "shheap_settled"))
                 return -EBADF;
-        dest_off = heap_dest_off(h, dest, "shheap_settled");
+        dest_off = call_dest_off(h, dest, "shheap_settled");
         err = dest_off == 0 ? -EINVAL : visit_begin(&v, h, "shheap_settled");
         if (err < 0)
                 return err;
@@ -362,7 +362,7 @@ shheap_purge(shheap *h, int node)
         struct visit v;
         int err;
 
-        if (!heap_is_open(h, "shheap_purge"))
+        if (!handle_is_open(h, "shheap_purge"))
                 return -EBADF;
         if (node < -1 || node >= (int)region_system_nodes(&h->region))
                 return error_set(-EINVAL, "shheap_purge: the heap has no node %d", node);

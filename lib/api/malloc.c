@@ -26,7 +26,7 @@ enum { JUNK_FREE = 0x5a };
 /* ------------------------------------------------------------------ allocate, in general */
 
 bool
-heap_size_check(size_t size, const char *operation)
+call_check_size(size_t size, const char *operation)
 {
         if (size != 0)
                 return true;
@@ -35,7 +35,7 @@ heap_size_check(size_t size, const char *operation)
 }
 
 uint64_t
-usable_for(uint64_t size, uint32_t class_idx)
+call_usable(uint64_t size, uint32_t class_idx)
 {
         return class_idx == SIZE_CLASS_NONE ? bits_align_up(size, GEO_PAGE_BYTES) : size_class_bytes(class_idx);
 }
@@ -49,7 +49,7 @@ fill_wanted(const struct shheap *h, unsigned flags)
 }
 
 void
-heap_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags)
+call_fill_new(const struct shheap *h, void *p, size_t from, size_t to, unsigned flags)
 {
         enum call_fill fill = fill_wanted(h, flags);
 
@@ -98,7 +98,7 @@ take(struct visit *v)
 }
 
 void *
-heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off, const char *operation)
+call_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint64_t dest_off, const char *operation)
 {
         struct visit v;
         struct call *c;
@@ -107,7 +107,7 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         void *p = NULL;
         int err;
 
-        if (!heap_is_open(h, operation))
+        if (!handle_is_open(h, operation))
                 return NULL;
         if (!size_class_for(size, align, &class_idx))
                 return never(size, align, operation);
@@ -131,21 +131,21 @@ heap_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         if (!p)
                 return no_memory(size, align, flags, operation);
         /* The hit paths believe an entry of a magazine; here somebody is going to write to what it names. */
-        if (UNLIKELY(!heap_holds(h, p, usable_for(size, class_idx))))
+        if (UNLIKELY(!handle_holds(h, p, call_usable(size, class_idx))))
                 fault_report_pointer(h, SHHEAP_FAULT_METADATA, operation, p, size);
         if (dest_off == 0) /* else others have its reference already: dest_fill() */
-                heap_fill_new(h, p, 0, usable_for(size, class_idx), flags);
+                call_fill_new(h, p, 0, call_usable(size, class_idx), flags);
         return p;
 }
 
 /* ------------------------------------------------------------------ free, in general */
 
 bool
-heap_can_free(const struct shheap *h, const void *p, const char *operation, size_t given_size)
+call_may_free(const struct shheap *h, const void *p, const char *operation, size_t given_size)
 {
         int saved_errno = errno;
 
-        if (heap_is_open(h, operation))
+        if (handle_is_open(h, operation))
                 return true;
         fault_report_pointer(NULL, SHHEAP_FAULT_NOT_A_CLIENT, operation, p, given_size);
         errno = saved_errno;
@@ -153,7 +153,7 @@ heap_can_free(const struct shheap *h, const void *p, const char *operation, size
 }
 
 bool
-heap_check_free(struct thread *t, uint64_t block_off)
+call_check_free(struct thread *t, uint64_t block_off)
 {
         struct region *r = t->region;
         uint32_t class_idx;
@@ -177,7 +177,7 @@ static NOINLINE void
 free_in(struct shheap *h, void *p, const char *operation)
 {
         int saved_errno = errno;
-        uint64_t block_off = heap_block_off(h, p);
+        uint64_t block_off = handle_block_off(h, p);
         struct visit v;
         uint32_t class_idx;
         int err = visit_begin_to_free(&v, h, operation);
@@ -190,7 +190,7 @@ free_in(struct shheap *h, void *p, const char *operation)
                 errno = saved_errno;
                 return;
         }
-        if (!h->is_checked || heap_check_free(v.thread, block_off)) {
+        if (!h->is_checked || call_check_free(v.thread, block_off)) {
                 if (h->is_junked)
                         memset(p, JUNK_FREE, block_usable(v.thread->region, block_off, &class_idx));
                 if (v.tcache)
@@ -209,7 +209,7 @@ free_anywhere(void *p, const char *operation)
 
         if (!p)
                 return;
-        h = heap_of_address(p);
+        h = handle_of_address(p);
         if (h)
                 free_in(h, p, operation);
         else
@@ -271,8 +271,8 @@ default_malloc_slow(size_t size)
 
         if (t->heap == tcache_default_heap() && malloc_plain(t, size, "shmalloc", &p))
                 return p;
-        h = heap_default_open();
-        return h ? heap_allocate(h, size, 1, 0, 0, "shmalloc") : NULL;
+        h = handle_default();
+        return h ? call_allocate(h, size, 1, 0, 0, "shmalloc") : NULL;
 }
 
 static NOINLINE void
@@ -334,7 +334,7 @@ malloc_slow(struct shheap *h, size_t size)
 
         return malloc_plain(quick_tcache(h), size, "shheap_malloc", &p)
                        ? p
-                       : heap_allocate(h, size, 1, 0, 0, "shheap_malloc");
+                       : call_allocate(h, size, 1, 0, 0, "shheap_malloc");
 }
 
 void *
@@ -358,16 +358,16 @@ free_slow(struct shheap *h, void *p, const char *operation)
 {
         if (!p || free_plain(quick_tcache(h), p, operation))
                 return;
-        if (!heap_can_free(h, p, operation, 0))
+        if (!call_may_free(h, p, operation, 0))
                 return;
-        if (LIKELY(heap_has(h, p)))
+        if (LIKELY(handle_has(h, p)))
                 free_in(h, p, operation);
         else
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, 0);
 }
 
 void
-heap_free(struct shheap *h, void *p, const char *operation)
+call_free(struct shheap *h, void *p, const char *operation)
 {
         if (UNLIKELY(!tcache_push(quick_tcache(h), p)))
                 free_slow(h, p, operation);
@@ -376,7 +376,7 @@ heap_free(struct shheap *h, void *p, const char *operation)
 void
 shheap_free(shheap *h, void *p)
 {
-        heap_free(h, p, "shheap_free");
+        call_free(h, p, "shheap_free");
 }
 
 /* ------------------------------------------------------------------ calloc, aligned */
@@ -386,13 +386,13 @@ calloc_in(struct shheap *h, size_t n, size_t size, const char *operation)
 {
         size_t bytes;
 
-        if (!heap_is_open(h, operation))
+        if (!handle_is_open(h, operation))
                 return NULL;
         if (__builtin_mul_overflow(n, size, &bytes)) {
                 errno = -error_set(-ENOMEM, "%s: %zu times %zu bytes overflow", operation, n, size);
                 return NULL;
         }
-        return heap_allocate(h, bytes, 1, SHA_ZERO, 0, operation);
+        return call_allocate(h, bytes, 1, SHA_ZERO, 0, operation);
 }
 
 void *
@@ -404,7 +404,7 @@ shheap_calloc(shheap *h, size_t n, size_t size)
 void *
 shcalloc(size_t n, size_t size)
 {
-        struct shheap *h = heap_default_open();
+        struct shheap *h = handle_default();
 
         return h ? calloc_in(h, n, size, "shcalloc") : NULL;
 }
@@ -412,13 +412,13 @@ shcalloc(size_t n, size_t size)
 static void *
 aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
 {
-        if (!heap_is_open(h, operation))
+        if (!handle_is_open(h, operation))
                 return NULL;
         if (!bits_is_pow2(align) || align > (size_t)1 << FLAGS_LG_ALIGN_MAX) {
                 errno = -error_set(-EINVAL, "%s: alignment %zu is not a power of two up to 1 GiB", operation, align);
                 return NULL;
         }
-        return heap_allocate(h, size, align, 0, 0, operation);
+        return call_allocate(h, size, align, 0, 0, operation);
 }
 
 void *
@@ -430,7 +430,7 @@ shheap_aligned_alloc(shheap *h, size_t align, size_t size)
 void *
 shaligned_alloc(size_t align, size_t size)
 {
-        struct shheap *h = heap_default_open();
+        struct shheap *h = handle_default();
 
         return h ? aligned_in(h, align, size, "shaligned_alloc") : NULL;
 }
@@ -441,14 +441,14 @@ shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
         int saved_errno = errno, err;
         void *p;
 
-        if (!heap_is_open(h, "posix_memalign")) {
+        if (!handle_is_open(h, "posix_memalign")) {
                 errno = saved_errno;
                 return EBADF;
         }
         if (!bits_is_pow2(align) || align % sizeof(void *) != 0)
                 return -error_set(-EINVAL, "posix_memalign: alignment %zu is no power of two, or below %zu", align,
                                   sizeof(void *));
-        p = heap_allocate(h, size, align, 0, 0, "posix_memalign");
+        p = call_allocate(h, size, align, 0, 0, "posix_memalign");
         err = p ? 0 : errno;
         errno = saved_errno;
         if (p)
@@ -460,7 +460,7 @@ int
 shposix_memalign(void **ret_p, size_t align, size_t size)
 {
         int saved_errno = errno, err;
-        struct shheap *h = heap_default_open();
+        struct shheap *h = handle_default();
 
         err = h ? 0 : errno;
         errno = saved_errno;
@@ -473,7 +473,7 @@ static char *
 strndup_in(struct shheap *h, const char *s, size_t n, const char *operation)
 {
         size_t length = strnlen(s, n);
-        char *copy = heap_allocate(h, length + 1, 1, 0, 0, operation);
+        char *copy = call_allocate(h, length + 1, 1, 0, 0, operation);
 
         if (copy) {
                 memcpy(copy, s, length);
@@ -497,7 +497,7 @@ shheap_strndup(shheap *h, const char *s, size_t n)
 char *
 shstrdup(const char *s)
 {
-        struct shheap *h = heap_default_open();
+        struct shheap *h = handle_default();
 
         return h ? strndup_in(h, s, strlen(s), "shstrdup") : NULL;
 }
@@ -505,7 +505,7 @@ shstrdup(const char *s)
 char *
 shstrndup(const char *s, size_t n)
 {
-        struct shheap *h = heap_default_open();
+        struct shheap *h = handle_default();
 
         return h ? strndup_in(h, s, n, "shstrndup") : NULL;
 }
@@ -513,10 +513,10 @@ shstrndup(const char *s, size_t n)
 /* ------------------------------------------------------------------ crash-atomic hand-over */
 
 uint64_t
-heap_dest_off(const struct shheap *h, const shref *dest, const char *operation)
+call_dest_off(const struct shheap *h, const shref *dest, const char *operation)
 {
-        if (dest && (uintptr_t)dest % sizeof *dest == 0 && heap_has(h, dest))
-                return h->region.layout.chunks_off + heap_block_off(h, dest);
+        if (dest && (uintptr_t)dest % sizeof *dest == 0 && handle_has(h, dest))
+                return h->region.layout.chunks_off + handle_block_off(h, dest);
         errno = -error_set(-EINVAL, "%s: dest must be an 8-aligned word in a block of the same heap", operation);
         return 0;
 }
@@ -524,11 +524,11 @@ heap_dest_off(const struct shheap *h, const shref *dest, const char *operation)
 void *
 shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
 {
-        uint64_t dest_off = heap_is_open(h, "shheap_malloc_to") ? heap_dest_off(h, dest, "shheap_malloc_to") : 0;
+        uint64_t dest_off = handle_is_open(h, "shheap_malloc_to") ? call_dest_off(h, dest, "shheap_malloc_to") : 0;
 
-        if (dest_off == 0 || !heap_size_check(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
+        if (dest_off == 0 || !call_check_size(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
                 return NULL;
-        return heap_allocate(h, size, flags_align(flags), flags, dest_off, "shheap_malloc_to");
+        return call_allocate(h, size, flags_align(flags), flags, dest_off, "shheap_malloc_to");
 }
 
 int
@@ -538,9 +538,9 @@ shheap_free_from(shheap *h, shref *dest)
         struct visit v;
         int err;
 
-        if (!heap_is_open(h, "shheap_free_from"))
+        if (!handle_is_open(h, "shheap_free_from"))
                 return -EBADF;
-        dest_off = heap_dest_off(h, dest, "shheap_free_from");
+        dest_off = call_dest_off(h, dest, "shheap_free_from");
         if (dest_off == 0)
                 return -EINVAL;
         if (load_relaxed(dest) == SHREF_NULL)
@@ -549,7 +549,7 @@ shheap_free_from(shheap *h, shref *dest)
         err = visit_begin_to_free(&v, h, "shheap_free_from");
         if (err < 0)
                 return err;
-        if (h->is_checked && !heap_check_free(v.thread, block_off))
+        if (h->is_checked && !call_check_free(v.thread, block_off))
                 err = -EINVAL;
         else if (!v.tcache || !tcache_push_from(v.tcache, block_off, dest_off))
                 err = free_block_patiently(v.thread, block_off, dest_off);

@@ -258,7 +258,7 @@ shheap_open_fd(shheap **ret_heap, int fd, unsigned flags)
 int
 shheap_dup_fd(const shheap *h, unsigned flags)
 {
-        if (!heap_is_open(h, "shheap_dup_fd"))
+        if (!handle_is_open(h, "shheap_dup_fd"))
                 return -EBADF;
         if (flags & ~(unsigned)SHHEAP_RDONLY)
                 return error_set(-EINVAL, "shheap_dup_fd: flags %#x: only SHHEAP_RDONLY is possible", flags);
@@ -338,7 +338,7 @@ default_heap(void)
 }
 
 struct shheap *
-heap_default_open(void)
+handle_default(void)
 {
         struct shheap *h = default_heap();
         struct region_open_args args;
@@ -369,7 +369,7 @@ heap_default_open(void)
 shheap *
 shheap_default(void)
 {
-        return heap_default_open();
+        return handle_default();
 }
 
 int

@@ -17,15 +17,15 @@
 size_t
 shheap_usable_size(const shheap *h, const void *p)
 {
-        return heap_is_open(h, "shheap_usable_size") && p ? heap_usable(h, p) : 0;
+        return handle_is_open(h, "shheap_usable_size") && p ? handle_usable(h, p) : 0;
 }
 
 size_t
 shmalloc_usable_size(const void *p)
 {
-        const struct shheap *h = p ? heap_of_address(p) : NULL;
+        const struct shheap *h = p ? handle_of_address(p) : NULL;
 
-        return h ? heap_usable(h, p) : 0;
+        return h ? handle_usable(h, p) : 0;
 }
 
 size_t
@@ -33,11 +33,11 @@ shheap_nallocx(const shheap *h, size_t size, unsigned flags)
 {
         uint32_t class_idx;
 
-        if (!heap_is_open(h, "shheap_nallocx") || size == 0 || !flags_are_valid(h, flags) ||
+        if (!handle_is_open(h, "shheap_nallocx") || size == 0 || !flags_are_valid(h, flags) ||
             !size_class_for(size, flags_align(flags), &class_idx) ||
-            usable_for(size, class_idx) > h->region.layout.n_chunks << GEO_CHUNK_SHIFT)
+            call_usable(size, class_idx) > h->region.layout.n_chunks << GEO_CHUNK_SHIFT)
                 return 0;
-        return usable_for(size, class_idx);
+        return call_usable(size, class_idx);
 }
 
 /* ------------------------------------------------------------------ free_sized */
@@ -50,7 +50,7 @@ size_fits(const void *p, size_t size, size_t align, size_t usable)
         for (; align <= (size_t)1 << FLAGS_LG_ALIGN_MAX && (uintptr_t)p % align == 0; align *= 2) {
                 uint32_t class_idx;
 
-                if (size_class_for(size, align, &class_idx) && usable_for(size, class_idx) == usable)
+                if (size_class_for(size, align, &class_idx) && call_usable(size, class_idx) == usable)
                         return true;
         }
         return false;
@@ -63,30 +63,30 @@ free_sized_in(struct shheap *h, void *p, size_t size, size_t align, const char *
 
         if (!p)
                 return;
-        if (!h || !heap_has(h, p)) {
+        if (!h || !handle_has(h, p)) {
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
                 return;
         }
-        usable = heap_usable(h, p);
+        usable = handle_usable(h, p);
         if (usable == 0)
-                fault_report_pointer(h, heap_no_block(h, p), operation, p, size);
+                fault_report_pointer(h, handle_no_block(h, p), operation, p, size);
         else if (!size_fits(p, size, align, usable)) /* C23 leaves it undefined, we tell */
                 fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, operation, p, size);
         else
-                heap_free(h, p, operation);
+                call_free(h, p, operation);
 }
 
 void
 shheap_free_sized(shheap *h, void *p, size_t size)
 {
-        if (p && heap_can_free(h, p, "shheap_free_sized", size))
+        if (p && call_may_free(h, p, "shheap_free_sized", size))
                 free_sized_in(h, p, size, 1, "shheap_free_sized");
 }
 
 void
 shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
 {
-        if (!p || !heap_can_free(h, p, "shheap_free_aligned_sized", size))
+        if (!p || !call_may_free(h, p, "shheap_free_aligned_sized", size))
                 return;
         if (!bits_is_pow2(align) || (uintptr_t)p % align != 0)
                 fault_report_pointer(h, SHHEAP_FAULT_SIZE_MISMATCH, "shheap_free_aligned_sized", p, size);
@@ -98,7 +98,7 @@ void
 shfree_sized(void *p, size_t size)
 {
         if (p)
-                free_sized_in(heap_of_address(p), p, size, 1, "shfree_sized");
+                free_sized_in(handle_of_address(p), p, size, 1, "shfree_sized");
 }
 
 /* ------------------------------------------------------------------ realloc */
@@ -116,7 +116,7 @@ resize_in_place(struct visit *v, uint64_t block_off, bool may_fit)
                 return fault_note(v->thread, FAULT_INVALID_FREE, block_off);
         if (block_is_home(r, block_off))
                 return fault_note(v->thread, FAULT_DOUBLE_FREE, block_off);
-        if (v->heap->is_checked && !heap_check_free(v->thread, block_off))
+        if (v->heap->is_checked && !call_check_free(v->thread, block_off))
                 return -EINVAL;
         if (!may_fit)
                 return -ENOMEM;
@@ -141,7 +141,7 @@ try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flag
         if (err < 0)
                 return err;
         call_begin(v.thread, size, align, class_idx)->no_grow = (flags & SHA_NOGROW) != 0;
-        err = resize_in_place(&v, heap_block_off(h, p), may_fit);
+        err = resize_in_place(&v, handle_block_off(h, p), may_fit);
         visit_end(&v, operation, p, size);
         return err;
 }
@@ -153,33 +153,33 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         void *new_p;
         int err;
 
-        if (!heap_is_open(h, operation))
+        if (!handle_is_open(h, operation))
                 return NULL;
         if (!p)
-                return heap_allocate(h, size, align, flags, 0, operation);
-        if (!heap_has(h, p)) {
+                return call_allocate(h, size, align, flags, 0, operation);
+        if (!handle_has(h, p)) {
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
                 return NULL;
         }
-        old = heap_usable(h, p);
+        old = handle_usable(h, p);
         err = try_in_place(h, p, size, align, flags, operation);
         if (err == 0) {
-                heap_fill_new(h, p, old, heap_usable(h, p), flags);
+                call_fill_new(h, p, old, handle_usable(h, p), flags);
                 return p;
         }
         if (old == 0) { /* this process cannot use the heap, or others free and allocate it meanwhile */
                 errno = -err;
                 return NULL;
         }
-        new_p = heap_allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
+        new_p = call_allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
         if (!new_p)
                 return NULL;
         /* All that was usable and still fits: what lies behind it is new.  Less would leave what others had there. */
-        now = heap_usable(h, new_p);
+        now = handle_usable(h, new_p);
         memcpy(new_p, p, old < now ? old : now);
         if (flags & SHA_ZERO)
-                heap_fill_new(h, new_p, old, now, flags);
-        heap_free(h, p, operation);
+                call_fill_new(h, new_p, old, now, flags);
+        call_free(h, p, operation);
         return new_p;
 }
 
@@ -192,7 +192,7 @@ shheap_realloc(shheap *h, void *p, size_t size)
 void *
 shrealloc(void *p, size_t size)
 {
-        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
+        struct shheap *h = p ? handle_of_address(p) : handle_default();
 
         if (h)
                 return realloc_in(h, p, size, 0, "shrealloc");
@@ -206,7 +206,7 @@ shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
 {
         size_t bytes;
 
-        if (!heap_is_open(h, "shheap_reallocarray"))
+        if (!handle_is_open(h, "shheap_reallocarray"))
                 return NULL;
         if (__builtin_mul_overflow(n, size, &bytes)) {
                 errno = -error_set(-ENOMEM, "reallocarray: %zu times %zu bytes overflow", n, size);
@@ -218,7 +218,7 @@ shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
 void *
 shreallocarray(void *p, size_t n, size_t size)
 {
-        struct shheap *h = p ? heap_of_address(p) : heap_default_open();
+        struct shheap *h = p ? handle_of_address(p) : handle_default();
 
         if (!h && p)
                 fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shreallocarray", p, size);
@@ -230,16 +230,16 @@ shreallocarray(void *p, size_t n, size_t size)
 void *
 shheap_mallocx(shheap *h, size_t size, unsigned flags)
 {
-        if (!heap_is_open(h, "shheap_mallocx") || !heap_size_check(size, "shheap_mallocx") ||
+        if (!handle_is_open(h, "shheap_mallocx") || !call_check_size(size, "shheap_mallocx") ||
             !flags_check(h, flags, "shheap_mallocx"))
                 return NULL;
-        return heap_allocate(h, size, flags_align(flags), flags, 0, "shheap_mallocx");
+        return call_allocate(h, size, flags_align(flags), flags, 0, "shheap_mallocx");
 }
 
 void *
 shheap_rallocx(shheap *h, void *p, size_t size, unsigned flags)
 {
-        if (!heap_is_open(h, "shheap_rallocx") || !heap_size_check(size, "shheap_rallocx") ||
+        if (!handle_is_open(h, "shheap_rallocx") || !call_check_size(size, "shheap_rallocx") ||
             !flags_check(h, flags, "shheap_rallocx"))
                 return NULL;
         return realloc_in(h, p, size, flags, "shheap_rallocx");
@@ -250,20 +250,20 @@ shheap_xallocx(shheap *h, void *p, size_t size, size_t extra, unsigned flags)
 {
         size_t old, want, now;
 
-        if (!heap_is_open(h, "shheap_xallocx"))
+        if (!handle_is_open(h, "shheap_xallocx"))
                 return 0;
-        if (!p || !heap_has(h, p)) {
+        if (!p || !handle_has(h, p)) {
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, "shheap_xallocx", p, size);
                 return 0;
         }
-        old = heap_usable(h, p);
-        if (!heap_size_check(size, "shheap_xallocx") || !flags_check(h, flags, "shheap_xallocx"))
+        old = handle_usable(h, p);
+        if (!call_check_size(size, "shheap_xallocx") || !flags_check(h, flags, "shheap_xallocx"))
                 return old;
         if (__builtin_add_overflow(size, extra, &want))
                 want = SIZE_MAX;
         if (try_in_place(h, p, want, flags_align(flags), flags, "shheap_xallocx") < 0 && extra > 0 && old < size)
                 (void)try_in_place(h, p, size, flags_align(flags), flags, "shheap_xallocx");
-        now = heap_usable(h, p);
-        heap_fill_new(h, p, old, now, flags);
+        now = handle_usable(h, p);
+        call_fill_new(h, p, old, now, flags);
         return now;
 }

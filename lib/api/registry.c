@@ -4,8 +4,8 @@
  * Every free of a block that is not the default heap's asks which heap its address belongs to, while heaps come and go.
  * It reads an array of the open heaps' handles, without a lock and without a mark of its own: a signal handler may jump
  * out of it, and a cancelled thread may end in it.  That is safe because a handle is one for ever.  Handles lie in a
- * range of their own that is never unmapped; one whose heap is gone is zeroed, so that it has no chunks and is not open,
- * which is how every function tells a stale one; and it is given out again when all others have been.
+ * range of their own that is never unmapped; one whose heap is gone is zeroed, so that it has no chunks and is not
+ * open, which is how every function tells a stale one; and it is given out again when all others have been.
  *
  * All else is behind a lock, and the lock behind a shield (os/shield.h), so that neither a handler nor a cancellation
  * finds the thread that has it.  Should it be left all the same (by a jump out of the handler of a fault), the thread
@@ -14,17 +14,18 @@
  * A closed heap stays mapped, and its handle stays what it was, as long as a thread of this process holds the `life` of
  * a slot in it: the C library has linked that mutex into the thread's list of robust mutexes, and would write through
  * it when the thread locks another one or ends.  Nobody waits for such threads; each open and close looks whether they
- * are gone.  Opening the same heap meanwhile takes it from there.  It stays, too, while a call that calls back is under way: the
- * last close may come out of that.
+ * are gone.  Opening the same heap meanwhile takes it from there.  It stays, too, while a call that calls back is under
+ * way: the last close may come out of that.
  *
  * In the child of fork() the handles are the same and none of the other threads is there: a client that is not this
  * process's is neither waited for nor given back.  The lock is held across fork(), and the shield with it, by handlers
  * that are installed before those of most libraries, so that these may use heaps in theirs; a child handler that was
- * installed even before, or a child of _Fork(), which runs none, finds at its first call that the process is another one.
+ * installed even before, or a child of _Fork(), which runs none, finds at its first call that the process is another
+ * one.
  *
- * What it gave up: a free that stands still between two loads of heap_of_address() while its process opens as many heaps
- * as there are handles may take its block for another heap's.  A child of _Fork() waits for ever if it was made while
- * another thread was registering the process, attaching or letting go, and it uses that heap.
+ * What it gave up: a free that stands still between two loads of handle_of_address() while its process opens as many
+ * heaps as there are handles may take its block for another heap's.  A child of _Fork() waits for ever if it was made
+ * while another thread was registering the process, attaching or letting go, and it uses that heap.
  */
 #include "api/registry.h"
 
@@ -186,7 +187,7 @@ registry_new(void)
 }
 
 bool
-heap_refuse(const struct shheap *h, const char *operation)
+handle_refuse(const struct shheap *h, const char *operation)
 {
         if (h && load_relaxed(&h->is_closed)) /* and mapped: perhaps for this thread's sake */
                 tcache_forget((struct shheap *)(uintptr_t)h);
@@ -228,19 +229,19 @@ find_place(bool (*has)(const struct shheap *h, const void *p), const void *p)
 }
 
 struct shheap *
-heap_of_address(const void *p)
+handle_of_address(const void *p)
 {
         return find_place(has_address, p);
 }
 
 struct shheap *
-heap_of_table(const void *p)
+handle_of_table(const void *p)
 {
         return find_place(has_table, p);
 }
 
 bool
-heap_is_file(int fd)
+handle_is_file(int fd)
 {
         uint32_t n = load_relaxed(&n_places);
         struct stat st;
@@ -341,8 +342,8 @@ registry_destroy(struct shheap *h)
         os_wipe_private(h, HANDLE_BYTES);
 }
 
-/* Whether a thread of this process may have locks of the heap in its list.  The heap's own tables may be damaged, so what this
- * process knows itself counts, too. */
+/* Whether a thread of this process may have locks of the heap in its list.  The heap's own tables may be damaged, so
+ * what this process knows itself counts, too. */
 static bool
 is_held(struct shheap *h)
 {

@@ -22,12 +22,13 @@ struct shheap *registry_find(uint64_t dev, uint64_t ino);
 /* Whether the handle is one of an open heap.  Does not look into it. */
 bool registry_has(const struct shheap *h);
 
-/* A handle: zeroed, and not the one of a heap that was closed lately.  NULL: no memory, or REGISTRY_HANDLES are in use. */
+/* A handle: zeroed, and not the one of a heap that was closed lately.  NULL: no memory, or REGISTRY_HANDLES are in
+ * use. */
 struct shheap *registry_new(void);
 
 enum { REGISTRY_HANDLES = 4096 };
 
-/* Makes a new or closed heap one that is open: from now on heap_of_address() finds it. */
+/* Makes a new or closed heap one that is open: from now on handle_of_address() finds it. */
 void registry_add(struct shheap *h);
 
 /* The reverse, at the last close. */

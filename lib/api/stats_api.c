@@ -32,7 +32,7 @@ int
 shheap_stats_print(shheap *h, FILE *out, const char *opts)
 {
         unsigned flags = 0;
-        int err = heap_is_open(h, "shheap_stats_print") ? flags_of(opts, &flags) : -EBADF;
+        int err = handle_is_open(h, "shheap_stats_print") ? flags_of(opts, &flags) : -EBADF;
 
         if (err < 0)
                 return err;

@@ -3,7 +3,6 @@
  */
 #include "api/visit.h"
 
-
 #include "base/error.h"
 #include "blocks/fault.h"
 
@@ -16,7 +15,7 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
         v->tcache = NULL;
         v->thread = &v->borrowed;
         v->is_lent = false;
-        if (!heap_is_open(h, operation))
+        if (!handle_is_open(h, operation))
                 return -EBADF;
         if (h->is_readonly)
                 return error_set(-EACCES, "%s: the heap is open read-only: it can be read, nothing else", operation);

@@ -83,8 +83,8 @@ START_TEST(name_that_was_unlinked_and_created_again_is_another_heap)
         q = shheap_malloc(new, 100);
         ck_assert_uint_ne(shheap_ref(old, p), SHREF_NULL);
         ck_assert_uint_eq(shheap_ref(old, q), SHREF_NULL);
-        ck_assert_ptr_eq(heap_of_address(p), old);
-        ck_assert_ptr_eq(heap_of_address(q), new);
+        ck_assert_ptr_eq(handle_of_address(p), old);
+        ck_assert_ptr_eq(handle_of_address(q), new);
         shfree(p);
         shfree(q);
         close_heap(old);
@@ -113,7 +113,7 @@ START_TEST(block_of_any_open_heap_is_freed_by_its_address)
                 heap_assert_clean(heaps[i]);
                 close_heap(heaps[i]);
         }
-        ck_assert_ptr_null(heap_of_address(blocks[0]));
+        ck_assert_ptr_null(handle_of_address(blocks[0]));
         ck_assert_uint_eq(shref_of(blocks[0]), SHREF_NULL);
 }
 END_TEST
@@ -292,15 +292,15 @@ START_TEST(default_heap_comes_from_the_environment_or_from_the_program)
         p = shmalloc(10);
         ck_assert_msg(p != NULL, "%s", shheap_errormsg());
         h = shheap_default();
-        ck_assert_ptr_eq(heap_of_address(p), h);
+        ck_assert_ptr_eq(handle_of_address(p), h);
         ck_assert_uint_eq(heap_ctl(h, "heap.capacity"), 16 * MIB);
         other = heap_dir_open("other", SHHEAP_CREATE, NULL);
         ck_assert_int_eq(shheap_set_default(other), 0);
-        ck_assert_ptr_eq(heap_of_address(shmalloc(10)), other);
+        ck_assert_ptr_eq(handle_of_address(shmalloc(10)), other);
         shfree(p); /* of the former one */
         close_heap(other);
         ck_assert_ptr_eq(shheap_default(), h); /* opened once more */
-        ck_assert_ptr_eq(heap_of_address(shmalloc(10)), h);
+        ck_assert_ptr_eq(handle_of_address(shmalloc(10)), h);
         close_heap(h);
         close_heap(h);
         ck_assert_int_eq(shheap_set_default(h), -EBADF);
@@ -316,7 +316,7 @@ use_default(void *arg)
         for (int i = 0; i < 1000; i++) {
                 void *p = shmalloc(64);
 
-                if (!p || heap_of_address(p) != arg)
+                if (!p || handle_of_address(p) != arg)
                         return "the default heap is not the default heap";
                 shfree(p);
         }
@@ -569,7 +569,7 @@ open_and_close(void *arg)
                 shheap *h = heap_dir_open(arg, SHHEAP_CREATE, "capacity:4M");
                 void *p = shheap_malloc(h, 1000);
 
-                if (!p || heap_of_address(p) != h)
+                if (!p || handle_of_address(p) != h)
                         return "no block";
                 shheap_free(h, p);
                 if (shheap_close(h) < 0)
