@@ -20,13 +20,6 @@ bits_ctz(uint64_t map)
         return map ? (uint32_t)__builtin_ctzll(map) : BITS_PER_WORD;
 }
 
-/* Number of zeros above the highest set bit; 64 if there is none. */
-static inline uint32_t
-bits_clz(uint64_t map)
-{
-        return map ? (uint32_t)__builtin_clzll(map) : BITS_PER_WORD;
-}
-
 /* The compiler's own is a call into a table on machines that are not promised the instruction. */
 static inline uint32_t
 bits_popcount(uint64_t map)
@@ -121,16 +114,8 @@ bits_multiples(uint64_t align)
         return align < BITS_PER_WORD ? UINT64_MAX / ((UINT64_C(1) << align) - 1) : 1;
 }
 
-/* Index of the lowest run of `len` set bits, 1 to 64; -1 if there is none, or for another length. */
-static inline int
-bits_find_run(uint64_t map, uint32_t len)
-{
-        uint64_t starts = bits_run_starts(map, len);
-
-        return starts ? (int)bits_ctz(starts) : -1;
-}
-
-/* The same among the indexes that are multiples of `align_granules`, a power of two; -1 for another one. */
+/* Index of the lowest run of `len` set bits, 1 to 64, among the multiples of `align_granules`, a power of two; -1 if there
+   is none, or for another length or alignment. */
 static inline int
 bits_find_run_aligned(uint64_t map, uint32_t len, uint64_t align_granules)
 {
