@@ -91,19 +91,19 @@ granule_clock_hand(struct thread *t)
 static int
 try_arena(struct thread *t, uint32_t arena, bool may_take_chunk)
 {
+        struct call *c = &t->call;
         int err;
 
         if (!region_arena(t->region, arena))
                 return -ENOMEM;
-        if (t->call.wants_magazine && magazine_take(t, arena, t->call.class_idx, &t->call.found_idx))
+        if (c->wants_magazine && magazine_take(t, arena, c->class_idx, &c->found_idx))
                 return 0;
         err = try_runs(t, arena, CHUNK_ANY);
-        if (err < 0 && t->call.lacks_pages &&
-            !t->call.no_grow) { /* what has pages serves all the same; chunks have none */
-                t->call.no_grow = true;
+        if (err < 0 && c->lacks_pages && !c->no_grow) { /* what has pages serves all the same; chunks have none */
+                c->no_grow = true;
                 err = try_runs(t, arena, CHUNK_ANY);
         }
-        may_take_chunk &= !t->call.no_grow || !t->call.lacks_pages;
+        may_take_chunk &= !c->no_grow || !c->lacks_pages;
         for (int tries = 0; err < 0 && may_take_chunk && tries < 4; tries++) { /* others may empty a new chunk first */
                 if (chunk_give(t, arena) < 0)
                         break;
@@ -112,7 +112,7 @@ try_arena(struct thread *t, uint32_t arena, bool may_take_chunk)
         return err;
 }
 
-/* ------------------------------------------------------------------ all that the request allows */
+/* ------------------------------------------------------------------ all that the call allows */
 
 static int
 try_node(struct thread *t, uint32_t node, uint32_t skip_arena)

@@ -1,18 +1,19 @@
 #!/bin/sh
 # How a miss of malloc, a free that drains and a reap read, counted from a trace of one call of each (outline.c) in a
-# library in which nothing is inlined.  Usage: outline.sh OUTLINE_PROGRAM SOURCE_DIR [all]; with `all` it prints the calls, too.
+# library in which nothing is inlined.  Usage: outline.sh OUTLINE_PROGRAM SOURCE_DIR [all]; with `all` it prints the
+# calls, too.
 #
 #   calls       functions of lib/*/*.c that were entered.  What a header defines is vocabulary, and part of who uses it.
 #   functions   different ones;  files, layers: where these stand
 #   borders     calls from one layer into another
 #   depth       of the deepest call, the public function being 1
-#   classified  functions entered that turn a size into a class: by request_classify() or call_classify(), size_class_of*(), or
-#               the table of sizes.  The first is the hit path.
-#   built       places in the functions entered that make what the call is about, or a copy of it: a struct request, goal,
-#               entry, call, visit or thread by value
-#   back up     of the layers that decide (api, tcache, heap, blocks, pages): entries from a layer above into one that this
-#               call had entered from above before, and left.  Each is a "no" that is answered above, or one more step that
-#               the layer above knows of.  Functions that call none of lib/ answer a question, and do not count.
+#   classified  functions entered that turn a size into a class: by size_class_for(), size_class_of*(), or the table of
+#               sizes (before: request_classify()).  The first is the hit path.
+#   built       places in the functions entered that make what the call is about, or a copy of it: call_begin(), or a
+#               struct call, visit or thread (before: request, goal, entry) by value
+#   back up     of the layers that decide (api, tcache, heap, blocks, pages): entries from a layer above into one that
+#               this call had entered from above before, and left.  Each is a "no" that is answered above, or one more
+#               step that the layer above knows of.  Functions that call none of lib/ answer a question, and do not count.
 #   callbacks   calls from a layer into one above it, by a pointer
 set -eu
 outline=$1
@@ -37,9 +38,10 @@ function read_body(file, line,    text, n, is_in) {
                 is_in = is_in || n >= line
                 if (!is_in)
                         continue
-                if (text ~ /(request_classify|call_classify|size_class_of(_aligned)?)\(|by_size\[[^0]/)
+                if (text ~ /(request_classify|size_class_for|size_class_of(_aligned)?)\(|by_size\[[^0]/)
                         n_classified = 1
-                if (text ~ /^ +(const )?struct (request|goal|entry|call|visit|thread) [a-z_]+( =|,|;|\[)/)
+                if (text ~ /^ +(const )?struct (request|goal|entry|call|visit|thread) [a-z_]+( =|,|;|\[)/ || \
+                    text ~ /[^_]call_begin\(/)
                         n_built++
                 if (text ~ /^}/)
                         break
@@ -64,8 +66,8 @@ function enter(f,    from, to) {
         n_callbacks += from in height && height[from] < height[to]
         classified += classifies[f]
         built += builds[f]
-        line[n_lines] = sprintf("%*s%s  %s%s%s", 2 * depth, "", name[f], file[f], classifies[f] ? "  classifies" : "", \
-                builds[f] ? "  builds" : "")
+        line[n_lines] = sprintf("%*s%s  %s%s%s", 2 * depth, "", name[f], file[f], \
+                classifies[f] ? "  classifies" : "", builds[f] ? "  builds" : "")
 }
 function count_entry(at,    to) {
         if (!is_from_above[at])
@@ -81,8 +83,8 @@ function count_entry(at,    to) {
 function finish() {
         if (what == "")
                 return
-        printf "%-6s %6d %10d %6d %7d %8d %6d %11d %6d %8d %10d  ", what, n_calls, n_functions, n_files, n_layers, n_borders, \
-                deepest, classified, built, back_up, n_callbacks
+        printf "%-6s %6d %10d %6d %7d %8d %6d %11d %6d %8d %10d  ", what, n_calls, n_functions, n_files, n_layers, \
+                n_borders, deepest, classified, built, back_up, n_callbacks
         for (i = 1; i <= n_deciding; i++)
                 if (again[deciding[i]] > 0)
                         printf " %s %d", deciding[i], again[deciding[i]]
@@ -111,14 +113,15 @@ FNR == NR {
         split(part[1], folder, "/")
         layer[$1] = folder[2]
         read_body(part[1], part[2] + 0)
-        classifies[$1] = $2 ~ /_classify$|^size_class_of/ ? 0 : n_classified
+        classifies[$1] = $2 ~ /_classify$|^size_class_(of|for)/ ? 0 : n_classified
         builds[$1] = n_built
         next
 }
 $1 == "trace" {
         finish()
         what = $2
-        n_calls = n_functions = n_files = n_layers = n_borders = n_callbacks = deepest = classified = built = back_up = 0
+        n_calls = n_functions = n_files = n_layers = n_borders = n_callbacks = deepest = 0
+        classified = built = back_up = 0
         depth = n_lines = 0
         split("", seen); split("", entered); split("", again)
         next
