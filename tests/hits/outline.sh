@@ -13,7 +13,7 @@
 #               struct call, visit or thread (before: request, goal, entry) by value
 #   back up     of the layers that decide (api, tcache, heap, blocks, pages): entries from a layer above into one that
 #               this call had entered from above before, and left.  Each is a "no" that is answered above, or one more
-#               step that the layer above knows of.  Functions that call none of lib/ answer a question, and do not count.
+#               step that the layer above knows of.  Functions that call none of lib/ are questions, and do not count.
 #   callbacks   calls from a layer into one above it, by a pointer
 set -eu
 outline=$1
