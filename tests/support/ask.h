@@ -25,8 +25,7 @@ ask_block(struct thread *t, const struct call *asked, uint64_t *ret_block_off)
 
         t->call = *asked;
         err = find_block(t);
-        if (err == 0)
-                *ret_block_off = t->call.found_off;
+        *ret_block_off = t->call.found_off;
         return err;
 }
 
@@ -39,10 +38,8 @@ ask_magazine(struct thread *t, const struct call *asked, uint32_t empty_idx, uin
 
         t->call = *asked;
         err = find_magazine(t, empty_idx);
-        if (err == 0) {
-                *ret_magazine = t->call.found_idx;
-                *ret_block_off = t->call.found_off;
-        }
+        *ret_magazine = t->call.found_idx;
+        *ret_block_off = t->call.found_off;
         return err;
 }
 
