@@ -692,7 +692,7 @@ START_TEST(newcomer_gets_the_place_of_one_who_holds_nothing_where_no_page_is_lef
 
         heap_dir_empty();
         h = heap_dir_open("i", SHHEAP_CREATE, "capacity:64M,arenas:2,max_clients:300,max_threads:1000");
-        r = &h->process.region;
+        r = &h->region;
         do { /* the next place begins a page */
                 child_start(&idle[n], be_idle, NULL);
                 ck_assert(child_hear(&idle[n]));
