@@ -6,8 +6,9 @@
 #include "base/error.h"
 #include "blocks/fault.h"
 
-int
-visit_begin(struct visit *v, struct shheap *h, const char *operation)
+/* A slot that others lend: where there is none else for a free, or where whoever has the process's may be stopped. */
+static int
+begin(struct visit *v, struct shheap *h, const char *operation, bool is_free)
 {
         int err;
 
@@ -27,9 +28,11 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
         } else if (err == -EUSERS || err == -ENOMEM) {
                 err = thread_borrow(h, &v->borrowed);
         }
-        if (err == -EBUSY) { /* whoever has that one may be stopped */
-                err = thread_lend(h, &v->borrowed, &v->lent);
-                v->is_lent = err == 0;
+        if (err == -EBUSY || (is_free && visit_is_short(err))) {
+                int lend_err = thread_lend(h, &v->borrowed, &v->lent);
+
+                v->is_lent = lend_err == 0;
+                err = v->is_lent || err == -EBUSY ? lend_err : err;
         }
         if (err == 0)
                 call_begin(v->thread, 0, 1, SIZE_CLASS_NONE);
@@ -37,12 +40,15 @@ visit_begin(struct visit *v, struct shheap *h, const char *operation)
 }
 
 int
+visit_begin(struct visit *v, struct shheap *h, const char *operation)
+{
+        return begin(v, h, operation, false);
+}
+
+int
 visit_begin_to_free(struct visit *v, struct shheap *h, const char *operation)
 {
-        int err = visit_begin(v, h, operation);
-
-        v->is_lent |= visit_is_short(err) && thread_lend(h, &v->borrowed, &v->lent) == 0;
-        return v->is_lent ? 0 : err;
+        return begin(v, h, operation, true);
 }
 
 void
