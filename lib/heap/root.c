@@ -44,8 +44,7 @@
  *   has not failed, undo() runs on the object first, with nothing but this cell in hand, as init() did:
  *   ROOT.12  pending[k] := BLOCK                     BLOCK                                 freed
  *   ROOT.13  free, zeroing pending[k]                nothing, or the free's own intent:    reap.c
- *                                                    FREE_ONE, RUN_FROM, HUGE_FROM,
- *                                                    PUSH_FROM
+ *                                                    FREE_ONE, RUN_FROM, HUGE_FROM, PUSH_FROM
  *
  *   TAKE, from a record to remove its object or to give it to the caller, from a dead slot to reap
  *   TAKE.1   pending_record[k] := where from;        TAKING, no TAKEN                      zeroed
@@ -417,34 +416,29 @@ object_read(struct region *r, const struct root_record *record, struct object *r
         return -EUCLEAN;
 }
 
-/* ROOT.2, ROOT.3, ROOT.4: an entry with a block under construction, or -ENOBUFS, -ENOMEM. */
+/* ROOT.2, ROOT.3, ROOT.4: an entry with a block under construction, call.found_off; or -ENOBUFS, -ENOMEM. */
 static int
-object_allocate(struct thread *t, const struct root_name *name, size_t size, uint32_t alloc_flags,
-                uint64_t *ret_block_off)
+object_allocate(struct thread *t, const struct root_name *name, size_t size, uint32_t alloc_flags)
 {
         uint32_t class_idx = SIZE_CLASS_NONE;
+        bool is_possible = size_class_for(size, 1, &class_idx);
         int entry = entry_find_free(t);
         struct mover mover;
-        struct call *call;
-        bool is_possible;
 
         ASSERT(size > 0);
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         if (entry < 0)
                 return no_entry(t, name);
         mover = entry_mover(t, entry);
-        is_possible = size_class_for(size, 1, &class_idx);
-        call = call_begin(t, size, 1, class_idx);
-        call->flags = alloc_flags;
-        call->dest_off = entry_dest_off(t, mover.entry);
+        call_begin(t, size, 1, class_idx)->flags = alloc_flags;
+        t->call.dest_off = entry_dest_off(t, mover.entry);
         entry_store(t, mover.entry, CELL_WANTED); /* ROOT.2 */
         if (!is_possible || find_block(t) < 0) {  /* ROOT.3 */
                 entry_store(t, mover.entry, 0);
                 return error_append_refused(error_set(-ENOMEM, "no memory for a root object of %zu bytes", size));
         }
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
-        *ret_block_off = call->found_off;
-        entry_store(t, mover.entry, cell_moving(CELL_BUILDING, mover.sequence, call->found_off)); /* ROOT.4 */
+        entry_store(t, mover.entry, cell_moving(CELL_BUILDING, mover.sequence, t->call.found_off)); /* ROOT.4 */
         return entry;
 }
 
@@ -548,10 +542,10 @@ object_create(struct thread *t, const struct root_name *name, uint32_t alloc_fla
         int entry, err;
 
         root_tidy(t);
-        entry = object_allocate(t, name, object->size, alloc_flags, &object->block_off);
+        entry = object_allocate(t, name, object->size, alloc_flags);
         if (entry < 0)
                 return entry;
-        own_off = object->block_off;
+        own_off = object->block_off = t->call.found_off;
         err = object_finish(t, (uint32_t)entry, name, init, arg, object, &is_built);
         if (err != 0 && is_built && undo)
                 object_undo(t, (uint32_t)entry, undo, region_block(t->region, own_off), size, arg);
