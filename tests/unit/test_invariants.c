@@ -27,6 +27,7 @@
 #include "pages/chunk.h"
 #include "pages/run.h"
 #include "pages/sweep.h"
+#include "support/ask.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
@@ -478,10 +479,10 @@ cache_that_shows_another_magazine(void)
         struct tcache *cache;
         int err;
 
-        cache = tcache_get(&fx.process, &err);
-        if (cache && tcache_malloc_slow(cache, 100, 0)) {
+        cache = tcache_get(&fx.heap, &err);
+        if (cache && ask_tcache(cache, 100)) {
                 cache->free_at[tag_make(0, size_class_of(100))] += (int64_t)sizeof(struct magazine);
-                (void)tcache_malloc_slow(cache, 100, 0);
+                (void)ask_tcache(cache, 100);
         }
 }
 
