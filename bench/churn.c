@@ -10,8 +10,8 @@ struct state {
         void *block[N_LIVE];
 };
 
-/* The generator's state stays in a register: in memory, reading it would have to wait for the address of the write into the
- * block before, and the whole run would be one chain of the latencies of malloc. */
+/* The generator's state stays in a register: in memory, reading it would have to wait for the address of the write into
+ * the block before, and the whole run would be one chain of the latencies of malloc. */
 static void
 batch(const struct bench_allocator *a, void *arg, uint64_t n)
 {

@@ -100,8 +100,9 @@ floor_bytes(const struct state *s)
         return n_pages << 12;
 }
 
-/* A little work goes on, so that allocators that give memory back on the way can do so: 128 KiB of one size.  It is always
- * the same size, unless that is what is asked for: then each turn has another, and the caches of all of them are in use. */
+/* A little work goes on, so that allocators that give memory back on the way can do so: 128 KiB of one size.  It is
+ * always the same size, unless that is what is asked for: then each turn has another, and the caches of all of them are
+ * in use. */
 static void
 let_decay(const struct bench_allocator *a, struct state *s, bool is_busy)
 {

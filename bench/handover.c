@@ -9,8 +9,8 @@
 enum { RING = 1024, BATCH = 16, WORKERS_MAX = 8, SPINS_MAX = 256 };
 
 /*
- * One writer, one reader.  They tell each other how far they are once per BATCH blocks, and look how far the other is only
- * when they cannot go on, so that little of what is measured is the ring.
+ * One writer, one reader.  They tell each other how far they are once per BATCH blocks, and look how far the other is
+ * only when they cannot go on, so that little of what is measured is the ring.
  */
 struct ring {
         uint64_t n_put __attribute__((aligned(128))); /* as told */

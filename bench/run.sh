@@ -12,7 +12,8 @@ usage: bench/run.sh [OPTION...]
        bench/run.sh --against BUILD [--quick] [--rows LIST] [--rounds N] [--out DIR] [--build DIR]
 
 Builds shmalloc and the benchmarks, runs them against the allocators that are installed, and writes into a folder:
-report.md (targets, tables), results.csv (all figures), *.svg (plots). About 12 minutes; keep the machine idle meanwhile.
+report.md (targets, tables), results.csv (all figures), *.svg (plots). About 12 minutes; keep the machine idle
+meanwhile.
 
     -q, --quick             a fifth of the time, two rounds: a first look, not to be quoted
         --questions LIST    only these, with commas in between: $(echo "$all" | tr ' ' ,)
@@ -82,7 +83,8 @@ say() {
 # ------------------------------------------------------------------ what is missing, and the build
 
 build_in() { # TARGET...   all, if none is named
-        cmake -S "$top" -B "$build" -DSHMALLOC_TESTS=OFF -DSHMALLOC_EXAMPLES=OFF -DSHMALLOC_BENCH=ON >"$out/build.log" 2>&1 &&
+        cmake -S "$top" -B "$build" -DSHMALLOC_TESTS=OFF -DSHMALLOC_EXAMPLES=OFF -DSHMALLOC_BENCH=ON \
+                >"$out/build.log" 2>&1 &&
                 cmake --build "$build" --parallel "$(nproc)" ${1:+--target "$@"} >>"$out/build.log" 2>&1 || {
                 tail -n 30 "$out/build.log" >&2
                 die "the build failed; all of it is in $out/build.log"
@@ -102,7 +104,8 @@ fi
 missing=''
 if command -v dpkg-query >/dev/null; then
         for package in $(grep -v '^#' "$here/packages.txt"); do
-                [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = "ii " ] || missing="$missing $package"
+                [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = "ii " ] ||
+                        missing="$missing $package"
         done
 fi
 [ -z "$missing" ] || say "Not all there; for the rest: apt-get install --no-install-recommends$missing"
@@ -172,7 +175,9 @@ set grid ytics lc rgb "#dddddd"
 set key outside right top
 ${6:+set logscale y}
 set yrange [$([ -n "${6:-}" ] && echo '*' || echo 0):*]
-plot for [i=2:$columns] "$out/plot.dat" using i:xtic(1) title columnheader(i) lc rgb (i == 2 ? "#d62728" : word("#1f77b4 #2ca02c #ff7f0e #9467bd #8c564b #17becf #7f7f7f #bcbd22 #e377c2", i - 2))
+others = "#1f77b4 #2ca02c #ff7f0e #9467bd #8c564b #17becf #7f7f7f #bcbd22 #e377c2"
+plot for [i=2:$columns] "$out/plot.dat" using i:xtic(1) title columnheader(i) \\
+        lc rgb (i == 2 ? "#d62728" : word(others, i - 2))
 END
         rm -f "$out/plot.dat"
 }
@@ -180,7 +185,8 @@ END
 if command -v gnuplot >/dev/null; then
         draw instructions instructions net "Instructions of a pair that hits the caches" "instructions" log
         draw pair time net "A pair of malloc and free, by size" "ns, driver subtracted" log
-        draw churn rate median "Churn of 10,000 blocks of 16 to 1024 bytes, by number of workers" "million operations per second"
+        draw churn rate median "Churn of 10,000 blocks of 16 to 1024 bytes, by number of workers" \
+                "million operations per second"
         draw churn malloc_p99.9 net "Churn, one worker: 99.9 % of the mallocs are quicker than" "ns"
         draw handover time median "Allocated by one, freed by another" "ns per block, with the driver" log
         draw large time median "Large blocks, 64 KiB to 4 MiB" "ns, with the driver" log
@@ -221,10 +227,11 @@ version_of() {
         echo
         echo "## Tables"
         echo
-        echo "Medians. What is called net is without the driver, measured with an allocator that does nothing (null, whose own"
-        echo "line is not net)."
+        echo "Medians. What is called net is without the driver, measured with an allocator that does nothing (null,"
+        echo "whose own line is not net)."
         cat "$tables"
 } >"$out/report.md"
 rm -f "$tables"
 sed -n '/^## Targets/,/^## Plots/p' "$out/report.md" | sed '1,2d;$d'
-say "Written: $out/report.md, results.csv and $(find "$out" -name '*.svg' | wc -l) plots, in $((took / 60)) min $((took % 60)) s"
+n_plots=$(find "$out" -name '*.svg' | wc -l)
+say "Written: $out/report.md, results.csv and $n_plots plots, in $((took / 60)) min $((took % 60)) s"

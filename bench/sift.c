@@ -1,8 +1,8 @@
 /*
- * sift - a magazine is about to leave its thread's hands: what does it cost, per block of it, to look for blocks that are in
- * there twice and for pointers that are no start of one.  By the order in which blocks were freed, and by whether the thread
- * has another magazine of the class, which is looked at, too.  Calls the library's insides: no other allocator has a place
- * in this.
+ * sift - a magazine is about to leave its thread's hands: what does it cost, per block of it, to look for blocks that
+ * are in there twice and for pointers that are no start of one.  By the order in which blocks were freed, and by
+ * whether the thread has another magazine of the class, which is looked at, too.  Calls the library's insides: no other
+ * allocator has a place in this.
  */
 #include <stdbool.h>
 #include <stdio.h>

@@ -56,7 +56,8 @@ END {
                                 continue
                         limit = "at most " bound[i]
                         if (b + 0 <= 0 || ours + 0 <= 0) # lost in the driver's own noise
-                                say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", b, who), "-", ours + 0 <= b * bound[i])
+                                say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", b, who), "-",
+                                    ours + 0 <= b * bound[i])
                         else
                                 say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", b, who), sprintf("%.2f", ours / b),
                                     ours / b <= bound[i] + 0)
@@ -73,7 +74,8 @@ END {
                         if (other + 0 <= 0)
                                 continue
                         limit = (part[1] == "of" ? "at most " : "at least ") bound[i]
-                        say(i, sprintf("%.4g", ours), sprintf("%.4g (case %s)", other, part[2]), sprintf("%.2f", ours / other),
+                        say(i, sprintf("%.4g", ours), sprintf("%.4g (case %s)", other, part[2]),
+                            sprintf("%.2f", ours / other),
                             part[1] == "of" ? ours / other <= bound[i] + 0 : ours / other >= bound[i] + 0)
                 }
         }

@@ -1,16 +1,16 @@
 /*
  * identity.c - see identity.h.
  *
- * Numbers are only where the search begins.  What is found is a pidfd, which stands for one process for ever, and it is that
- * process that is asked who it is: by what the kernel says of the descriptor, never by what stands in /proc under a number
- * that may have become somebody else's meanwhile.
+ * Numbers are only where the search begins.  What is found is a pidfd, which stands for one process for ever, and it is
+ * that process that is asked who it is: by what the kernel says of the descriptor, never by what stands in /proc under
+ * a number that may have become somebody else's meanwhile.
  *
- * Why a client that says that it is number N of namespace X is dead when the process that is found is: while that one lived,
- * no other process had both.  So the client is that process, or was dead before, and X or N has been given again.  It must
- * have been read from the heap before the process is asked.
+ * Why a client that says that it is number N of namespace X is dead when the process that is found is: while that one
+ * lived, no other process had both.  So the client is that process, or was dead before, and X or N has been given
+ * again.  It must have been read from the heap before the process is asked.
  *
- * What this gave up: where /proc is empty, or hides others' processes, or the caller may not look at them (it takes what
- * ptrace(2) takes), or is in a namespace within, nothing is found.
+ * What this gave up: where /proc is empty, or hides others' processes, or the caller may not look at them (it takes
+ * what ptrace(2) takes), or is in a namespace within, nothing is found.
  */
 #include "common/identity.h"
 

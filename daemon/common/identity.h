@@ -1,8 +1,8 @@
 /*
  * identity.h - who a process is by its own account, and which process that is here.
  *
- * A client says who it is by its number in its own pid namespace, which means nothing elsewhere, and by the inode number of
- * that namespace, which another one gets when it is gone.  Both together are one process's at a time.
+ * A client says who it is by its number in its own pid namespace, which means nothing elsewhere, and by the inode
+ * number of that namespace, which another one gets when it is gone.  Both together are one process's at a time.
  */
 #ifndef COMMON_IDENTITY_H
 #define COMMON_IDENTITY_H
@@ -17,8 +17,8 @@ struct identity {
         uint32_t pid_ns;
 };
 
-/* Whose the pidfd is.  False: it has ended and been waited for, is of a namespace that this process cannot see into, or the
- * system does not tell (no /proc, no right). */
+/* Whose the pidfd is.  False: it has ended and been waited for, is of a namespace that this process cannot see into, or
+ * the system does not tell (no /proc, no right). */
 bool identity_of(int pidfd, struct identity *ret);
 
 /* A process that is wanted, and what has been found: its number here and a pidfd; 0 and -1 = nothing. */

@@ -2,9 +2,9 @@
  * view.c - see view.h.
  *
  * The address range of the whole region is reserved as private zero pages; over it, each stretch of the tables that the
- * file has pages for (SEEK_DATA) is mapped shared and read-only.  The marks in the header are read live: what lies below
- * them was backed before they were raised, so a table that is missing in the view is one that came after it was mapped,
- * and reads as zeroes, the state of untouched memory.  view_check() looks again then.
+ * file has pages for (SEEK_DATA) is mapped shared and read-only.  The marks in the header are read live: what lies
+ * below them was backed before they were raised, so a table that is missing in the view is one that came after it was
+ * mapped, and reads as zeroes, the state of untouched memory.  view_check() looks again then.
  *
  * What this gave up: a stretch is a mapping, and there are only so many; those of a file in tatters are copied.
  */
@@ -72,8 +72,8 @@ map_stretch(struct view *v, uint64_t start, uint64_t end, uint32_t n_before)
         return os_pread(v->region.fd, at, end - start, start);
 }
 
-/* Where a stretch of pages from `start` on may end: long bitmaps have pages here and there, too many to map each by itself,
- * and none is read that its map does not tell of. */
+/* Where a stretch of pages from `start` on may end: long bitmaps have pages here and there, too many to map each by
+ * itself, and none is read that its map does not tell of. */
 static uint64_t
 stretch_end(const struct layout *layout, uint64_t start, uint64_t hole)
 {

@@ -2,8 +2,8 @@
  * view.h - a heap looked at from outside: the tables of its file, mapped read-only, without a client, a slot or a lock.
  *
  * Only what the file has pages for is mapped; where it has a hole, private zero pages lie, so that looking neither
- * adds a page to the file nor fails on a full file system.  The blocks are not mapped at all.  The file may be anything,
- * and may be truncated meanwhile: nothing read here is trusted further than lib/audit/check.h does.
+ * adds a page to the file nor fails on a full file system.  The blocks are not mapped at all.  The file may be
+ * anything, and may be truncated meanwhile: nothing read here is trusted further than lib/audit/check.h does.
  */
 #ifndef COMMON_VIEW_H
 #define COMMON_VIEW_H

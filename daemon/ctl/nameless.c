@@ -1,13 +1,13 @@
 /*
  * nameless.c - heaps whose file has lost its name while processes have it open: found where these have it mapped.
  *
- * A mapping says which file it is of, by which name that had been opened, and that the name is gone.  The file is opened by one
- * of the process's descriptors for it, or, where that has been closed, by the mapping itself; either may be refused, then the heap
- * is listed all the same.  Nothing that a process shows is trusted: the file is looked at before it is opened, and has to be the
- * mapping's.
+ * A mapping says which file it is of, by which name that had been opened, and that the name is gone.  The file is
+ * opened by one of the process's descriptors for it, or, where that has been closed, by the mapping itself; either may
+ * be refused, then the heap is listed all the same.  Nothing that a process shows is trusted: the file is looked at
+ * before it is opened, and has to be the mapping's.
  *
- * What it gave up: processes that this user may not look at, files that another mount namespace shows by another path, and
- * heaps that never had a name (their users know who they are).
+ * What it gave up: processes that this user may not look at, files that another mount namespace shows by another path,
+ * and heaps that never had a name (their users know who they are).
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -90,7 +90,8 @@ open_mapped(const struct search *s, const struct os_mapping *m)
         return open_if_file(path, m->dev, m->ino);
 }
 
-/* The name of the heap whose file the mapping is of, cut out of what it is called; NULL: it is of none, or that has its name. */
+/* The name of the heap whose file the mapping is of, cut out of what it is called; NULL: it is of none, or that has its
+ * name. */
 static const char *
 heap_name(const struct search *s, char *what)
 {

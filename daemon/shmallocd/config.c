@@ -1,8 +1,8 @@
 /*
  * config.c - see config.h.
  *
- * The file has lines: a comment (# or ;), a section [NAME] for each heap, and key = value.  What stands before the first
- * section is the daemon's own.  Nothing is guessed: a line that is not understood is an error, with its number.
+ * The file has lines: a comment (# or ;), a section [NAME] for each heap, and key = value.  What stands before the
+ * first section is the daemon's own.  Nothing is guessed: a line that is not understood is an error, with its number.
  */
 #include "shmallocd/config.h"
 

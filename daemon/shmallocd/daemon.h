@@ -61,7 +61,8 @@ struct sought {
         struct client_ref client;
 };
 
-/* More than one, if a process has two copies of the library, or what the dead of a namespace with the same numbers left. */
+/* More than one, if a process has two copies of the library, or what the dead of a namespace with the same numbers
+ * left. */
 enum { WATCH_CLIENTS_MAX = 4 };
 
 /* A client process of a heap, and its pidfd. */
@@ -123,8 +124,8 @@ const char *kept_state_name(enum heap_state state);
 
 /* ------------------------------------------------------------------ watch.c */
 
-/* Watches a client that is process `pid` here; takes the pidfd over (-1: it is of this pid namespace, and opened here).  A
- * process that is dead already is told of at once. */
+/* Watches a client that is process `pid` here; takes the pidfd over (-1: it is of this pid namespace, and opened here).
+ * A process that is dead already is told of at once. */
 void watch_add(struct kept *k, uint32_t pid, const struct client_ref *client, int pidfd);
 
 /* Watches a client whatever namespace it is of, if it can be found: one of another at the next watch_seek(). */

@@ -2,8 +2,8 @@
  * helper.c - see helper.h.
  *
  * It creates or adopts the heap, keeps it open, settles the dead when the daemon says so, and once a second does what
- * nobody asked for: settles all who died unnoticed, gives unused memory back, tells the daemon of clients that it may not
- * know, looks whether the heap still has its name.
+ * nobody asked for: settles all who died unnoticed, gives unused memory back, tells the daemon of clients that it may
+ * not know, looks whether the heap still has its name.
  *
  * It may be killed or crash at any instruction: it is a client, whom the next helper, or any other client, reaps.  It
  * takes part in no election of arenas, since it allocates nothing.  That there is one helper per heap is a lock for
@@ -305,8 +305,8 @@ by_client(const void *a, const void *b)
         return x->client.idx < y->client.idx ? -1 : x->client.idx > y->client.idx;
 }
 
-/* A client says itself which one it is, so it is believed only if the table has its process there.  One that has closed the
- * heap in order does not stand there any more. */
+/* A client says itself which one it is, so it is believed only if the table has its process there.  One that has closed
+ * the heap in order does not stand there any more. */
 static bool
 is_credible(const struct helper *h, const struct dead *dead)
 {

@@ -1,8 +1,8 @@
 /*
  * main.c - shmallocd: sets heaps up, settles the dead at once, gives unused memory back.
  *
- * One thread, one event loop, nothing that waits.  What the daemon knows it can find out again: killed and started anew,
- * it adopts its heaps, finds their clients in their tables, and settles who died meanwhile.
+ * One thread, one event loop, nothing that waits.  What the daemon knows it can find out again: killed and started
+ * anew, it adopts its heaps, finds their clients in their tables, and settles who died meanwhile.
  */
 #include <argp.h>
 #include <errno.h>

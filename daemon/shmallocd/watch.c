@@ -5,9 +5,10 @@
  * nothing else of it; when the limit of descriptors is reached, further clients are not watched, and their deaths are
  * noticed by the helper's look at the heap once a second, or by other clients.
  *
- * A client of another pid namespace is watched if its process can be found here, by who it is there (common/identity.h): the
- * kernel gives its pidfd when it announces itself, and of the others /proc is searched, for all together, every other
- * second and only if somebody new has come.  Who is not found is settled by the kernel's marks alone.
+ * A client of another pid namespace is watched if its process can be found here, by who it is there
+ * (common/identity.h): the kernel gives its pidfd when it announces itself, and of the others /proc is searched, for
+ * all together, every other second and only if somebody new has come.  Who is not found is settled by the kernel's
+ * marks alone.
  */
 #include <errno.h>
 #include <poll.h>
@@ -87,8 +88,8 @@ is_dead(int pidfd)
         return poll(&p, 1, 0) == 1;
 }
 
-/* In the place of one that stood in the same place of the table, or else of the oldest, if there are too many: a process may
- * claim to be whatever it likes. */
+/* In the place of one that stood in the same place of the table, or else of the oldest, if there are too many: a
+ * process may claim to be whatever it likes. */
 static void
 add_client(struct watch *w, const struct client_ref *client)
 {

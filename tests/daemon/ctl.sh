@@ -17,7 +17,8 @@ for verb in ls stat top clients map check reap purge dump explain rm; do
 done
 # The help of each verb lists the options that it takes and no others: any verb's are tried with all.
 listed() {
-        "$ctl" "$1" --help | sed -nE 's/^ {2,6}(-[a-zA-Z], )?--([a-z-]+)(=[A-Z]+)?.*/\2\3/p' | grep -vxE 'help|usage|version' || :
+        "$ctl" "$1" --help | sed -nE 's/^ {2,6}(-[a-zA-Z], )?--([a-z-]+)(=[A-Z]+)?.*/\2\3/p' |
+                grep -vxE 'help|usage|version' || :
 }
 verbs="ls stat top clients map check reap purge dump explain rm"
 options=$(for verb in $verbs; do listed "$verb"; done | sort -u)
@@ -39,12 +40,15 @@ for verb in $verbs; do
                 ! grep -q -- '--help' "$tmp/err" || is_taken=no
                 is_listed=no
                 ! grep -qxF "$option" "$tmp/listed" || is_listed=yes
-                [ $is_taken = $is_listed ] || fail "$verb: $option is listed: $is_listed, taken: $is_taken: $(cat "$tmp/err")"
+                [ $is_taken = $is_listed ] ||
+                        fail "$verb: $option is listed: $is_listed, taken: $is_taken: $(cat "$tmp/err")"
         done
         # The words of bash are between the quotes.
         # shellcheck disable=SC2016
-        bash -c 'source "$1" && COMP_WORDS=(shmallocctl "$2" --) COMP_CWORD=2 && _shmallocctl && printf "%s\n" "${COMPREPLY[@]}"' \
-                bash "$(dirname "$0")/../../daemon/install/shmallocctl.bash" "$verb" | grep -vx -- --help | sort >"$tmp/completed" || :
+        bash -c 'source "$1" && COMP_WORDS=(shmallocctl "$2" --) COMP_CWORD=2 && _shmallocctl &&
+                        printf "%s\n" "${COMPREPLY[@]}"' \
+                bash "$(dirname "$0")/../../daemon/install/shmallocctl.bash" "$verb" |
+                grep -vx -- --help | sort >"$tmp/completed" || :
         sed 's/^\([^=]*\).*/--\1/' "$tmp/listed" | sort | diff - "$tmp/completed" >"$tmp/out" ||
                 fail "$verb: the completion's options are not those of --help: $(cat "$tmp/out")"
 done
@@ -104,7 +108,8 @@ kill -CONT "$patient_pid"
 
 # ------------------------------------------------------------------ JSON, pictures
 
-for arguments in "ls --json" "explain --json work 0" "stat --json work" "stat --json --totals work" "clients --json work" "check --json work"; do
+for arguments in "ls --json" "explain --json work 0" "stat --json work" "stat --json --totals work" \
+        "clients --json work" "check --json work"; do
         # shellcheck disable=SC2086
         expect 0 "$ctl" $arguments
         "$python" -m json.tool <"$tmp/out" >/dev/null || fail "no JSON: $arguments"
@@ -185,7 +190,8 @@ for what, address, size in odd + large[:3] + large[-2:] + root + lines[200:900:1
             assert e["magazine"] is None, e
     assert explain(e["reference"], "--ref")["block"] == explain(e["offset"])["block"] == e["block"], e
 
-# All blocks of one slab: those in it are as many as its word counts, and the others are in the patient's hands or cache.
+# All blocks of one slab: those in it are as many as its word counts, and the others are in the patient's hands or
+# cache.
 e = explain(int(odd[5][1], 16))
 slab, start = e["slab"], e["block"]["pointer"] - e["block"]["index"] * 3072
 states = [explain(start + i * 3072)["what"] for i in range(slab["blocks"])]
@@ -320,7 +326,8 @@ expect 0 "$ctl" ls --json
 "$python" -c 'import json, sys
 heaps = json.load(sys.stdin)["heaps"]
 assert [(h["clients"], h["uid"]) for h in heaps if h["nameless"]] == [(1, int(sys.argv[1]))], heaps
-assert [h for h in heaps if not h["nameless"]], heaps' "$(id -u)" <"$tmp/out" || fail "JSON does not say which heap is nameless"
+assert [h for h in heaps if not h["nameless"]], heaps' "$(id -u)" <"$tmp/out" ||
+        fail "JSON does not say which heap is nameless"
 end_patient
 expect 0 "$ctl" ls
 ! grep -q lost "$tmp/out" || fail "nobody has the heap open any more, and it is listed"
@@ -359,7 +366,8 @@ for turn in range(25):
     anywhere = ["explain", str(random.randrange(128 << 20))]
     inside = ["explain", "--ref", str(random.randrange(limit + (8 << 20)))]
     for verb in ["check"], ["stat"], ["clients"], ["map"], ["dump", "--full"], anywhere, inside:
-        done = subprocess.run([ctl, verb[0], copy, *verb[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=600)
+        done = subprocess.run([ctl, verb[0], copy, *verb[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=600)
         assert done.returncode in (0, 1), (turn, verb, done)
         if verb == ["check"]:
             found += done.returncode

@@ -23,11 +23,13 @@ documented() {
 }
 for verb in ls stat top clients map check reap purge dump explain rm; do
         documented shmallocctl.1 "$verb"
-        for option in $("$ctl" "$verb" --help | grep -oE '^ .*--[a-z-]+' | grep -oE '\-\-[a-z-]+' | grep -vE -- '--(help|usage|version)'); do
+        for option in $("$ctl" "$verb" --help | grep -oE '^ .*--[a-z-]+' | grep -oE '\-\-[a-z-]+' |
+                grep -vE -- '--(help|usage|version)'); do
                 documented shmallocctl.1 "${option#--}"
         done
 done
-for option in $("$daemon" --help | grep -oE '^ .*--[a-z_-]+' | grep -oE -- '--[a-z_-]+' | grep -vE -- '--(help|usage|version)'); do
+for option in $("$daemon" --help | grep -oE '^ .*--[a-z_-]+' | grep -oE -- '--[a-z_-]+' |
+        grep -vE -- '--(help|usage|version)'); do
         grep -qE "(Fl \\\\-|Cm )${option#--}( |\$)" "$pages/shmallocd.8" "$pages/shmallocd.conf.5" ||
                 fail "shmallocd.8 and shmallocd.conf.5 do not mention $option"
 done

@@ -26,8 +26,8 @@ const char *rig_dir(void);
 /* Starts shmallocd with arguments up to NULL.  A second one gets another log. */
 void rig_start(struct rig *rig, const char *argument, ...);
 
-/* The same, as process 1 of a pid namespace within, with what `type` says mounted on /proc: "proc" shows that namespace, "tmpfs"
- * nothing. */
+/* The same, as process 1 of a pid namespace within, with what `type` says mounted on /proc: "proc" shows that
+ * namespace, "tmpfs" nothing. */
 void rig_start_inside(const char *type, struct rig *rig, const char *argument, ...);
 
 /* Waits for a line that contains the text, among those not looked at yet.  The test fails if the daemon ends first. */

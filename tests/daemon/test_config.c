@@ -1,6 +1,6 @@
 /*
- * The configuration: what is wrong in it is named with its line and with what would be right, what is right is done, and
- * what changes is changed while everybody goes on.
+ * The configuration: what is wrong in it is named with its line and with what would be right, what is right is done,
+ * and what changes is changed while everybody goes on.
  */
 #include <linux/magic.h>
 #include <signal.h>

@@ -1,7 +1,8 @@
 /*
- * Clients and daemons in different pid namespaces.  What is at stake: a client of a container that dies without a mark of the
- * kernel must not keep its memory for ever where the daemon can see its process; and nobody who lives or is stopped may be
- * taken for dead because his number, or his namespace's, is somebody else's.  Most of the clients here are number 1.
+ * Clients and daemons in different pid namespaces.  What is at stake: a client of a container that dies without a mark
+ * of the kernel must not keep its memory for ever where the daemon can see its process; and nobody who lives or is
+ * stopped may be taken for dead because his number, or his namespace's, is somebody else's.  Most of the clients here
+ * are number 1.
  */
 #include <sched.h>
 #include <signal.h>
@@ -39,8 +40,8 @@ fill_caches(shheap *h)
                 shheap_free(h, blocks[i]);
 }
 
-/* Opens the heap, fills its caches, and waits; goes on if it is told to.  One that hides its locks can but be killed then: they
- * lead through memory that is not there. */
+/* Opens the heap, fills its caches, and waits; goes on if it is told to.  One that hides its locks can but be killed
+ * then: they lead through memory that is not there. */
 static void
 be_a_client(struct child *self, void *arg)
 {
@@ -216,8 +217,8 @@ START_TEST(nobody_else_of_the_same_number_is_taken_for_dead)
 }
 END_TEST
 
-/* The number of a namespace that is gone is given to a later one, and with it who the client of one who died unseen is said to
- * be.  The daemon knows processes, not numbers: who is watched is settled, and who lives is left alone. */
+/* The number of a namespace that is gone is given to a later one, and with it who the client of one who died unseen is
+ * said to be.  The daemon knows processes, not numbers: who is watched is settled, and who lives is left alone. */
 START_TEST(namespaces_one_after_another_with_the_same_numbers)
 {
         uint32_t pid_ns = 0, n_same = 0;

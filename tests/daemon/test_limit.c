@@ -1,6 +1,6 @@
 /*
- * What is at stake: that a log cannot be filled by whoever may connect to the daemon, that the lines of others are still
- * there, and that what is left out is counted to the last line.
+ * What is at stake: that a log cannot be filled by whoever may connect to the daemon, that the lines of others are
+ * still there, and that what is left out is counted to the last line.
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * The socket: whoever is at the other end, and whatever is in the place of the socket, clients open their heaps, and the
- * daemon goes on and watches those only who may open the heap.
+ * The socket: whoever is at the other end, and whatever is in the place of the socket, clients open their heaps, and
+ * the daemon goes on and watches those only who may open the heap.
  */
 #include <errno.h>
 #include <fcntl.h>
