@@ -59,9 +59,9 @@ function(shmalloc_add_test test)
     ENVIRONMENT "CK_DEFAULT_TIMEOUT=${SHMALLOC_TEST_FUNCTION_LIMIT};${arg_ENVIRONMENT}")
 endfunction()
 
-# Every tests/<kind>/<pattern> as a test labelled <kind>, with a library that asserts.  A name that ends in _tiny gets the one
-# with the tiny geometry, and one in _slow the label slow, which the default run leaves out.  What includes support/effort.h is
-# run once more with the label slow, as <name>_more.
+# Every tests/<kind>/<pattern> as a test labelled <kind>, with a library that asserts.  A name that ends in _tiny gets
+# the one with the tiny geometry, and one in _slow the label slow, which the default run leaves out.  What includes
+# support/effort.h is run once more with the label slow, as <name>_more.
 # tests/<kind>/properties.cmake, if there is one, is read afterwards and may set properties of single tests.
 function(shmalloc_add_test_folder kind pattern)
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${pattern}")

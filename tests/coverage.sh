@@ -10,10 +10,10 @@ usage() {
         cat <<END
 usage: tests/coverage.sh [--report] [CTEST-OPTION...]
 
-Builds everything with counters (the preset coverage, clang) in build/coverage, runs the default tests, or those that the
-options choose, and writes build/coverage/report.txt: for each file of lib/ how many of its lines were reached, and the
-others by their numbers. The counts of earlier runs stay until build/coverage/profiles is removed. Tests that count
-instructions or time steps may fail with counters in the code; which did is said.
+Builds everything with counters (the preset coverage, clang) in build/coverage, runs the default tests, or those that
+the options choose, and writes build/coverage/report.txt: for each file of lib/ how many of its lines were reached,
+and the others by their numbers. The counts of earlier runs stay until build/coverage/profiles is removed. Tests that
+count instructions or time steps may fail with counters in the code; which did is said.
 
     --report    only the report, of what has been counted so far
 END
@@ -68,7 +68,8 @@ done >"$build/objects" || :
         exit 2
 }
 # shellcheck disable=SC2046
-llvm-cov export -format=lcov -instr-profile="$build/all.profdata" $(sed '2,$s/^/-object /' "$build/objects") "$top"/lib \
+llvm-cov export -format=lcov -instr-profile="$build/all.profdata" \
+        $(sed '2,$s/^/-object /' "$build/objects") "$top"/lib \
         >"$build/all.lcov" 2>"$build/llvm-cov.log" || {
         cat "$build/llvm-cov.log" >&2
         exit 2

@@ -2,7 +2,7 @@
  * invariants.h - what is true of a region that nobody has damaged, as equations.
  *
  * Each has a number, and is asserted by it: ASSERT_INVARIANT(I5, ...), in builds that assert.
- * tests/unit/test_invariants_debug.c breaks each one and sees the assertion that names it.  The region's checker
+ * tests/unit/test_invariants.c breaks each one and sees the assertion that names it.  The region's checker
  * (audit/check.h) looks at a heap from outside; these are looked at from inside, by who relies on them, at the instant
  * at which it does.
  *

@@ -7,8 +7,8 @@
  * One process plays all clients.  The region is private anonymous memory, so a fork is a copy of the whole world, and
  * what a death at an instruction leaves is examined in a fork, while the victim goes on to its next instruction.  An
  * actor is a client of its own: handle, slot, cache, identity; switching actors exchanges what the library keeps per
- * thread and process.  Who is dead is decided here (clients/liveness.h), and so are memory and time (world.c).  The same
- * operations under real processes, real SIGKILLs and real robust mutexes: real.c.
+ * thread and process.  Who is dead is decided here (clients/liveness.h), and so are memory and time (world.c).  The
+ * same operations under real processes, real SIGKILLs and real robust mutexes: real.c.
  */
 #ifndef CRASH_H
 #define CRASH_H
@@ -183,8 +183,8 @@ void report_place(uintptr_t at);                    /* symbol, source line, step
 void report_steps(const uintptr_t *at, unsigned n); /* the steps that they belong to, to standard output */
 double seconds_now(void);
 
-/* SIGALRM after so many seconds of this process's processor time, whatever else the machine does; or after many times as
- * long, in case it waits without using any. */
+/* SIGALRM after so many seconds of this process's processor time, whatever else the machine does; or after many times
+ * as long, in case it waits without using any. */
 void watchdog_start(unsigned seconds);
 
 /* ------------------------------------------------------------------ inspect.c */

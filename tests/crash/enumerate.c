@@ -2,8 +2,8 @@
  * enumerate.c - deaths and stops at every point of an operation.
  *
  * A thread that is killed leaves a prefix of its stores on any memory model, so for the dead only instructions that
- * changed the region count, and equal regions are one state.  For the stopped, who go on later with what their registers
- * hold, nothing is merged.
+ * changed the region count, and equal regions are one state.  For the stopped, who go on later with what their
+ * registers hold, nothing is merged.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -463,8 +463,8 @@ mode_two(void)
 
 /* ------------------------------------------------------------------ three: B dead, A stopped, C reaps */
 
-/* The heir takes the word that the dead one was handing a block to or from, as soon as he is told that he may: then what
- * it says is true, and whoever is stopped in the midst of settling the dead must not touch it any more. */
+/* The heir takes the word that the dead one was handing a block to or from, as soon as he is told that he may: then
+ * what it says is true, and whoever is stopped in the midst of settling the dead must not touch it any more. */
 static void
 take_over(struct actor *heir, struct actor *dead)
 {

@@ -33,7 +33,7 @@ pages_at(uint64_t region_off)
         }
 }
 
-/* ------------------------------------------------------------------ what this world knows of pages, beyond the words */
+/* ------------------------------------------------------------------ what this world knows of pages */
 
 /* A bitmap that is said to have pages has them all. */
 static void

@@ -1,8 +1,8 @@
 /*
  * ops.c - what actors do, and their books about it: which blocks they have, and what they are just at.
  *
- * Each block that an actor knows is stamped at both ends.  A block that two have been given, or that is written to after
- * it was freed, shows in its stamps.
+ * Each block that an actor knows is stamped at both ends.  A block that two have been given, or that is written to
+ * after it was freed, shows in its stamps.
  */
 #include "crash.h"
 

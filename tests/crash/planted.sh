@@ -1,7 +1,7 @@
 #!/bin/sh
-# planted.sh SOURCE-DIR PATCH ARCHIVE OBJECT...: applies a planted bug to a copy of the library's source that it is about,
-# links it into the crash test, and runs the enumeration that the patch names.  That has to find faults: so we know that
-# it can.  CC, CFLAGS and LIBS come from the environment.
+# planted.sh SOURCE-DIR PATCH ARCHIVE OBJECT...: applies a planted bug to a copy of the library's source that it is
+# about, links it into the crash test, and runs the enumeration that the patch names.  That has to find faults: so we
+# know that it can.  CC, CFLAGS and LIBS come from the environment.
 set -eu
 source=$1 patch=$2 archive=$3
 shift 3

@@ -21,8 +21,8 @@
 
 enum { CHANGES_MAX = 4096, STOPS_MAX = 1024, VISITS_MAX = 1 << 17 };
 
-/* How a point ends that this run did not come to, and how often it may: loops over what the kernel tells of a process are as
- * long as its numbers have digits. */
+/* How a point ends that this run did not come to, and how often it may: loops over what the kernel tells of a process
+ * are as long as its numbers have digits. */
 enum { EXIT_FEWER = 2, FEWER_MAX = 3 };
 
 /* A moment of the operation: before the instruction at `at` is executed for the n-th time. */

@@ -326,7 +326,8 @@ run_with_reserve(struct actor *a)
         a_leave(a);
 }
 
-/* Pages beyond the marks that somebody touched: of magazines, and of chunks, also where the others' blocks do not reach. */
+/* Pages beyond the marks that somebody touched: of magazines, and of chunks, also where the others' blocks do not
+ * reach. */
 static void
 setup_sweep(struct actor *a)
 {

@@ -3,8 +3,8 @@
  *
  * Stepping: the actor sets its own trap flag; after each of its instructions the handler runs, in the actor, and calls
  * the point, which makes forks in which something happens to it.  Tracing: the region is write-protected, so that
- * only stores to it trap; what is between two of them runs at full speed.  That finds all states that a death may leave,
- * and is for the reapers of reapers, of whom there are many.
+ * only stores to it trap; what is between two of them runs at full speed.  That finds all states that a death may
+ * leave, and is for the reapers of reapers, of whom there are many.
  */
 #include "step.h"
 

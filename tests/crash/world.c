@@ -236,7 +236,8 @@ clock_gettime(clockid_t id, struct timespec *ret_now)
         return 0;
 }
 
-/* Of signals and cancellation only whether they are held back matters here: who runs in between is decided in left.c. */
+/* Of signals and cancellation only whether they are held back matters here: who runs in between is decided in
+ * left.c. */
 int
 pthread_sigmask(int how, const sigset_t *set, sigset_t *ret_old)
 {
@@ -446,7 +447,7 @@ world_make(const struct script *script)
         void *base;
 
         liveness = &fake_liveness;
-        (void)os_numa(); /* read once per process: here, all are in one, and who is stopped in there would hold up others */
+        (void)os_numa(); /* read once per process: all are in one here, and who stops in there would hold up others */
         os_numa_fake = script->n_nodes > 1 ? &fake_numa : NULL;
         if (layout_compute(&params, &layout, &what) < 0)
                 die(what);

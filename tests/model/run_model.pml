@@ -154,7 +154,8 @@ inline any_free(h)
                         fi
                 :: STATE(a_word) == G_LARGE && OWNER(a_word) == 0 ->
                         candidate_set(h, COUNT(a_word));
-                        CAS(word[h], a_word, WITH_STATE(WITH_OWNER(a_word, t), G_FREEING), is_ok); /* RUN_FREE.1: commit */
+                        /* RUN_FREE.1: commit */
+                        CAS(word[h], a_word, WITH_STATE(WITH_OWNER(a_word, t), G_FREEING), is_ok);
                         if
                         :: is_ok -> l = COUNT(a_word); run_free_owned(h, l); break
                         :: else -> candidate_clear(); is_ok = 1

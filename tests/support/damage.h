@@ -1,6 +1,6 @@
 /*
- * damage.h - for tests that write what no client would write: from then on the library does not assert what is true of a heap
- * (base/verify.h), in this process.
+ * damage.h - for tests that write what no client would write: from then on the library does not assert what is true of
+ * a heap (base/verify.h), in this process.
  */
 #ifndef SUPPORT_DAMAGE_H
 #define SUPPORT_DAMAGE_H

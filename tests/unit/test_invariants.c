@@ -1,7 +1,7 @@
 /*
- * What is at stake: that a broken invariant is noticed by who breaks it, or by the first who relies on it, and not by a checker
- * long after.  Each one of layout/invariants.h is broken in a child of its own, by a store that no client would make or a call that
- * none would make, and the child has to end by an assertion that names it.
+ * What is at stake: that a broken invariant is noticed by who breaks it, or by the first who relies on it, and not by a
+ * checker long after.  Each one of layout/invariants.h is broken in a child of its own, by a store that no client would
+ * make or a call that none would make, and the child has to end by an assertion that names it.
  */
 #include <errno.h>
 #include <pthread.h>
