@@ -369,8 +369,7 @@ os_random(void)
         struct timespec now = {0};
 
         if (sys_getrandom(&value, sizeof value, GRND_NONBLOCK) == (long)sizeof value && value != 0)
-                ASSERT(value != 0);
-        return value;
+                return value;
         clock_gettime(CLOCK_MONOTONIC, &now); /* early in boot */
         value = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
         return (value ^ (uint64_t)getpid() << 40) * UINT64_C(0x9e3779b97f4a7c15) | 1;

@@ -304,9 +304,9 @@ raise_slots(struct region *r, enum layout_table table, uint32_t which, uint32_t 
         if (err != 0)
                 return err > 0 ? 0 : err;
         err = reserve_next(r, table, k, 1, k > 0);
+        ASSERT_INVARIANT(I17, k < r->layout.n[table] && load_relaxed(mark) >= k);
         if (err == 0)
-                ASSERT_INVARIANT(I17, k < r->layout.n[table] && load_relaxed(mark) >= k);
-        err = raise_commit32(mark, k);
+                err = raise_commit32(mark, k);
         dump_follow(r);
         return err;
 }
@@ -355,9 +355,9 @@ region_raise_magazines(struct region *r, uint32_t node, uint32_t k)
                 err = reserve_next(r, TABLE_MAGAZINES, idx, 1, k > 0);
         if (err == 0 && k % 64 == 0)
                 err = reserve_next(r, TABLE_POOL_HINTS, idx / 64, 1, k > 0);
+        ASSERT_INVARIANT(I17, k < r->layout.magazines_per_node && load_relaxed(mark) >= k);
         if (err == 0)
-                ASSERT_INVARIANT(I17, k < r->layout.magazines_per_node && load_relaxed(mark) >= k);
-        err = raise_commit32(mark, k);
+                err = raise_commit32(mark, k);
         dump_follow(r);
         return err;
 }
