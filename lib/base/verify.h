@@ -21,6 +21,9 @@
 #define LIKELY(cond)   __builtin_expect(!!(cond), 1)
 #define UNLIKELY(cond) __builtin_expect(!!(cond), 0)
 
+/* Before a static function that only assertions call. */
+#define ASSERTED_ONLY __attribute__((unused))
+
 #define CHECK(cond)                                                                                                    \
         do {                                                                                                           \
                 if (UNLIKELY(!(cond)))                                                                                 \

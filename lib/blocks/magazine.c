@@ -74,7 +74,7 @@ magazine_home(const struct thread *t, uint32_t tag)
 }
 
 /* I7: what is in the hand now is somebody else's, or in a place, or stays there. */
-static bool
+static ASSERTED_ONLY bool
 hand_may_become(const struct thread *t, uint32_t idx1)
 {
         uint32_t hand = load_relaxed(&t->slot->hand);
@@ -84,7 +84,7 @@ hand_may_become(const struct thread *t, uint32_t idx1)
 }
 
 /* I7: what is in the place now is somebody else's, or in another place, or stays there. */
-static bool
+static ASSERTED_ONLY bool
 place_may_become(const struct thread *t, const uint32_t *place, uint32_t idx)
 {
         uint32_t old = magazine_in(t, place);

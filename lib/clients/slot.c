@@ -89,21 +89,21 @@
 /* ------------------------------------------------------------------ looking */
 
 /* For assertions: where the slot of that index lies, whatever the mark says. */
-static const struct thread_slot *
+static ASSERTED_ONLY const struct thread_slot *
 slot_at(const struct region *r, uint32_t idx)
 {
         return (const struct thread_slot *)(const void *)(r->threads + idx * r->layout.stride[TABLE_THREADS]);
 }
 
 /* I10, I19: for assertions. */
-static bool
+static ASSERTED_ONLY bool
 lock_is_mine(const struct robust_lock *lock)
 {
         return liveness->lock_view(lock, 0, true) == LOCK_MINE;
 }
 
 /* I9: for assertions. */
-static bool
+static ASSERTED_ONLY bool
 slot_has_no_step(const struct thread_slot *slot)
 {
         return load_relaxed(&slot->intent.kind) == INTENT_NONE && load_relaxed(&slot->candidate) == 0 &&

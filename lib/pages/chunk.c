@@ -47,7 +47,7 @@ chunk_hint_lost(struct region *r, uint64_t chunk)
 int64_t
 chunk_find_free(struct region *r, uint64_t from, uint64_t end)
 {
-        ASSERT(end <= r->layout.n_chunks);
+        ASSERT(end <= r->layout.n[TABLE_FREE_CHUNKS] * 64);
         for (uint64_t w = from / 64; w * 64 < end; w++) {
                 uint64_t hints = load_relaxed(&r->free_chunks[w]);
 

@@ -92,7 +92,7 @@ write_again(struct region *r, uint32_t mark, uint64_t value)
 }
 
 /* I18: nobody raises the mark over what is being punched. */
-static bool
+static ASSERTED_ONLY bool
 sweep_names(const struct region *r, uint32_t no, uint32_t mark, uint64_t limit)
 {
         return load_relaxed(&r->header->sweep) == sweep_word(no, mark, limit) && marks_value(r, mark) <= limit;

@@ -170,9 +170,11 @@ START_TEST(chunk_in_use_is_not_retired)
                 if (used == 0)
                         give(t, 0);
                 ck_assert_int_eq(run_claim(u, WHERE_RUN(0, 0, GRANULES, 1), &head), 0);
+                damage_is_done(true); /* one run is let go of in parts */
                 for (uint32_t g = 0; g < GRANULES; g++)
                         if (g != used)
                                 run_free_owned(u, g, 1);
+                damage_is_done(false);
                 before = *run_word(r, used);
                 ck_assert(!chunk_retire(t, 0));
                 ck_assert_uint_eq(t->slot->candidate, 0);
