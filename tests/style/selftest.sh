@@ -15,6 +15,7 @@ plant_good() {
         rm -rf "$tree"
         : >"$tmp/allowed"
         : >"$tmp/points"
+        cp "$tmp/good_names" "$tmp/names" 2>"$tmp/none" || true
         if [ -d "$tmp/good" ]; then
                 cp -r "$tmp/good/tree" "$tree"
                 cp "$tmp/good/libx.so" "$tmp/good/libx.a" "$tmp"
@@ -121,8 +122,14 @@ END
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
         printf 'SHMALLOC_0.1 {\nglobal:\n        shheap_shfree;\n        shheap_shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
         printf 'int main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
+        printf '%s\n' 'atomic: base/atomic: unit/x' 'intents: layout/intents: unit/x' 'slab: blocks/slab: unit/x' \
+                'run: blocks/run: unit/x crash/f*' 'malloc: api/malloc: unit/x' >"$tree/tests/modules.txt"
+        printf '%s\n' unit/x unit/x_tiny crash/kill/fill crash/two/fill,drain style/x >"$tmp/good_names"
+        printf '%s\n' '<!-- modules: written by tests/modules.sh -->' '<!-- end of modules -->' >"$tree/CONTRIBUTING.md"
+        sh "$style_dir/../modules.sh" "$tree" write
         (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.[ch])
         link_libraries "$tree/lib/shmalloc.map"
+        cp "$tmp/good_names" "$tmp/names"
         mkdir "$tmp/good"
         cp -r "$tree" "$tmp/libx.so" "$tmp/libx.a" "$tmp/good"
 }
@@ -136,7 +143,7 @@ link_libraries() {
 }
 
 check() {
-        SHMALLOC_SO=$tmp/libx.so SHMALLOC_A=$tmp/libx.a ALLOWED_CALLS=$tmp/allowed \
+        SHMALLOC_SO=$tmp/libx.so SHMALLOC_A=$tmp/libx.a ALLOWED_CALLS=$tmp/allowed SHMALLOC_TEST_NAMES=$tmp/names \
                 ALLOWED_POINTS=$tmp/points sh "$style_dir/check_$1.sh" "$tree" >"$tmp/out" 2>&1
 }
 
@@ -315,6 +322,23 @@ sed -i 's/KEEP.2, .3/KEEP.2/' "$tree/lib/blocks/run.c"
 fails steps lib/blocks/run.c:6 "a row of the head without a label"
 rm "$tree/doc/recovery.md"
 fails steps lib/blocks/run.c "no document at all"
+
+append lib/blocks/chunk.c ''
+fails modules lib/blocks/chunk "a file in no module"
+rm "$tree/lib/blocks/run.c"
+fails modules tests/modules.txt:4 "a module of a file that is gone"
+append tests/modules.txt 'more: blocks/run: unit/x'
+fails modules tests/modules.txt:6 "a file in two modules"
+sed -i 's/slab: unit.x/slab:/' "$tree/tests/modules.txt"
+fails modules "no test aims at slab" "a module without tests"
+sed -i 's/slab: unit.x/slab: unit\/y/' "$tree/tests/modules.txt"
+fails modules "slab: there is no test unit/y" "a test that there is not"
+echo explore/y >>"$tmp/names"
+fails modules "explore/y is named by no module" "a test of no module"
+echo unit/slab >>"$tmp/names"
+fails modules "unit/slab is not named by the module slab" "a module without its own test"
+sed -i '/`m:run`/d' "$tree/CONTRIBUTING.md"
+fails modules CONTRIBUTING.md "another table in CONTRIBUTING.md"
 
 append lib/api/malloc.c '/* see blocks/chunk.c */'
 fails references lib/api/malloc.c:16 "a file that there is not"
