@@ -2,11 +2,12 @@
  * stats.c - see stats.h: gathering.
  *
  * There are no shared counters: what is where is counted by the check's walk through the owner words, and what has
- * happened is the sum of the counters of all thread slots, each written by its owner alone.  The hit paths of malloc and
- * free count nothing, so what has happened is known where magazines change hands: blocks that were filled into magazines
- * and drained from them, and single blocks that went past them.
+ * happened is the sum of the counters of all thread slots, each written by its owner alone.  The hit paths of malloc
+ * and free count nothing, so what has happened is known where magazines change hands: blocks that were filled into
+ * magazines and drained from them, and single blocks that went past them.
  *
- * Each figure is described once, in the table of its group, and has its place in the group's rows by the enum beside it.
+ * Each figure stands once in the list of its group: its description and its place in the rows are made of that.  The
+ * group's row function counts it.
  */
 #include "audit/stats.h"
 
@@ -21,6 +22,9 @@
 
 #define COUNTER true
 #define GAUGE   false
+
+/* X(its place in the row, name, unit, help, COUNTER or GAUGE) */
+#define METRIC(id, name, unit, help, is_counter) {name, unit, help, is_counter},
 
 /* ------------------------------------------------------------------ labels */
 
@@ -78,67 +82,41 @@ sums_of(const struct check_totals *t)
 
 /* ------------------------------------------------------------------ the heap */
 
-enum {
-        HEAP_CAPACITY,
-        HEAP_MAX_CAPACITY,
-        HEAP_USED,
-        HEAP_ALLOCATED,
-        HEAP_BLOCKS,
-        HEAP_CACHED,
-        HEAP_CACHED_BLOCKS,
-        HEAP_PENDING,
-        HEAP_FREE_SLAB,
-        HEAP_FREE_RUN,
-        HEAP_FREE_CHUNK,
-        HEAP_MOVING,
-        HEAP_WASTE,
-        HEAP_BACKED,
-        HEAP_DIRTY,
-        HEAP_METADATA,
-        HEAP_CLIENTS,
-        HEAP_THREADS,
-        HEAP_ROOTS,
-        HEAP_TCACHE_MAGAZINES,
-        HEAP_DEPOT_MAGAZINES,
-        HEAP_POOLED_MAGAZINES,
-        HEAP_PURGED,
-        HEAP_REAPED,
-        HEAP_REMOTE,
-        HEAP_FALLBACK,
-        HEAP_FAULTS,
-        HEAP_N_VALUES
-};
+#define HEAP_METRICS(X)                                                                                                \
+        X(CAPACITY, "capacity_bytes", "bytes", "blocks may take together", GAUGE)                                      \
+        X(MAX_CAPACITY, "max_capacity_bytes", "bytes", "the capacity can grow to", GAUGE)                              \
+        X(USED, "used_bytes", "bytes", "of chunks have been used so far: the sum of the byte figures down to waste",   \
+          GAUGE)                                                                                                       \
+        X(ALLOCATED, "allocated_bytes", "bytes", "in blocks that are allocated", GAUGE)                                \
+        X(BLOCKS, "allocated_blocks", "blocks", "are allocated", GAUGE)                                                \
+        X(CACHED, "cached_bytes", "bytes", "in blocks that threads and depots cache", GAUGE)                           \
+        X(CACHED_BLOCKS, "cached_blocks", "blocks", "are cached", GAUGE)                                               \
+        X(PENDING, "pending_bytes", "bytes", "in root objects under construction", GAUGE)                              \
+        X(FREE_SLAB, "free_slab_bytes", "bytes", "in free blocks of slabs", GAUGE)                                     \
+        X(FREE_RUN, "free_run_bytes", "bytes", "in free granules of arenas", GAUGE)                                    \
+        X(FREE_CHUNK, "free_chunk_bytes", "bytes", "in free chunks", GAUGE)                                            \
+        X(MOVING, "moving_bytes", "bytes", "being claimed, freed or purged just now", GAUGE)                           \
+        X(WASTE, "waste_bytes", "bytes", "behind the last block of a slab, run or chunk", GAUGE)                       \
+        X(BACKED, "backed_bytes", "bytes", "of chunks are known to have pages", GAUGE)                                 \
+        X(DIRTY, "dirty_bytes", "bytes", "are free and may have pages: decay gives them back", GAUGE)                  \
+        X(METADATA, "metadata_bytes", "bytes", "in tables beside the chunks", GAUGE)                                   \
+        X(CLIENTS, "attached_clients", "clients", "processes have the heap open, or died with it", GAUGE)              \
+        X(THREADS, "attached_threads", "threads", "have a slot, alive or not reaped yet", GAUGE)                       \
+        X(ROOTS, "named_roots", "roots", "names have an object", GAUGE)                                                \
+        X(TCACHE_MAGAZINES, "tcache_magazines", "magazines", "are held by threads", GAUGE)                             \
+        X(DEPOT_MAGAZINES, "depot_magazines", "magazines", "are in depots", GAUGE)                                     \
+        X(POOLED_MAGAZINES, "pooled_magazines", "magazines", "are unused", GAUGE)                                      \
+        X(PURGED, "purged_bytes", "bytes", "have been given back to the system", COUNTER)                              \
+        X(REAPED, "reaped_threads", "threads", "died and were settled by others", COUNTER)                             \
+        X(REMOTE, "remote_free_blocks", "blocks", "were freed on another node than their own", COUNTER)                \
+        X(FALLBACK, "fallback_blocks", "blocks", "came from another node, the own one being full", COUNTER)            \
+        X(FAULTS, "found_faults", "faults", "found while counting: run a check", GAUGE)
 
-static const struct stats_metric heap_metrics[HEAP_N_VALUES] = {
-        [HEAP_CAPACITY] = {"capacity_bytes", "bytes", "blocks may take together", GAUGE},
-        [HEAP_MAX_CAPACITY] = {"max_capacity_bytes", "bytes", "the capacity can grow to", GAUGE},
-        [HEAP_USED] = {"used_bytes", "bytes",
-                       "of chunks have been used so far: the sum of the byte figures down to waste", GAUGE},
-        [HEAP_ALLOCATED] = {"allocated_bytes", "bytes", "in blocks that are allocated", GAUGE},
-        [HEAP_BLOCKS] = {"allocated_blocks", "blocks", "are allocated", GAUGE},
-        [HEAP_CACHED] = {"cached_bytes", "bytes", "in blocks that threads and depots cache", GAUGE},
-        [HEAP_CACHED_BLOCKS] = {"cached_blocks", "blocks", "are cached", GAUGE},
-        [HEAP_PENDING] = {"pending_bytes", "bytes", "in root objects under construction", GAUGE},
-        [HEAP_FREE_SLAB] = {"free_slab_bytes", "bytes", "in free blocks of slabs", GAUGE},
-        [HEAP_FREE_RUN] = {"free_run_bytes", "bytes", "in free granules of arenas", GAUGE},
-        [HEAP_FREE_CHUNK] = {"free_chunk_bytes", "bytes", "in free chunks", GAUGE},
-        [HEAP_MOVING] = {"moving_bytes", "bytes", "being claimed, freed or purged just now", GAUGE},
-        [HEAP_WASTE] = {"waste_bytes", "bytes", "behind the last block of a slab, run or chunk", GAUGE},
-        [HEAP_BACKED] = {"backed_bytes", "bytes", "of chunks are known to have pages", GAUGE},
-        [HEAP_DIRTY] = {"dirty_bytes", "bytes", "are free and may have pages: decay gives them back", GAUGE},
-        [HEAP_METADATA] = {"metadata_bytes", "bytes", "in tables beside the chunks", GAUGE},
-        [HEAP_CLIENTS] = {"attached_clients", "clients", "processes have the heap open, or died with it", GAUGE},
-        [HEAP_THREADS] = {"attached_threads", "threads", "have a slot, alive or not reaped yet", GAUGE},
-        [HEAP_ROOTS] = {"named_roots", "roots", "names have an object", GAUGE},
-        [HEAP_TCACHE_MAGAZINES] = {"tcache_magazines", "magazines", "are held by threads", GAUGE},
-        [HEAP_DEPOT_MAGAZINES] = {"depot_magazines", "magazines", "are in depots", GAUGE},
-        [HEAP_POOLED_MAGAZINES] = {"pooled_magazines", "magazines", "are unused", GAUGE},
-        [HEAP_PURGED] = {"purged_bytes", "bytes", "have been given back to the system", COUNTER},
-        [HEAP_REAPED] = {"reaped_threads", "threads", "died and were settled by others", COUNTER},
-        [HEAP_REMOTE] = {"remote_free_blocks", "blocks", "were freed on another node than their own", COUNTER},
-        [HEAP_FALLBACK] = {"fallback_blocks", "blocks", "came from another node, the own one being full", COUNTER},
-        [HEAP_FAULTS] = {"found_faults", "faults", "found while counting: run a check", GAUGE},
-};
+#define HEAP_PLACE(id, ...) HEAP_##id,
+
+enum { HEAP_METRICS(HEAP_PLACE) HEAP_N_VALUES };
+
+static const struct stats_metric heap_metrics[] = {HEAP_METRICS(METRIC)};
 
 static uint32_t
 one_row(const struct stats *s)
@@ -199,33 +177,23 @@ heap_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 
 /* ------------------------------------------------------------------ classes */
 
-enum {
-        CLASS_RUNS,
-        CLASS_ALLOCATED,
-        CLASS_BLOCKS,
-        CLASS_CACHED,
-        CLASS_PENDING,
-        CLASS_FREE,
-        CLASS_FILLED,
-        CLASS_DRAINED,
-        CLASS_DIRECT,
-        CLASS_DIRECT_FREE,
-        CLASS_N_VALUES
-};
+#define CLASS_METRICS(X)                                                                                               \
+        X(RUNS, "used_runs", "runs", "slabs, large runs, or huge blocks of the class", GAUGE)                          \
+        X(ALLOCATED, "allocated_bytes", "bytes", "in blocks that are allocated", GAUGE)                                \
+        X(BLOCKS, "allocated_blocks", "blocks", "are allocated", GAUGE)                                                \
+        X(CACHED, "cached_blocks", "blocks", "are cached by threads and depots", GAUGE)                                \
+        X(PENDING, "pending_blocks", "blocks", "are root objects under construction", GAUGE)                           \
+        X(FREE, "free_blocks", "blocks", "are free in their slab", GAUGE)                                              \
+        X(FILLED, "filled_blocks", "blocks", "have left their slab or run, for a magazine or a caller", COUNTER)       \
+        X(DRAINED, "drained_blocks", "blocks", "have come back to their slab or run", COUNTER)                         \
+        X(DIRECT, "direct_malloc_blocks", "blocks", "were allocated past the magazines", COUNTER)                      \
+        X(DIRECT_FREE, "direct_free_blocks", "blocks", "were freed past the magazines", COUNTER)
 
-static const struct stats_metric class_metrics[CLASS_N_VALUES] = {
-        [CLASS_RUNS] = {"used_runs", "runs", "slabs, large runs, or huge blocks of the class", GAUGE},
-        [CLASS_ALLOCATED] = {"allocated_bytes", "bytes", "in blocks that are allocated", GAUGE},
-        [CLASS_BLOCKS] = {"allocated_blocks", "blocks", "are allocated", GAUGE},
-        [CLASS_CACHED] = {"cached_blocks", "blocks", "are cached by threads and depots", GAUGE},
-        [CLASS_PENDING] = {"pending_blocks", "blocks", "are root objects under construction", GAUGE},
-        [CLASS_FREE] = {"free_blocks", "blocks", "are free in their slab", GAUGE},
-        [CLASS_FILLED] = {"filled_blocks", "blocks", "have left their slab or run, for a magazine or a caller",
-                          COUNTER},
-        [CLASS_DRAINED] = {"drained_blocks", "blocks", "have come back to their slab or run", COUNTER},
-        [CLASS_DIRECT] = {"direct_malloc_blocks", "blocks", "were allocated past the magazines", COUNTER},
-        [CLASS_DIRECT_FREE] = {"direct_free_blocks", "blocks", "were freed past the magazines", COUNTER},
-};
+#define CLASS_PLACE(id, ...) CLASS_##id,
+
+enum { CLASS_METRICS(CLASS_PLACE) CLASS_N_VALUES };
+
+static const struct stats_metric class_metrics[] = {CLASS_METRICS(METRIC)};
 
 static uint32_t
 class_rows(const struct stats *s)
@@ -271,36 +239,32 @@ class_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 
 /* ------------------------------------------------------------------ arenas and nodes */
 
+#define ARENA_METRICS(X)                                                                                               \
+        X(THREADS, "bound_threads", "threads", "are bound to it", GAUGE)                                               \
+        X(CHUNKS, "owned_chunks", "chunks", "it has", GAUGE)                                                           \
+        X(ALLOCATED, "allocated_bytes", "bytes", "in its blocks that are allocated, but for huge ones", GAUGE)         \
+        X(CACHED, "cached_bytes", "bytes", "in its blocks that threads and depots cache", GAUGE)                       \
+        X(FREE_SLAB, "free_slab_bytes", "bytes", "in free blocks of its slabs", GAUGE)                                 \
+        X(FREE_RUN, "free_run_bytes", "bytes", "in its free granules", GAUGE)                                          \
+        X(DIRTY, "dirty_bytes", "bytes", "of that may have pages", GAUGE)                                              \
+        X(BACKED, "backed_bytes", "bytes", "of its chunks are known to have pages", GAUGE)
+
+/* A node has what an arena has, and more. */
+#define NODE_METRICS(X)                                                                                                \
+        X(MAGAZINES, "made_magazines", "magazines", "in its table so far", GAUGE)                                      \
+        X(REMOTE, "remote_freed_blocks", "blocks", "of it were freed by threads of other nodes", COUNTER)              \
+        X(FALLBACK, "fallback_blocks", "blocks", "were wanted of it and came from other nodes", COUNTER)
+
+#define ARENA_PLACE(id, ...) ARENA_##id,
+#define NODE_PLACE(id, ...)  NODE_##id,
+
 enum {
-        ARENA_THREADS,
-        ARENA_CHUNKS,
-        ARENA_ALLOCATED,
-        ARENA_CACHED,
-        ARENA_FREE_SLAB,
-        ARENA_FREE_RUN,
-        ARENA_DIRTY,
-        ARENA_BACKED,
-        ARENA_N_VALUES,
-        NODE_MAGAZINES = ARENA_N_VALUES,
-        NODE_REMOTE,
-        NODE_FALLBACK,
-        NODE_N_VALUES
+        ARENA_METRICS(ARENA_PLACE) ARENA_N_VALUES,
+        NODE_BEFORE = ARENA_N_VALUES - 1,
+        NODE_METRICS(NODE_PLACE) NODE_N_VALUES
 };
 
-/* The same for both, and one more for nodes. */
-static const struct stats_metric arena_metrics[NODE_N_VALUES] = {
-        [ARENA_THREADS] = {"bound_threads", "threads", "are bound to it", GAUGE},
-        [ARENA_CHUNKS] = {"owned_chunks", "chunks", "it has", GAUGE},
-        [ARENA_ALLOCATED] = {"allocated_bytes", "bytes", "in its blocks that are allocated, but for huge ones", GAUGE},
-        [ARENA_CACHED] = {"cached_bytes", "bytes", "in its blocks that threads and depots cache", GAUGE},
-        [ARENA_FREE_SLAB] = {"free_slab_bytes", "bytes", "in free blocks of its slabs", GAUGE},
-        [ARENA_FREE_RUN] = {"free_run_bytes", "bytes", "in its free granules", GAUGE},
-        [ARENA_DIRTY] = {"dirty_bytes", "bytes", "of that may have pages", GAUGE},
-        [ARENA_BACKED] = {"backed_bytes", "bytes", "of its chunks are known to have pages", GAUGE},
-        [NODE_MAGAZINES] = {"made_magazines", "magazines", "in its table so far", GAUGE},
-        [NODE_REMOTE] = {"remote_freed_blocks", "blocks", "of it were freed by threads of other nodes", COUNTER},
-        [NODE_FALLBACK] = {"fallback_blocks", "blocks", "were wanted of it and came from other nodes", COUNTER},
-};
+static const struct stats_metric arena_metrics[] = {ARENA_METRICS(METRIC) NODE_METRICS(METRIC)};
 
 static uint32_t
 arena_rows(const struct stats *s)
@@ -368,13 +332,16 @@ node_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 
 /* ------------------------------------------------------------------ clients */
 
-enum { CLIENT_THREADS, CLIENT_CACHED, CLIENT_CACHED_BLOCKS, CLIENT_N_VALUES };
+#define CLIENT_METRICS(X)                                                                                              \
+        X(THREADS, "attached_threads", "threads", "of it are attached", GAUGE)                                         \
+        X(CACHED, "cached_bytes", "bytes", "in blocks that its threads cache", GAUGE)                                  \
+        X(CACHED_BLOCKS, "cached_blocks", "blocks", "its threads cache", GAUGE)
 
-static const struct stats_metric client_metrics[CLIENT_N_VALUES] = {
-        [CLIENT_THREADS] = {"attached_threads", "threads", "of it are attached", GAUGE},
-        [CLIENT_CACHED] = {"cached_bytes", "bytes", "in blocks that its threads cache", GAUGE},
-        [CLIENT_CACHED_BLOCKS] = {"cached_blocks", "blocks", "its threads cache", GAUGE},
-};
+#define CLIENT_PLACE(id, ...) CLIENT_##id,
+
+enum { CLIENT_METRICS(CLIENT_PLACE) CLIENT_N_VALUES };
+
+static const struct stats_metric client_metrics[] = {CLIENT_METRICS(METRIC)};
 
 static uint32_t
 client_rows(const struct stats *s)

@@ -150,8 +150,8 @@ struct thread_slot {
 
         uint64_t n_huge_malloc __attribute__((aligned(64))); /* owner */
         uint64_t n_huge_free;                                /* owner */
-        uint64_t huge_malloc_bytes;                          /* owner */
-        uint64_t huge_free_bytes;                            /* owner */
+        uint64_t huge_malloc_bytes;                          /* owner  nobody reads it */
+        uint64_t huge_free_bytes;                            /* owner  nobody reads it */
         uint64_t n_reaped;                                   /* owner  slots this thread settled for others */
         uint64_t n_remote_free;                              /* owner  blocks that went home to another node */
         uint64_t n_fallback;                                 /* owner  allocations served by another node */

@@ -31,6 +31,15 @@ plant_good() {
 #define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc)
 #define SHA_API SHA_ATTR(visibility("default"))
 #define SHA_SHORT(name) __asm__("shheap_" #name)
+#define SHA_ZERO 0x040u
+#define SHA_ALIGN(a) ((unsigned)__builtin_ctzll(a))
+enum {
+        SHHEAP_CREATE = 1u << 0 /* if there is none */
+};
+/*
+ *   heap.id     random
+ *   stats.used  bytes
+ */
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -82,6 +91,45 @@ enum { intent_block_has_dest = 1 };
 #define INTENTS(X) X(RUN_TO, run_to, "run-to", block, settle_run)
 #endif
 END
+        mkdir -p "$tree/lib/audit" "$tree/daemon/ctl" "$tree/daemon/install" "$tree/doc/man"
+        cat >"$tree/lib/layout/layout.h" <<'END'
+#ifndef LAYOUT_LAYOUT_H
+#define LAYOUT_LAYOUT_H
+#include <stdint.h>
+struct class_counters {
+        uint64_t n_filled; /* owner */
+        uint64_t n_more;   /* owner  nobody reads it */
+};
+#endif
+END
+        cat >"$tree/lib/audit/stats.c" <<'END'
+#define HEAP_METRICS(X) X(USED, "used_bytes", "bytes", "in use")
+#define CLASS_METRICS(X)                                                                                               \
+        X(FILLED, "filled_blocks", "blocks", "of all")                                                                 \
+        X(LIVE, "live_blocks", "blocks", "of those")
+void count(struct counters *from)
+{
+        values[CLASS_FILLED] += from->n_filled;
+        values[CLASS_LIVE]++;
+}
+END
+        cat >"$tree/lib/api/ctl.c" <<'END'
+static const struct name names[] = {
+        {"heap.id", get_id},
+        {"stats.used", get_used},
+};
+unsigned known = SHA_ZERO | SHHEAP_CREATE;
+END
+        cat >"$tree/daemon/ctl/main.c" <<'END'
+static const struct verb verbs[] = {
+        {"ls", verb_ls, "the heaps"},
+        {"stat", verb_stat, "one of them"},
+};
+END
+        printf '%s\n' "        local verbs='ls stat'" >"$tree/daemon/install/shmallocctl.bash"
+        printf '.It Cm ls\nAll.\n.It Cm stat\nOne.\n' >"$tree/doc/man/shmallocctl.1"
+        printf '.Dv SHHEAP_CREATE , SHA_ZERO , SHA_ALIGN .\n' >"$tree/doc/man/shmalloc.3"
+        printf '`ls`, and `shmallocctl stat`.\n' >"$tree/doc/daemon.md"
         cat >"$tree/lib/blocks/run.c" <<'END'
 /*
  * run.c - runs.
@@ -121,13 +169,14 @@ END
         printf '| RUN_TO | head, dest | RUN.1 | `settle_run`: all |\n' >>"$tree/doc/recovery.md"
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
         printf 'SHMALLOC_0.1 {\nglobal:\n        shheap_shfree;\n        shheap_shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
-        printf 'int main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
+        printf '/* "heap.id" "stats.used" SHA_ZERO SHA_ALIGN SHHEAP_CREATE */\nint main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
         printf '%s\n' 'atomic: base/atomic: unit/x' 'intents: layout/intents: unit/x' 'slab: blocks/slab: unit/x' \
-                'run: blocks/run: unit/x crash/f*' 'malloc: api/malloc: unit/x' >"$tree/tests/modules.txt"
+                'run: blocks/run: unit/x crash/f*' 'malloc: api/malloc: unit/x' \
+                'layout: layout/layout: unit/x' 'stats: audit/stats api/ctl: unit/x' >"$tree/tests/modules.txt"
         printf '%s\n' unit/x unit/x_tiny crash/kill/fill crash/two/fill,drain style/x >"$tmp/good_names"
         printf '%s\n' '<!-- modules: written by tests/modules.sh -->' '<!-- end of modules -->' >"$tree/CONTRIBUTING.md"
         sh "$style_dir/../modules.sh" "$tree" write
-        (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.[ch])
+        (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.[ch] daemon/*/*.c)
         link_libraries "$tree/lib/shmalloc.map"
         cp "$tmp/good_names" "$tmp/names"
         mkdir "$tmp/good"
@@ -272,7 +321,7 @@ fi
 plant_good
 
 append tests/unit/test_x.c 'void f(void) { usleep(1); }'
-fails sleep tests/unit/test_x.c:5 "a sleeping test"
+fails sleep tests/unit/test_x.c:6 "a sleeping test"
 append lib/api/malloc.c 'void f(void) { nanosleep(0, 0); }'
 fails sleep lib/api/malloc.c:16 "a sleeping library"
 append tests/unit/x.sh 'sleep 1'
@@ -310,7 +359,7 @@ fails steps lib/api/malloc.c:16 "a label without a row"
 append lib/api/malloc.c 'int x; /* after KEEP.7 */'
 fails steps lib/api/malloc.c:16 "a step that there is not"
 append tests/unit/test_x.c '/* dies after RUNS.1 */'
-fails steps tests/unit/test_x.c:5 "a step of an operation that there is not"
+fails steps tests/unit/test_x.c:6 "a step of an operation that there is not"
 append doc/recovery.md '| RUN.2 more | - |'
 fails steps doc/recovery.md:5 "a row without a label"
 append doc/recovery.md '| KEEP.1 once more | - |'
@@ -323,12 +372,47 @@ fails steps lib/blocks/run.c:6 "a row of the head without a label"
 rm "$tree/doc/recovery.md"
 fails steps lib/blocks/run.c "no document at all"
 
+sed -i '/values.CLASS_LIVE/d' "$tree/lib/audit/stats.c"
+fails lists "CLASS_LIVE is counted nowhere" "a figure that is not counted"
+sed -i 's/live_blocks", "blocks/live", "blocks/' "$tree/lib/audit/stats.c"
+fails lists "does not end in its unit" "a figure without its unit"
+sed -i 's/live_blocks/filled_blocks/' "$tree/lib/audit/stats.c"
+fails lists "there are two filled_blocks" "two figures of one name"
+sed -i 's/n_filled;/& uint64_t n_gone;\n        uint64_t n_drained;/' "$tree/lib/layout/layout.h"
+fails lists "n_drained is not summed up" "a counter that nobody reads"
+sed -i 's/.*heap.id.*/&\n        {"heap.more", get_more},/' "$tree/lib/api/ctl.c"
+fails lists "heap.more is not in include" "a name that the header does not describe"
+sed -i '/ heap.id /d' "$tree/include/shmalloc/shmalloc.h"
+fails lists "heap.id is not in include" "a name that the header describes no more"
+sed -i '/heap.id/d' "$tree/lib/api/ctl.c"
+fails lists "heap.id is not in lib/api/ctl.c" "a name that the header alone describes"
+sed -i 's/"stats.used"//' "$tree/tests/unit/test_x.c"
+fails lists "no test asks for stats.used" "a name that no test asks for"
+sed -i 's/.*verb_stat.*/&\n        {"top", verb_top, "live"},/' "$tree/daemon/ctl/main.c"
+fails lists "top is not in doc/man" "a verb without its manual"
+sed -i '/Cm stat/d' "$tree/doc/man/shmallocctl.1"
+fails lists "stat is not in doc/man" "a verb that the manual has lost"
+sed -i 's/ls stat/ls/' "$tree/daemon/install/shmallocctl.bash"
+fails lists "stat is not in daemon/install" "a verb that is not completed"
+sed -i 's/ls stat/ls stat top/' "$tree/daemon/install/shmallocctl.bash"
+fails lists "top is not in daemon/ctl/main.c" "a verb that is completed only"
+echo >"$tree/doc/daemon.md"
+fails lists "says nothing of stat" "a verb that the document passes over"
+sed -i 's/.*SHA_ZERO.*/&\n#define SHA_FOUR 0x080u/' "$tree/include/shmalloc/shmalloc.h"
+fails lists "knows SHA_FOUR" "a flag that means nothing"
+sed -i 's/.*SHHEAP_CREATE =.*/SHHEAP_MORE = 1u << 1,\n&/' "$tree/include/shmalloc/shmalloc.h"
+fails lists "knows SHHEAP_MORE" "a flag of open that means nothing"
+sed -i 's/SHA_ZERO//' "$tree/doc/man/shmalloc.3"
+fails lists "does not name SHA_ZERO" "a flag that the manual passes over"
+sed -i 's/SHHEAP_CREATE//' "$tree/tests/unit/test_x.c"
+fails lists "no test uses SHHEAP_CREATE" "a flag that no test uses"
+
 append lib/blocks/chunk.c ''
 fails modules lib/blocks/chunk "a file in no module"
 rm "$tree/lib/blocks/run.c"
 fails modules tests/modules.txt:4 "a module of a file that is gone"
 append tests/modules.txt 'more: blocks/run: unit/x'
-fails modules tests/modules.txt:6 "a file in two modules"
+fails modules tests/modules.txt:8 "a file in two modules"
 sed -i 's/slab: unit.x/slab:/' "$tree/tests/modules.txt"
 fails modules "no test aims at slab" "a module without tests"
 sed -i 's/slab: unit.x/slab: unit\/y/' "$tree/tests/modules.txt"

@@ -411,6 +411,7 @@ START_TEST(settings_answer_by_name)
         ck_assert_int_eq(ctl_set(h, "heap.id", 1), -EPERM);
         ck_assert_uint_eq(heap_ctl(h, "heap.arenas"), 3);
         ck_assert_uint_eq(heap_ctl(h, "heap.nodes"), 1);
+        ck_assert_uint_eq(heap_ctl(h, "heap.numa_policy"), SHHEAP_NUMA_LOCAL);
         ck_assert_uint_lt(heap_ctl(h, "thread.arena"), 3);
         ck_assert_uint_eq(heap_ctl(h, "heap.clients"), 1);
         ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);

@@ -1,0 +1,114 @@
+#!/bin/sh
+# What is added in one list is not forgotten where it has to be, too.
+#
+# A figure (NAME_METRICS in lib/audit/stats.c) is counted by a row function, and its name ends in its unit; a counter of a thread
+#   slot (lib/layout/layout.h) is summed up there, or says that nobody reads it.
+# A name of shheap_ctl() (the table in lib/api/ctl.c) is described in the public header, and tried by a test; and the other
+#   way round.
+# A verb of shmallocctl (the table in daemon/ctl/main.c) has its entry in the manual page and in the completion, and is
+#   mentioned in doc/daemon.md; and the other way round.
+# A flag of the public header, SHA_* or SHHEAP_*, is known to lib/api, named in the manual page, and tried by a test.
+. "$(dirname "$0")/common.sh"
+
+header=include/shmalloc/shmalloc.h
+stats=lib/audit/stats.c
+ctl=lib/api/ctl.c
+verbs=daemon/ctl/main.c
+completion=daemon/install/shmallocctl.bash
+
+# both LIST A LIST B   lines of the files A and B that only one of them has: "A: x is not in B"
+both() {
+        LC_ALL=C sort -u "$2" >"$tmp/first"
+        LC_ALL=C sort -u "$4" >"$tmp/second"
+        LC_ALL=C comm -23 "$tmp/first" "$tmp/second" | sed "s,\$, is not in $3," | sed "s,^,$1: ," | violation
+        LC_ALL=C comm -13 "$tmp/first" "$tmp/second" | sed "s,\$, is not in $1," | sed "s,^,$3: ," | violation
+}
+
+if [ -f "$stats" ]; then
+        awk '
+        match($0, /^#define [A-Z]+_METRICS\(X\)/) {
+                list = $2
+                sub(/_METRICS.*/, "", list)
+                next
+        }
+        list != "" && match($0, /^ +X\([A-Z_]+, "[a-z_]+", "[a-z]+"/) {
+                split(substr($0, RSTART, RLENGTH), word, /[(", ]+/)
+                id = list "_" word[3]
+                at[id] = FILENAME ":" FNR
+                if (word[4] !~ "_" word[5] "$")
+                        print at[id] ": " word[4] " does not end in its unit, " word[5]
+                if ((list, word[4]) in named)
+                        print at[id] ": there are two " word[4]
+                named[list, word[4]] = 1
+        }
+        !/\\$/ { list = "" }
+        {
+                rest = $0
+                while (match(rest, /\[[A-Z_]+\] *(\+=|=|\+\+)[^=]/)) {
+                        id = substr(rest, RSTART + 1, RLENGTH - 1)
+                        rest = substr(rest, RSTART + RLENGTH)
+                        sub(/\].*/, "", id)
+                        counted[id] = 1
+                }
+        }
+        END {
+                for (id in at)
+                        if (!(id in counted))
+                                print at[id] ": " id " is counted nowhere"
+        }' "$stats" | violation
+        awk '
+        FILENAME ~ /stats\.c$/ { text = text $0; next }
+        /^struct class_counters/ { on = 1 }
+        /struct intent intent/ { on = 1; next }
+        /^};/ { on = 0 }
+        on && !/nobody reads it/ && match($0, /^ +uint64_t [a-z_]+/) {
+                name = $2
+                sub(/;.*/, "", name)
+                sub(/ .*/, "", name)
+                if (text !~ "->" name "[^a-z_]")
+                        print FILENAME ":" FNR ": " name " is not summed up in lib/audit/stats.c"
+        }' "$stats" lib/layout/layout.h | violation
+fi
+
+if [ -f "$ctl" ]; then
+        sed -n 's/^ *{"\([a-z]*\.[a-z_]*\)", get_.*/\1/p' "$ctl" >"$tmp/names"
+        grep -q '"heap\.name"' "$ctl" && echo heap.name >>"$tmp/names" # text, by itself
+        sed -n 's/^ \*   \([a-z]*\.[a-z_]*\)  .*/\1/p' "$header" >"$tmp/described"
+        both "$ctl" "$tmp/names" "$header" "$tmp/described"
+        # shellcheck disable=SC2046
+        cat $(files c tests) | grep -oE '"[a-z]+\.[a-z_]+"' | tr -d '"' | LC_ALL=C sort -u >"$tmp/tried"
+        LC_ALL=C sort -u "$tmp/names" | LC_ALL=C comm -23 - "$tmp/tried" | sed "s,.*,$ctl: no test asks for &," | violation
+fi
+
+if [ -f "$verbs" ]; then
+        sed -n 's/^ *{"\([a-z]*\)", verb_.*/\1/p' "$verbs" >"$tmp/verbs"
+        sed -n 's/^\.It Cm \([a-z]*\)$/\1/p' doc/man/shmallocctl.1 >"$tmp/manual"
+        both "$verbs" "$tmp/verbs" doc/man/shmallocctl.1 "$tmp/manual"
+        sed -n "s/^ *local verbs='\\([a-z ]*\\)'\$/\\1/p" "$completion" | tr ' ' '\n' >"$tmp/completed"
+        both "$verbs" "$tmp/verbs" "$completion" "$tmp/completed"
+        while read -r verb; do
+                grep -qE "\`(shmallocctl )?$verb[ \`]" doc/daemon.md || violation "doc/daemon.md: says nothing of $verb"
+        done <"$tmp/verbs"
+fi
+
+# Flags, and the masks of those that are known.
+if [ -d lib/api ]; then
+        {
+                sed -n 's/^#define \(SHA_[A-Z_]*\)[ (].*\(0x\|ctz\|SHA_NODE(\).*/\1/p' "$header"
+                sed -n 's/^ *\(SHHEAP_[A-Z_]*\) = 1u << .*/\1/p' "$header"
+        } >"$tmp/flags"
+        # shellcheck disable=SC2046
+        code $(files c lib/api) | grep -oE '(SHA|SHHEAP)_[A-Z_]+' | LC_ALL=C sort -u >"$tmp/known"
+        # shellcheck disable=SC2046
+        cat $(files c tests) | grep -oE '(SHA|SHHEAP)_[A-Z_]+' | LC_ALL=C sort -u >"$tmp/tried"
+        grep -oE '(SHA|SHHEAP)_[A-Z_]+' doc/man/shmalloc.3 2>"$tmp/messages" | LC_ALL=C sort -u >"$tmp/manual" || true
+        while read -r flag; do
+                case $flag in
+                SHA_ALIGN | SHA_LG_ALIGN) ;; # a field, not a bit: lib/api knows its mask
+                *) grep -qx "$flag" "$tmp/known" || violation "$header: nothing in lib/api knows $flag" ;;
+                esac
+                grep -qx "$flag" "$tmp/manual" || violation "doc/man/shmalloc.3: does not name $flag"
+                grep -qx "$flag" "$tmp/tried" || violation "$header: no test uses $flag"
+        done <"$tmp/flags"
+fi
+finish "lists are kept"
