@@ -50,6 +50,13 @@ if [ -f "$stats" ]; then
                         sub(/\].*/, "", id)
                         counted[id] = 1
                 }
+                rest = $0
+                while (match(rest, /&[a-z>.-]+\[[A-Z_]+\]/)) { # by who is told where
+                        id = substr(rest, RSTART, RLENGTH - 1)
+                        rest = substr(rest, RSTART + RLENGTH)
+                        sub(/.*\[/, "", id)
+                        counted[id] = 1
+                }
         }
         END {
                 for (id in at)

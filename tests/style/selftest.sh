@@ -145,6 +145,8 @@ void run_keep(struct intent_block *in)
 {
         intent_begin(INTENT(RUN_TO, run_to, .head = 1)); /* RUN.1 */
         in->head = 1;                                    /* KEEP.2, .3 */
+        ASSERT(in->head < 5);
+        ASSERT(in->dest % 8 == 0);
 }
 END
         cat >"$tree/lib/api/malloc.c" <<'END'
@@ -175,6 +177,7 @@ END
                 'layout: layout/layout: unit/x' 'stats: audit/stats api/ctl: unit/x' >"$tree/tests/modules.txt"
         printf '%s\n' unit/x unit/x_tiny crash/kill/fill crash/two/fill,drain style/x >"$tmp/good_names"
         printf '%s\n' '<!-- modules: written by tests/modules.sh -->' '<!-- end of modules -->' >"$tree/CONTRIBUTING.md"
+        cp "$style_dir/../modules.sh" "$tree/tests"
         sh "$style_dir/../modules.sh" "$tree" write
         (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.[ch] daemon/*/*.c)
         link_libraries "$tree/lib/shmalloc.map"
@@ -343,6 +346,11 @@ append doc/recovery.md 'The labels, `E4.rel` for one, stand in the code.'
 fails edges doc/recovery.md:5 "an edge in a document that there is not"
 append doc/memory-ordering.md '| E9 | gone |'
 fails edges doc/memory-ordering.md:4 "a row without an edge"
+
+sed -i '/ASSERT(in->head/d' "$tree/lib/blocks/run.c"
+fails asserts "fewer than" "functions that say nothing of what they rely on"
+sed -i 's/ASSERT(in->head.*/ASSERT(in != NULL);/' "$tree/lib/blocks/run.c"
+fails asserts "fewer than" "an assertion that says nothing"
 
 append doc/README.md '[a page](gone.md)'
 fails links doc/README.md:4 "a link to a page that is gone"
