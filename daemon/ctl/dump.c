@@ -189,6 +189,7 @@ static void
 dump_candidate(uint64_t candidate)
 {
         static const char *const names[] = {"none", "run", "chunk", "huge block", "root"};
+        _Static_assert(sizeof names / sizeof names[0] == CANDIDATE_N_KINDS, "each kind has a name");
         enum candidate_kind kind = candidate_kind(candidate);
 
         if (kind != CANDIDATE_NONE)

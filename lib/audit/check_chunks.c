@@ -20,6 +20,7 @@ struct chunk_view {
 };
 
 static const char *const granule_names[] = {"none", "free", "new", "slab", "large", "inside", "freeing", "purging"};
+_Static_assert(sizeof granule_names / sizeof granule_names[0] == GRANULE_N_STATES, "each state has a name");
 
 static uint64_t
 load_granule(const struct check *c, uint64_t granule)
