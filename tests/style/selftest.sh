@@ -425,6 +425,15 @@ sed -i 's/slab: unit.x/slab:/' "$tree/tests/modules.txt"
 fails modules "no test aims at slab" "a module without tests"
 sed -i 's/slab: unit.x/slab: unit\/y/' "$tree/tests/modules.txt"
 fails modules "slab: there is no test unit/y" "a test that there is not"
+echo unit/x >"$tmp/names"
+if ! check modules; then
+        echo "modules: a build without crash tests has too few"
+        cat "$tmp/out"
+        failed=$((failed + 1))
+fi
+plant_good
+sed -i 's,crash/f.,crash/g,' "$tree/tests/modules.txt"
+fails modules "there is no test crash/g" "a script that there is not"
 echo explore/y >>"$tmp/names"
 fails modules "explore/y is named by no module" "a test of no module"
 echo unit/slab >>"$tmp/names"
