@@ -29,8 +29,8 @@ planted() {
                 }' tests/explore/plant.sh
 }
 
-# match   runs an awk program END on what is known: n modules, module[m], line[m], n_patterns[m], pattern[m, p], hits[m, p],
-#         n_names, name[i], labels[i]
+# match   runs an awk program END on what is known: n modules, module[m], line[m], n_patterns[m], pattern[m, p],
+#         hits[m, p], n_names, name[i], labels[i]
 match() {
         planted | awk -v list="$list" -v names="$names" '
 # The keys of a test by which modules.txt may name it: key[1..n].

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The library says what it relies on: for 10 functions of lib/ there are at least 4 assertions, ASSERT* or CHECK*.  Those that
-# compare a name with NULL, or nothing at all, are not counted.  Prints the figures, folder by folder.
+# The library says what it relies on: for 10 functions of lib/ there are at least 4 assertions, ASSERT* or CHECK*.
+# Those that compare a name with NULL, or nothing at all, are not counted.  Prints the figures, folder by folder.
 . "$(dirname "$0")/common.sh"
 
 per_ten=${ASSERTS_PER_TEN:-4}

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Every release has an acquire and the other way round: a label "E7.rel:" in a comment of lib/ needs an "E7.acq:" and a
-# row "| E7 | ..." in doc/memory-ordering.md; a row needs its labels.  A label opens its comment or has a colon after it;
-# labels may share these: "E3.acq, E4.rel: ...".  Elsewhere "E7.rel" is a mention, which needs both labels as well, and so is
-# "E7" in a comment of lib/ or anywhere in doc/.
+# Every release has an acquire and the other way round: a label "E7.rel:" in a comment of lib/ needs an "E7.acq:"
+# and a row "| E7 | ..." in doc/memory-ordering.md; a row needs its labels.  A label opens its comment or has a
+# colon after it; labels may share these: "E3.acq, E4.rel: ...".  Elsewhere "E7.rel" is a mention, which needs both
+# labels as well, and so is "E7" in a comment of lib/ or anywhere in doc/.
 . "$(dirname "$0")/common.sh"
 
 doc=doc/memory-ordering.md

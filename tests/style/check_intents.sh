@@ -1,7 +1,7 @@
 #!/bin/sh
-# The table of intents (lib/layout/intents.h) and "The intents" in doc/recovery.md say the same: each kind, its operands, in
-# their order, and the function that settles it; and the step at which it is begun is one that its row names.  A dest
-# is the last operand, of those that are said to have one.  Kind, member and name are one word.
+# The table of intents (lib/layout/intents.h) and "The intents" in doc/recovery.md say the same: each kind, its
+# operands, in their order, and the function that settles it; and the step at which it is begun is one that its row
+# names.  A dest is the last operand, of those that are said to have one.  Kind, member and name are one word.
 . "$(dirname "$0")/common.sh"
 
 table=lib/layout/intents.h

@@ -1,10 +1,10 @@
 #!/bin/sh
 # What is added in one list is not forgotten where it has to be, too.
 #
-# A figure (NAME_METRICS in lib/audit/stats.c) is counted by a row function, and its name ends in its unit; a counter of a thread
-#   slot (lib/layout/layout.h) is summed up there, or says that nobody reads it.
-# A name of shheap_ctl() (the table in lib/api/ctl.c) is described in the public header, and tried by a test; and the other
-#   way round.
+# A figure (NAME_METRICS in lib/audit/stats.c) is counted by a row function, and its name ends in its unit; a counter of
+#   a thread slot (lib/layout/layout.h) is summed up there, or says that nobody reads it.
+# A name of shheap_ctl() (the table in lib/api/ctl.c) is described in the public header, and tried by a test; and the
+#   other way round.
 # A verb of shmallocctl (the table in daemon/ctl/main.c) has its entry in the manual page and in the completion, and is
 #   mentioned in doc/daemon.md; and the other way round.
 # A flag of the public header, SHA_* or SHHEAP_*, is known to lib/api, named in the manual page, and tried by a test.

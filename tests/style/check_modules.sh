@@ -1,7 +1,7 @@
 #!/bin/sh
-# Each file of lib/ is in one module of tests/modules.txt, each module has tests, each test that it names is there, each test of
-# the library is named by a module, unit/X by the module X; and the table in CONTRIBUTING.md is what tests/modules.sh makes of
-# it (sh tests/modules.sh . write).
+# Each file of lib/ is in one module of tests/modules.txt, each module has tests, each test that it names is there,
+# each test of the library is named by a module, unit/X by the module X; and the table in CONTRIBUTING.md is what
+# tests/modules.sh makes of it (sh tests/modules.sh . write).
 . "$(dirname "$0")/common.sh"
 
 list=tests/modules.txt
@@ -60,5 +60,6 @@ FILENAME ~ /\/labels$/ { split($0, part, "\""); labels[part[2]] = ";" part[4] ";
 
 sh "$modules" . table >"$tmp/table"
 sed -n '/^<!-- modules: /,/^<!-- end of modules/p' CONTRIBUTING.md >"$tmp/written" 2>"$tmp/messages" || true
-cmp -s "$tmp/table" "$tmp/written" || violation "CONTRIBUTING.md: its table of modules is not that of $list: sh tests/modules.sh . write"
+cmp -s "$tmp/table" "$tmp/written" ||
+        violation "CONTRIBUTING.md: its table of modules is not that of $list: sh tests/modules.sh . write"
 finish "$(wc -l <"$tmp/stems") files of lib/ and $(wc -l <"$tmp/labels") tests are in modules"

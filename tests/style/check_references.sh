@@ -1,7 +1,7 @@
 #!/bin/sh
-# What comments and documents refer to is there: a file by the end of its path ("slab.c", "blocks/slab.c"), a decision by its
-# number ("decision 11"), a part of a document by its heading ('"The intents" in doc/recovery.md').  Documents have names
-# of files and headings, not names in capitals and numbers of sections.
+# What comments and documents refer to is there: a file by the end of its path ("slab.c", "blocks/slab.c"), a
+# decision by its number ("decision 11"), a part of a document by its heading ('"The intents" in doc/recovery.md').
+# Documents have names of files and headings, not names in capitals and numbers of sections.
 . "$(dirname "$0")/common.sh"
 
 # Files of others.

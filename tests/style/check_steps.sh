@@ -1,9 +1,9 @@
 #!/bin/sh
-# Each step of an operation that a death may cut short has one row in one table and a label in the code.  Tables stand in
-# doc/recovery.md, as "| FILL.3 ... |", and in the head of a file of lib/, as ".3 ..." below a line that begins with FILL, or
-# as "FILL.3 ..."; a row may hold several: "FILL.1, .2".  A label opens a comment below the head: "FILL.8, .9: ...", or
-# "DRAIN.7, FILL.8 to .9".  Elsewhere "FILL.3" is a mention.  Steps are numbered from 1, and whatever is mentioned in lib/,
-# tests/, daemon/ or doc/ has its row.
+# Each step of an operation that a death may cut short has one row in one table and a label in the code.  Tables
+# stand in doc/recovery.md, as "| FILL.3 ... |", and in the head of a file of lib/, as ".3 ..." below a line that
+# begins with FILL, or as "FILL.3 ..."; a row may hold several: "FILL.1, .2".  A label opens a comment below the
+# head: "FILL.8, .9: ...", or "DRAIN.7, FILL.8 to .9".  Elsewhere "FILL.3" is a mention.  Steps are numbered from 1,
+# and whatever is mentioned in lib/, tests/, daemon/ or doc/ has its row.
 . "$(dirname "$0")/common.sh"
 
 doc=doc/recovery.md

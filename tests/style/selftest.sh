@@ -1,6 +1,6 @@
 #!/bin/sh
-# The checks can fail: each passes on a small tree that keeps the rules, and fails, naming the place, once a violation is
-# planted in it.
+# The checks can fail: each passes on a small tree that keeps the rules, and fails, naming the place, once a
+# violation is planted in it.
 set -eu
 style_dir=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
