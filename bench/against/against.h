@@ -35,6 +35,7 @@ struct library {
         X(shheap_root)                                                                                                 \
         X(shheap_root_remove)                                                                                          \
         X(shheap_reap)                                                                                                 \
+        X(shheap_ctl)                                                                                                  \
         X(shheap_check)                                                                                                \
         X(shheap_purge)                                                                                                \
         X(shheap_usable_size)
