@@ -39,11 +39,11 @@ enum {
 
 enum effort {
         EFFORT_NONE,     /* depots, slabs, runs, a new chunk: where memory is most of the time */
-        EFFORT_OWN_BINS, /* this thread's magazines go back to their slabs and runs */
+        EFFORT_OWN_BINS, /* the blocks in this thread's magazines go home */
         EFFORT_REAP,     /* the dead are settled */
-        EFFORT_DEPOTS,   /* the depots of the node go back, chunks without a block become free */
-        EFFORT_PURGE,    /* where there was room but no pages: what is free gives its pages back */
-        EFFORT_CHUNKS,   /* what other nodes' arenas do not need of the capacity */
+        EFFORT_DEPOTS,   /* the blocks in the depots of the node go home */
+        EFFORT_PURGE,    /* if pages were lacking: free memory gives up those that it keeps */
+        EFFORT_CHUNKS,   /* chunks without a block are taken back from whatever arena has them */
         EFFORT_OTHER_NODES,
         EFFORT_LAST_SCAN, /* no hint is trusted */
         EFFORT_N
@@ -287,8 +287,9 @@ reap_and_try(struct thread *t)
         return try_local(t);
 }
 
-/* The file system, the machine, or the node is full, and memory of the heap that is free keeps pages in other places or
- * shapes than are wanted.  With decay_ms -1 it is meant to keep them, but for those that may be on the wrong node. */
+/* The file system, the machine, or the node has no more pages.  Free memory of the heap has some, where they are of no
+ * use for this call: it gives them up.  With decay_ms -1 it keeps them, but for those that may lie on the wrong
+ * node. */
 static int
 purge_and_try(struct thread *t)
 {
