@@ -91,10 +91,11 @@ drain_unload(struct thread *t, uint32_t *place, uint32_t tag)
 void
 drain_out(struct thread *t, uint32_t *place, uint32_t tag)
 {
-        uint32_t idx = magazine_in(t, place), home = magazine_home(t, tag);
+        uint32_t idx = magazine_in(t, place), home;
 
         if (idx == MAGAZINE_IDX_NONE)
                 return;
+        home = magazine_home(t, tag);
         magazine_pick_up(t, place, idx);
         if (!magazine_put(t, idx, home, false))
                 drain_and_put(t, idx, home);
