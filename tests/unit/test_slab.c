@@ -283,6 +283,7 @@ START_TEST(fill_gives_no_more_than_is_wanted)
         ck_assert_uint_eq(slab_fill(t, find_or_create(t, 0), idx, 1), 1);
         ck_assert_uint_eq(magazine(idx)->n, 1);
         magazine(idx)->n = 0;
+        damage_is_done(true); /* it holds more than magazines of its class do */
         ck_assert_uint_eq(slab_fill(t, find_or_create(t, 0), idx, UINT32_MAX), MAGAZINE_CAP_MAX);
 }
 END_TEST
