@@ -119,7 +119,7 @@ function(shmalloc_add_sanitized_tests label name flags environment)
     # Leaks are looked for at the end of each function's process: most of the time that the long ones take.
     set(leaks_are_slow FALSE)
     if(flags MATCHES "address" AND test MATCHES
-        "^(alloc|check_damage|inject_debug|numa_debug|realloc|reap|sift|slab|tcache)$")
+        "^(alloc|alloc_held|check_damage|inject_debug|numa_debug|realloc|reap|sift|slab|slab_dead|tcache|tcache_home)$")
       set(leaks_are_slow TRUE)
       list(TRANSFORM variables REPLACE "^ASAN_OPTIONS=" "ASAN_OPTIONS=detect_leaks=0:")
     endif()
