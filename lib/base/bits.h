@@ -114,8 +114,8 @@ bits_multiples(uint64_t align)
         return align < BITS_PER_WORD ? UINT64_MAX / ((UINT64_C(1) << align) - 1) : 1;
 }
 
-/* Index of the lowest run of `len` set bits, 1 to 64, among the multiples of `align_granules`, a power of two; -1 if there
-   is none, or for another length or alignment. */
+/* Index of the lowest run of `len` set bits, 1 to 64, among the multiples of `align_granules`, a power of two; -1 if
+   there is none, or for another length or alignment. */
 static inline int
 bits_find_run_aligned(uint64_t map, uint32_t len, uint64_t align_granules)
 {

@@ -2,9 +2,9 @@
  * decay.c - see decay.h.
  *
  * A granule that becomes free carries a stamp of the time; when it has been free for decay_ms, whoever ticks claims it
- * (FREE -> PURGING), punches its pages out of the file, and lets it go.  `backed` is cleared by the claiming CAS, before
- * the punch, and `may have pages` only after a punch that succeeded: so a death in between leaves a granule that is
- * reserved anew before its next use (PURGE.n in doc/recovery.md).
+ * (FREE -> PURGING), punches its pages out of the file, and lets it go.  `backed` is cleared by the claiming CAS,
+ * before the punch, and `may have pages` only after a punch that succeeded: so a death in between leaves a granule that
+ * is reserved anew before its next use (PURGE.n in doc/recovery.md).
  *
  * Slabs that nobody has used for as long lose the pages in which no block is allocated (slab_purge_chunk()).
  *
@@ -60,8 +60,8 @@ pass_make(struct thread *t, uint64_t now_ms, uint32_t min_age, uint32_t n_left, 
                              .looked = UINT64_MAX};
 }
 
-/* Whether there are pages in a stretch of which no note knows any: somebody has made holes real, by locking or dumping its
- * memory, or by reading it. */
+/* Whether there are pages in a stretch of which no note knows any: somebody has made holes real, by locking or dumping
+ * its memory, or by reading it. */
 static bool
 has_strays(const struct region *r, struct pass *pass, uint64_t granule, uint64_t n)
 {

@@ -10,8 +10,8 @@
  * left to be reaped: a slot that a reaper is at, stopped perhaps, is not.  He goes by the intent.  Whoever stores to a
  * dest, its thread or a reaper, does so while the intent in that slot names it, and only a thread that is inside of the
  * call begins such an intent: so of those that the dead one left, one per slot at most, each is over once it has been
- * seen to be over, in whatever order the slots are looked at.  The slot may have a new owner by then, whose intents name
- * other words.
+ * seen to be over, in whatever order the slots are looked at.  The slot may have a new owner by then, whose intents
+ * name other words.
  */
 #include "heap/reap.h"
 
@@ -68,7 +68,8 @@ named_magazine(struct region *r, uint64_t idx, uint32_t thread_no)
 }
 
 /* Takes the reference to the intent's block out of its dest, for what was there before, unless somebody has stored
- * another one since.  A dest that may be written is 8-aligned, in a chunk that exists or among a slot's pending words. */
+ * another one since.  A dest that may be written is 8-aligned, in a chunk that exists or among a slot's pending
+ * words. */
 static void
 dest_restore(struct region *r, uint64_t dest_off, uint64_t block_off, uint64_t was)
 {

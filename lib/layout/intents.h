@@ -1,9 +1,9 @@
 /*
  * intents.h - what a thread writes into its slot before it makes a thing that it owns inconsistent.
  *
- * One table holds all that depends on the kind: its number (its place in the table), its name, its operands, who settles
- * it.  Made from it are the enum, the union of the operands, who has a dest (clients/intent.h), a reaper's dispatch
- * (heap/reap.c) and what shmallocctl dump prints; "The intents" in doc/recovery.md is checked against it.
+ * One table holds all that depends on the kind: its number (its place in the table), its name, its operands, who
+ * settles it.  Made from it are the enum, the union of the operands, who has a dest (clients/intent.h), a reaper's
+ * dispatch (heap/reap.c) and what shmallocctl dump prints; "The intents" in doc/recovery.md is checked against it.
  *
  * The numbers and the places of the operands are part of the layout: a new intent goes to the end of the table.
  */

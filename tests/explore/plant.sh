@@ -15,19 +15,26 @@ case $mutation in
 fill-intent-before-entries)
         file=blocks/slab.c scenario=fill-fill
         script='s|k = choose_blocks(r, head, class_idx, &backing, want, m->slot);.*|k = n_free < want ? n_free : want;|
-                s|clear_lowest(r, head, class_idx, &backing, k); */\* FILL.5.*|choose_blocks(r, head, class_idx, \&backing, k, m->slot); clear_lowest(r, head, class_idx, \&backing, k);|'
+                s|clear_lowest(r, head, class_idx, &backing, k); */\* FILL.5.*|\
+choose_blocks(r, head, class_idx, \&backing, k, m->slot);\
+clear_lowest(r, head, class_idx, \&backing, k);|'
         ;;
 fill-commit-before-bits)
         file=blocks/slab.c scenario=fill-fill
-        script='s|clear_lowest(r, head, class_idx, &backing, k); */\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k); clear_lowest(r, head, class_idx, \&backing, k);|'
+        script='s|clear_lowest(r, head, class_idx, &backing, k); */\* FILL.5.*|store_relaxed(\&m->n, (uint64_t)k);\
+clear_lowest(r, head, class_idx, \&backing, k);|'
         ;;
 candidate-cleared-before-release)
         file=blocks/slab.c scenario=fill-drain
-        script='/^release_stamped(struct thread/,/^}/s|^ *granule_release(r, t->no, run_word(r, head),|candidate_clear(t); &|'
+        script='/^release_stamped(struct thread/,/^}/ {
+                        s|^ *granule_release(r, t->no, run_word(r, head),|candidate_clear(t); &|
+                }'
         ;;
 drain-commit-before-bits)
         file=blocks/slab.c scenario=fill-drain
-        script='/^slab_drain(/,/^}/s|^ *for (uint32_t i = 0; i < k; i++) {|store_relaxed(\&m->n, n - k); kill_order(); &|'
+        script='/^slab_drain(/,/^}/ {
+                        s|^ *for (uint32_t i = 0; i < k; i++) {|store_relaxed(\&m->n, n - k); kill_order(); &|
+                }'
         ;;
 double-free-unseen)
         file=blocks/slab.c scenario=double-free
@@ -44,7 +51,10 @@ place-emptied-before-magazine)
         ;;
 free-head-first)
         file=pages/run.c scenario=large-overlap
-        script='/^run_free_owned(/,/^}/s|^ *for (uint32_t i = 1; i < granules; i++) {|uint64_t first = owner_load(run_word(r, head)); owner_release(run_word(r, head), run_free_word(first, stamp));\n&|'
+        script='/^run_free_owned(/,/^}/ {
+                        s|^ *for (uint32_t i = 1; i < granules; i++) {|uint64_t first = owner_load(run_word(r, head));\
+owner_release(run_word(r, head), run_free_word(first, stamp));\n&|
+                }'
         ;;
 settle-without-head)
         file=pages/run.c scenario=claim-claim
@@ -79,7 +89,10 @@ slot-emptied-after-unlock)
         ;;
 slot-locked-blindly)
         file=clients/slot.c scenario=attach-attach
-        script='/^slot_lock_empty(/,/^}/s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|if (liveness->lock_try(\&slot->life, 0, true) >= 0)|'
+        script='/^slot_lock_empty(/,/^}/ {
+                        s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|\
+if (liveness->lock_try(\&slot->life, 0, true) >= 0)|
+                }'
         ;;
 slot-lent-blindly)
         file=clients/slot.c scenario=lend-borrow

@@ -52,7 +52,8 @@ awk -v per_ten="$per_ten" '
         asserts += $3
 }
 END {
-        printf "%-8s %5d functions %5d assertions %6.2f\n", "lib", functions, asserts, functions ? asserts / functions : 0
+        printf "%-8s %5d functions %5d assertions %6.2f\n", "lib", functions, asserts,
+                functions ? asserts / functions : 0
         if (asserts * 10 < functions * per_ten)
                 print "lib: fewer than " per_ten " assertions for 10 functions" >"/dev/stderr"
 }' "$tmp/both" 2>"$tmp/violations"

@@ -7,7 +7,10 @@ set -- $(files "c h" lib)
 [ $# -gt 0 ] || finish "no files in lib/"
 
 code "$@" >"$tmp/code"
-builtins='__atomic_|__sync_|__ATOMIC_|memory_order|atomic_(thread|signal)_fence|atomic_compare_exchange|atomic_(load|store|exchange|init|flag_[a-z_]+|fetch_(add|sub|or|xor|and))(_explicit)?[[:space:]]*\(|(^|[^A-Za-z0-9_])(asm|__asm|__asm__)([^A-Za-z0-9_]|$)'
+operations='load|store|exchange|init|flag_[a-z_]+|fetch_(add|sub|or|xor|and)'
+builtins='__atomic_|__sync_|__ATOMIC_|memory_order|atomic_(thread|signal)_fence|atomic_compare_exchange'
+builtins="$builtins|atomic_($operations)(_explicit)?[[:space:]]*\("
+builtins="$builtins"'|(^|[^A-Za-z0-9_])(asm|__asm|__asm__)([^A-Za-z0-9_]|$)'
 grep -v '^lib/base/atomic\.h:' "$tmp/code" | grep -E "$builtins" |
         sed 's/$/   <- atomics and barriers only through base\/atomic.h/' | violation
 grep -E 'seq_cst|SEQ_CST|__sync_' "$tmp/code" |

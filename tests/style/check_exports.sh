@@ -24,7 +24,8 @@ code "$header" | sed 's/^[^:]*:[^:]*://; /^[ \t]*#/d' | tr '\n' ' ' | tr ';{}' '
                 print (short == name ? "shheap_" : "") name
         }
 }' | LC_ALL=C sort -u >"$tmp/header"
-grep -v '^shheap_' "$tmp/header" | sed "s,.*,$header: & has no SHA_SHORT(&): another library may have its symbol," | violation
+grep -v '^shheap_' "$tmp/header" |
+        sed "s,.*,$header: & has no SHA_SHORT(&): another library may have its symbol," | violation
 
 sed 's,/\*.*\*/,,; s/#.*//' "$map" | awk '
 /global:/ { on = 1; next }
@@ -38,8 +39,10 @@ on        { gsub(/[ \t;]/, ""); if ($0 != "") print }' | LC_ALL=C sort >"$tmp/ma
 
 # compare LIST NAME   with the header's
 compare() {
-        LC_ALL=C comm -23 "$tmp/header" "$tmp/$1" | sed "s,.*,$header: & is declared here but missing in $2," | violation
-        LC_ALL=C comm -13 "$tmp/header" "$tmp/$1" | sed "s,.*,$2: & is not declared with SHA_API in $header," | violation
+        LC_ALL=C comm -23 "$tmp/header" "$tmp/$1" |
+                sed "s,.*,$header: & is declared here but missing in $2," | violation
+        LC_ALL=C comm -13 "$tmp/header" "$tmp/$1" |
+                sed "s,.*,$2: & is not declared with SHA_API in $header," | violation
 }
 compare map "$map"
 compare so "$(basename "$so")"

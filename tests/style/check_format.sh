@@ -6,7 +6,8 @@ set -- $(files "c h" lib include daemon examples tests bench)
 [ $# -gt 0 ] || finish "no sources"
 # In one process: to start it takes longer than to format a file.
 if ! "${CLANG_FORMAT:-clang-format}" --dry-run -Werror --style=file "$@" >"$tmp/messages" 2>&1; then
-        sed -n 's/^\([^ :]*\):[0-9]*:[0-9]*: error: .*/\1: not formatted/p' "$tmp/messages" | LC_ALL=C sort -u >"$tmp/named"
+        sed -n 's/^\([^ :]*\):[0-9]*:[0-9]*: error: .*/\1: not formatted/p' "$tmp/messages" |
+                LC_ALL=C sort -u >"$tmp/named"
         violation <"$tmp/named"
         [ -s "$tmp/named" ] || violation "clang-format fails:"
         sed -n 1,12p "$tmp/messages" | violation

@@ -4,7 +4,9 @@
 
 set -- $(files "c h" lib tests)
 [ $# -gt 0 ] || finish "no sources"
-code "$@" | grep -E '(^|[^A-Za-z0-9_])(sleep|usleep|nanosleep|clock_nanosleep|thrd_sleep|poll[[:space:]]*\([[:space:]]*NULL|select[[:space:]]*\([[:space:]]*0)[^A-Za-z0-9_]' |
+sleeps='sleep|usleep|nanosleep|clock_nanosleep|thrd_sleep'
+sleeps="$sleeps|poll[[:space:]]*\([[:space:]]*NULL|select[[:space:]]*\([[:space:]]*0"
+code "$@" | grep -E "(^|[^A-Za-z0-9_])($sleeps)[^A-Za-z0-9_]" |
         grep -vE ':[[:space:]]*#[[:space:]]*include' |
         sed 's/$/   <- wait for a condition instead/' | violation
 grep -nE '(^|[;&|(]|then|do)[[:space:]]*sleep[[:space:]]' $(files sh tests) /dev/null |

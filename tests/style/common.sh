@@ -29,8 +29,8 @@ code() {
 
 # calls ALLOWED RULE FILE...   looks at each name in the code by an awk program RULE, which defines
 #   setup()               before the first line
-#   look(name, is_call)   for each name; says forbid(name, why) of those that are not allowed, but for the exceptions in the
-#                         file ALLOWED (lines of FILE NAME REASON); `where` is file:line
+#   look(name, is_call)   for each name; says forbid(name, why) of those that are not allowed, but for the exceptions in
+#                         the file ALLOWED (lines of FILE NAME REASON); `where` is file:line
 #   at_end()              behind the last line
 # An exception that is not needed is a violation, too.
 calls() {
