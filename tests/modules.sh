@@ -61,7 +61,8 @@ function keys_of(test,    n, kind, rest, i, part) {
 # Kinds of tests that a build may be without: by its processor, sanitizer, or what is installed.
 function is_left_out(pattern) {
         sub(/\/.*/, "", pattern)
-        return pattern ~ /^(crash|daemon|examples|explore|hits|hostile|kvcache|model|numa|plugin)$/ && !(pattern in kinds)
+        return pattern ~ /^(crash|daemon|examples|explore|hits|hostile|kvcache|model|numa|plugin)$/ &&
+                !(pattern in kinds)
 }
 function regex(glob) {
         gsub(/[.+()]/, "[&]", glob)
@@ -151,7 +152,8 @@ labels)
         match 'END {
                 for (t = 1; t <= n_names; t++)
                         if (labels[t] != "")
-                                print "set_tests_properties(\"" name[t] "\" PROPERTIES LABELS \"" substr(labels[t], 2) "\")"
+                                print "set_tests_properties(\"" name[t] "\" PROPERTIES LABELS \"" \
+                                        substr(labels[t], 2) "\")"
         }'
         ;;
 unused)

@@ -29,8 +29,8 @@ struct thread {
         uint32_t client_incarnation;
         uint32_t seed;    /* spreads threads over clock hands and pools */
         struct call call; /* the one that it is in */
-        bool is_left; /* what was called back has left the slot in the midst of a call: it is not to be changed */
-        uint32_t n_ticks;     /* of decay, for turns */
+        bool is_left;     /* what was called back has left the slot in the midst of a call: it is not to be changed */
+        uint32_t n_ticks; /* of decay, for turns */
         uint64_t n_released;  /* this thread's own part of the header's count */
         uint32_t stamp;       /* the time, in units of decay_stamp.h, when this thread last looked */
         uint32_t n_pursued;   /* times that memory was looked for */

@@ -34,7 +34,8 @@ for verb in $verbs; do
                 LC_ALL=C sort -u >"$tmp/options"
         completed "$verb" >"$tmp/completed"
         cmp -s "$tmp/options" "$tmp/completed" ||
-                fail "completion of $verb: $(tr '\n' ' ' <"$tmp/completed"), its options: $(tr '\n' ' ' <"$tmp/options")"
+                fail "completion of $verb: $(tr '\n' ' ' <"$tmp/completed")," \
+                        "its options: $(tr '\n' ' ' <"$tmp/options")"
         for option in $("$ctl" "$verb" --help | grep -oE '^ .*--[a-z-]+' | grep -oE '\-\-[a-z-]+' |
                 grep -vE -- '--(help|usage|version)'); do
                 documented shmallocctl.1 "${option#--}"

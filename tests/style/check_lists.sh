@@ -84,7 +84,8 @@ if [ -f "$ctl" ]; then
         both "$ctl" "$tmp/names" "$header" "$tmp/described"
         # shellcheck disable=SC2046
         cat $(files c tests) | grep -oE '"[a-z]+\.[a-z_]+"' | tr -d '"' | LC_ALL=C sort -u >"$tmp/tried"
-        LC_ALL=C sort -u "$tmp/names" | LC_ALL=C comm -23 - "$tmp/tried" | sed "s,.*,$ctl: no test asks for &," | violation
+        LC_ALL=C sort -u "$tmp/names" | LC_ALL=C comm -23 - "$tmp/tried" |
+                sed "s,.*,$ctl: no test asks for &," | violation
 fi
 
 if [ -f "$verbs" ]; then

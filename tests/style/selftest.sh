@@ -21,8 +21,10 @@ plant_good() {
                 cp "$tmp/good/libx.so" "$tmp/good/libx.a" "$tmp"
                 return
         fi
-        mkdir -p "$tree/lib/base" "$tree/lib/layout" "$tree/lib/blocks" "$tree/lib/api" "$tree/include/shmalloc" "$tree/doc" "$tree/tests/unit"
-        printf 'BasedOnStyle: LLVM\nIndentWidth: 8\nBreakBeforeBraces: Linux\nAllowShortFunctionsOnASingleLine: None\nColumnLimit: 120\n' >"$tree/.clang-format"
+        mkdir -p "$tree/lib/base" "$tree/lib/layout" "$tree/lib/blocks" "$tree/lib/api" "$tree/include/shmalloc" \
+                "$tree/doc" "$tree/tests/unit"
+        printf '%s\n' 'BasedOnStyle: LLVM' 'IndentWidth: 8' 'BreakBeforeBraces: Linux' \
+                'AllowShortFunctionsOnASingleLine: None' 'ColumnLimit: 120' >"$tree/.clang-format"
         cat >"$tree/include/shmalloc/shmalloc.h" <<'END'
 #ifndef SHMALLOC_H
 #define SHMALLOC_H
@@ -164,13 +166,18 @@ void *shmalloc(size_t size)
         return size ? "printf(x)" : NULL;
 }
 END
-        printf '# Where\n\n[edges](memory-ordering.md) [here](#where) `slab.h`, api/malloc.c, `x/*.c`, [up](../lib/) build/x.c\n' >"$tree/doc/README.md"
+        printf '%s\n' '# Where' '' \
+                '[edges](memory-ordering.md) [here](#where) `slab.h`, api/malloc.c, `x/*.c`, [up](../lib/)' \
+                >"$tree/doc/README.md"
         printf '| step | what |\n|---|---|\n| RUN.1 all, as KEEP.3 | - |\n' >"$tree/doc/recovery.md"
         printf '| RUN_TO | head, dest | RUN.1 | `settle_run`: all |\n' >>"$tree/doc/recovery.md"
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
-        printf 'SHMALLOC_0.1 {\nglobal:\n        shheap_shfree;\n        shheap_shmalloc;\nlocal:\n        *;\n};\n' >"$tree/lib/shmalloc.map"
-        printf '/* "heap.id" "stats.used" SHA_ZERO SHA_ALIGN SHHEAP_CREATE */\nint main(void)\n{\n        return 0;\n}\n' >"$tree/tests/unit/test_x.c"
-        printf '%s\n' 'atomic: base/atomic base/verify: unit/x' 'intents: layout/intents: unit/x' 'slab: blocks/slab: unit/x' \
+        printf '%s\n' 'SHMALLOC_0.1 {' global: '        shheap_shfree;' '        shheap_shmalloc;' \
+                local: '        *;' '};' >"$tree/lib/shmalloc.map"
+        printf '%s\n' '/* "heap.id" "stats.used" SHA_ZERO SHA_ALIGN SHHEAP_CREATE */' 'int main(void)' '{' \
+                '        return 0;' '}' >"$tree/tests/unit/test_x.c"
+        printf '%s\n' 'atomic: base/atomic base/verify: unit/x' 'intents: layout/intents: unit/x' \
+                'slab: blocks/slab: unit/x' \
                 'run: blocks/run: unit/x crash/f*' 'malloc: api/malloc: unit/x' \
                 'layout: layout/layout: unit/x' 'stats: audit/stats api/ctl: unit/x' >"$tree/tests/modules.txt"
         printf '%s\n' unit/x unit/x_tiny crash/kill/fill crash/two/fill,drain style/x >"$tmp/good_names"
@@ -262,7 +269,8 @@ append lib/api/malloc.c 'int shnew(void);' '__attribute__((visibility("default")
 printf 'X { global: sh*; local: *; };\n' >"$tmp/wide.map"
 link_libraries "$tmp/wide.map"
 fails exports libx.so "a symbol exported that is not declared"
-append lib/api/malloc.c 'int slab_helper(void);' '__attribute__((visibility("default"))) int slab_helper(void) { return 0; }'
+append lib/api/malloc.c 'int slab_helper(void);' \
+        '__attribute__((visibility("default"))) int slab_helper(void) { return 0; }'
 link_libraries "$tree/lib/shmalloc.map"
 fails exports libx.a "a symbol visible in the static library only"
 
@@ -472,6 +480,24 @@ fails intents intent_block_has_dest "a dest that nobody looks for"
 
 awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/lib/api/malloc.c"
 fails length lib/api/malloc.c:815 "a long file"
+awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/tests/unit/test_x.c"
+fails length tests/unit/test_x.c:805 "a long test"
+
+long=$(printf '%118s' '' | tr ' ' x)
+append lib/blocks/slab.h "/* $long */"
+fails columns lib/blocks/slab.h:9 "a long comment"
+append doc/README.md "$long $long"
+fails columns doc/README.md:4 "a long line in a document"
+append tests/unit/x.sh "# $long $long"
+fails columns tests/unit/x.sh:1 "a long line in a script"
+append doc/README.md "| $long | $long |"
+append lib/blocks/slab.h "/* $(printf '%80s' '' | sed 's/ /\xc2\xb7/g') */"
+if ! check columns; then
+        echo "columns: a row of a table, or a line of 120 columns and more bytes, is refused"
+        cat "$tmp/out"
+        failed=$((failed + 1))
+fi
+plant_good
 
 sed -i '/ASSERT(a/d' "$tree/lib/base/verify.h"
 fails asserts "fewer than 4 assertions" "too few assertions"
