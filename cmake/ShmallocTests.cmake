@@ -59,6 +59,10 @@ function(shmalloc_add_test test)
     ENVIRONMENT "CK_DEFAULT_TIMEOUT=${SHMALLOC_TEST_FUNCTION_LIMIT};${arg_ENVIRONMENT}")
 endfunction()
 
+# These run what is shipped: a filter refuses what assertions ask the system, or each instruction is stepped, or it is all a
+# matter of how much work others do meanwhile.
+set(SHMALLOC_UNASSERTED_TESTS multi/refused multi/slot_steps multi/free_in_need multi/made_real)
+
 # Every tests/<kind>/<pattern> as a test labelled <kind>, with a library that asserts.  A name that ends in _tiny gets
 # the one with the tiny geometry, and one in _slow the label slow, which the default run leaves out.  What includes
 # support/effort.h is run once more with the label slow, as <name>_more.
@@ -75,6 +79,8 @@ function(shmalloc_add_test_folder kind pattern)
     endif()
     if(name MATCHES "_tiny$")
       set(library shmalloc_support_tiny)
+    elseif("${kind}/${name}" IN_LIST SHMALLOC_UNASSERTED_TESTS)
+      set(library shmalloc_support)
     endif()
     shmalloc_add_test(${kind}/${name} SOURCES "${source}" LIBRARY ${library} LABELS ${labels})
     file(STRINGS "${source}" has_effort LIMIT_COUNT 1 REGEX "support/effort\\.h")
