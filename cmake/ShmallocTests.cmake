@@ -59,8 +59,8 @@ function(shmalloc_add_test test)
     ENVIRONMENT "CK_DEFAULT_TIMEOUT=${SHMALLOC_TEST_FUNCTION_LIMIT};${arg_ENVIRONMENT}")
 endfunction()
 
-# These run what is shipped: a filter refuses what assertions ask the system, or each instruction is stepped, or it is all a
-# matter of how much work others do meanwhile.
+# These run what is shipped: a filter refuses what assertions ask the system, or each instruction is stepped, or it is
+# all a matter of how much work others do meanwhile.
 set(SHMALLOC_UNASSERTED_TESTS multi/refused multi/slot_steps multi/free_in_need multi/made_real)
 
 # Every tests/<kind>/<pattern> as a test labelled <kind>, with a library that asserts.  A name that ends in _tiny gets
