@@ -1,11 +1,26 @@
 #!/bin/sh
 # The library says what it relies on: for 10 functions of lib/ there are at least 4 assertions, ASSERT* or CHECK*.
 # Those that compare a name with NULL, or nothing at all, are not counted.  Prints the figures, folder by folder.
+# An assertion is a statement of its own, never the body of a condition: put between a condition without braces and its
+# body it would take that one's place, and builds that assert and builds that don't would both go on where they must not.
 . "$(dirname "$0")/common.sh"
 
 per_ten=${ASSERTS_PER_TEN:-4}
 set -- $(files "c h" lib)
 [ $# -gt 0 ] || finish "no files in lib/"
+
+code "$@" | awk '
+{
+        split($0, place, ":")
+        where = place[1] ":" place[2]
+        text = substr($0, length(where ":") + 1)
+        if (text ~ /^[ \t]*$/)
+                next
+        if (place[1] == file && text ~ /^[ \t]*(ASSERT|CHECK)[A-Z_]*\(/ && before !~ /[;{}:][ \t]*$|^[ \t]*#|\\[ \t]*$/)
+                print where ": an assertion is the body of the line before it"
+        file = place[1]
+        before = text
+}' >>"$tmp/violations"
 
 code "$@" | awk '
 {
@@ -56,5 +71,5 @@ END {
                 functions ? asserts / functions : 0
         if (asserts * 10 < functions * per_ten)
                 print "lib: fewer than " per_ten " assertions for 10 functions" >"/dev/stderr"
-}' "$tmp/both" 2>"$tmp/violations"
+}' "$tmp/both" 2>>"$tmp/violations"
 finish "$# files say what they rely on"

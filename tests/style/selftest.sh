@@ -499,6 +499,10 @@ if ! check columns; then
 fi
 plant_good
 
+sed -i 's/^.*ASSERT(a /        if (a > b)\n&/' "$tree/lib/base/verify.h"
+fails asserts "an assertion is the body of the line before it" "an assertion that took a body's place"
+plant_good
+
 sed -i '/ASSERT(a/d' "$tree/lib/base/verify.h"
 fails asserts "fewer than 4 assertions" "too few assertions"
 sed -i -e 's/ASSERT(a .*/ASSERT(a);/' -e 's/ASSERT(b .*/ASSERT(b != NULL);/' "$tree/lib/base/verify.h"
