@@ -4,13 +4,13 @@
 . "$(dirname "$0")/common.sh"
 
 "$python" - "$daemon" "$ctl" <<'END' || fail "a log that nobody reads"
-import fcntl, os, re, signal, struct, subprocess, sys, termios
+import ctypes, fcntl, os, re, signal, struct, subprocess, sys, termios
 daemon, ctl = sys.argv[1:]
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} shmallocd\[\d+\] \w+: .+\n")
 
 def start(out):
     return subprocess.Popen([daemon, "--heap=logged", "--capacity=64M", "--verbose"], stderr=out, stdout=out,
-                            stdin=subprocess.DEVNULL)
+                            stdin=subprocess.DEVNULL, preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL))
 
 def answers():
     """It is waited for a second, which may not be enough on a busy machine: asked up to 60 times."""
