@@ -61,7 +61,8 @@ endfunction()
 
 # These run what is shipped: a filter refuses what assertions ask the system, or each instruction is stepped, or it is
 # all a matter of how much work others do meanwhile.
-set(SHMALLOC_UNASSERTED_TESTS multi/refused multi/slot_steps multi/free_in_need multi/made_real)
+set(SHMALLOC_UNASSERTED_TESTS multi/refused multi/slot_steps multi/free_in_need multi/made_real
+  multi/takeover)
 
 # Every tests/<kind>/<pattern> as a test labelled <kind>, with a library that asserts.  A name that ends in _tiny gets
 # the one with the tiny geometry, and one in _slow the label slow, which the default run leaves out.  What includes

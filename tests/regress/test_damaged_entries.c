@@ -10,6 +10,7 @@
 #include "api/heap.h"
 #include "blocks/large.h"
 #include "support/checks.h"
+#include "support/damage.h"
 #include "support/heap_dir.h"
 #include "support/suite.h"
 #include "tcache/tcache.h"
@@ -102,6 +103,7 @@ main(void)
         tcase_add_test(tc, tag_that_does_not_exist_sends_free_the_slow_way);
         suite_add_tcase(suite, tc);
         heap_dir_create("damaged");
+        damage_is_done(true);
         status = suite_run(suite);
         heap_dir_remove();
         return status;

@@ -1,8 +1,8 @@
 #!/bin/sh
 # The library says what it relies on: for 10 functions of lib/ there are at least 4 assertions, ASSERT* or CHECK*.
 # Those that compare a name with NULL, or nothing at all, are not counted.  Prints the figures, folder by folder.
-# An assertion is a statement of its own, never the body of a condition: put between a condition without braces and its
-# body it would take that one's place, and builds that assert and builds that don't would both go on where they must not.
+# An assertion is a statement of its own, never the body of a condition: put between a condition without braces and
+# its body it would take that one's place, and builds that do not assert would go on where they must not.
 . "$(dirname "$0")/common.sh"
 
 per_ten=${ASSERTS_PER_TEN:-4}
