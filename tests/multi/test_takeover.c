@@ -24,7 +24,7 @@
 #include "support/heap_dir.h"
 #include "support/suite.h"
 
-enum { N_STOPS = 16, STEPS_MAX = 1 << 20 };
+enum { N_STOPS = 20, STEPS_MAX = 1 << 20 };
 
 enum { PREDECESSOR, REAPER, N_CHILDREN };
 
