@@ -20,7 +20,7 @@ meanwhile.
     -a, --allocators LIST   only these; null and shmalloc are always there
     -r, --rounds N          repeat each run N times (default: 5, for some questions 1 or 3)
     -o, --out DIR           where to write (default: build/bench-results)
-    -b, --build DIR         where to build (default: build/bench)
+    -b, --build DIR         where to build (default: build/timing)
     -h, --help              this
 
     --against BUILD         measure this source tree and BUILD alternately instead, shmalloc alone: nine rounds, about
@@ -31,7 +31,7 @@ meanwhile.
                             time in the median; with 2 if nothing could be compared
         --rows LIST         with --against: only these rows; $build/bench/against --list shows them
 
-One question alone, with more options: build/bench/bench/NAME --help. bench/README.md says how to read it all.
+One question alone, with more options: build/timing/bench/NAME --help. bench/README.md says how to read it all.
 END
 }
 
@@ -40,7 +40,7 @@ die() {
         exit 2
 }
 
-questions=$all out=$top/build/bench-results build=$top/build/bench allocators='' rounds='' quick='' against='' rows=''
+questions=$all out=$top/build/bench-results build=$top/build/timing allocators='' rounds='' quick='' against='' rows=''
 while [ $# -gt 0 ]; do
         case $1 in
         -q | --quick) quick=--quick ;;
