@@ -277,12 +277,27 @@ may_grow_again(struct thread *t)
         t->call.no_grow = (t->call.flags & CALL_NO_GROW) != 0;
 }
 
+/* What the dead had under construction, and nobody could free where it belongs, has been put aside
+ * (free_block_aside()): into the very magazine that is to be filled, if that is of its class. */
+static bool
+is_filled(const struct thread *t)
+{
+        const struct call *c = &t->call;
+
+        return c->wants_magazine && c->empty_idx != MAGAZINE_IDX_NONE &&
+               load_relaxed(&t->region->magazines[c->empty_idx].n) > 0; /* our own */
+}
+
 /* One of the dead may have been in the way of growth (sweep.c). */
 static int
 reap_and_try(struct thread *t)
 {
         if (slot_reap_all(t->region, reap_settle, t) == 0)
                 return -ENOMEM;
+        if (is_filled(t)) {
+                t->call.found_idx = t->call.empty_idx;
+                return 0;
+        }
         may_grow_again(t);
         return try_local(t);
 }

@@ -18,7 +18,7 @@ int find_block(struct thread *t);
 /*
  * Blocks of a small class, of the thread's own node, in a magazine.  `empty_idx` is an owned, empty magazine of that
  * tag which has a place, or MAGAZINE_IDX_NONE.  On success call.found_idx is
- *   - empty_idx, which has been filled, or
+ *   - empty_idx, which has been filled, or has what a reap on the way put aside, or
  *   - another magazine with blocks, which is in the hand, or
  *   - MAGAZINE_IDX_NONE, when memory of another node or no magazine could be had: then the block is call.found_off.
  * 0 or -ENOMEM.

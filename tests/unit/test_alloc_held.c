@@ -19,6 +19,8 @@
 #include "support/suite.h"
 #include "support/where.h"
 
+enum { SMALL_LAST = SIZE_CLASS_N_SMALL - 1 };
+
 /* ------------------------------------------------------------------ frees into slabs that others hold */
 
 static uint64_t *
@@ -144,6 +146,54 @@ START_TEST(holder_that_is_dead_is_reaped)
 }
 END_TEST
 
+static uint64_t *built; /* by the mortal thread: an object under construction, which nothing but its slot names */
+
+static void *
+build_hold_and_die(void *arg)
+{
+        struct thread *mortal = arg;
+        uint64_t head;
+
+        if (slot_attach(mortal, r, &fx.client, NULL, NULL) < 0 ||
+            !slab_find_owned(mortal, WHERE_SLAB(0, CHUNK_ANY, SMALL_LAST), &head))
+                return NULL;
+        mortal->slot->pending[0] = r->layout.chunks_off + *built;
+        return mortal;
+}
+
+/* Whoever needs a magazine filled reaps the dead, who left an object whose slab is held: it goes into that magazine. */
+START_TEST(block_that_a_reap_puts_aside_is_what_was_found)
+{
+        struct call rq = request_of_class(SMALL_LAST, 0);
+        static struct thread mortal;
+        uint64_t off, other, *word;
+        uint32_t idx, got;
+        pthread_t pthread;
+        void *died;
+
+        memset(&mortal, 0, sizeof mortal);
+        ck_assert(alloc_flags(t, SMALL_LAST, 0, &off));
+        exhaust(t, SMALL_LAST);
+        other = live.off[live.n - 1];
+        ck_assert_int_ne(run_head_of(r, other >> GEO_GRANULE_SHIFT), run_head_of(r, off >> GEO_GRANULE_SHIFT));
+        free_it(t, other); /* one block, which the dead has when it is needed */
+        built = &off;
+        ck_assert_int_eq(pthread_create(&pthread, NULL, build_hold_and_die, &mortal), 0);
+        ck_assert_int_eq(pthread_join(pthread, &died), 0);
+        ck_assert_ptr_nonnull(died);
+        live_drop(&live, off);
+        word = hold_slab_of(u, off);
+        place_empty(t, SMALL_LAST);
+        idx = magazine_in(t, magazine_current(t, tag_make(0, SMALL_LAST)));
+        ck_assert_int_eq(ask_magazine(t, &rq, idx, &got, &other), 0);
+        ck_assert_uint_eq(got, idx);
+        ck_assert_uint_eq(r->magazines[idx].n, 1);
+        ck_assert_uint_eq(region_entry_off(r, r->magazines[idx].slot[0]), off);
+        *word = granule_with_owner(*word, 0);
+        heap_verify(r, &live);
+}
+END_TEST
+
 /* Somebody died of this free, and a reaper has finished it: the destination says so. */
 START_TEST(free_that_a_reaper_finished_is_no_double_free)
 {
@@ -192,6 +242,7 @@ main(void)
         tcase_add_test(tcase, block_of_a_held_slab_leaves_its_destination);
         tcase_add_test(tcase, block_of_a_held_slab_that_cannot_wait_is_still_there);
         tcase_add_test(tcase, holder_that_is_dead_is_reaped);
+        tcase_add_test(tcase, block_that_a_reap_puts_aside_is_what_was_found);
         tcase_add_test(tcase, free_that_a_reaper_finished_is_no_double_free);
         tcase_add_test(tcase, free_or_cached_tells_both);
 
