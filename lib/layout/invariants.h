@@ -43,7 +43,7 @@
  *
  *   The rest
  *   I17 marks     each grows by one: k -> k + 1 <= limit; chunks <= capacity <= chunks there can be
- *   I18 sweep     while it names me: limit > mark, and what is punched lies behind both
+ *   I18 sweep     while it names me, once I have written the mark again: limit >= mark, and what is punched lies behind
  *   I19 thread    slot = threads[no - 1], which names its client; arena < arenas; node = node(arena); life is locked by
  *   me I20 dest      0, or 8-aligned and inside the region
  *   I21 tcache    each class's magazine in hand is that of its place, and it is mine

@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "pages/chunk.h"
@@ -180,6 +182,46 @@ START_TEST(mark_that_rises_while_a_piece_goes_stays_below_it)
 }
 END_TEST
 
+#ifdef __x86_64__
+
+/* After each instruction of the sweeper: as soon as the word names a piece, the mark has risen as far as it goes, and
+ * did so before the word was there. */
+static void
+have_risen(int signal, siginfo_t *info, void *context)
+{
+        uint64_t word = r->header->sweep;
+
+        (void)signal;
+        (void)info;
+        if (raised_to != 0 || sweep_owner(word) == 0 || sweep_mark(word) != SWEEP_MAGAZINES)
+                return;
+        r->header->sweep = 0;
+        while (raise_once(SWEEP_MAGAZINES) == 0 && marks_value(r, SWEEP_MAGAZINES) < r->layout.magazines_per_node)
+                continue;
+        r->header->sweep = word;
+        raised_to = marks_value(r, SWEEP_MAGAZINES);
+        ck_assert_uint_gt(raised_to, sweep_limit(word));
+        ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+}
+
+START_TEST(piece_that_the_mark_has_passed_stays)
+{
+        struct sigaction action = {.sa_sigaction = have_risen, .sa_flags = SA_SIGINFO};
+
+        ck_assert_int_eq(sigaction(SIGTRAP, &action, NULL), 0);
+        raised_to = 0;
+        touch_all();
+        __asm__ volatile("leaq -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; leaq 128(%%rsp), %%rsp" ::
+                                 : "cc", "memory");
+        sweep_beyond_marks(t, r->fd, UINT64_MAX);
+        ck_assert_uint_eq(raised_to, r->layout.magazines_per_node);
+        ck_assert_uint_eq(r->header->sweep, 0);
+        assert_pages_below(SWEEP_MAGAZINES);
+}
+END_TEST
+
+#endif
+
 /* The chunk that is about to go is raised over, and cannot be had; the next one can. */
 static int
 give_meanwhile(uint64_t off)
@@ -266,6 +308,9 @@ main(void)
         tcase_add_test(tc, strays_beyond_the_marks_come_back);
         tcase_add_test(tc, no_more_than_is_asked_for_comes_back);
         tcase_add_loop_test(tc, mark_that_rises_while_a_piece_goes_stays_below_it, 0, 3);
+#ifdef __x86_64__
+        tcase_add_test(tc, piece_that_the_mark_has_passed_stays);
+#endif
         tcase_add_test(tc, chunk_that_is_swept_is_raised_over_and_free_afterwards);
         tcase_add_test(tc, second_sweeper_leaves_the_tables_to_the_first);
         tcase_add_test(tc, who_may_not_give_back_tries_once_and_leaves_nothing);
