@@ -75,10 +75,12 @@ visit_resume(struct visit *v)
 {
         if (v->tcache->mapped_bytes != 0) /* 0: wiped, in the child of a fork */
                 v->tcache->n_called--;
-        if (v->tcache->mapped_bytes == 0 || tcache_is_left(v->tcache))
+        if (v->tcache->mapped_bytes == 0 || tcache_is_left(v->tcache)) {
                 v->thread->is_left = true;
-        else
-                tcache_enter(v->tcache);
+                return;
+        }
+        tcache_enter(v->tcache);
+        call_begin(v->thread, 0, 1, SIZE_CLASS_NONE);
 }
 
 void

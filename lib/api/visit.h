@@ -36,7 +36,8 @@ int visit_begin_to_free(struct visit *v, struct shheap *h, const char *operation
 void visit_end(struct visit *v, const char *operation, const void *p, size_t given_size);
 
 /* Around a function of the caller's, in a visit that is not borrowed: it may use the heap.  Should it have left one of
- * its calls by another door, and so this slot in the midst of that, thread->is_left says so. */
+ * its calls by another door, and so this slot in the midst of that, thread->is_left says so.  Else a call for nothing
+ * has begun once more: what was asked for before, the function's calls have overwritten. */
 void visit_pause(struct visit *v);
 void visit_resume(struct visit *v);
 

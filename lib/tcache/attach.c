@@ -490,9 +490,9 @@ tcache_detach(struct tcache *t, bool unlock)
         shield_raise(&shield);
         hide(t);
         if (!tcache_is_left(t)) {
+                call_begin(&t->thread, 0, 1, SIZE_CLASS_NONE);
                 root_settle_pending(t->thread.region, t->thread.slot, t->thread.no,
                                     &t->thread); /* left inside init() */
-                call_begin(&t->thread, 0, 1, SIZE_CLASS_NONE);
                 tcache_flush(t);
                 tell(t); /* as long as the slot keeps the heap mapped */
                 unlink_from_heap(t);

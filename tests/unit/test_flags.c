@@ -7,11 +7,16 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "api/heap.h"
+#include "clients/owner.h"
+#include "pages/run.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
@@ -197,6 +202,54 @@ hold_all_the_same(void)
         exhaust(1000, 0);
 }
 
+static uint64_t *held; /* word of the slab of what is under construction */
+static jmp_buf out_of_init;
+static const struct thread_slot *slot; /* where that is named */
+
+/* The last call that init() makes may not grow, and nobody can free the object where it belongs. */
+static int
+resize_without_growing(void *obj, size_t size, void *arg)
+{
+        struct region *r = &h->region;
+        void *p = shheap_malloc(h, 1000);
+
+        NEED(size == 100 && p && shheap_rallocx(h, p, 1000, SHA_NOGROW) == p);
+        held = run_word(r, (uint64_t)((char *)obj - r->chunks) >> GEO_GRANULE_SHIFT);
+        owner_release(held, granule_with_owner(owner_load(held), h->reserve.idx + 1));
+        slot = tcache_last->thread.slot;
+        NEED(slot->pending[0] != 0);
+        if (arg)
+                longjmp(out_of_init, 1);
+        return -ECANCELED;
+}
+
+static void *
+jump_out_and_end(void *arg)
+{
+        void *obj;
+
+        if (setjmp(out_of_init) == 0)
+                NEED(shheap_root(h, "a", 100, 0, resize_without_growing, &out_of_init, &obj) != 0);
+        return arg;
+}
+
+/* It goes into a magazine, for which there may have to be one more. */
+START_TEST(nogrow_is_over_with_its_call)
+{
+        pthread_t thread;
+        void *obj;
+
+        if (_i == 0) {
+                NEED(shheap_root(h, "a", 100, 0, resize_without_growing, NULL, &obj) == -ECANCELED);
+        } else {
+                ck_assert_int_eq(pthread_create(&thread, NULL, jump_out_and_end, NULL), 0);
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        }
+        ck_assert_uint_eq(slot->pending[0], 0);
+        owner_release(held, granule_with_owner(owner_load(held), THREAD_NONE));
+}
+END_TEST
+
 START_TEST(reserve_says_when_it_cannot)
 {
         NEED(shheap_reserve(h, 0) == 0);
@@ -303,6 +356,7 @@ main(void)
         tcase_add_test(tcase, flags_that_nobody_knows_and_places_that_are_not_there_are_einval);
         tcase_add_test(tcase, tcache_none_leaves_the_caches_alone);
         tcase_add_test(tcase, nogrow_takes_what_was_reserved_and_makes_no_system_call_for_more);
+        tcase_add_loop_test(tcase, nogrow_is_over_with_its_call, 0, 2);
         tcase_add_test(tcase, reserve_says_when_it_cannot);
         tcase_add_test(tcase, malloc_to_and_free_from_change_the_word_and_the_heap_together);
         tcase_add_test(tcase, walk_names_each_block_once_in_the_order_of_addresses);
