@@ -163,7 +163,6 @@ slab_create_owned(struct thread *t, const struct where *where, uint64_t *ret_hea
         return err < 0 ? err : make_slab(t, *ret_head, where->arena, where->need.class_idx);
 }
 
-/* FILL.1, .2, PURGE_SLAB.1, .2: candidate, CAS. */
 /* FILL.1, .2, PURGE_SLAB.1, .2: candidate, CAS.  As ONE's. */
 static bool
 acquire(struct thread *t, uint64_t head, uint32_t arena, uint32_t class_idx)
