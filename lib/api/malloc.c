@@ -107,8 +107,6 @@ call_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         void *p = NULL;
         int err;
 
-        if (!handle_is_open(h, operation))
-                return NULL;
         if (!size_class_for(size, align, &class_idx))
                 return never(size, align, operation);
         err = visit_begin(&v, h, operation);
@@ -118,9 +116,10 @@ call_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         }
         if (v.tcache && v.thread->region->n_nodes > 1 && !(flags & SHA_NOGROW))
                 tcache_follow_node(v.tcache);
-        c = call_begin(v.thread, size, align, class_idx);
+        c = call_for(v.thread, size, align, class_idx);
         c->dest_off = dest_off;
-        c->fill = (uint8_t)fill_wanted(h, flags);
+        if (dest_off != 0)
+                c->fill = (uint8_t)fill_wanted(h, flags);
         flags_to_call(v.thread, flags);
         is_possible = flags_are_possible(v.thread, operation);
         if (is_possible)
@@ -221,12 +220,16 @@ free_anywhere(void *p, const char *operation)
 static void
 leave_plain(struct tcache *t, const char *operation, const void *p, size_t given_size)
 {
-        struct fault noted = t->thread.fault;
+        struct fault noted;
 
+        if (LIKELY(t->thread.fault.what == FAULT_NONE)) {
+                tcache_leave(t);
+                return;
+        }
+        noted = t->thread.fault;
         t->thread.fault.what = FAULT_NONE;
         tcache_leave(t);
-        if (UNLIKELY(noted.what != FAULT_NONE))
-                fault_report(t->heap, &noted, operation, p, given_size);
+        fault_report(t->heap, &noted, operation, p, given_size);
 }
 
 /* False: nothing was done.  *ret_p is NULL where there is no memory: errno and message are set. */

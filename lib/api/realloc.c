@@ -140,7 +140,7 @@ try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flag
 
         if (err < 0)
                 return err;
-        call_begin(v.thread, size, align, class_idx)->no_grow = (flags & SHA_NOGROW) != 0;
+        call_for(v.thread, size, align, class_idx)->no_grow = (flags & SHA_NOGROW) != 0;
         err = resize_in_place(&v, handle_block_off(h, p), may_fit);
         visit_end(&v, operation, p, size);
         return err;

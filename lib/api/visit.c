@@ -86,9 +86,13 @@ visit_resume(struct visit *v)
 void
 visit_end(struct visit *v, const char *operation, const void *p, size_t given_size)
 {
-        struct fault noted = v->thread->fault;
+        struct fault noted;
 
+        if (LIKELY(v->thread->fault.what == FAULT_NONE)) {
+                visit_drop(v);
+                return;
+        }
+        noted = v->thread->fault;
         visit_drop(v);
-        if (UNLIKELY(noted.what != FAULT_NONE))
-                fault_report(v->heap, &noted, operation, p, given_size);
+        fault_report(v->heap, &noted, operation, p, given_size);
 }

@@ -69,9 +69,9 @@ drain_and_put(struct thread *t, uint32_t idx, uint32_t arena)
 }
 
 uint32_t
-drain_unload(struct thread *t, uint32_t *place, uint32_t tag)
+drain_unload(struct thread *t, uint32_t *place, uint32_t idx, uint32_t tag)
 {
-        uint32_t idx = magazine_in(t, place), home = magazine_home(t, tag);
+        uint32_t home = magazine_home(t, tag);
 
         magazine_pick_up(t, place, idx);
         if (!magazine_put(t, idx, home, false)) {

@@ -13,10 +13,10 @@
  * together.  False: more are left because others hold their slabs. */
 bool drain_magazine(struct thread *t, uint32_t idx, uint64_t keep);
 
-/* Makes room in a place whose magazine is full: that goes to the depot of its home arena, and an empty one comes; where
- * the depot is crowded, its blocks go home and it stays.  What is in the place then: MAGAZINE_IDX_NONE where none is to
- * be had. */
-uint32_t drain_unload(struct thread *t, uint32_t *place, uint32_t tag);
+/* Makes room in a place whose magazine, idx, is full: that goes to the depot of its home arena, and an empty one comes;
+ * where the depot is crowded, its blocks go home and it stays.  What is in the place then: MAGAZINE_IDX_NONE where none
+ * is to be had. */
+uint32_t drain_unload(struct thread *t, uint32_t *place, uint32_t idx, uint32_t tag);
 
 /* Gives up what is in a place, if there is something: to the depot of its home arena; where that is crowded, its blocks
  * go home. */

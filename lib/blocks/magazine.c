@@ -29,31 +29,6 @@ enum {
         DEPOT_SPARED = 2     /* magazines that a depot must have for another arena's thread to take one */
 };
 
-uint32_t *
-magazine_current(const struct thread *t, uint32_t tag)
-{
-        ASSERT(tag < t->region->layout.n_tags);
-        return &t->slot->magazines[tag];
-}
-
-uint32_t *
-magazine_spare(const struct thread *t, uint32_t tag)
-{
-        ASSERT(tag < t->region->layout.n_tags);
-        return &t->slot->magazines[t->region->layout.n_tags + tag];
-}
-
-uint32_t
-magazine_in(const struct thread *t, const uint32_t *place)
-{
-        uint32_t idx1 = load_relaxed(place); /* our own slot */
-
-        if (idx1 == 0 || !region_has_magazine(t->region, idx1 - 1) ||
-            magazine_owner(owner_load(&t->region->magazine_words[idx1 - 1])) != t->no)
-                return MAGAZINE_IDX_NONE;
-        return idx1 - 1;
-}
-
 uint32_t
 magazine_home(const struct thread *t, uint32_t tag)
 {

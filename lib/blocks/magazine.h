@@ -10,16 +10,38 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/verify.h"
+#include "clients/owner.h"
 #include "clients/thread.h"
 
 enum { MAGAZINE_IDX_NONE = UINT32_MAX };
 
 /* The two places of a tag in a slot. */
-uint32_t *magazine_current(const struct thread *t, uint32_t tag);
-uint32_t *magazine_spare(const struct thread *t, uint32_t tag);
+static inline uint32_t *
+magazine_current(const struct thread *t, uint32_t tag)
+{
+        ASSERT(tag < t->region->layout.n_tags);
+        return &t->slot->magazines[tag];
+}
+
+static inline uint32_t *
+magazine_spare(const struct thread *t, uint32_t tag)
+{
+        ASSERT(tag < t->region->layout.n_tags);
+        return &t->slot->magazines[t->region->layout.n_tags + tag];
+}
 
 /* What is in a place: a magazine index that this thread owns, or MAGAZINE_IDX_NONE. */
-uint32_t magazine_in(const struct thread *t, const uint32_t *place);
+static inline uint32_t
+magazine_in(const struct thread *t, const uint32_t *place)
+{
+        uint32_t idx1 = load_relaxed(place); /* our own slot */
+
+        if (idx1 == 0 || !region_has_magazine(t->region, idx1 - 1) ||
+            magazine_owner(owner_load(&t->region->magazine_words[idx1 - 1])) != t->no)
+                return MAGAZINE_IDX_NONE;
+        return idx1 - 1;
+}
 
 /* Takes an empty magazine from the pool of the thread's node into the hand, formatted for the tag.
  * 0, -ENOMEM (table full, or no pages for another one). */

@@ -27,11 +27,11 @@ struct call {
         /* asked for */
         uint64_t size;      /* bytes */
         uint64_t align;     /* power of two; 1 = natural */
+        uint64_t nodes;     /* bit mask of those that it may be of, beside the arena's; 0 = any */
+        uint64_t dest_off;  /* region offset where the block's own offset is stored in the same step; 0 = nowhere */
         uint32_t class_idx; /* small or large class, or SIZE_CLASS_NONE for huge */
         uint32_t flags;     /* CALL_* */
         uint32_t arena;     /* to start with */
-        uint64_t nodes;     /* bit mask of those that it may be of, beside the arena's; 0 = any */
-        uint64_t dest_off;  /* region offset where the block's own offset is stored in the same step; 0 = nowhere */
         uint8_t fill;       /* of the block, before its reference is stored to a dest: enum call_fill */
 
         /* what stands in the way: said where it is met, forgotten by who tries again */
@@ -40,11 +40,11 @@ struct call {
         bool lacks_node;  /* there was no memory on the very node */
 
         /* found (heap/find.h) */
-        bool wants_magazine;
+        uint64_t found_off;      /* the block, where it is one */
+        uint32_t found_idx;      /* else the magazine that has the blocks; or MAGAZINE_IDX_NONE */
         uint32_t empty_idx;      /* a magazine to fill, the thread's own; or MAGAZINE_IDX_NONE */
-        uint32_t found_idx;      /* the magazine that has the blocks; MAGAZINE_IDX_NONE: it is one block */
-        uint64_t found_off;      /* that one */
         uint32_t fallback_node1; /* it is of that node instead of the one that was asked for, plus 1 */
+        bool wants_magazine;
 };
 
 #endif

@@ -40,12 +40,23 @@ struct thread {
         uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
 };
 
-/* A call for a block of this size, of the thread's own arena; or for none: size 0, SIZE_CLASS_NONE. */
+/* The call that has begun is for a block of this size, of the thread's own arena. */
+static inline struct call *
+call_for(struct thread *t, uint64_t size, uint64_t align, uint32_t class_idx)
+{
+        t->call.size = size;
+        t->call.align = align;
+        t->call.class_idx = class_idx;
+        t->call.arena = t->arena;
+        return &t->call;
+}
+
+/* A call, for a block as above; or for none: size 0, SIZE_CLASS_NONE. */
 static inline struct call *
 call_begin(struct thread *t, uint64_t size, uint64_t align, uint32_t class_idx)
 {
-        t->call = (struct call){.size = size, .align = align, .class_idx = class_idx, .arena = t->arena};
-        return &t->call;
+        t->call = (struct call){0};
+        return call_for(t, size, align, class_idx);
 }
 
 /* Nothing is half done, as far as the slot says.  Between two calls it always is so. */

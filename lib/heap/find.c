@@ -38,12 +38,12 @@ enum {
 };
 
 enum effort {
-        EFFORT_NONE,     /* depots, slabs, runs, a new chunk: where memory is most of the time */
-        EFFORT_OWN_BINS, /* the blocks in this thread's magazines go home */
-        EFFORT_REAP,     /* the dead are settled */
-        EFFORT_DEPOTS,   /* the blocks in the depots of the node go home */
-        EFFORT_PURGE,    /* if pages were lacking: free memory gives up those that it keeps */
-        EFFORT_CHUNKS,   /* chunks without a block are taken back from whatever arena has them */
+        EFFORT_NONE,      /* depots, slabs, runs, a new chunk: where memory is most of the time */
+        EFFORT_MAGAZINES, /* the blocks in this thread's magazines go home */
+        EFFORT_REAP,      /* the dead are settled */
+        EFFORT_DEPOTS,    /* the blocks in the depots of the node go home */
+        EFFORT_PURGE,     /* if pages were lacking: free memory gives up those that it keeps */
+        EFFORT_CHUNKS,    /* chunks without a block are taken back from whatever arena has them */
         EFFORT_OTHER_NODES,
         EFFORT_LAST_SCAN, /* no hint is trusted */
         EFFORT_N
@@ -195,7 +195,7 @@ try_other_nodes(struct thread *t)
 /* ------------------------------------------------------------------ efforts */
 
 static void
-drain_own_bins(struct thread *t)
+drain_own_magazines(struct thread *t)
 {
         for (uint32_t place = 0; place < 2 * t->region->layout.n_tags; place++) {
                 uint32_t idx = magazine_in(t, &t->slot->magazines[place]);
@@ -360,8 +360,8 @@ make_effort(struct thread *t, enum effort effort)
                 if (++t->n_pursued % CLOCK_HAND_EVERY == 0)
                         granule_clock_hand(t);
                 return try_local(t);
-        case EFFORT_OWN_BINS:
-                drain_own_bins(t);
+        case EFFORT_MAGAZINES:
+                drain_own_magazines(t);
                 return try_local(t);
         case EFFORT_REAP:
                 return reap_and_try(t);

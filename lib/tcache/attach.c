@@ -234,8 +234,8 @@ register_client(struct region *r, struct client_id *ret_client)
                 (void)slot_reap_all(r, reap_settle, NULL); /* or others have, meanwhile */
                 err = client_register(r, ret_client);
         }
-        for (int i = 0; is_lack_of_room(err) && i < EVICTIONS_MAX && client_evict_any(r);
-             i++) /* others may be faster */
+        /* Others may be faster. */
+        for (int i = 0; is_lack_of_room(err) && i < EVICTIONS_MAX && client_evict_any(r); i++)
                 err = client_register(r, ret_client);
         return err;
 }

@@ -74,7 +74,7 @@ ensure_room(struct tcache *t, uint32_t tag)
         } else if (is_full(r, spare)) {
                 if (tag_node(tag) != th->node)
                         count_remote(th, tag, load_relaxed(&r->magazines[spare].n));
-                spare = drain_unload(th, magazine_spare(th, tag), tag);
+                spare = drain_unload(th, magazine_spare(th, tag), spare, tag);
         }
         if (spare == MAGAZINE_IDX_NONE) {
                 drain_magazine(th, current, load_relaxed(&r->magazines[current].cap) / 2);
@@ -178,5 +178,3 @@ tcache_push_from(struct tcache *t, uint64_t block_off, uint64_t dest_off)
         t->limit = tcache_limit(t);
         return true;
 }
-
-/* ------------------------------------------------------------------ trim */

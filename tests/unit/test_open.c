@@ -570,8 +570,10 @@ open_and_close(void *arg)
                 shheap *h = heap_dir_open(arg, SHHEAP_CREATE, "capacity:4M");
                 void *p = shheap_malloc(h, 1000);
 
-                if (!p || handle_of_address(p) != h)
-                        return "no block";
+                if (!p)
+                        return strdup(shheap_errormsg());
+                if (handle_of_address(p) != h)
+                        return "a block of another heap";
                 shheap_free(h, p);
                 if (shheap_close(h) < 0)
                         return "close failed";
