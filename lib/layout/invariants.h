@@ -12,40 +12,43 @@
  * that is NONE has that of its chunk.  None of them speaks of a hint: hints may be wrong at any time.
  *
  *   Words, whenever one is stored or released
- *   I1  granule   NEW, FREEING, PURGING: owner /= 0.  NONE, FREE, CONT: owner = 0.  backed <= 16; backed > 0 =>
- *   MAY_HAVE.
+ *   I1  granule   NEW, FREEING, PURGING: owner /= 0.  NONE, FREE, CONT: owner = 0.
+ *                 backed <= 16; backed > 0 => MAY_HAVE.  DOOMED => LARGE and owner /= 0.
  *                 SLAB: class is small, count <= blocks(class).  LARGE: class is large, count = granules(class).
- *                 CONT: 1 <= count < granules of a chunk.  DOOMED => LARGE and owner /= 0.  arena < arenas, but NONE
+ *                 CONT: 1 <= count < granules of a chunk.  arena < arenas, but for NONE
  *   I2  chunk     NEW, FREEING: owner /= 0.  FREE, ARENA, TAIL: owner = 0.  HUGE, TAIL: count >= 1.
  *                 DOOMED => HUGE and owner /= 0.  ARENA: arena < arenas.  node + 1 <= nodes
- *   I3  magazine  POOL: word = 0.  TCACHE: owner /= 0.  DEPOT: owner = 0, not foreign.  TCACHE, DEPOT: the tag is of a
- *   class I4  candidate RUN: 1 <= length, head mod 64 + length <= 64.  CHUNK, ROOT: length = 1.  HUGE: head + length <=
- *   chunks
+ *   I3  magazine  POOL: word = 0.  TCACHE: owner /= 0.  DEPOT: owner = 0, not foreign.
+ *                 TCACHE, DEPOT: the tag is of a class
+ *   I4  candidate RUN: 1 <= length, head mod 64 + length <= 64.  CHUNK, ROOT: length = 1.
+ *                 HUGE: head + length <= chunks
  *
  *   Ownership
- *   I5  who stores or releases a word owns it:                  owner(word) = me
- *   I6  what is owned is named:        acquired => the candidate names it; no candidate => nothing that it named is
- *   mine I7  a magazine that is owned is named:   owner(m) = me => hand = m or a place = m
+ *   I5  who stores or releases a word owns it:      owner(word) = me
+ *   I6  what is owned is named:                     acquired => the candidate names it;
+ *                                                   no candidate => nothing that it named is mine
+ *   I7  a magazine that is owned is named:          owner(m) = me => hand = m or a place = m
  *   I8  at most one intent, and it names what is owned: begin => kind was NONE, its operands are of things of mine
- *   I9  between two calls nothing is half done:              intent = NONE, candidate = 0, hand = 0
- *   I10 what the dead left is settled by one:                owner(reap) = who settles it
+ *   I9  between two calls nothing is half done:     intent = NONE, candidate = 0, hand = 0
+ *   I10 what the dead left is settled by one:       owner(reap) = who settles it
  *
  *   What is owned
  *   I11 magazine  n <= cap = cap(class of its tag) <= MAGAZINE_CAP_MAX
  *   I12 slab      count = free bits, where nobody is at it; no bit behind blocks(class); granules 1 .. are CONT(i);
  *                 tags = (node, class) in all of them; in one chunk, which is ARENA(arena)
- *   I13 large     granules 1 .. count - 1 are CONT(i); colour + bytes(class) <= count granules; tag = (node, class),
- *   NONE while it
- *                 is resized; in one chunk, which is ARENA(arena)
+ *   I13 large     granules 1 .. count - 1 are CONT(i); colour + bytes(class) <= count granules;
+ *                 tag = (node, class), NONE while it is resized; in one chunk, which is ARENA(arena)
  *   I14 huge      chunks 1 .. count - 1 are TAIL(i); count = usable bytes / chunk, rounded up
  *   I15 free      what becomes FREE(a): tag = NONE, and the chunk is ARENA(a)
  *   I16 new run   all granules are NEW(me, a), in one chunk, which is ARENA(a)
  *
  *   The rest
  *   I17 marks     each grows by one: k -> k + 1 <= limit; chunks <= capacity <= chunks there can be
- *   I18 sweep     while it names me, once I have written the mark again: limit >= mark, and what is punched lies behind
- *   I19 thread    slot = threads[no - 1], which names its client; arena < arenas; node = node(arena); life is locked by
- *   me I20 dest      0, or 8-aligned and inside the region
+ *   I18 sweep     while it names me nobody changes it; once I have written the mark again: mark <= limit, and what is
+ *                 punched lies behind it
+ *   I19 thread    slot = threads[no - 1], which names its client; arena < arenas; node = node(arena);
+ *                 life is locked by me
+ *   I20 dest      0, or 8-aligned and inside the region
  *   I21 tcache    each class's magazine in hand is that of its place, and it is mine
  *   I22 root      what is linked stays so, with its name; a root object that is under way is named in pending[]
  */
