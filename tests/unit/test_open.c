@@ -567,7 +567,7 @@ static void *
 open_and_close(void *arg)
 {
         for (int i = 0; i < N_CHURNS; i++) {
-                shheap *h = heap_dir_open(arg, SHHEAP_CREATE, "capacity:4M");
+                shheap *h = heap_dir_open(arg, SHHEAP_CREATE, "capacity:64M"); /* no thread waits for another's chunk */
                 void *p = shheap_malloc(h, 1000);
 
                 if (!p)
