@@ -15,7 +15,11 @@
 #include <time.h>
 
 #include "explore/coroutine.h"
+#include "explore/hash.h"
+#include "explore/known.h"
+#include "explore/need.h"
 #include "explore/trace.h"
+#include "explore/undo.h"
 
 enum {
         STACK_BYTES = 32 << 10,
@@ -26,7 +30,6 @@ enum {
 };
 
 #define STACKS_ADDR ((char *)0x7e0000000000)
-#define ON_PATH     (-1.0) /* as a number of schedules: the state is being searched */
 
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 
@@ -74,16 +77,6 @@ struct node {
         unsigned pending;       /* access that the current actor stands before */
 };
 
-struct write {
-        uint64_t *at;
-        uint64_t old;
-};
-
-struct known {
-        uint64_t key; /* 0: empty */
-        double n_schedules;
-};
-
 static struct {
         struct engine_params params;
         char *region;
@@ -92,11 +85,6 @@ static struct {
         void *main_sp;
 
         bool is_logged;
-        struct write *log;
-        size_t n_log, log_room;
-        uint64_t hash;
-        uint64_t *pending_at; /* a write that the hash does not know yet */
-        size_t n_pending;
 
         char *arena;
         size_t arena_used, arena_room;
@@ -104,9 +92,6 @@ static struct {
 
         struct node *path;
         int depth;
-
-        struct known *known;
-        uint64_t known_room, n_known;
 
         uint8_t *readers, *writers; /* by word of the region: which actors ever do */
         bool has_grown;             /* one of these, in this search */
@@ -144,96 +129,6 @@ engine_private(int actor)
         return private_of(actor);
 }
 
-static void *
-need(void *p)
-{
-        if (!p || p == MAP_FAILED) {
-                perror("explore: memory");
-                exit(2);
-        }
-        return p;
-}
-
-/* ------------------------------------------------------------------ hashes */
-
-static inline uint64_t
-mix(uint64_t x)
-{
-        x ^= x >> 32;
-        x *= UINT64_C(0xd6e8feb86659fd93);
-        x ^= x >> 32;
-        x *= UINT64_C(0xd6e8feb86659fd93);
-        return x ^ x >> 32;
-}
-
-static uint64_t
-word_hash(const uint64_t *at)
-{
-        uint64_t off = (uint64_t)((const char *)at - e.region);
-
-        return e.params.is_statistic && e.params.is_statistic(off) ? 0 : mix(*at + off * UINT64_C(0x9e3779b97f4a7c15));
-}
-
-static uint64_t
-region_hash(void)
-{
-        uint64_t hash = 0;
-
-        for (size_t off = 0; off < e.params.region_bytes; off += 8)
-                hash ^= word_hash((const uint64_t *)(void *)(e.region + off));
-        return hash;
-}
-
-static uint64_t
-bytes_hash(const void *p, size_t bytes)
-{
-        uint64_t hash = bytes, word;
-
-        for (size_t i = 0; i < bytes; i += 8) {
-                memcpy(&word, (const char *)p + i, 8);
-                hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-                hash ^= hash >> 29;
-        }
-        return mix(hash);
-}
-
-/* ------------------------------------------------------------------ the region, undone and redone */
-
-static void
-hash_settle(void)
-{
-        for (size_t i = 0; i < e.n_pending; i++)
-                e.hash ^= word_hash(e.pending_at + i);
-        e.n_pending = 0;
-}
-
-static void
-log_write(uint64_t off, size_t bytes)
-{
-        uint64_t *first = (uint64_t *)(void *)(e.region + (off & ~UINT64_C(7)));
-        uint64_t *end = (uint64_t *)(void *)(e.region + ((off + bytes + 7) & ~UINT64_C(7)));
-
-        for (uint64_t *at = first; at < end; at++) {
-                if (e.n_log == e.log_room)
-                        e.log = need(realloc(e.log, (e.log_room = e.log_room ? 2 * e.log_room : 4096) * sizeof *e.log));
-                e.log[e.n_log++] = (struct write){.at = at, .old = *at};
-                e.hash ^= word_hash(at);
-        }
-        e.pending_at = first;
-        e.n_pending = (size_t)(end - first);
-        e.has_written = true;
-}
-
-static void
-undo_to(size_t n_log)
-{
-        while (e.n_log > n_log) {
-                e.n_log--;
-                *e.log[e.n_log].at = e.log[e.n_log].old;
-        }
-        e.n_pending = 0;
-}
-
 /* ------------------------------------------------------------------ stacks */
 
 static struct snapshot *
@@ -262,8 +157,8 @@ snapshot_take(int k)
         *s = (struct snapshot){
                 .id = ++e.last_id, .n_accesses = a->n_accesses, .has_begun = a->has_begun, .sp = a->sp, .bytes = bytes};
         memcpy(s->stack, sp, bytes);
-        s->outcome_hash = bytes_hash(private_of(k), e.params.outcome_bytes);
-        s->hash = is_over ? s->outcome_hash : bytes_hash(sp, bytes);
+        s->outcome_hash = hash_bytes(private_of(k), e.params.outcome_bytes);
+        s->hash = is_over ? s->outcome_hash : hash_bytes(sp, bytes);
         a->loaded = s->id;
         return at;
 }
@@ -289,7 +184,7 @@ actor_main(void)
         int k = e.running;
 
         e.params.actors[k].fn(private_of(k));
-        hash_settle();
+        undo_settle();
         e.actors[k].state = ACTOR_DONE;
         e.running = -1;
         coroutine_switch(&e.actors[k].sp, e.main_sp);
@@ -318,7 +213,7 @@ actor_run(int k)
         e.has_written = a->n_accesses == 0; /* it may die before its first step */
         memset((char *)a->sp - SCRUB_BYTES, 0, SCRUB_BYTES);
         coroutine_switch(&e.main_sp, a->sp);
-        hash_settle();
+        undo_settle();
 }
 
 /*
@@ -369,7 +264,7 @@ engine_access(const volatile void *p, size_t bytes, unsigned access, const void 
 
         if (off >= e.params.region_bytes || !e.is_logged || verify_depth != 0)
                 return;
-        hash_settle();
+        undo_settle();
         if (e.running >= 0) {
                 e.n_steps++;
                 e.pending_access = access;
@@ -381,34 +276,10 @@ engine_access(const volatile void *p, size_t bytes, unsigned access, const void 
                         trace_note(e.params.actors[e.running].name, e.actors[e.running].n_accesses, off, bytes,
                                    access & ACCESS_WRITE, pc);
         }
-        if (access & ACCESS_WRITE)
-                log_write(off, bytes);
-}
-
-/* ------------------------------------------------------------------ states that are known */
-
-static struct known *
-known_find(struct known *table, uint64_t room, uint64_t key)
-{
-        uint64_t i = key & (room - 1);
-
-        while (table[i].key != 0 && table[i].key != key)
-                i = (i + 1) & (room - 1);
-        return &table[i];
-}
-
-static void
-known_grow(void)
-{
-        uint64_t room = e.known_room ? 2 * e.known_room : 1 << 16;
-        struct known *table = need(calloc(room, sizeof *table));
-
-        for (uint64_t i = 0; i < e.known_room; i++)
-                if (e.known[i].key != 0)
-                        *known_find(table, room, e.known[i].key) = e.known[i];
-        free(e.known);
-        e.known = table;
-        e.known_room = room;
+        if (access & ACCESS_WRITE) {
+                undo_note(off, bytes);
+                e.has_written = true;
+        }
 }
 
 /* ------------------------------------------------------------------ nodes */
@@ -427,12 +298,11 @@ node_key(const struct node *n)
         for (uint32_t k = 0; k < e.params.n_actors; k++) {
                 const struct snapshot *s = snapshot_at(n->snapshot[k]);
 
-                key = mix(key + n->state[k] * UINT64_C(0x9e3779b97f4a7c15)) ^
-                      (n->state[k] == ACTOR_DEAD ? s->outcome_hash : s->hash);
+                key = hash_mix(key + n->state[k] * HASH_STEP) ^ (n->state[k] == ACTOR_DEAD ? s->outcome_hash : s->hash);
         }
-        key = mix(key ^ (uint64_t)n->n_deaths << 32 ^ (uint64_t)n->n_preemptions);
+        key = hash_mix(key ^ (uint64_t)n->n_deaths << 32 ^ (uint64_t)n->n_preemptions);
         if (!is_unbounded(n))
-                key = mix(key ^ (uint64_t)(uint8_t)n->current);
+                key = hash_mix(key ^ (uint64_t)(uint8_t)n->current);
         return key | 1;
 }
 
@@ -553,8 +423,7 @@ load_all(const struct node *n)
 static void
 restore(const struct node *n)
 {
-        undo_to(n->log);
-        e.hash = n->hash;
+        undo_to(n->log, n->hash);
         for (uint32_t k = 0; k < e.params.n_actors; k++)
                 e.actors[k].state = (enum actor_state)n->state[k];
 }
@@ -626,11 +495,10 @@ judge(const struct node *n)
         load_all(n);
         e.result->n_ends++;
         fault = e.params.judge();
-        hash_settle();
+        undo_settle();
         if (fault)
                 found_fault(fault);
-        undo_to(n->log);
-        e.hash = n->hash;
+        undo_to(n->log, n->hash);
 }
 
 /* A state that the search has come to: known, an end, or to be searched. */
@@ -639,23 +507,20 @@ arrive(struct node *n, struct node *parent, int just_ran)
 {
         struct known *known;
 
-        n->log = e.n_log;
-        n->hash = e.hash;
+        n->log = undo_length();
+        n->hash = undo_hash();
         n->n_schedules = 0;
         n->key = node_key(n);
-        known = known_find(e.known, e.known_room, n->key);
-        if (known->key != 0 && known->n_schedules != ON_PATH) {
+        known = known_find(n->key);
+        if (known && known->n_schedules != KNOWN_ON_PATH) {
                 parent->n_schedules += known->n_schedules;
                 e.arena_used = n->snapshots;
                 return;
         }
-        if (known->key == 0) {
-                *known = (struct known){.key = n->key, .n_schedules = ON_PATH};
-                if (++e.n_known * 4 > e.known_room * 3)
-                        known_grow();
-        } else {
+        if (!known)
+                known_add(n->key);
+        else
                 e.is_endless = true; /* it came back to where it was: it waits for somebody */
-        }
         options_make(n, just_ran);
         push(n);
         if (e.is_endless)
@@ -669,7 +534,7 @@ arrive(struct node *n, struct node *parent, int just_ran)
 static void
 leave(struct node *n)
 {
-        known_find(e.known, e.known_room, n->key)->n_schedules = n->n_schedules;
+        known_find(n->key)->n_schedules = n->n_schedules;
         e.arena_used = n->snapshots;
         e.depth--;
         if (e.depth > 0)
@@ -729,9 +594,8 @@ begin(const struct engine_params *params, struct engine_result *result)
         e.params = *params;
         e.region = params->region;
         e.result = result ? result : &nowhere;
-        e.n_log = e.arena_used = 0;
+        e.arena_used = 0;
         e.depth = 0;
-        e.n_pending = 0;
         e.running = -1;
         e.is_endless = false;
         e.is_replayed = false;
@@ -742,12 +606,9 @@ begin(const struct engine_params *params, struct engine_result *result)
                 e.path = need(mmap(NULL, DEPTH_MAX * sizeof *e.path, PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
         }
-        free(e.known);
-        e.known = NULL;
-        e.known_room = e.n_known = 0;
-        known_grow();
+        known_begin();
         actors_make();
-        e.hash = region_hash();
+        undo_begin(e.region, e.params.region_bytes, e.params.is_statistic);
         e.is_logged = true;
 }
 
@@ -761,12 +622,11 @@ root_make(struct node *root)
                 root->snapshot[k] = snapshot_take((int)k);
                 e.actors[k].state = (enum actor_state)root->state[k];
         }
-        root->hash = e.hash;
+        root->hash = undo_hash();
         root->snapshots = e.arena_used;
         e.has_written = false;
         root->key = node_key(root);
-        *known_find(e.known, e.known_room, root->key) = (struct known){.key = root->key, .n_schedules = ON_PATH};
-        e.n_known++;
+        known_add(root->key);
         options_make(root, -1);
 }
 
@@ -783,16 +643,16 @@ search(const struct engine_params *params, struct engine_result *result, double 
         push(&root);
         for (uint64_t turn = 1; e.depth > 0 && !result->fault; turn++) {
                 step();
-                if (e.n_known > params->states_max ||
+                if (known_count() > params->states_max ||
                     (turn % 1024 == 0 && seconds_now() - start > params->seconds_max)) {
                         result->is_complete = false;
                         break;
                 }
         }
-        undo_to(0);
-        if (region_hash() != root.hash && !result->fault)
+        undo_to(0, root.hash);
+        if (undo_hash_anew() != root.hash && !result->fault)
                 result->fault = "the explorer missed a write";
-        result->n_states = e.n_known;
+        result->n_states = known_count();
         result->is_complete &= result->fault == NULL;
         e.is_logged = false;
 }
@@ -888,7 +748,7 @@ engine_replay(const struct engine_params *params, const char *schedule, FILE *ou
         e.trace = NULL;
         load_all(&n);
         fault = e.is_endless ? "an actor waits for another, or never ends" : params->judge();
-        undo_to(0);
+        undo_to(0, 0);
         e.is_replayed = false;
         e.is_logged = false;
         return fault;
