@@ -28,6 +28,14 @@
                 return (type)WORD_FIELD(word, shift, bits);                                                            \
         }
 
+/* A function that gives the word with another value in a field; the value is below `limit`. */
+#define WORD_WITH(type, name, shift, bits, limit)                                                                      \
+        static inline uint64_t name(uint64_t word, type value)                                                         \
+        {                                                                                                              \
+                ASSERT((uint64_t)value < (limit));                                                                     \
+                return WORD_SET(word, shift, bits, value);                                                             \
+        }
+
 #define THREAD_NONE   0u     /* no owner */
 #define THREAD_NO_MAX 65534u /* thread numbers are 16 bits */
 #define ARENA_MAX     1024u  /* arena indices are 10 bits */
@@ -89,40 +97,11 @@ granule_is_free_of(uint64_t word, uint32_t arena)
         return (word & (GRANULE_STATE | GRANULE_ARENA)) == granule_word(GRANULE_FREE, THREAD_NONE, arena);
 }
 
-static inline uint64_t
-granule_with_backed(uint64_t word, uint32_t backed)
-{
-        ASSERT(backed < 32);
-        return WORD_SET(word, 51, 5, backed);
-}
-
-static inline uint64_t
-granule_with_owner(uint64_t word, uint32_t owner)
-{
-        ASSERT(owner <= THREAD_NO_MAX + 1);
-        return WORD_SET(word, 4, 16, owner);
-}
-
-static inline uint64_t
-granule_with_state(uint64_t word, enum granule_state state)
-{
-        ASSERT(state < GRANULE_N_STATES);
-        return WORD_SET(word, 0, 4, state);
-}
-
-static inline uint64_t
-granule_with_class(uint64_t word, uint32_t class_idx)
-{
-        ASSERT(class_idx < 64);
-        return WORD_SET(word, 32, 6, class_idx);
-}
-
-static inline uint64_t
-granule_with_count(uint64_t word, uint32_t count)
-{
-        ASSERT(count < 1 << 13);
-        return WORD_SET(word, 38, 13, count);
-}
+WORD_WITH(uint32_t, granule_with_backed, 51, 5, 32u)
+WORD_WITH(uint32_t, granule_with_owner, 4, 16, THREAD_NO_MAX + 2)
+WORD_WITH(enum granule_state, granule_with_state, 0, 4, GRANULE_N_STATES)
+WORD_WITH(uint32_t, granule_with_class, 32, 6, 64u)
+WORD_WITH(uint32_t, granule_with_count, 38, 13, 1u << 13)
 
 static inline uint64_t
 granule_with_stamp(uint64_t word, uint32_t stamp)
@@ -162,33 +141,10 @@ WORD_READ(uint32_t, chunk_arena, 19, 10)
 WORD_READ(uint32_t, chunk_node1, 29, 7)
 WORD_READ(uint32_t, chunk_count, 38, 24)
 
-static inline uint64_t
-chunk_with_owner(uint64_t word, uint32_t owner)
-{
-        ASSERT(owner <= THREAD_NO_MAX + 1);
-        return WORD_SET(word, 3, 16, owner);
-}
-
-static inline uint64_t
-chunk_with_state(uint64_t word, enum chunk_state state)
-{
-        ASSERT(state < CHUNK_N_STATES);
-        return WORD_SET(word, 0, 3, state);
-}
-
-static inline uint64_t
-chunk_with_node1(uint64_t word, uint32_t node1)
-{
-        ASSERT(node1 <= NODE_MAX);
-        return WORD_SET(word, 29, 7, node1);
-}
-
-static inline uint64_t
-chunk_with_count(uint64_t word, uint32_t count)
-{
-        ASSERT(count <= CHUNK_COUNT_MAX);
-        return WORD_SET(word, 38, 24, count);
-}
+WORD_WITH(uint32_t, chunk_with_owner, 3, 16, THREAD_NO_MAX + 2)
+WORD_WITH(enum chunk_state, chunk_with_state, 0, 3, CHUNK_N_STATES)
+WORD_WITH(uint32_t, chunk_with_node1, 29, 7, NODE_MAX + 1)
+WORD_WITH(uint32_t, chunk_with_count, 38, 24, CHUNK_COUNT_MAX + 1)
 
 /* ------------------------------------------------------------------ magazine words
  *

@@ -112,21 +112,20 @@ open_checked(struct region *ret, int fd, const char *what, const struct header *
                 r.fd < 0 ? error_set(r.fd, "cannot keep a descriptor of %s: %s (see ulimit -n)", what, error_name(r.fd))
                          : map_region(&r, &h->layout, what, h->copy.base_addr, wants(args, REGION_RELOCATABLE));
 
-        if (err < 0)
-                goto err_close;
+        if (err < 0) {
+                os_close(r.fd);
+                return err;
+        }
         region_set_policy(&r, h->copy.numa_policy, h->copy.numa_nodes);
         if (wants(args, REGION_POPULATE) && !r.is_readonly) {
                 err = create_populate(&r, what, false);
-                if (err < 0)
-                        goto err_unmap;
+                if (err < 0) {
+                        region_close(&r);
+                        return err;
+                }
         }
         *ret = r;
         return 0;
-err_unmap:
-        os_unmap(r.base, r.layout.region_bytes);
-err_close:
-        os_close(r.fd);
-        return err;
 }
 
 /* Apart from creating, by which it is followed: the caller's stack may be small. */
