@@ -23,7 +23,7 @@
 enum { OPTION_ONE = 256, OPTION_COUNT, OPTION_LIST, RUN_SECONDS_MAX = 600, COUNT_WARM = 4, COUNT_STRETCHES = 4 };
 
 static struct {
-        const char *library[2]; /* ours, theirs */
+        const char *build[2]; /* ours, theirs */
         const char *rows, *one, *dir;
         int rounds;
         double seconds;
@@ -72,10 +72,10 @@ parse(int key, char *arg, struct argp_state *state)
         case ARGP_KEY_ARG:
                 if (state->arg_num >= 2)
                         return ARGP_ERR_UNKNOWN;
-                options.library[state->arg_num] = arg;
+                options.build[state->arg_num] = arg;
                 return 0;
         case ARGP_KEY_END:
-                if (!options.lists && !options.library[options.one ? 0 : 1])
+                if (!options.lists && !options.build[options.one ? 0 : 1])
                         argp_error(state, "name two libraries");
                 if (!options.lists && !options.dir)
                         argp_error(state, "name a directory for heaps: --scratch");
@@ -132,7 +132,7 @@ run_one(const char *name)
         struct library lib;
 
         pin();
-        library_open(&lib, options.library[0]);
+        library_open(&lib, options.build[0]);
         rows_begin(&lib, row);
         if (options.counts)
                 printf("%llu\n", (unsigned long long)measure_count(row->work, COUNT_WARM, COUNT_STRETCHES));
@@ -203,7 +203,7 @@ start_one(const struct row *row, int build, const char *callgrind_out, int out)
         argv[n++] = (char *)options.dir;
         argv[n++] = "--one";
         argv[n++] = (char *)row->name;
-        argv[n++] = (char *)options.library[build];
+        argv[n++] = (char *)options.build[build];
         argv[n] = NULL;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(out, STDOUT_FILENO);
@@ -241,7 +241,7 @@ run(const struct row *row, int build, const char *callgrind_out, pid_t *ret_pid)
                 return value;
         if (callgrind_out)
                 show_log();
-        errx(1, "%s with %s gave no figure (status %#x)", row->name, options.library[build], (unsigned)status);
+        errx(1, "%s with %s gave no figure (status %#x)", row->name, options.build[build], (unsigned)status);
 }
 
 /* What callgrind counted. */
