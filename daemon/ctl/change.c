@@ -29,10 +29,10 @@ figure(shheap *h, const char *name)
 }
 
 /*
- * Who may write to a heap can make a process that allocates in it store where he likes, in that process (SECURITY.md),
- * and the kernel follow links of his when a thread of it dies.  So root does not work in a heap as root, but becomes
- * the owner of its file; or nobody at all, if the file is root's and others may write to it.  The descriptor is opened
- * before, and it is that very file that is mapped.
+ * A process that may write to a heap can make another one that allocates in it store anywhere in its own memory
+ * (SECURITY.md), and can make the kernel follow forged links when a thread of that one dies.  So root does not work in
+ * a heap as root, but becomes the owner of its file; or nobody at all, if the file is root's and others may write to
+ * it.  The descriptor is opened before, and it is that very file that is mapped.
  */
 static int
 give_up_root(const struct stat *st)

@@ -3,7 +3,7 @@
  *
  * A client connects, sends one packet, and is gone; the connection is read once and closed, so that it costs no
  * descriptor.  Who is at the other end the kernel says: credentials as they were at connect(), and a pidfd.  What the
- * packet says is believed as far as it concerns the sender himself: which heap he has open, and which client he is.
+ * packet says is believed as far as it concerns the sender itself: which heap it has open, and which client it is.
  *
  * Nothing here waits: a connection that has said nothing is kept for a while among a bounded number of such.
  */

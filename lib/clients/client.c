@@ -6,7 +6,7 @@
  * slot can neither be taken twice nor be taken from somebody who came meanwhile.
  *
  * Who the process is stands in three words of their own, process id, image and pid namespace, and each bears the
- * incarnation that it speaks of: a claimer that was overtaken, and writes his long after, misleads nobody, and
+ * incarnation that it speaks of: a claimer that was overtaken, and writes its own long after, misleads nobody, and
  * overwrites nothing newer.  A process id is judged only where all of it is the claim's, and the namespace is ours.  Of
  * others nothing is known but whether any of their threads holds a slot, which the locks tell everybody
  * (clients/liveness.h).

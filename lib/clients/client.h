@@ -38,9 +38,9 @@ bool client_is_of(const struct region *r, const struct client_id *client, uint32
 void client_unregister(struct region *r, const struct client_id *client);
 
 /* Gives the slot of a dead process back, once none of its threads is left to settle.  It must be the client's, as
- * client_is_of() has it: only then does the caller know whom he speaks of.  `is_known` says that he knows it to be
- * dead, else the system is asked, of processes of this namespace.  False: it is not that process's, not dead, or not
- * settled yet. */
+ * client_is_of() has it: only then does the caller know which process it speaks of.  `is_known`: the caller knows that
+ * process to be dead; else the system is asked, of processes of this namespace.  False: it is not that process's, not
+ * dead, or not settled yet. */
 bool client_bury(struct region *r, const struct client_id *client, uint32_t pid, uint32_t pid_ns, bool is_known);
 
 /* All who are dead and settled, by the system's word. */

@@ -16,9 +16,9 @@
 /* INTENT(FILL, fill, .head = 1, ...): its kind, its member of struct intent, the operands that are not 0. */
 #define INTENT(kind, member, ...) ((struct intent){INTENT_##kind, .member = {__VA_ARGS__}})
 
-/* Operands first, then the kind: a reaper that sees the kind sees the operands.  So does who takes over from the dead
- * (intent_names_dest): whatever he finds here, an operand or a kind, was stored after what earlier intents of this slot
- * did, by its owner or by a reaper. */
+/* Operands first, then the kind: a reaper that sees the kind sees the operands.  So does a thread that takes over from
+ * the dead (intent_names_dest): whatever it finds here, an operand or a kind, was stored after what earlier intents of
+ * this slot did, by its owner or by a reaper. */
 static inline void
 intent_begin(struct thread *t, struct intent begun)
 {

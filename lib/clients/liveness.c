@@ -6,11 +6,12 @@
  * means something, by threads of its holder's own namespace: nobody has that thread id any more, or the process has
  * ended.  The namespace stands in the word itself, so it is always that of the holder whom the thread id names.
  *
- * A number that was nobody's when it was judged may be somebody's when the word is taken, and he the holder: of `reap`,
- * which anybody takes whom no other lock keeps away.  So it is judged once more in between (LOCK_GONE in os/robust.c).
+ * A thread id that was nobody's when it was judged may be a new thread's when the word is taken, and that thread the
+ * holder: of `reap`, which any thread takes that no other lock keeps away.  So it is judged once more in between
+ * (LOCK_GONE in os/robust.c).
  *
- * Namespaces are told apart by inode numbers, which are used again.  That harms nobody: the number of a holder who
- * lives is no other namespace's, and where those of a dead one name somebody else they say that he lives.
+ * Namespaces are told apart by inode numbers, which are used again.  That harms nobody: the number of a living holder's
+ * namespace is no other's, and where the numbers of a dead holder name another thread they say that the holder lives.
  *
  * What this gave up: a word without a mark says "held" to all but its own namespace, unless a daemon knows better
  * (slot_reap_of_dead(), doc/daemon.md), and to that, too, as long as another thread and process have the numbers.

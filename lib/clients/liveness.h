@@ -35,7 +35,7 @@ struct liveness_ops {
         uint32_t (*pid_ns)(void);
 
         /* A hint, but for LOCK_MINE.  Without `ask` it is one load and tells neither LOCK_MINE nor who died unmarked
-         * from LOCK_HELD; with it the kernel is asked.  `pid`: the process of whoever holds the lock, in his own
+         * from LOCK_HELD; with it the kernel is asked.  `pid`: the process of the lock's holder, in its own pid
          * namespace; 0 = not known. */
         enum lock_view (*lock_view)(const struct robust_lock *lock, uint32_t pid, bool ask);
 

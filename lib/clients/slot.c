@@ -63,17 +63,18 @@
  *
  * Where the kernel marks nothing (os/robust.c), a lock's word names a thread that does not exist, or the slot's process
  * has ended: then REAP.1, REAP.2 and ATTACH take it all the same.  The slot's process is evidence against the holder of
- * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: whoever took `life`
- * under `reap` either wrote his own process there, too, or is dead.
+ * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: a thread that took
+ * `life` under `reap` either wrote its own process there, too, or is dead.
  *
  * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
  * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who
  * may be stopped, is lent another one's (thread_lend()).  When all slots are taken, the reserve slots of clients that
  * use none are, too: they are evicted (client.c), and register anew.
  *
- * What this gave up: who dies without a mark in another pid namespace, and is known to no daemon, keeps his slot, and
- * one that he was lent even then.  And who dies so in the midst of REAP keeps the one that he was settling, from all
- * but his own namespace: `reap` does not say whose client he was, so a daemon's word does not count there.
+ * What this gave up: a thread that dies without a mark in another pid namespace, and is known to no daemon, keeps its
+ * slot; one that it was lent it keeps even if a daemon knows.  And a thread that dies so in the midst of REAP keeps the
+ * slot that it was settling, from all but its own namespace: `reap` does not say of which client the thread was, so a
+ * daemon's word does not count there.
  */
 #include "clients/slot.h"
 

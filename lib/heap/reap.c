@@ -6,12 +6,12 @@
  * belongs to somebody else, and is told by its word.  Everything read from the slot or the region is bounds-checked:
  * the dead may have died of the very damage that it wrote.
  *
- * Who takes over the word that a dead thread was handing a block to or from (reap_dest) cannot go by the slots that are
- * left to be reaped: a slot that a reaper is at, stopped perhaps, is not.  He goes by the intent.  Whoever stores to a
- * dest, its thread or a reaper, does so while the intent in that slot names it, and only a thread that is inside of the
- * call begins such an intent: so of those that the dead one left, one per slot at most, each is over once it has been
- * seen to be over, in whatever order the slots are looked at.  The slot may have a new owner by then, whose intents
- * name other words.
+ * A thread that takes over the word that a dead one was handing a block to or from (reap_dest) cannot go by the slots
+ * that are left to be reaped: a slot that a reaper is at, stopped perhaps, is not.  It goes by the intent.  A slot's
+ * thread, or its reaper, stores to a dest only while the intent in that slot names it, and only a thread that is inside
+ * of the call begins such an intent: so of those that the dead one left, one per slot at most, each is over once it has
+ * been seen to be over, in whatever order the slots are looked at.  The slot may have a new owner by then, whose
+ * intents name other words.
  */
 #include "heap/reap.h"
 

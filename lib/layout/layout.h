@@ -87,8 +87,8 @@ struct region_header {
 enum client_state { CLIENT_EMPTY = 0, CLIENT_LIVE = 1 };
 
 /* One attached process.  All changes of hands are a CAS of `word`; its owner counts its threads' attaching there, too,
- * so that whoever has looked whether it has any knows by his CAS that none has come since.  What says who the process
- * is bears the incarnation of its claim in the upper half, so it is never taken for another's; the rest is for
+ * so that a thread that has looked whether it has any knows by its own CAS that none has come since.  What says who the
+ * process is bears the incarnation of its claim in the upper half, so it is never taken for another's; the rest is for
  * people. */
 struct client_slot {
         uint64_t word;        /* atomic CAS  state 0..1 | attached 2..31 | incarnation 32..63, bumped by each claim */

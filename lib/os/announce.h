@@ -2,8 +2,8 @@
  * announce.h - telling the daemon that a process has opened a heap, without ever waiting for it.
  *
  * One packet to a UNIX socket that nobody may be listening on: a connection that is not accepted at once, because the
- * daemon is stopped or busy, keeps the packet; one that cannot be made is given up.  The daemon finds who did not
- * announce himself in the heap's table of clients, a little later.
+ * daemon is stopped or busy, keeps the packet; one that cannot be made is given up.  The daemon finds a process that
+ * did not announce itself in the heap's table of clients, a little later.
  */
 #ifndef OS_ANNOUNCE_H
 #define OS_ANNOUNCE_H

@@ -1,8 +1,8 @@
 /*
  * region.c - the memory behind the tables: binding, formatting, backing, and the high-water marks.
  *
- * A mark is raised from k to k + 1 only, and only by somebody who has himself backed all that element k needs.  So
- * whoever sees a mark above k may touch k, whatever became of the one who raised it: backing is idempotent, dying
+ * A mark is raised from k to k + 1 only, and only by a thread that has itself backed all that element k needs.  So
+ * whoever sees a mark above k may touch k, whatever became of the thread that raised it: backing is idempotent, dying
  * between the backing and the CAS leaves pages that the next one backs again, and losing the CAS means that
  * another one has done the same work.
  *

@@ -463,8 +463,8 @@ mode_two(void)
 
 /* ------------------------------------------------------------------ three: B dead, A stopped, C reaps */
 
-/* The heir takes the word that the dead one was handing a block to or from, as soon as he is told that he may: then
- * what it says is true, and whoever is stopped in the midst of settling the dead must not touch it any more. */
+/* The heir takes the word that the dead one was handing a block to or from, as soon as it is told that it may: then
+ * what the word says is true, and an actor stopped in the midst of settling the dead must not touch it any more. */
 static void
 take_over(struct actor *heir, struct actor *dead)
 {
@@ -484,7 +484,7 @@ take_over(struct actor *heir, struct actor *dead)
         actor_keep(heir, p);
         *dest = 0;
         if (stepping.n % 2 != 0)
-                a_free(heir, p); /* to a magazine of his own */
+                a_free(heir, p); /* to a magazine of the heir's own */
 }
 
 static long dead_at;

@@ -1,8 +1,8 @@
 /*
  * Clients and daemons in different pid namespaces.  What is at stake: a client of a container that dies without a mark
- * of the kernel must not keep its memory for ever where the daemon can see its process; and nobody who lives or is
- * stopped may be taken for dead because his number, or his namespace's, is somebody else's.  Most of the clients here
- * are number 1.
+ * of the kernel must not keep its memory for ever where the daemon can see its process; and no client that lives or is
+ * stopped may be taken for dead because its number, or its namespace's, is another's.  Most of the clients here are
+ * number 1.
  */
 #include <sched.h>
 #include <signal.h>

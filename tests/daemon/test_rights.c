@@ -1,7 +1,7 @@
 /*
- * What is at stake: who may write to a heap may make a process that uses it store where he likes in that process.  So
- * root must never use one as root, whichever tool it starts: the table of clients tells who has been there, and as
- * whom.
+ * What is at stake: a process that may write to a heap can make another one that uses it store anywhere in its own
+ * memory.  So root must never use a heap as root, whichever tool it starts: the table of clients tells who has been
+ * there, and as whom.
  */
 #include <errno.h>
 #include <fcntl.h>

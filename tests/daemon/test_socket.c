@@ -213,7 +213,7 @@ wait_to_be_killed(struct child *self, void *arg)
         child_hear(self);
 }
 
-/* Where the kernel cannot tell who the peer is, the peer's own pidfd is taken if it is one, and his. */
+/* Where the kernel cannot tell who the peer is, what the peer sends is taken if it is a pidfd, and the peer's own. */
 START_TEST(a_pidfd_counts_if_it_is_the_sender_s)
 {
         struct announce_message m;

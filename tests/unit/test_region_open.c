@@ -405,7 +405,7 @@ START_TEST(one_user_shares_his_heap_across_a_user_namespace)
 }
 END_TEST
 
-/* Inside, all users without a number there have the same one: also who has none himself. */
+/* Inside, all users without a number there have the same one: also a process whose own user has none. */
 START_TEST(a_planted_heap_is_refused_in_a_user_namespace)
 {
         struct act *act = acts_begin();
