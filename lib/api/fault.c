@@ -16,6 +16,7 @@
 
 #include "api/heap.h"
 #include "api/registry.h"
+#include "base/bits.h"
 #include "base/error.h"
 #include "base/size_class.h"
 #include "blocks/fault.h"
@@ -114,11 +115,11 @@ static void
 say_granule(struct line *line, struct region *r, uint32_t arena, uint64_t block_off)
 {
         int64_t head = run_head_of(r, block_off >> GEO_GRANULE_SHIFT);
-        uint64_t word = head < 0 ? 0 : owner_load(run_word(r, (uint64_t)head));
+        uint64_t word = head == POSITION_NONE ? 0 : owner_load(run_word(r, (uint64_t)head));
 
-        if (head >= 0 && granule_state(word) == GRANULE_SLAB)
+        if (head != POSITION_NONE && granule_state(word) == GRANULE_SLAB)
                 say_slab(line, r, (uint64_t)head, word, block_off);
-        else if (head >= 0 && granule_state(word) == GRANULE_LARGE)
+        else if (head != POSITION_NONE && granule_state(word) == GRANULE_LARGE)
                 say_large(line, r, (uint64_t)head, word, block_off);
         else
                 say(line, "free memory, no block");

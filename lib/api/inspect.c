@@ -6,6 +6,7 @@
 
 #include "api/malloc.h"
 #include "api/visit.h"
+#include "base/bits.h"
 #include "base/error.h"
 #include "clients/owner.h"
 #include "heap/decay.h"
@@ -64,34 +65,35 @@ shptr_of(shref ref)
         return h ? shheap_ptr(h, ref) : NULL;
 }
 
-/* The node of a chunk in use; -1 where no block can be. */
-static int
+/* The node of a chunk in use; NODE_NONE where no block can be. */
+static uint32_t
 node_of_block(struct region *r, uint64_t block_off)
 {
         uint64_t chunk = block_off >> GEO_CHUNK_SHIFT, word;
 
         if (chunk >= region_chunks_hwm(r))
-                return -1;
+                return NODE_NONE;
         word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
-        if (chunk_state(word) == CHUNK_ARENA && run_head_of(r, block_off >> GEO_GRANULE_SHIFT) >= 0)
-                return (int)region_arena_node(r, chunk_arena(word));
+        if (chunk_state(word) == CHUNK_ARENA && run_head_of(r, block_off >> GEO_GRANULE_SHIFT) != POSITION_NONE)
+                return region_arena_node(r, chunk_arena(word));
         if (chunk_state(word) == CHUNK_HUGE || chunk_state(word) == CHUNK_TAIL)
-                return (int)chunk_node1(word) - 1;
-        return -1;
+                return chunk_node1(word) - 1; /* NODE_NONE where it is not bound */
+        return NODE_NONE;
 }
 
 int
 shheap_node_of(const shheap *h, const void *p)
 {
         const struct region *r = &h->region;
-        int node;
+        uint32_t node;
+        int ret = -EINVAL;
 
         if (!handle_is_open(h, "shheap_node_of"))
                 return -EBADF;
         node = node_of_block((struct region *)(uintptr_t)r, (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks));
-        if (node >= 0 && (uint32_t)node == r->layout.spread_node)
-                node = os_numa_node_of(p);
-        return node >= 0 ? node : error_set(-EINVAL, "shheap_node_of(%p): no block of this heap", p);
+        if (node != NODE_NONE)
+                ret = node == r->layout.spread_node ? os_numa_node_of(p) : (int)node;
+        return ret >= 0 ? ret : error_set(-EINVAL, "shheap_node_of(%p): no block of this heap", p);
 }
 
 /* ------------------------------------------------------------------ named objects */

@@ -13,6 +13,9 @@
 
 #define BITS_PER_WORD 64u
 
+/* Instead of the index of a bit, a granule or a chunk that was looked for: there is none. */
+enum { POSITION_NONE = -1 };
+
 /* Index of the lowest set bit; 64 if there is none. */
 static inline uint32_t
 bits_ctz(uint64_t map)
@@ -114,14 +117,14 @@ bits_multiples(uint64_t align)
         return align < BITS_PER_WORD ? UINT64_MAX / ((UINT64_C(1) << align) - 1) : 1;
 }
 
-/* Index of the lowest run of `len` set bits, 1 to 64, among the multiples of `align_granules`, a power of two; -1 if
-   there is none, or for another length or alignment. */
+/* Index of the lowest run of `len` set bits, 1 to 64, among the multiples of `align_granules`, a power of two;
+   POSITION_NONE for another length or alignment, too. */
 static inline int
 bits_find_run_aligned(uint64_t map, uint32_t len, uint64_t align_granules)
 {
         uint64_t starts = bits_run_starts(map, len) & bits_multiples(align_granules);
 
-        return starts ? (int)bits_ctz(starts) : -1;
+        return starts ? (int)bits_ctz(starts) : POSITION_NONE;
 }
 
 /* Length of the longest run of set bits, 0 to 64. */

@@ -157,7 +157,7 @@ find_gap(struct region *r, uint64_t from, const struct gap *gap)
                 int64_t hinted = gap->is_hinted && start < hwm ? chunk_find_free(r, start, hwm) : (int64_t)start;
                 uint64_t end, addr;
 
-                start = hinted < 0 ? hwm : (uint64_t)hinted;
+                start = hinted == POSITION_NONE ? hwm : (uint64_t)hinted;
                 addr = r->layout.chunks_off + (start << GEO_CHUNK_SHIFT);
                 if (align > GEO_CHUNK_BYTES)
                         start += (bits_align_up(addr, align) - addr) >> GEO_CHUNK_SHIFT;

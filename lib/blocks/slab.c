@@ -83,7 +83,7 @@ slab_block_of(struct region *r, uint64_t block_off, uint64_t *ret_head, uint32_t
         if (granule >= region_granules_hwm(r))
                 return false;
         head = run_head_of(r, granule);
-        if (head < 0)
+        if (head == POSITION_NONE)
                 return false;
         word = load_acquire(run_word(r, (uint64_t)head)); /* E3.acq */
         off = block_off - ((uint64_t)head << GEO_GRANULE_SHIFT);
@@ -219,7 +219,7 @@ find_by_hints(struct thread *t, const struct where *where, uint64_t *ret_head)
         int64_t chunk = hint_find(r, arena, class_idx, 0);
 
         ASSERT(size_class_is_small(class_idx) && arena < r->layout.n_arenas);
-        for (int tries = 0; chunk >= 0 && tries < FIND_CHUNKS_MAX; tries++) {
+        for (int tries = 0; chunk != POSITION_NONE && tries < FIND_CHUNKS_MAX; tries++) {
                 enum found found = find_in_chunk(t, where, (uint64_t)chunk, ret_head);
 
                 if (found == FOUND_OWNED)

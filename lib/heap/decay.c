@@ -204,10 +204,10 @@ retire_empty(struct thread *t, uint32_t arena)
 {
         struct region *r = t->region;
         int64_t kept = hint_find(r, arena, HINT_EMPTY, 0);
-        int64_t chunk = kept < 0 ? -1 : hint_find(r, arena, HINT_EMPTY, (uint64_t)kept + 1);
+        int64_t chunk = kept == POSITION_NONE ? POSITION_NONE : hint_find(r, arena, HINT_EMPTY, (uint64_t)kept + 1);
 
         ASSERT(arena < r->layout.n_arenas);
-        for (int n = 0; chunk >= 0 && n < DECAY_CHUNKS_MAX; n++) {
+        for (int n = 0; chunk != POSITION_NONE && n < DECAY_CHUNKS_MAX; n++) {
                 hint_clear(r, arena, HINT_EMPTY, (uint64_t)chunk);
                 chunk_retire(t, (uint64_t)chunk);
                 chunk = hint_find(r, arena, HINT_EMPTY, (uint64_t)chunk + 1);

@@ -54,9 +54,9 @@ chunk_find_free(struct region *r, uint64_t from, uint64_t end)
                 if (w == from / 64)
                         hints &= UINT64_MAX << from % 64;
                 if (hints != 0)
-                        return w * 64 + bits_ctz(hints) < end ? (int64_t)(w * 64 + bits_ctz(hints)) : -1;
+                        return w * 64 + bits_ctz(hints) < end ? (int64_t)(w * 64 + bits_ctz(hints)) : POSITION_NONE;
         }
-        return -1;
+        return POSITION_NONE;
 }
 
 /* CHUNK.1, .2: candidate, CAS. */
@@ -125,7 +125,7 @@ claim_any(struct thread *t, uint32_t node, uint64_t *ret_chunk)
         ASSERT(node < r->n_nodes);
         ASSERT_INVARIANT(I17, hwm <= r->layout.n_chunks && capacity <= r->layout.n_chunks);
         for (int other_nodes = 0; other_nodes < 2; other_nodes++) {
-                for (int64_t chunk = chunk_find_free(r, 0, hwm); chunk >= 0;
+                for (int64_t chunk = chunk_find_free(r, 0, hwm); chunk != POSITION_NONE;
                      chunk = chunk_find_free(r, (uint64_t)chunk + 1, hwm)) {
                         uint32_t node1 = chunk_node1(owner_load(&r->chunk_words[chunk]));
 

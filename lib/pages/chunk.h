@@ -31,7 +31,7 @@ void chunk_hint_free(struct region *r, uint64_t chunk, bool is_free);
 /* Hints that the chunk is free if it is and no hint says so. */
 void chunk_hint_lost(struct region *r, uint64_t chunk);
 
-/* Lowest chunk at or above `from`, below `end`, that may be free; -1 if none is hinted. */
+/* Lowest chunk at or above `from`, below `end`, that may be free; POSITION_NONE if none is hinted. */
 int64_t chunk_find_free(struct region *r, uint64_t from, uint64_t end);
 
 #endif

@@ -94,7 +94,7 @@ hint_find(struct region *r, uint32_t arena_idx, uint32_t kind, uint64_t from)
 
         ASSERT(kind < HINT_N_KINDS);
         if (!arena || from >= r->layout.n_chunks)
-                return -1;
+                return POSITION_NONE;
         for (uint64_t w = first / 64; w < r->layout.n_summary_words; w++) {
                 uint64_t groups = load_relaxed(summary_word(r, arena, kind, w * 64));
 
@@ -105,13 +105,13 @@ hint_find(struct region *r, uint32_t arena_idx, uint32_t kind, uint64_t from)
                         uint64_t hints;
 
                         if (group >= r->layout.n_groups)
-                                return -1;
+                                return POSITION_NONE;
                         hints = group_look(r, arena, arena_idx, kind, group, group == first ? from % 64 : 0);
                         if (hints != 0 && group * 64 + bits_ctz(hints) < region_chunks_hwm(r))
                                 return (int64_t)(group * 64 + bits_ctz(hints));
                 }
         }
-        return -1;
+        return POSITION_NONE;
 }
 
 int

@@ -20,7 +20,7 @@ void hint_set(struct region *r, uint32_t arena, uint32_t kind, uint64_t chunk);
 void hint_set_several(struct region *r, uint32_t arena, uint32_t kind, uint32_t n, uint64_t chunk);
 void hint_clear(struct region *r, uint32_t arena, uint32_t kind, uint64_t chunk);
 
-/* Lowest chunk at or above `from` with the hint; -1 if none. */
+/* Lowest chunk at or above `from` with the hint, or POSITION_NONE. */
 int64_t hint_find(struct region *r, uint32_t arena, uint32_t kind, uint64_t from);
 
 /* Backs the hints that `arena` keeps about `chunk`: before the arena is given the chunk. */

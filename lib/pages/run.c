@@ -47,9 +47,9 @@ run_head_of(struct region *r, uint64_t granule)
         case GRANULE_CONT:
                 if (granule_count(word) <= granule % GEO_GRANULES_PER_CHUNK)
                         return (int64_t)(granule - granule_count(word));
-                return -1;
+                return POSITION_NONE;
         default:
-                return -1;
+                return POSITION_NONE;
         }
 }
 
@@ -253,7 +253,7 @@ claim_by_map(struct thread *t, const struct where *where, uint64_t chunk, bool w
                 int at = bits_find_run_aligned(warm ? bits & load_relaxed(&map->warm) : bits, granules,
                                                where->need.align_granules);
 
-                if (at < 0)
+                if (at == POSITION_NONE)
                         return false;
                 *ret_head = chunk * GEO_GRANULES_PER_CHUNK + (uint32_t)at;
                 if (claim_at(t, where->arena, *ret_head, granules))
@@ -285,7 +285,7 @@ claim_by_level(struct thread *t, const struct where *where, bool warm, uint32_t 
         int64_t chunk = hint_find(r, arena, kind + level, 0);
 
         ASSERT(level < HINT_RUN_LEVELS);
-        for (int tries = 0; chunk >= 0 && tries < CLAIM_CHUNKS_MAX; tries++) {
+        for (int tries = 0; chunk != POSITION_NONE && tries < CLAIM_CHUNKS_MAX; tries++) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
 
                 if (chunk_state(word) != CHUNK_ARENA || chunk_arena(word) != arena)
@@ -370,7 +370,7 @@ claim_backed_by_hints(struct thread *t, const struct where *where, uint64_t *ret
         int64_t chunk = hint_find(r, arena, kind, 0);
 
         ASSERT(t->call.no_grow);
-        for (; chunk >= 0; chunk = hint_find(r, arena, kind, (uint64_t)chunk + 1)) {
+        for (; chunk != POSITION_NONE; chunk = hint_find(r, arena, kind, (uint64_t)chunk + 1)) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq: its granule words */
 
                 if (chunk_state(word) == CHUNK_ARENA && chunk_arena(word) == arena &&

@@ -61,7 +61,7 @@ void run_hint_lost(struct region *r, uint64_t first, uint32_t n);
 /* The stamp of now: when a granule became free. */
 uint32_t run_stamp(const struct region *r);
 
-/* Granule words as they are; head of the run that a granule belongs to, or -1 if it belongs to none. */
+/* Granule words as they are; head of the run that a granule belongs to, or POSITION_NONE. */
 int64_t run_head_of(struct region *r, uint64_t granule);
 
 static inline uint64_t *

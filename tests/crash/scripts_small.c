@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/size_class.h"
 #include "blocks/magazine.h"
 #include "clients/binding.h"
@@ -236,7 +237,8 @@ holds_slab(struct actor *e)
         uint64_t off = (uint64_t)((uintptr_t)busy_block - (uintptr_t)world_region->chunks);
         int64_t head = run_head_of(world_region, off >> GEO_GRANULE_SHIFT);
 
-        return head >= 0 && granule_owner(owner_load(run_word(world_region, (uint64_t)head))) == thread_of(e)->no;
+        return head != POSITION_NONE &&
+               granule_owner(owner_load(run_word(world_region, (uint64_t)head))) == thread_of(e)->no;
 }
 
 static void

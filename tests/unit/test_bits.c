@@ -143,10 +143,10 @@ START_TEST(lengths_and_alignments_without_meaning_find_nothing)
         static const uint64_t alignments[] = {0, 3, 6, 63, 65, UINT64_MAX};
 
         for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-                ck_assert_int_eq(bits_find_run_aligned(UINT64_MAX, lengths[i], 1), -1);
+                ck_assert_int_eq(bits_find_run_aligned(UINT64_MAX, lengths[i], 1), POSITION_NONE);
         }
         for (size_t i = 0; i < sizeof(alignments) / sizeof(alignments[0]); i++)
-                ck_assert_int_eq(bits_find_run_aligned(UINT64_MAX, 1, alignments[i]), -1);
+                ck_assert_int_eq(bits_find_run_aligned(UINT64_MAX, 1, alignments[i]), POSITION_NONE);
         ck_assert_int_eq(bits_find_run_aligned(UINT64_MAX, 64, UINT64_C(1) << 63), 0);
 }
 END_TEST

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "heap/reap.h"
 #include "os/inject.h"
 #include "pages/chunk.h"
@@ -81,7 +82,7 @@ START_TEST(chunk_that_is_given_is_all_free)
         ck_assert_uint_eq(chunk_arena(word_of(1)), 1);
         ck_assert_uint_eq(chunk_node1(word_of(0)), 1);
         ck_assert_uint_eq(chunk_node1(word_of(1)), 2);
-        ck_assert_int_eq(chunk_find_free(r, 0, N_CHUNKS), -1);
+        ck_assert_int_eq(chunk_find_free(r, 0, N_CHUNKS), POSITION_NONE);
 }
 END_TEST
 
@@ -232,9 +233,9 @@ START_TEST(lost_hint_of_a_free_chunk_comes_back)
 {
         ck_assert_int_eq(chunk_give(t, 0), 0);
         ck_assert_int_eq(region_raise_chunks(r, 1), 0); /* by somebody who died then: nobody has hinted it */
-        ck_assert_int_eq(chunk_find_free(r, 0, 8), -1);
+        ck_assert_int_eq(chunk_find_free(r, 0, 8), POSITION_NONE);
         chunk_hint_lost(r, 0);
-        ck_assert_int_eq(chunk_find_free(r, 0, 8), -1);
+        ck_assert_int_eq(chunk_find_free(r, 0, 8), POSITION_NONE);
         chunk_hint_lost(r, 1);
         ck_assert_int_eq(chunk_find_free(r, 0, 8), 1);
 }
@@ -242,15 +243,15 @@ END_TEST
 
 START_TEST(free_hints_are_searched_from_and_to)
 {
-        ck_assert_int_eq(chunk_find_free(r, 0, N_CHUNKS), -1);
+        ck_assert_int_eq(chunk_find_free(r, 0, N_CHUNKS), POSITION_NONE);
         chunk_hint_free(r, 2, true);
         chunk_hint_free(r, 5, true);
         ck_assert_int_eq(chunk_find_free(r, 0, N_CHUNKS), 2);
         ck_assert_int_eq(chunk_find_free(r, 2, N_CHUNKS), 2);
         ck_assert_int_eq(chunk_find_free(r, 3, N_CHUNKS), 5);
-        ck_assert_int_eq(chunk_find_free(r, 3, 5), -1);
-        ck_assert_int_eq(chunk_find_free(r, 6, N_CHUNKS), -1);
-        ck_assert_int_eq(chunk_find_free(r, 0, 0), -1);
+        ck_assert_int_eq(chunk_find_free(r, 3, 5), POSITION_NONE);
+        ck_assert_int_eq(chunk_find_free(r, 6, N_CHUNKS), POSITION_NONE);
+        ck_assert_int_eq(chunk_find_free(r, 0, 0), POSITION_NONE);
         chunk_hint_free(r, 2, false);
         ck_assert_int_eq(chunk_find_free(r, 0, N_CHUNKS), 5);
 }

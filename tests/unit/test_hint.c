@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "pages/arena.h"
 #include "pages/hint.h"
 #include "support/checks.h"
@@ -44,7 +45,7 @@ arena_of(uint32_t a)
 START_TEST(nothing_is_hinted_in_a_new_arena)
 {
         for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
-                ck_assert_int_eq(hint_find(r, 0, kind, 0), -1);
+                ck_assert_int_eq(hint_find(r, 0, kind, 0), POSITION_NONE);
 }
 END_TEST
 
@@ -57,9 +58,9 @@ START_TEST(find_gives_the_lowest_at_or_above)
         ck_assert_int_eq(hint_find(r, 0, 3, 0), 1);
         for (unsigned i = 0; i < 4; i++) {
                 ck_assert_int_eq(hint_find(r, 0, 3, chunks[i]), (int64_t)chunks[i]);
-                ck_assert_int_eq(hint_find(r, 0, 3, chunks[i] + 1), i < 3 ? (int64_t)chunks[i + 1] : -1);
+                ck_assert_int_eq(hint_find(r, 0, 3, chunks[i] + 1), i < 3 ? (int64_t)chunks[i + 1] : POSITION_NONE);
         }
-        ck_assert_int_eq(hint_find(r, 0, 3, UINT64_MAX - 64), -1);
+        ck_assert_int_eq(hint_find(r, 0, 3, UINT64_MAX - 64), POSITION_NONE);
 }
 END_TEST
 
@@ -82,7 +83,7 @@ START_TEST(find_agrees_with_a_plain_array)
                 }
                 while (expected < N_CHUNKS && !set[expected])
                         expected++;
-                ck_assert_int_eq(hint_find(r, 0, 11, from), expected < N_CHUNKS ? (int64_t)expected : -1);
+                ck_assert_int_eq(hint_find(r, 0, 11, from), expected < N_CHUNKS ? (int64_t)expected : POSITION_NONE);
         }
 }
 END_TEST
@@ -91,12 +92,12 @@ START_TEST(several_hints_are_set_as_one_by_one)
 {
         hint_set_several(r, 0, 5, 3, 6);
         for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
-                ck_assert_int_eq(hint_find(r, 0, kind, 0), kind >= 5 && kind < 8 ? 6 : -1);
+                ck_assert_int_eq(hint_find(r, 0, kind, 0), kind >= 5 && kind < 8 ? 6 : POSITION_NONE);
         hint_set_several(r, 0, 9, 0, 6);
-        ck_assert_int_eq(hint_find(r, 0, 9, 0), -1);
+        ck_assert_int_eq(hint_find(r, 0, 9, 0), POSITION_NONE);
         hint_set_several(r, 2, 9, 1, 0); /* no such arena */
         hint_set_several(r, 0, 9, 1, N_CHUNKS);
-        ck_assert_int_eq(hint_find(r, 0, 9, 0), -1);
+        ck_assert_int_eq(hint_find(r, 0, 9, 0), POSITION_NONE);
 }
 END_TEST
 
@@ -105,12 +106,12 @@ START_TEST(kinds_and_arenas_stand_apart)
         ck_assert_int_eq(arena_init(r, 1), 0);
         for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++) {
                 hint_set(r, 0, kind, 2 + kind % 8);
-                ck_assert_int_eq(hint_find(r, 1, kind, 0), -1);
+                ck_assert_int_eq(hint_find(r, 1, kind, 0), POSITION_NONE);
         }
         for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++) {
                 ck_assert_int_eq(hint_find(r, 0, kind, 0), 2 + kind % 8);
                 hint_clear(r, 0, kind, 2 + kind % 8);
-                ck_assert_int_eq(hint_find(r, 0, kind, 0), -1);
+                ck_assert_int_eq(hint_find(r, 0, kind, 0), POSITION_NONE);
         }
 }
 END_TEST
@@ -119,13 +120,13 @@ START_TEST(arena_that_is_not_ready_has_no_hints)
 {
         hint_set(r, 1, 0, 0);
         hint_clear(r, 1, 0, 0);
-        ck_assert_int_eq(hint_find(r, 1, 0, 0), -1);
+        ck_assert_int_eq(hint_find(r, 1, 0, 0), POSITION_NONE);
         hint_set(r, 2, 0, 0); /* no such arena */
         hint_set(r, UINT32_MAX, 0, 0);
-        ck_assert_int_eq(hint_find(r, 2, 0, 0), -1);
-        ck_assert_int_eq(hint_find(r, UINT32_MAX, 0, 0), -1);
+        ck_assert_int_eq(hint_find(r, 2, 0, 0), POSITION_NONE);
+        ck_assert_int_eq(hint_find(r, UINT32_MAX, 0, 0), POSITION_NONE);
         ck_assert_int_eq(arena_init(r, 1), 0);
-        ck_assert_int_eq(hint_find(r, 1, 0, 0), -1);
+        ck_assert_int_eq(hint_find(r, 1, 0, 0), POSITION_NONE);
 }
 END_TEST
 
@@ -134,7 +135,7 @@ START_TEST(chunk_beyond_the_table_is_ignored)
         hint_set(r, 0, 0, N_CHUNKS);
         hint_set(r, 0, 0, UINT64_MAX);
         hint_clear(r, 0, 0, UINT64_MAX);
-        ck_assert_int_eq(hint_find(r, 0, 0, 0), -1);
+        ck_assert_int_eq(hint_find(r, 0, 0, 0), POSITION_NONE);
 }
 END_TEST
 
@@ -144,10 +145,10 @@ START_TEST(chunk_beyond_the_mark_is_not_given)
         r->header->chunks_hwm = 4;
         hint_set(r, 0, 0, 4);
         hint_set(r, 0, 0, N_CHUNKS - 1);
-        ck_assert_int_eq(hint_find(r, 0, 0, 0), -1);
+        ck_assert_int_eq(hint_find(r, 0, 0, 0), POSITION_NONE);
         hint_set(r, 0, 0, 3);
         ck_assert_int_eq(hint_find(r, 0, 0, 0), 3);
-        ck_assert_int_eq(hint_find(r, 0, 0, 4), -1);
+        ck_assert_int_eq(hint_find(r, 0, 0, 4), POSITION_NONE);
         r->header->chunks_hwm = 5;
         ck_assert_int_eq(hint_find(r, 0, 0, 4), 4);
 }
@@ -161,7 +162,7 @@ START_TEST(summary_of_an_empty_group_is_mended)
         ck_assert_uint_eq(*summary & 1, 1);
         hint_clear(r, 0, 2, 0);
         ck_assert_uint_eq(*summary & 1, 1); /* not looked at yet */
-        ck_assert_int_eq(hint_find(r, 0, 2, 0), -1);
+        ck_assert_int_eq(hint_find(r, 0, 2, 0), POSITION_NONE);
         ck_assert_uint_eq(*summary & 1, 0);
         hint_set(r, 0, 2, 0);
         ck_assert_int_eq(hint_find(r, 0, 2, 0), 0);
@@ -172,7 +173,7 @@ END_TEST
 START_TEST(summary_of_a_group_with_hints_below_stays)
 {
         hint_set(r, 0, 2, 1);
-        ck_assert_int_eq(hint_find(r, 0, 2, 2), -1);
+        ck_assert_int_eq(hint_find(r, 0, 2, 2), POSITION_NONE);
         ck_assert_int_eq(hint_find(r, 0, 2, 0), 1);
 }
 END_TEST
@@ -182,7 +183,7 @@ START_TEST(summary_full_of_lies_leads_nowhere)
 {
         memset(arena_of(0)->summary, 0xff, r->layout.n_summary_words * HINT_N_KINDS * sizeof(uint64_t));
         for (uint32_t kind = 0; kind < HINT_N_KINDS; kind++)
-                ck_assert_int_eq(hint_find(r, 0, kind, 0), -1);
+                ck_assert_int_eq(hint_find(r, 0, kind, 0), POSITION_NONE);
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "heap/reap.h"
 #include "pages/chunk.h"
 #include "pages/run.h"
@@ -395,15 +396,15 @@ START_TEST(head_of_a_run_is_found_from_each_granule)
 {
         uint64_t head = keep(t, 4);
 
-        ck_assert_int_eq(run_head_of(r, head), -1); /* NEW is no run yet */
+        ck_assert_int_eq(run_head_of(r, head), POSITION_NONE); /* NEW is no run yet */
         for (uint32_t i = 1; i < 4; i++)
                 *run_word(r, head + i) = granule_with_count(granule_word(GRANULE_CONT, 0, 0), i);
         *run_word(r, head) = granule_with_count(granule_word(GRANULE_LARGE, 0, 0), 4);
         for (uint32_t i = 0; i < 4; i++)
                 ck_assert_int_eq(run_head_of(r, head + i), (int64_t)head);
-        ck_assert_int_eq(run_head_of(r, head + 4), -1);                           /* free */
+        ck_assert_int_eq(run_head_of(r, head + 4), POSITION_NONE);                /* free */
         *run_word(r, head + 1) = granule_with_count(word_of(head + 1), GRANULES); /* would lead out of the chunk */
-        ck_assert_int_eq(run_head_of(r, head + 1), -1);
+        ck_assert_int_eq(run_head_of(r, head + 1), POSITION_NONE);
 }
 END_TEST
 
