@@ -224,13 +224,15 @@ is_lack_of_room(int err)
         return err == -EUSERS || err == -ENOMEM; /* the table has no more places, or the file system no page for them */
 }
 
-/* A place in the table, also one that the dead or those who hold nothing leave for it. */
+/* A place in the table, also one that the dead or those who hold nothing leave for it.  *ret_lack: where there was no
+ * other, why. */
 static int
-register_client(struct region *r, struct client_id *ret_client)
+register_client(struct region *r, struct client_id *ret_client, int *ret_lack)
 {
         int err = client_register(r, ret_client);
 
         if (is_lack_of_room(err)) {
+                *ret_lack = err;
                 (void)slot_reap_all(r, reap_settle, NULL); /* or others have, meanwhile */
                 err = client_register(r, ret_client);
         }
@@ -242,7 +244,7 @@ register_client(struct region *r, struct client_id *ret_client)
 
 /* Under the heap's lock. */
 static int
-become_client(struct shheap *heap, struct client_id *ret_client)
+become_client(struct shheap *heap, struct client_id *ret_client, int *ret_lack)
 {
         int err;
 
@@ -251,7 +253,7 @@ become_client(struct shheap *heap, struct client_id *ret_client)
                 slot_reserve_init(&heap->reserve);
                 heap->reserve_of = generation;
         }
-        err = register_client(&heap->region, ret_client);
+        err = register_client(&heap->region, ret_client, ret_lack);
         if (err < 0)
                 return err;
         err = slot_reserve(&heap->reserve, &heap->region, ret_client, reap_settle, NULL);
@@ -273,9 +275,9 @@ is_client(const struct shheap *heap, struct client_id *ret_client)
         return client_is_registered(&heap->region, ret_client);
 }
 
-/* This process's place in the heap; anew in the child of a fork, and when it has been evicted. */
+/* This process's place in the heap; anew in the child of a fork, and when it has been evicted.  *ret_lack as above. */
 static int
-ensure_client(struct shheap *heap, struct client_id *ret_client)
+ensure_client(struct shheap *heap, struct client_id *ret_client, int *ret_lack)
 {
         bool is_new;
         int err = 0;
@@ -285,11 +287,33 @@ ensure_client(struct shheap *heap, struct client_id *ret_client)
         process_lock(&heap->lock); /* threads of this process only */
         is_new = !is_client(heap, ret_client);
         if (is_new)
-                err = become_client(heap, ret_client);
+                err = become_client(heap, ret_client, ret_lack);
         pthread_mutex_unlock(&heap->lock);
         if (is_new && err == 0)
                 client_announce(&heap->region, ret_client);
         return err;
+}
+
+/* Each place was another's before this process's thread had a slot of it. */
+static int
+lost_to_others(const struct region *r, int lack)
+{
+        switch (lack) {
+        case -EUSERS:
+                return error_set(
+                        -EUSERS,
+                        "cannot attach a thread: all %u clients of this heap are in use, and others are faster: "
+                        "create the heap with more max_clients",
+                        (uint32_t)r->layout.n[TABLE_CLIENTS]);
+        case -ENOMEM:
+                return error_set_refused(-EUSERS, "cannot attach a thread: no memory for another client slot of this "
+                                                  "heap, and others are faster to take those that there are");
+        default: /* it was others that looked for places */
+                return error_set(-EUSERS,
+                                 "cannot attach a thread: others that find no slot in this heap have taken this "
+                                 "process's place, %d times in a row",
+                                 EVICTIONS_MAX);
+        }
 }
 
 /* A place and a slot of it, by slot_attach() or slot_borrow().  Each failed round is an eviction: somebody else came
@@ -298,21 +322,15 @@ static int
 ensure_slot(struct shheap *heap, struct thread *t, bool borrows)
 {
         struct client_id client;
-        int err = -ESTALE;
+        int err = -ESTALE, lack = 0;
 
         for (int i = 0; err == -ESTALE && i < EVICTIONS_MAX; i++) {
-                err = ensure_client(heap, &client);
+                err = ensure_client(heap, &client, &lack);
                 if (err == 0)
                         err = borrows ? slot_borrow(&heap->reserve, t, &heap->region, &client, reap_settle, NULL)
                                       : slot_attach(t, &heap->region, &client, reap_settle, NULL);
         }
-        if (err == -ESTALE)
-                return error_set(
-                        -EUSERS,
-                        "cannot attach a thread: all %u clients of this heap are in use, and others are faster: "
-                        "create the heap with more max_clients",
-                        (uint32_t)heap->region.layout.n[TABLE_CLIENTS]);
-        return err;
+        return err == -ESTALE ? lost_to_others(&heap->region, lack) : err;
 }
 
 /* Where the region is not at its own base its entries are no addresses: there every call goes slow. */

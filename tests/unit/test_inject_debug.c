@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "clients/client.h"
+#include "clients/liveness.h"
 #include "os/inject.h"
 #include "support/checks.h"
 #include "support/child.h"
@@ -683,6 +685,57 @@ come_where_no_page_is_left(struct child *self, void *arg)
         MUST(shheap_close(h) == 0);
 }
 
+/* In the newcomer: others that come at the same time are played by what it asks who it is with.  Whenever it does so,
+ * the place that it has just got is taken from it, and has somebody else in it. */
+static struct liveness_ops liveness_of_the_late;
+static const struct liveness_ops *liveness_proper;
+static struct region *region_of_the_late;
+static struct client_id faster;
+static unsigned n_lost;
+
+static int
+identify_and_lose(struct liveness_self *ret_self)
+{
+        struct region *r = region_of_the_late;
+        int err = liveness_proper->identify(ret_self);
+
+        for (uint32_t idx = 0; err == 0 && idx < region_clients_hwm(r); idx++) {
+                struct client_id client = {.idx = idx, .incarnation = (uint32_t)(region_client(r, idx)->word >> 32)};
+
+                if ((client.idx == faster.idx && client.incarnation == faster.incarnation) ||
+                    !client_is_of(r, &client, ret_self->pid, 0) || !client_evict(r, &client))
+                        continue;
+                liveness = liveness_proper;
+                MUST(client_register(r, &faster) == 0);
+                liveness = &liveness_of_the_late;
+                n_lost++;
+        }
+        return err;
+}
+
+static void
+come_too_late(struct child *self, void *arg)
+{
+        bool is_short = arg != NULL;
+        shheap *own = NULL;
+
+        (void)self;
+        region_of_the_late = &h->region;
+        liveness_proper = liveness;
+        liveness_of_the_late = *liveness;
+        liveness_of_the_late.identify = identify_and_lose;
+        liveness = &liveness_of_the_late;
+        os_inject = is_short ? no_room : NULL;
+        MUST(shheap_open(&own, "i", 0, NULL) == -EUSERS && !own);
+        os_inject = NULL;
+        liveness = liveness_proper;
+        MUST(n_lost >= 10);
+        MUST(!strstr(shheap_errormsg(), "no memory for another client slot") == !is_short);
+        MUST(!strstr(shheap_errormsg(), "No space left on device") == !is_short);
+        MUST(!strstr(shheap_errormsg(), "have taken this process's place") == is_short);
+        MUST(!strstr(shheap_errormsg(), "max_clients"));
+}
+
 START_TEST(newcomer_gets_the_place_of_one_who_holds_nothing_where_no_page_is_left)
 {
         static struct child idle[200];
@@ -701,6 +754,10 @@ START_TEST(newcomer_gets_the_place_of_one_who_holds_nothing_where_no_page_is_lef
         } while (region_clients_hwm(r) * r->layout.stride[TABLE_CLIENTS] % 4096 != 0);
         child_start(&newcomer, come_where_no_page_is_left, NULL);
         ck_assert_int_eq(child_end(&newcomer), 0);
+        for (int is_short = 1; is_short >= 0; is_short--) { /* they get none, and are told why */
+                child_start(&newcomer, come_too_late, is_short ? &newcomer : NULL);
+                ck_assert_int_eq(child_end(&newcomer), 0);
+        }
         while (n > 0) {
                 n--;
                 ck_assert(child_tell(&idle[n]));
