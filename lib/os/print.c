@@ -2,7 +2,8 @@
  * print.c - see print.h.
  *
  * The signals that a write() brings upon its thread are blocked meanwhile, and taken away if they have come: not one
- * that was pending before, which cannot be told from it, and is the same for whoever sees it.
+ * that was pending before, which cannot be told from it, and is the same for whoever sees it.  SIGTTOU would stop the
+ * process, and its process group; where it is blocked the terminal takes the text, and no signal comes.
  */
 #include "os/print.h"
 
@@ -78,6 +79,7 @@ print_line(int fd, const char *text, size_t bytes, bool waits)
         sigemptyset(&own);
         sigaddset(&own, SIGPIPE);
         sigaddset(&own, SIGXFSZ);
+        sigaddset(&own, SIGTTOU);
         pthread_sigmask(SIG_BLOCK, &own, &before);
         sigpending(&pending);
         err = sys_write(fd, text, bytes);

@@ -19,7 +19,8 @@ int print_end(FILE *out);
 
 /* Text to a descriptor, by one system call, so that lines of several processes do not mix; nobody can be told if it
  * fails.  No signal comes of it: not of a pipe that nobody has open any more, nor of a file that is as long as it may
- * be.  Without `waits` nothing is written where it would have to be waited for somebody to read. */
+ * be, nor of a terminal that stops who writes there from the background.  Without `waits` nothing is written where it
+ * would have to be waited for somebody to read. */
 void print_line(int fd, const char *text, size_t bytes, bool waits);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "api/heap.h"
@@ -412,6 +414,40 @@ stderr_is_a_pipe_that_nobody_reads(void)
         MUST(fcntl(STDERR_FILENO, F_SETFL, 0) == 0);
 }
 
+/* The process in the foreground: the one behind it ends, and what it wrote is there. */
+static void
+expect_an_end_and_a_line(int terminal, pid_t pid)
+{
+        struct pollfd p = {.fd = terminal, .events = POLLIN};
+        int status;
+
+        if (waitpid(pid, &status, WUNTRACED) != pid || !WIFEXITED(status)) {
+                kill(pid, SIGKILL);
+                _exit(CHILD_MUST_FAILED);
+        }
+        _exit(poll(&p, 1, 10000) == 1 ? WEXITSTATUS(status) : CHILD_MUST_FAILED);
+}
+
+/* `stty tostop`, and not in the foreground: who writes there is stopped. */
+static void
+stderr_is_a_terminal_that_stops_who_writes(void)
+{
+        int terminal = posix_openpt(O_RDWR | O_NOCTTY), fd;
+        struct termios settings;
+        pid_t pid;
+
+        MUST(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0 && setsid() > 0);
+        fd = open(ptsname(terminal), O_RDWR); /* the new session's own */
+        MUST(fd >= 0 && tcgetpgrp(fd) == getpgrp() && tcgetattr(fd, &settings) == 0);
+        settings.c_lflag |= TOSTOP;
+        MUST(tcsetattr(fd, TCSANOW, &settings) == 0);
+        pid = fork();
+        MUST(pid >= 0);
+        if (pid > 0)
+                expect_an_end_and_a_line(terminal, pid);
+        MUST(setpgid(0, 0) == 0 && tcgetpgrp(fd) != getpgrp() && dup2(fd, STDERR_FILENO) == STDERR_FILENO);
+}
+
 /* As in a process without standard streams that is sent a heap's descriptor. */
 static void
 stderr_is_a_heap(void)
@@ -421,9 +457,9 @@ stderr_is_a_heap(void)
         MUST(fd >= 0 && dup2(fd, STDERR_FILENO) == STDERR_FILENO && lseek(STDERR_FILENO, 0, SEEK_SET) == 0);
 }
 
-static void (*const bad_stderr[])(void) = {stderr_is_a_broken_pipe, stderr_is_a_socket_without_a_peer,
-                                           stderr_is_a_file_of_full_length, stderr_is_a_heap,
-                                           stderr_is_a_pipe_that_nobody_reads};
+static void (*const bad_stderr[])(void) = {
+        stderr_is_a_broken_pipe, stderr_is_a_socket_without_a_peer,          stderr_is_a_file_of_full_length,
+        stderr_is_a_heap,        stderr_is_a_terminal_that_stops_who_writes, stderr_is_a_pipe_that_nobody_reads};
 enum { N_BAD_STDERR = sizeof bad_stderr / sizeof bad_stderr[0], N_THAT_FAIL = N_BAD_STDERR - 1 };
 
 static int stderr_no; /* that the child has */
