@@ -375,6 +375,7 @@ prepare(struct daemon *d)
         sigaddset(&set, SIGCHLD);
         sigprocmask(SIG_BLOCK, &set, NULL);
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGTTOU, SIG_IGN); /* its helpers', too: a terminal must stop nobody who logs to it (stty tostop) */
         raise_limits(d);
         err = sd_event_default(&d->event);
         if (err >= 0)

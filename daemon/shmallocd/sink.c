@@ -3,7 +3,8 @@
  *
  * Whether a write may wait belongs to the open file, which the daemon shares with whoever started it, and may not
  * change.  So a pipe, a FIFO or a terminal is opened once more, by its name in /proc, for writing without waiting; a
- * socket is sent to without waiting anyway.  A file is written to as it is: it takes what it gets, or fails.
+ * socket is sent to without waiting anyway.  A file is written to as it is: it takes what it gets, or fails.  A
+ * terminal that stops a process which writes to it from the background does not stop one that ignores SIGTTOU (main.c).
  *
  * A line is shorter than PIPE_BUF, so a pipe takes it as a whole.  Of what takes a part of one, the rest is kept and
  * goes first next time: until then nothing else is written, and lines stay lines.

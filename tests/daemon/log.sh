@@ -9,8 +9,12 @@ daemon, ctl = sys.argv[1:]
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} shmallocd\[\d+\] \w+: .+\n")
 
 def start(out):
+    """In a process group of its own."""
+    def prepare():
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        os.setpgid(0, 0)
     return subprocess.Popen([daemon, "--heap=logged", "--capacity=64M", "--verbose"], stderr=out, stdout=out,
-                            stdin=subprocess.DEVNULL, preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL))
+                            stdin=subprocess.DEVNULL, preexec_fn=prepare)
 
 def answers():
     """It is waited for a second, which may not be enough on a busy machine: asked up to 60 times."""
@@ -67,5 +71,37 @@ for make in try_pipe, try_socket:
     for line in source:
         assert LINE.fullmatch(line), ("not a whole line", line)
     source.close()
+
+def try_terminal():
+    """stty tostop, and the daemon in the background: whoever writes there is stopped, unless it ignores that."""
+    terminal, s = os.openpty()
+    leader = os.fork()
+    if leader == 0:
+        os.close(terminal)
+        os.setsid()
+        fcntl.ioctl(s, termios.TIOCSCTTY, 0)
+        settings = termios.tcgetattr(s)
+        settings[3] |= termios.TOSTOP
+        termios.tcsetattr(s, termios.TCSANOW, settings)
+        process = start(s)
+        status = os.waitpid(process.pid, os.WUNTRACED)[1]
+        if os.WIFSTOPPED(status):
+            process.kill()
+            os.waitpid(process.pid, 0)
+        os._exit(0 if status == 0 else 1)
+    os.close(s)
+    text = b""
+    try:
+        while b"ready:" not in text:
+            text += os.read(terminal, 1000)
+        os.kill(int(re.search(rb"shmallocd\[(\d+)\]", text).group(1)), signal.SIGTERM)
+        while True:
+            text += os.read(terminal, 1000)
+    except OSError: # nobody has it open any more
+        pass
+    os.close(terminal)
+    assert os.waitpid(leader, 0)[1] == 0, ("the terminal stops the daemon", text)
+
+try_terminal()
 END
 echo "ok: a log that nobody reads"
