@@ -64,4 +64,4 @@ teardown()
 } // namespace
 
 extern "C" const struct bench_allocator bench_adapter = {"boost", true,    false,  setup, take, give,    nullptr,
-                                                         backing, nullptr, reopen, false, 4,    teardown};
+                                                         backing, nullptr, reopen, false, 4,    teardown, nullptr};

@@ -76,6 +76,72 @@ teardown(void)
         (void)shheap_unlink(bench_heap_name());
 }
 
+/* ------------------------------------------------------------------ the rest of the family */
+
+static void *
+take_flags(size_t size)
+{
+        return shheap_mallocx(heap, size, 0);
+}
+
+static void *
+take_to(size_t size, uint64_t *dest)
+{
+        return shheap_malloc_to(heap, size, 0, dest);
+}
+
+static void
+give_from(uint64_t *dest)
+{
+        if (shheap_free_from(heap, dest) < 0) {
+                fprintf(stderr, "%s\n", shheap_errormsg());
+                exit(EXIT_FAILURE);
+        }
+}
+
+/* Its name goes at once: nobody else opens it, and nothing is left of it. */
+static void *
+heap_new(void)
+{
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        static unsigned n;
+        char name[64];
+        shheap *h;
+
+        attr.capacity = (size_t)256 << 20;
+        snprintf(name, sizeof name, "%.50s-%u", bench_heap_name(), ++n);
+        if (shheap_open(&h, name, SHHEAP_CREATE | SHHEAP_EXCL, &attr) < 0) {
+                fprintf(stderr, "%s\n", shheap_errormsg());
+                return NULL;
+        }
+        (void)shheap_unlink(name);
+        return h;
+}
+
+static void *
+heap_take(void *h, size_t size)
+{
+        return shheap_malloc(h, size);
+}
+
+static void
+heap_give(void *h, void *p)
+{
+        shheap_free(h, p);
+}
+
+static const struct bench_family family = {.zeroed = shcalloc,
+                                           .aligned = shaligned_alloc,
+                                           .usable = shmalloc_usable_size,
+                                           .give_sized = shfree_sized,
+                                           .copy = shstrdup,
+                                           .take_flags = take_flags,
+                                           .take_to = take_to,
+                                           .give_from = give_from,
+                                           .heap_new = heap_new,
+                                           .heap_take = heap_take,
+                                           .heap_give = heap_give};
+
 const struct bench_allocator bench_adapter = {.name = "shmalloc",
                                               .is_shared = true,
                                               .setup = setup,
@@ -85,4 +151,5 @@ const struct bench_allocator bench_adapter = {.name = "shmalloc",
                                               .backing = backing,
                                               .tables = tables,
                                               .reopen = reopen,
-                                              .teardown = teardown};
+                                              .teardown = teardown,
+                                              .family = &family};

@@ -5,8 +5,9 @@
  * functions.  bench_main() does the rest: it starts a fresh process for each run (private allocators are loaded into it
  * by LD_PRELOAD, those in shared memory by dlopen), round after round with the allocators in turn, and prints medians.
  *
- * The first allocator of every round is "null", which does nothing: what is left of it is the driver, and the columns
- * called "net" are without it.
+ * The first allocator of every round is "null", which does nothing: it gives each thread the same block again and again,
+ * which is as warm as memory can be.  So it is a floor: no allocator can take less, but for noise.  What is left of it is
+ * the driver, and the columns called "net" are without it.  A net figure within the noise of null says nothing but that.
  */
 #ifndef BENCH_COMMON_BENCH_H
 #define BENCH_COMMON_BENCH_H
@@ -17,6 +18,21 @@
 #include <sys/types.h>
 
 /* ------------------------------------------------------------------ allocators */
+
+/* What there is besides malloc, free and realloc, each by the call that the allocator has for it; NULL: it has none. */
+struct bench_family {
+        void *(*zeroed)(size_t n, size_t size);
+        void *(*aligned)(size_t align, size_t size);
+        size_t (*usable)(const void *p);
+        void (*give_sized)(void *p, size_t size);
+        char *(*copy)(const char *s);
+        void *(*take_flags)(size_t size); /* mallocx(size, 0) */
+        void *(*take_to)(size_t size, uint64_t *dest);
+        void (*give_from)(uint64_t *dest);
+        void *(*heap_new)(void); /* one more heap; NULL if there cannot be any more */
+        void *(*heap_take)(void *heap, size_t size);
+        void (*heap_give)(void *heap, void *p);
+};
 
 struct bench_allocator {
         const char *name;
@@ -32,6 +48,7 @@ struct bench_allocator {
         bool is_slow;                          /* with many live blocks */
         int workers_max;                       /* more would take minutes; 0: any number */
         void (*teardown)(void);                /* removes what outlives the process */
+        const struct bench_family *family;     /* NULL: none of them */
 };
 
 /* What an adapter, a module loaded by dlopen, exports. */
@@ -62,6 +79,11 @@ enum {
         BENCH_NO_NULL = 8 /* an allocator that does nothing makes no sense */
 };
 
+/* An option of one question alone: what it is given is the value of an environment variable in all runs. */
+struct bench_option {
+        const char *name, *arg, *doc, *variable;
+};
+
 struct bench_question {
         const char *name, *summary;
         const struct bench_case *cases; /* ends with a name that is NULL */
@@ -69,6 +91,8 @@ struct bench_question {
         int rounds;                     /* 0 = 5 */
         int decay_ms;                   /* when unused memory goes back to the system; 0 = as each allocator likes */
         int (*run)(const struct bench_allocator *a, const struct bench_case *c); /* 0 = done */
+        const struct bench_option *option;
+        const struct bench_case *(*find_cases)(void); /* instead of cases: they depend on the option */
 };
 
 /* What run() returns where the allocator cannot do what is asked; 1 if something failed. */
@@ -77,8 +101,8 @@ enum { BENCH_SKIPPED = 77 };
 /* Ends a run whose allocator gave NULL: what it was asked for is more than it can. */
 void bench_need(const struct bench_allocator *a, const void *p);
 
-/* True where a run should take a tenth of its time. */
-extern bool bench_is_quick;
+/* True where a run should take a fifth of its time; and where it is only to be seen that it works. */
+extern bool bench_is_quick, bench_is_tiny;
 
 int bench_main(int argc, char **argv, const struct bench_question *question);
 
@@ -89,24 +113,32 @@ struct bench_choice {
         unsigned group;      /* BENCH_... */
         const char *file;    /* to be preloaded, or the adapter */
         const char *package; /* what it needs */
-        bool is_there;
+        bool is_there, is_preload, is_peer;
 };
 size_t bench_choices(struct bench_choice **ret_choices);
+
+/* One more private allocator, a shared library with a malloc.  Its name, or NULL with a line on standard error. */
+const char *bench_add_peer(const char *path);
 const struct bench_allocator *bench_load(const char *name);
 
 /* ------------------------------------------------------------------ measure.c */
 
-double bench_now(void);       /* seconds */
-double bench_cpu(void);       /* seconds of this thread's CPU time */
-uint64_t bench_ticks(void);   /* of a fast counter */
-double bench_tick_ns(void);   /* nanoseconds per tick */
-double bench_seconds(double); /* how long to measure: less where bench_is_quick */
-void bench_pin(int i);        /* to the i-th CPU that we may use, round and round */
+double bench_now(void);                                         /* seconds */
+double bench_cpu(void);                                         /* seconds of this thread's CPU time */
+uint64_t bench_ticks(void);                                     /* of a fast counter */
+double bench_tick_ns(void);                                     /* nanoseconds per tick */
+double bench_seconds(double);                                   /* how long to measure: less where bench_is_quick */
+uint64_t bench_some(uint64_t n, uint64_t quick, uint64_t tiny); /* of three numbers the one that is meant */
+void bench_pin(int i);                                          /* to the i-th CPU that we may use, round and round */
 
 /* Nanoseconds per operation of n operations in short slices, by the clock and by this thread's CPU time: medians. */
 typedef void bench_batch_fn(const struct bench_allocator *a, void *state, uint64_t n);
 void bench_measure(const char *prefix, const struct bench_allocator *a, bench_batch_fn *batch, void *state,
                    double seconds);
+
+/* The same where each of the n is work of so many operations. */
+void bench_measure_each(const char *prefix, const struct bench_allocator *a, bench_batch_fn *batch, void *state,
+                        double seconds, uint64_t n_each);
 
 /* Latencies of single calls. */
 struct bench_histogram {

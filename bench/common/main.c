@@ -19,14 +19,24 @@
 
 #include "common/bench.h"
 
-bool bench_is_quick;
+bool bench_is_quick, bench_is_tiny;
 
 static const struct bench_question *question;
-static FILE *one_out; /* of a run */
+static const struct bench_case *cases; /* of the question */
+static FILE *one_out;                  /* of a run */
 
 /* ------------------------------------------------------------------ options */
 
-enum { OPTION_ONE = 256, OPTION_LIST, ROUNDS_MAX = 64, VALUES_MAX = 512, RUN_SECONDS_MAX = 120 };
+enum {
+        OPTION_ONE = 256,
+        OPTION_LIST,
+        OPTION_PEER,
+        OPTION_TINY,
+        OPTION_OWN,
+        ROUNDS_MAX = 64,
+        VALUES_MAX = 512,
+        RUN_SECONDS_MAX = 120
+};
 
 static struct {
         int rounds;
@@ -34,7 +44,7 @@ static struct {
         bool lists, is_verbose;
 } options;
 
-static const struct argp_option option_list[] = {
+static struct argp_option option_list[] = {
         {"rounds", 'r', "N", 0, "Repeat each run N times, the allocators in turn (default 5; --quick: 2)", 0},
         {"quick", 'q', NULL, 0, "Take a fifth of the time, for a first look", 0},
         {"allocators", 'a', "LIST", 0, "Only these, with commas in between; null is always there", 0},
@@ -42,9 +52,39 @@ static const struct argp_option option_list[] = {
         {"csv", 'o', "FILE", 0, "Append all figures to FILE", 0},
         {"list", OPTION_LIST, NULL, 0, "List the cases, and the allocators that are here", 0},
         {"verbose", 'v', NULL, 0, "Show each run", 0},
+        {"peer", OPTION_PEER, "FILE", 0, "One more private allocator: any shared library with a malloc; repeatable", 0},
         {"one", OPTION_ONE, "ALLOCATOR", OPTION_HIDDEN, "", 0},
+        {"tiny", OPTION_TINY, NULL, OPTION_HIDDEN, "", 0}, /* for tests: no time at all */
+        {0},                                               /* the question's own */
         {0},
 };
+
+/* Those that a run is started with know the peers, too, by the same names. */
+static const char peers_variable[] = "BENCH_PEERS";
+
+static void
+add_peer(const char *path, struct argp_state *state)
+{
+        const char *before = getenv(peers_variable);
+        char *all = NULL;
+
+        if (!bench_add_peer(path))
+                argp_error(state, "%s cannot be used", path);
+        if (asprintf(&all, "%s%s%s", before ? before : "", before ? ":" : "", path) < 0 ||
+            setenv(peers_variable, all, 1) < 0)
+                err(1, "memory");
+        free(all);
+}
+
+static void
+add_peers_again(void)
+{
+        char *all = getenv(peers_variable), *copy = all ? strdup(all) : NULL, *rest = NULL;
+
+        for (char *path = copy ? strtok_r(copy, ":", &rest) : NULL; path; path = strtok_r(NULL, ":", &rest))
+                (void)bench_add_peer(path); /* said by itself */
+        free(copy);
+}
 
 static error_t
 parse(int key, char *arg, struct argp_state *state)
@@ -76,6 +116,14 @@ parse(int key, char *arg, struct argp_state *state)
         case OPTION_ONE:
                 options.one = arg;
                 return 0;
+        case OPTION_PEER:
+                add_peer(arg, state);
+                return 0;
+        case OPTION_TINY:
+                bench_is_tiny = bench_is_quick = true;
+                return 0;
+        case OPTION_OWN:
+                return setenv(question->option->variable, arg, 1) < 0 ? errno : 0;
         default:
                 return ARGP_ERR_UNKNOWN;
         }
@@ -108,7 +156,7 @@ check_list(const char *list, const char *what, bool (*is_known)(const char *name
 static bool
 is_case(const char *name)
 {
-        for (const struct bench_case *c = question->cases; c->name; c++)
+        for (const struct bench_case *c = cases; c->name; c++)
                 if (strcmp(c->name, name) == 0)
                         return true;
         return false;
@@ -165,7 +213,7 @@ run_one(const char *allocator, const char *case_name)
         (void)bench_heap_name(); /* before any process is started here */
         if (!a)
                 return 1;
-        for (const struct bench_case *c = question->cases; c->name; c++)
+        for (const struct bench_case *c = cases; c->name; c++)
                 if (strcmp(c->name, case_name) == 0)
                         status = question->run(a, c);
         if (a->teardown)
@@ -222,12 +270,14 @@ start_one(size_t allocator, const char *case_name, int out)
                         (char *)choices[allocator].name,
                         "--cases",
                         (char *)case_name,
-                        bench_is_quick ? "--quick" : NULL,
+                        bench_is_tiny    ? "--tiny"
+                        : bench_is_quick ? "--quick"
+                                         : NULL,
                         NULL};
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(out, STDOUT_FILENO);
-        if (file && strncmp(file, "lib", 3) == 0)
+        if (choices[allocator].is_preload)
                 setenv("LD_PRELOAD", file, 1);
         if (question->decay_ms) { /* of those that can be told */
                 char conf[64];
@@ -300,11 +350,23 @@ by_value(const void *a, const void *b)
         return (x > y) - (x < y);
 }
 
+/* Of the values in order, that which lies so far along. */
+static double
+quantile(struct series *s, double part)
+{
+        double at = part * (s->n - 1);
+        int low = (int)at;
+
+        if (s->n == 0)
+                return 0;
+        qsort(s->value, (size_t)s->n, sizeof *s->value, by_value);
+        return low + 1 < s->n ? s->value[low] + (at - low) * (s->value[low + 1] - s->value[low]) : s->value[low];
+}
+
 static double
 median(struct series *s)
 {
-        qsort(s->value, (size_t)s->n, sizeof *s->value, by_value);
-        return s->n == 0 ? 0 : s->n % 2 ? s->value[s->n / 2] : (s->value[s->n / 2 - 1] + s->value[s->n / 2]) / 2;
+        return quantile(s, 0.5);
 }
 
 /* ------------------------------------------------------------------ what is printed */
@@ -319,9 +381,29 @@ net_of(const struct metric *m, size_t allocator)
         return net;
 }
 
+/* How far two figures of the driver alone may lie apart: half of its runs do, and nothing below 5 % is a difference.
+ * targets.awk and summary.awk reckon alike. */
+static double
+noise_of(const struct metric *m)
+{
+        struct series *null = &m->series[0];
+        double between = quantile(null, 0.75) - quantile(null, 0.25);
+
+        return between > 0.05 * median(null) ? between : 0.05 * median(null);
+}
+
+static bool
+is_noise(const struct metric *m, size_t allocator)
+{
+        double net = net_of(m, allocator);
+
+        return allocator != 0 && m->kind == BENCH_TIME && m->series[0].n > 0 && net <= noise_of(m);
+}
+
 static void
 append_csv(const char *case_name)
 {
+        static const char *const kind_names[] = {"time", "plain", "more"};
         FILE *csv = options.csv ? fopen(options.csv, "a") : NULL;
 
         if (!options.csv)
@@ -329,7 +411,7 @@ append_csv(const char *case_name)
         if (!csv)
                 err(1, "cannot write to %s", options.csv);
         if (ftell(csv) == 0)
-                fprintf(csv, "question,case,metric,unit,allocator,group,median,net,min,max,runs\n");
+                fprintf(csv, "question,case,metric,unit,allocator,group,median,net,min,max,runs,q1,q3,kind\n");
         for (int i = 0; i < n_metrics; i++)
                 for (size_t k = 0; k < n_choices; k++) {
                         struct series *s = &metrics[i].series[k];
@@ -338,27 +420,26 @@ append_csv(const char *case_name)
 
                         if (s->n == 0)
                                 continue;
-                        fprintf(csv, "%s,%s,%s,%s,%s,%s,%.6g,%.6g,%.6g,%.6g,%d\n", question->name, case_name,
-                                metrics[i].name, metrics[i].unit, choices[k].name,
+                        fprintf(csv, "%s,%s,%s,%s,%s,%s,%.6g,%.6g,%.6g,%.6g,%d,%.6g,%.6g,%s\n", question->name,
+                                case_name, metrics[i].name, metrics[i].unit, choices[k].name,
                                 k == 0                  ? "null"
                                 : group & BENCH_OURS    ? "ours"
                                 : group == BENCH_SHARED ? "shared"
                                                         : "private",
-                                middle, net_of(&metrics[i], k), s->value[0], s->value[s->n - 1], s->n);
+                                middle, net_of(&metrics[i], k), s->value[0], s->value[s->n - 1], s->n,
+                                quantile(s, 0.25), quantile(s, 0.75), kind_names[metrics[i].kind]);
                 }
         if (fclose(csv) != 0)
                 err(1, "cannot write to %s", options.csv);
 }
 
+/* With a mark where it is not told apart from nothing. */
 static void
-print_number(double value)
+print_number(double value, bool is_nothing)
 {
-        if (value != 0 && value < 10 && value > -10)
-                printf(" %.2f |", value);
-        else if (value < 1000 && value > -1000)
-                printf(" %.1f |", value);
-        else
-                printf(" %.0f |", value);
+        int digits = value != 0 && value < 10 && value > -10 ? 2 : value < 1000 && value > -1000 ? 1 : 0;
+
+        printf(" %s%.*f |", is_nothing ? "~ " : "", digits, value);
 }
 
 static void
@@ -383,7 +464,8 @@ print_table(const char *case_name)
                         if (metrics[i].series[k].n == 0)
                                 printf(" |");
                         else
-                                print_number(k == 0 ? median(&metrics[i].series[k]) : net_of(&metrics[i], k));
+                                print_number(k == 0 ? median(&metrics[i].series[k]) : net_of(&metrics[i], k),
+                                             is_noise(&metrics[i], k));
                 printf("\n");
         }
         fflush(stdout);
@@ -394,7 +476,7 @@ choose_allocators(void)
 {
         for (size_t k = 0; k < n_choices; k++) {
                 is_chosen[k] = choices[k].is_there && (choices[k].group & question->allocators) != 0 &&
-                               (k == 0 || is_listed(options.allocators, choices[k].name));
+                               (k == 0 || choices[k].is_peer || is_listed(options.allocators, choices[k].name));
                 if (k == 0 && question->allocators & BENCH_NO_NULL)
                         is_chosen[k] = false;
                 if (options.allocators && is_listed(options.allocators, choices[k].name) && !choices[k].is_there)
@@ -406,7 +488,7 @@ static void
 list_all(void)
 {
         printf("%s: %s\ncases:", question->name, question->summary);
-        for (const struct bench_case *c = question->cases; c->name; c++)
+        for (const struct bench_case *c = cases; c->name; c++)
                 printf(" %s", c->name);
         printf("\nallocators:");
         for (size_t k = 0; k < n_choices; k++)
@@ -442,11 +524,20 @@ bench_main(int argc, char **argv, const struct bench_question *q)
         int rounds;
 
         question = q;
+        if (q->option)
+                option_list[sizeof option_list / sizeof *option_list - 2] =
+                        (struct argp_option){q->option->name, OPTION_OWN, q->option->arg, 0, q->option->doc, 0};
         snprintf(doc, sizeof doc,
                  "%s\vA table per case: medians of all rounds; what is called net is without the driver, as measured "
-                 "with an allocator that does nothing (null). bench/README.md says more.",
+                 "with an allocator that does nothing (null); ~ marks what is within its noise. bench/README.md says "
+                 "more.",
                  q->summary);
+        if (argc < 2 || strcmp(argv[1], "--one") != 0)
+                unsetenv(peers_variable);
         argp_parse(&argp, argc, argv, 0, NULL, NULL);
+        cases = q->find_cases ? q->find_cases() : q->cases;
+        if (options.one)
+                add_peers_again();
         n_choices = bench_choices(&choices);
         if (options.one)
                 return run_one(options.one, options.cases ? options.cases : "");
@@ -458,7 +549,7 @@ bench_main(int argc, char **argv, const struct bench_question *q)
         }
         choose_allocators();
         rounds = options.rounds ? options.rounds : bench_is_quick ? 2 : q->rounds ? q->rounds : 5;
-        for (const struct bench_case *c = q->cases; c->name; c++)
+        for (const struct bench_case *c = cases; c->name; c++)
                 if (is_listed(options.cases, c->name))
                         run_case(c->name, rounds);
         return 0;

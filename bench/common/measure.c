@@ -67,7 +67,13 @@ bench_tick_ns(void)
 double
 bench_seconds(double seconds)
 {
-        return bench_is_quick ? seconds / 5 : seconds;
+        return bench_is_tiny ? seconds / 200 : bench_is_quick ? seconds / 5 : seconds;
+}
+
+uint64_t
+bench_some(uint64_t n, uint64_t quick, uint64_t tiny)
+{
+        return bench_is_tiny ? tiny : bench_is_quick ? quick : n;
 }
 
 static cpu_set_t all; /* that we may use, as it was before anything was pinned */
@@ -109,8 +115,15 @@ enum { SLICES_MAX = 4096 };
 void
 bench_measure(const char *prefix, const struct bench_allocator *a, bench_batch_fn *batch, void *state, double seconds)
 {
+        bench_measure_each(prefix, a, batch, state, seconds, 1);
+}
+
+void
+bench_measure_each(const char *prefix, const struct bench_allocator *a, bench_batch_fn *batch, void *state,
+                   double seconds, uint64_t n_each)
+{
         double *slice = bench_map(SLICES_MAX * sizeof *slice), end, cpu;
-        uint64_t n = 16, n_ops = 0;
+        uint64_t n = n_each < 16 ? 16 / n_each : 1, n_ops = 0;
         size_t n_slices = 0;
         char name[64];
 
@@ -128,8 +141,8 @@ bench_measure(const char *prefix, const struct bench_allocator *a, bench_batch_f
         for (double start = bench_now(), stop; start < end && n_slices < SLICES_MAX; start = stop) {
                 batch(a, state, n);
                 stop = bench_now();
-                slice[n_slices++] = (stop - start) * 1e9 / (double)n;
-                n_ops += n;
+                slice[n_slices++] = (stop - start) * 1e9 / (double)(n * n_each);
+                n_ops += n * n_each;
         }
         cpu = bench_cpu() - cpu;
         qsort(slice, n_slices, sizeof *slice, by_value);
