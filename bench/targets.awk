@@ -1,4 +1,4 @@
-# Judges results.csv by targets.txt: awk -f targets.awk targets.txt results.csv
+# Judges results.csv by targets.txt: awk -f noise.awk -f targets.awk targets.txt results.csv
 
 FNR == NR {
         if ($0 ~ /^#/ || NF == 0)
@@ -12,72 +12,114 @@ FNR == NR {
 }
 
 {
-        split($0, f, ",")
-        key = f[1] "," f[2] "," f[3]
-        value[key, f[5], "median"] = f[7]
-        value[key, f[5], "net"] = f[8]
-        group[f[5]] = f[6]
+        read_figure()
 }
 
-# The best private allocator's figure; its name goes to `who`.
-function best_private(key, col,    a, b) {
-        b = ""
-        for (a in group)
-                if (group[a] == "private" && (key, a, col) in value && (b == "" || value[key, a, col] + 0 < b + 0)) {
-                        b = value[key, a, col]
-                        who = a
-                }
-        return b
+# What all ends in: a line of the table.  `whole` is the ratio of figures with the driver in them.
+function say(i, ours, against, ratio, whole, limit, verdict) {
+        printf "| %s | %s | %s | %s | %s | %s | %s |\n", text[i], ours, against, ratio, whole, limit,
+                verdict == "missed" ? "**missed**" : verdict
+        count[verdict]++
 }
 
-function say(i, ours, against, ratio, is_met) {
-        printf "| %s | %s | %s | %s | %s | %s |\n", text[i], ours, against, ratio, limit, is_met ? "met" : "**missed**"
-        if (is_met)
-                n_met++
-        else
-                n_missed++
+function quotient(a, b) {
+        return b + 0 > 0 ? sprintf("%.2f", a / b) : "-"
+}
+
+# The verdict of a ratio of ours to another's that may be so much at most.  Of net figures within the driver's noise it
+# is known only that they are small: so a ratio is known to be too large where it is even with all the noise in the
+# other one, and is never known to be small enough.
+function verdict_of(key, col, ours, other, most,    noise) {
+        noise = col == "net" ? noise_of(key) : 0
+        if (col == "net" && other + 0 <= noise)
+                return ours + 0 > noise * most && ours + 0 > noise ? "missed" : "not told apart"
+        if (col == "net" && ours + 0 <= noise)
+                return "not told apart"
+        return ours <= other * most ? "met" : "missed"
+}
+
+function judge_ratio(i, key, col, other, limit, most,    ours, against) {
+        ours = value[key, "shmalloc", col]
+        against = value[key, other, col]
+        say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", against, other),
+            col == "net" && (ours + 0 <= noise_of(key) || against + 0 <= noise_of(key)) ? "-" : quotient(ours, against),
+            quotient(value[key, "shmalloc", "median"], value[key, other, "median"]), limit,
+            verdict_of(key, col, ours, against, most))
+}
+
+# At least so many times as fast.
+function judge_ahead(i, key, col, other,    ours, against, is_noise, verdict) {
+        ours = value[key, "shmalloc", col]
+        against = value[key, other, col]
+        is_noise = col == "net" && ours + 0 <= noise_of(key)
+        verdict = against >= ours * bound[i] ? "met" : "missed"
+        say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", against, other), is_noise ? "-" : quotient(against, ours),
+            quotient(value[key, other, "median"], value[key, "shmalloc", "median"]), "at least " bound[i],
+            is_noise ? "not told apart" : verdict)
+}
+
+# All cases of the question: the geometric mean of the ratios to the best of each.
+function judge_mean(i, col,    c, key, best, sum, n_cases) {
+        for (c = 1; c <= n_of[question[i]]; c++) {
+                key = question[i] "," case_of[question[i], c] "," metric[i]
+                best = best_of(key, col, "private")
+                if (best == "" || !((key, "shmalloc", col) in value) || value[key, best, col] + 0 <= 0 ||
+                    value[key, "shmalloc", col] + 0 <= 0)
+                        continue
+                sum += log(value[key, "shmalloc", col] / value[key, best, col])
+                n_cases++
+        }
+        if (n_cases)
+                say(i, "", n_cases " cases", sprintf("%.2f", exp(sum / n_cases)), "", "at most " bound[i],
+                    exp(sum / n_cases) <= bound[i] + 0 ? "met" : "missed")
+}
+
+function judge(i, which,    key, col, ours, other, part, a, verdict) {
+        key = question[i] "," which "," metric[i]
+        col = column[i]
+        split(rule[i], part, ":")
+        if (!((key, "shmalloc", col) in value))
+                return
+        ours = value[key, "shmalloc", col]
+        if (part[1] == "at-most") {
+                verdict = ours + 0 <= bound[i] + 0 ? "met" : "missed"
+                if (verdict == "met" && col == "net" && ours + 0 <= noise_of(key))
+                        verdict = "not told apart"
+                say(i, sprintf("%.4g", ours), "", "", "", "at most " bound[i], verdict)
+        } else if (part[1] == "best" || part[1] == "than") {
+                other = part[1] == "than" ? part[2] : best_of(key, col, "private")
+                if (other != "" && (key, other, col) in value)
+                        judge_ratio(i, key, col, other, "at most " bound[i], bound[i])
+        } else if (part[1] == "ahead") {
+                for (a = 1; a <= n_allocators; a++)
+                        if (group[allocator[a]] == "shared" && (key, allocator[a], col) in value)
+                                judge_ahead(i, key, col, allocator[a])
+        } else {
+                other = value[question[i] "," part[2] "," metric[i], "shmalloc", col]
+                if (other + 0 <= 0)
+                        return
+                say(i, sprintf("%.4g", ours), sprintf("%.4g (case %s)", other, part[2]), quotient(ours, other), "",
+                    (part[1] == "of" ? "at most " : "at least ") bound[i],
+                    (part[1] == "of" ? ours / other <= bound[i] + 0 : ours / other >= bound[i] + 0) ? "met" : "missed")
+        }
 }
 
 END {
-        print "| target | shmalloc | against | ratio | bound | |"
-        print "|---|---:|---:|---:|---:|---|"
+        print "| target | shmalloc | against | ratio | ratio of the whole | bound | |"
+        print "|---|---:|---:|---:|---:|---:|---|"
         for (i = 1; i <= n; i++) {
-                key = question[i] "," name[i] "," metric[i]
-                col = column[i]
-                if (!((key, "shmalloc", col) in value))
-                        continue
-                ours = value[key, "shmalloc", col]
-                if (rule[i] == "at-most") {
-                        limit = "at most " bound[i]
-                        say(i, sprintf("%.4g", ours), "", "", ours + 0 <= bound[i] + 0)
-                } else if (rule[i] == "best") {
-                        b = best_private(key, col)
-                        if (b == "")
-                                continue
-                        limit = "at most " bound[i]
-                        if (b + 0 <= 0 || ours + 0 <= 0) # lost in the driver's own noise
-                                say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", b, who), "-",
-                                    ours + 0 <= b * bound[i])
-                        else
-                                say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", b, who), sprintf("%.2f", ours / b),
-                                    ours / b <= bound[i] + 0)
-                } else if (rule[i] == "ahead") {
-                        limit = "at least " bound[i]
-                        for (a in group)
-                                if (group[a] == "shared" && (key, a, col) in value && ours + 0 > 0)
-                                        say(i, sprintf("%.4g", ours), sprintf("%.4g (%s)", value[key, a, col], a),
-                                            sprintf("%.1f", value[key, a, col] / ours),
-                                            value[key, a, col] / ours >= bound[i] + 0)
-                } else {
-                        split(rule[i], part, ":")
-                        other = value[question[i] "," part[2] "," metric[i], "shmalloc", col]
-                        if (other + 0 <= 0)
-                                continue
-                        limit = (part[1] == "of" ? "at most " : "at least ") bound[i]
-                        say(i, sprintf("%.4g", ours), sprintf("%.4g (case %s)", other, part[2]),
-                            sprintf("%.2f", ours / other),
-                            part[1] == "of" ? ours / other <= bound[i] + 0 : ours / other >= bound[i] + 0)
+                if (rule[i] == "mean")
+                        judge_mean(i, column[i])
+                else if (name[i] != "*")
+                        judge(i, name[i])
+                else {
+                        all = text[i]
+                        for (c = 1; c <= n_of[question[i]]; c++) {
+                                text[i] = all " " case_of[question[i], c]
+                                judge(i, case_of[question[i], c])
+                        }
                 }
         }
-        printf "\n%d met, %d missed.\n", n_met, n_missed
+        printf "\n%d met, %d missed, %d not told apart from the driver.\n", count["met"], count["missed"],
+                count["not told apart"]
 }
