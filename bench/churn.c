@@ -1,12 +1,14 @@
 /*
- * churn - each worker keeps 10,000 blocks of 16 to 1024 bytes, and replaces one chosen at random by a new one.
+ * churn - each worker keeps 10,000 blocks of 16 to 1024 bytes, or to 32 KiB, and replaces one chosen at random by a new
+ * one.
  */
 #include "common/bench.h"
 
-enum { N_LIVE = 10000, BYTES_MIN = 16, BYTES_MAX = 1024 };
+enum { N_LIVE = 10000, BYTES_MIN = 16 };
 
 struct state {
         struct bench_rng random;
+        uint32_t bytes_max;
         void *block[N_LIVE];
 };
 
@@ -17,10 +19,11 @@ batch(const struct bench_allocator *a, void *arg, uint64_t n)
 {
         struct state *s = arg;
         struct bench_rng random = s->random;
+        uint32_t n_sizes = s->bytes_max - BYTES_MIN + 1;
 
         for (uint64_t i = 0; i < n; i++) {
                 uint32_t at = bench_below(&random, N_LIVE);
-                uint32_t size = BYTES_MIN + bench_below(&random, BYTES_MAX - BYTES_MIN + 1);
+                uint32_t size = BYTES_MIN + bench_below(&random, n_sizes);
                 uint64_t *p;
 
                 a->give(s->block[at]);
@@ -32,11 +35,12 @@ batch(const struct bench_allocator *a, void *arg, uint64_t n)
 }
 
 static void
-fill(const struct bench_allocator *a, struct state *s, int idx)
+fill(const struct bench_allocator *a, struct state *s, int idx, const struct bench_case *c)
 {
+        s->bytes_max = (uint32_t)c->b;
         s->random.x = 0x9e3779b97f4a7c15 * (uint64_t)(idx + 1);
         for (int i = 0; i < N_LIVE; i++)
-                bench_need(a, s->block[i] = a->take(BYTES_MIN + bench_below(&s->random, BYTES_MAX - BYTES_MIN + 1)));
+                bench_need(a, s->block[i] = a->take(BYTES_MIN + bench_below(&s->random, s->bytes_max - BYTES_MIN + 1)));
 }
 
 static void
@@ -48,7 +52,7 @@ latencies(const struct bench_allocator *a, struct state *s)
         do {
                 for (int i = 0; i < 1000; i++) {
                         uint32_t at = bench_below(&s->random, N_LIVE);
-                        uint32_t size = BYTES_MIN + bench_below(&s->random, BYTES_MAX - BYTES_MIN + 1);
+                        uint32_t size = BYTES_MIN + bench_below(&s->random, s->bytes_max - BYTES_MIN + 1);
                         uint64_t t0 = bench_ticks(), t1, t2;
 
                         a->give(s->block[at]);
@@ -68,7 +72,7 @@ worker(const struct bench_allocator *a, struct bench_worker *w)
 {
         struct state *s = bench_map(sizeof *s);
 
-        fill(a, s, w->idx);
+        fill(a, s, w->idx, w->arg);
         do {
                 batch(a, s, 1000);
                 w->n_ops += 1000;
@@ -88,20 +92,20 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         if (a->setup((size_t)1 << 30) < 0)
                 return 1;
         if (c->a > 1) {
-                bench_report_crew(bench_crew(a, (int)c->a, worker, NULL, 0.2), (int)c->a);
+                bench_report_crew(bench_crew(a, (int)c->a, worker, (void *)c, 0.2), (int)c->a);
                 return 0;
         }
         s = bench_map(sizeof *s);
         before = bench_resident(a);
-        fill(a, s, 0);
+        fill(a, s, 0, c);
         bench_measure("", a, batch, s, 0.2);
         bench_value("resident", "MiB", BENCH_PLAIN, ((double)bench_resident(a) - (double)before) / 1048576);
         latencies(a, s);
         return 0;
 }
 
-static const struct bench_case cases[] = {
-        {"1", 1, 0, 0}, {"2", 2, 0, 0}, {"4", 4, 0, 0}, {"16", 16, 0, 0}, {NULL, 0, 0, 0}};
+static const struct bench_case cases[] = {{"1", 1, 1024, 0},   {"2", 2, 1024, 0},      {"4", 4, 1024, 0},
+                                          {"16", 16, 1024, 0}, {"1-32K", 1, 32768, 0}, {NULL, 0, 0, 0}};
 
 int
 main(int argc, char **argv)

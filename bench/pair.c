@@ -50,18 +50,22 @@ static int
 run(const struct bench_allocator *a, const struct bench_case *c)
 {
         struct state s = {c->a};
+        void *p;
 
         bench_pin(0);
-        if (a->setup((size_t)256 << 20) < 0)
+        if (a->setup((size_t)1 << 30) < 0)
                 return 1;
+        bench_need(a, p = a->take(c->a));
+        a->give(p);
         bench_measure("", a, batch, &s, 0.06);
         latencies(a, c->a);
         return 0;
 }
 
 static const struct bench_case cases[] = {
-        {"16", 16, 0, 0},     {"64", 64, 0, 0},     {"256", 256, 0, 0},    {"1024", 1024, 0, 0}, {"4K", 4096, 0, 0},
-        {"32K", 32768, 0, 0}, {"64K", 65536, 0, 0}, {"1M", 1048576, 0, 0}, {NULL, 0, 0, 0},
+        {"16", 16, 0, 0},      {"64", 64, 0, 0},        {"256", 256, 0, 0},   {"1024", 1024, 0, 0},
+        {"4K", 4096, 0, 0},    {"32K", 32768, 0, 0},    {"64K", 65536, 0, 0}, {"1M", 1048576, 0, 0},
+        {"3M", 3 << 20, 0, 0}, {"20M", 20 << 20, 0, 0}, {NULL, 0, 0, 0},
 };
 
 int

@@ -1,6 +1,8 @@
 /*
  * reap - a client is killed with full caches: how long until all that it cached is anybody's again.  By the number of
- * blocks that it cached, by what else is in the heap, and by how many other clients there are.
+ * blocks that it cached, by what else is in the heap, and by how many other clients there are.  And what stays of many
+ * clients that hardly did anything and were killed, when they have been reaped, unused memory has been given back, and
+ * no block is live.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -8,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,17 +20,18 @@
 
 static shheap *heap;
 
-enum { ALL_CLASSES = 64, LARGEST_SMALL = 32 << 10, LARGEST = 2 << 20 };
+enum { ALL_CLASSES = 64, LARGEST_SMALL = 32 << 10, LARGEST = 2 << 20, CLIENTS_MAX = 2000 };
 
-/* Fills the magazines of so many size classes, of small blocks two each, by freeing what was allocated for that. */
+/* Frees what was allocated for that, of so many size classes: one block each, or what fills the magazines, of small
+ * blocks two. */
 static void
-fill_caches(uint64_t n_classes)
+use_classes(uint64_t n_classes, bool fills)
 {
         static void *block[256];
         size_t size = 16;
 
         for (uint64_t i = 0; i < n_classes && size <= LARGEST; i++) {
-                int n = size <= LARGEST_SMALL ? 256 : 16;
+                int n = !fills ? 1 : size <= LARGEST_SMALL ? 256 : 16;
 
                 for (int k = 0; k < n; k++)
                         block[k] = shheap_malloc(heap, size);
@@ -39,7 +43,7 @@ fill_caches(uint64_t n_classes)
 
 /* A client that does so and then waits to be killed, by its parent's end at the latest. */
 static pid_t
-start_client(uint64_t n_classes)
+start_client(uint64_t n_classes, bool fills)
 {
         uint32_t *is_ready = bench_map(sizeof *is_ready);
         pid_t pid = fork();
@@ -51,13 +55,14 @@ start_client(uint64_t n_classes)
         if (pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 shheap_free(heap, shheap_malloc(heap, 64));
-                fill_caches(n_classes);
+                use_classes(n_classes, fills);
                 __atomic_store_n(is_ready, 1, __ATOMIC_RELEASE);
                 for (;;)
                         pause();
         }
         while (!__atomic_load_n(is_ready, __ATOMIC_ACQUIRE) && waitpid(pid, NULL, WNOHANG) == 0)
                 sched_yield();
+        munmap(is_ready, sizeof *is_ready);
         return pid;
 }
 
@@ -86,21 +91,60 @@ open_heap(void)
         return 0;
 }
 
+/* Bytes of the heap, when what can go has gone. */
+static double
+settled_bytes(void)
+{
+        if (shheap_reap(heap) != 0 || shheap_purge(heap, -1) < 0) {
+                fprintf(stderr, "not settled: %s\n", shheap_errormsg());
+                exit(1);
+        }
+        return (double)number("stats.mapped");
+}
+
+static int
+run_idle(uint64_t n_classes, uint64_t n_clients)
+{
+        static pid_t client[CLIENTS_MAX];
+        double empty, stays;
+
+        use_classes(n_classes, false);
+        empty = settled_bytes();
+        for (uint64_t i = 0; i < n_clients; i++)
+                client[i] = start_client(n_classes, false);
+        bench_value("alive", "MiB", BENCH_PLAIN, ((double)number("stats.mapped") - empty) / 1048576);
+        for (uint64_t i = 0; i < n_clients; i++) {
+                kill(client[i], SIGKILL);
+                waitpid(client[i], NULL, 0);
+        }
+        stays = settled_bytes();
+        if (number("stats.reaped") < n_clients || number("stats.allocated") != 0) {
+                fprintf(stderr, "%lu of %lu were reaped, and %lu bytes are live\n",
+                        (unsigned long)number("stats.reaped"), (unsigned long)n_clients,
+                        (unsigned long)number("stats.allocated"));
+                return 1;
+        }
+        bench_value("stays", "MiB", BENCH_PLAIN, (stays - empty) / 1048576);
+        return 0;
+}
+
 static int
 run(const struct bench_allocator *a, const struct bench_case *c)
 {
-        uint64_t live = c->b << 20, rounds = bench_is_quick ? 5 : 20;
+        uint64_t live = c->b << 20, rounds = bench_some(20, 5, 1);
 
         (void)a;
         if (open_heap() < 0)
                 return 1;
+        if (c->b == 0)
+                return run_idle(c->a, bench_some(c->c, c->c / 10, 4));
         for (uint64_t bytes = 0; bytes < live; bytes += 1024)
                 if (!shheap_malloc(heap, 1024))
                         return 1;
         for (uint64_t i = 0; i < c->c; i++)
-                start_client(1);
+                start_client(1, true);
         for (uint64_t i = 0; i < rounds; i++) {
-                pid_t pid = start_client(c->a);
+                pid_t pid = start_client(c->a, true);
                 uint64_t cached = number("stats.cached"), n_reaped = number("stats.reaped");
                 double start, stop;
                 int n_left;
@@ -121,7 +165,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         return 0;
 }
 
-/* classes whose magazines are full, MiB that are live besides, other clients */
+/* classes whose magazines are full, MiB that are live besides, other clients; 0 MiB: classes that each client uses */
 static const struct bench_case cases[] = {{"1-class", 1, 16, 0},
                                           {"8-classes", 8, 16, 0},
                                           {"all-classes", ALL_CLASSES, 16, 0},
@@ -129,6 +173,7 @@ static const struct bench_case cases[] = {{"1-class", 1, 16, 0},
                                           {"all-of-1GiB", ALL_CLASSES, 1024, 0},
                                           {"100-clients", ALL_CLASSES, 16, 100},
                                           {"1000-clients", ALL_CLASSES, 16, 1000},
+                                          {"idle-killed", 8, 0, CLIENTS_MAX},
                                           {NULL, 0, 0, 0}};
 
 int

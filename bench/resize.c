@@ -1,14 +1,17 @@
 /*
- * resize - a block grows by realloc: by a little at a time, as a buffer that is appended to, or by doubling.
+ * resize - a block grows by realloc: by a little at a time, as a buffer that is appended to, or by doubling; alone, or
+ * many in turns.
  */
 #include "common/bench.h"
 
-enum { N_OTHERS = 64 };
+enum { N_OTHERS = 64, ARRAYS_MAX = 1000 };
 
 struct state {
         size_t first, last, step; /* step 0: doubled each time */
         void *other[N_OTHERS];    /* allocated in between, so that blocks have neighbours */
         uint64_t n;
+        uint32_t n_arrays; /* that grow in turns; 0: one alone */
+        char *array[ARRAYS_MAX];
 };
 
 static void
@@ -34,11 +37,35 @@ grow(const struct bench_allocator *a, struct state *s)
         a->give(p);
 }
 
+/* Each of them by one step, then each by the next one. */
+static void
+grow_many(const struct bench_allocator *a, struct state *s)
+{
+        size_t size = s->first;
+
+        for (uint32_t i = 0; i < s->n_arrays; i++)
+                *(s->array[i] = a->take(size)) = 1;
+        while (size < s->last) {
+                size = s->step ? size + s->step : 2 * size;
+                for (uint32_t i = 0; i < s->n_arrays; i++) {
+                        s->array[i] = a->resize(s->array[i], size);
+                        s->array[i][size - 1] = 1;
+                }
+        }
+        for (uint32_t i = 0; i < s->n_arrays; i++)
+                a->give(s->array[i]);
+}
+
 static void
 batch(const struct bench_allocator *a, void *arg, uint64_t n)
 {
+        struct state *s = arg;
+
         for (uint64_t i = 0; i < n; i++)
-                grow(a, arg);
+                if (s->n_arrays > 0)
+                        grow_many(a, s);
+                else
+                        grow(a, s);
 }
 
 static int
@@ -46,7 +73,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
 {
         struct state *s = bench_map(sizeof *s);
 
-        *s = (struct state){.first = c->a, .last = c->b, .step = c->c};
+        *s = (struct state){.first = c->a, .last = c->b, .step = (uint32_t)c->c, .n_arrays = (uint32_t)(c->c >> 32)};
         bench_pin(0);
         if (!a->resize)
                 return BENCH_SKIPPED;
@@ -56,9 +83,13 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         return 0;
 }
 
+/* first, last, step, and how many grow at once */
+#define ARRAYS(n) ((uint64_t)(n) << 32)
 static const struct bench_case cases[] = {{"append-64B-to-16K", 64, 16384, 64},
                                           {"append-4K-to-1M", 4096, 1 << 20, 4096},
                                           {"double-16B-to-4M", 16, 4 << 20, 0},
+                                          {"100-append-64B-to-4K", 64, 4096, ARRAYS(100) | 64},
+                                          {"1000-double-16B-to-1K", 16, 1024, ARRAYS(1000)},
                                           {NULL, 0, 0, 0}};
 
 int
