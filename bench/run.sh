@@ -4,7 +4,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 # In the order of how soon one would like to know.
-all="instructions pair churn handover large resize fragment reap start clients index"
+all="instructions pair family burst churn traces handover large resize heaps fragment idle reap start clients index"
 
 usage() {
         cat <<END
@@ -12,13 +12,17 @@ usage: bench/run.sh [OPTION...]
        bench/run.sh --against BUILD [--quick] [--rows LIST] [--rounds N] [--out DIR] [--build DIR]
 
 Builds shmalloc and the benchmarks, runs them against the allocators that are installed, and writes into a folder:
-report.md (targets, tables), results.csv (all figures), *.svg (plots). About 12 minutes; keep the machine idle
-meanwhile.
+report.md (targets, a summary, tables), results.csv (all figures), *.svg (plots). About 20 minutes; keep the machine
+idle meanwhile.
 
     -q, --quick             a fifth of the time, two rounds: a first look, not to be quoted
         --questions LIST    only these, with commas in between: $(echo "$all" | tr ' ' ,)
     -a, --allocators LIST   only these; null and shmalloc are always there
     -r, --rounds N          repeat each run N times (default: 5, for some questions 1 or 3)
+        --peer FILE         one more private allocator: a shared library with a malloc, say of a newer version; may be
+                            given several times. It is called by the file's name
+        --traces DIR        replay these traces of programs, NAME.trace or NAME.trace.zst; bench/record.sh makes more
+                            (default: of some programs that are installed, recorded now)
     -o, --out DIR           where to write (default: build/bench-results)
     -b, --build DIR         where to build (default: build/timing)
     -h, --help              this
@@ -40,15 +44,21 @@ die() {
         exit 2
 }
 
-questions=$all out=$top/build/bench-results build=$top/build/timing allocators='' rounds='' quick='' against='' rows=''
+questions=$all out=$top/build/bench-results build=$top/build/timing allocators='' rounds='' quick='' against='' rows='' traces=''
+n_peers=0
 while [ $# -gt 0 ]; do
         case $1 in
         -q | --quick) quick=--quick ;;
-        --against | --rows | --questions | -a | --allocators | -r | --rounds | -o | --out | -b | --build)
+        --against | --rows | --questions | --peer | --traces | -a | --allocators | -r | --rounds | -o | --out | -b | --build)
                 [ $# -ge 2 ] || die "$1 wants an argument; see --help"
                 case $1 in
                 --against) against=$2 ;;
                 --rows) rows=$2 ;;
+                --traces) traces=$(cd "$2" && pwd) || die "there is no folder $2" ;;
+                --peer)
+                        n_peers=$((n_peers + 1))
+                        eval "peer_$n_peers=\$(realpath -e \"\$2\")" || die "there is no file $2"
+                        ;;
                 --questions) questions=$(echo "$2" | tr , ' ') ;;
                 -a | --allocators) allocators=$2 ;;
                 -r | --rounds) rounds=$2 ;;
@@ -123,6 +133,19 @@ awk -v load="$load" 'BEGIN { exit !(load > 0.5) }' &&
         say "The machine is busy (load $load): what several workers do, and all maxima, will be wrong"
 start=$(date +%s)
 set -- --csv "$csv" ${quick:+"$quick"} ${rounds:+--rounds "$rounds"}
+for i in $(seq $n_peers); do
+        eval "set -- \"\$@\" --peer \"\$peer_$i\""
+done
+case " $questions " in
+*" traces "*)
+        if [ -z "$traces" ]; then
+                say "Recording programs"
+                traces=$bin/recorded
+                sh "$here/trace/programs.sh" "$bin/record.so" "$traces"
+        fi
+        ;;
+esac
+export BENCH_TRACES="$traces"
 for question in $questions; do
         case $question in
         reap) chosen='' ;; # shmalloc alone
@@ -185,6 +208,9 @@ END
 if command -v gnuplot >/dev/null; then
         draw instructions instructions net "Instructions of a pair that hits the caches" "instructions" log
         draw pair time net "A pair of malloc and free, by size" "ns, driver subtracted" log
+        draw family time net "Calls besides malloc and free, served from the caches" "ns, driver subtracted" log
+        draw burst time net "Many blocks, then all freed; and first fills" "ns per block, driver subtracted" log
+        draw traces time median "Traces of programs, replayed" "ns per call, with the driver"
         draw churn rate median "Churn of 10,000 blocks of 16 to 1024 bytes, by number of workers" \
                 "million operations per second"
         draw churn malloc_p99.9 net "Churn, one worker: 99.9 % of the mallocs are quicker than" "ns"
@@ -217,7 +243,11 @@ version_of() {
         echo
         echo "## Targets"
         echo
-        awk -f "$here/targets.awk" "$here/targets.txt" "$csv"
+        awk -f "$here/noise.awk" -f "$here/targets.awk" "$here/targets.txt" "$csv"
+        echo
+        echo "## Summary"
+        echo
+        awk -f "$here/noise.awk" -f "$here/summary.awk" "$csv"
         echo
         echo "## Plots"
         echo
@@ -228,7 +258,7 @@ version_of() {
         echo "## Tables"
         echo
         echo "Medians. What is called net is without the driver, measured with an allocator that does nothing (null,"
-        echo "whose own line is not net)."
+        echo "whose own line is not net); ~ marks net figures within the driver's noise, which say no more than that."
         cat "$tables"
 } >"$out/report.md"
 rm -f "$tables"

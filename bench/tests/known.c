@@ -1,0 +1,71 @@
+/*
+ * known - does known things, to be recorded: its own sizes are odd numbers above 100,000, which nobody else asks for.
+ */
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void *volatile kept; /* nothing is left out because nobody looks at it */
+
+static void *
+in_thread(void *arg)
+{
+        kept = malloc(100021);
+        free(arg);
+        return kept;
+}
+
+/* What a child does is not its parent's. */
+static int
+in_child(const char *self)
+{
+        pid_t pid = fork();
+        int status;
+
+        if (pid < 0)
+                return 1;
+        if (pid == 0) {
+                free(malloc(100031));
+                execl(self, self, "child", (char *)NULL);
+                _exit(127);
+        }
+        return waitpid(pid, &status, 0) != pid || status != 0;
+}
+
+int
+main(int argc, char **argv)
+{
+        void *p[8], *q = NULL;
+        pthread_t thread;
+
+        if (argc > 1 && strcmp(argv[1], "child") == 0) {
+                kept = malloc(100033);
+                _exit(0); /* without a farewell */
+        }
+        p[0] = kept = malloc(100001);
+        p[1] = kept = calloc(3, 33335); /* 100005 */
+        free(p[0]);
+        p[2] = kept = malloc(100003); /* has the number of the first */
+        p[1] = kept = realloc(p[1], 100007);
+        p[3] = kept = realloc(NULL, 100009);
+        p[4] = kept = aligned_alloc(256, 100011);
+        if (posix_memalign(&q, 4096, 100013) != 0)
+                return 1;
+        kept = q;
+        p[5] = kept = memalign(64, 100015);
+        p[6] = kept = reallocarray(NULL, 3, 33339); /* 100017 */
+        kept = malloc(SIZE_MAX / 2);                /* there is no such block */
+        kept = realloc(p[2], 0);                    /* a free */
+        if (pthread_create(&thread, NULL, in_thread, p[3]) != 0 || pthread_join(thread, &p[7]) != 0)
+                return 1;
+        if (in_child(argv[0]) != 0)
+                return 1;
+        free(p[7]);
+        free(p[5]);
+        free(p[4]);
+        return 0;
+}
