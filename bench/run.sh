@@ -4,7 +4,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 # In the order of how soon one would like to know.
-all="instructions pair family burst churn traces handover large resize heaps fragment idle reap start clients index"
+all="instructions pair family burst churn traces handover large resize heaps fragment idle"
+all="$all reap start clients index"
 
 usage() {
         cat <<END
@@ -16,7 +17,9 @@ report.md (targets, a summary, tables), results.csv (all figures), *.svg (plots)
 idle meanwhile.
 
     -q, --quick             a fifth of the time, two rounds: a first look, not to be quoted
-        --questions LIST    only these, with commas in between: $(echo "$all" | tr ' ' ,)
+        --questions LIST    only these, with commas in between:
+                            $(echo "$all" | tr ' ' , | sed 's/,large/,\
+                            large/')
     -a, --allocators LIST   only these; null and shmalloc are always there
     -r, --rounds N          repeat each run N times (default: 5, for some questions 1 or 3)
         --peer FILE         one more private allocator: a shared library with a malloc, say of a newer version; may be
@@ -44,12 +47,13 @@ die() {
         exit 2
 }
 
-questions=$all out=$top/build/bench-results build=$top/build/timing allocators='' rounds='' quick='' against='' rows='' traces=''
-n_peers=0
+questions=$all out=$top/build/bench-results build=$top/build/timing allocators='' rounds='' quick='' against='' rows=''
+traces='' n_peers=0
 while [ $# -gt 0 ]; do
         case $1 in
         -q | --quick) quick=--quick ;;
-        --against | --rows | --questions | --peer | --traces | -a | --allocators | -r | --rounds | -o | --out | -b | --build)
+        --against | --rows | --questions | --peer | --traces | -a | --allocators | -r | --rounds | -o | --out | -b | \
+                --build)
                 [ $# -ge 2 ] || die "$1 wants an argument; see --help"
                 case $1 in
                 --against) against=$2 ;;
@@ -79,6 +83,7 @@ while [ $# -gt 0 ]; do
         shift
 done
 [ -z "$rows" ] || [ -n "$against" ] || die "--rows goes with --against; see --help"
+[ -z "$against" ] || [ "$n_peers$traces" = 0 ] || die "--against compares two builds of shmalloc alone; see --help"
 for question in $questions; do
         case " $all " in
         *" $question "*) ;;

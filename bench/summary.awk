@@ -1,8 +1,8 @@
 # What results.csv comes to, a line for each row: awk -f noise.awk -f summary.awk results.csv
 #
 # A row is a case in which less is better and another allocator has a figure.  "First" and the like are said of net
-# figures, and of the whole where there is no driver in them.  Not told apart are net figures that are within the noise of
-# the driver, or differ by no more than that.
+# figures, and of the whole where there is no driver in them.  Not told apart are net figures that are within the noise
+# of the driver, or differ by no more than that.
 
 {
         read_figure()
@@ -41,10 +41,11 @@ END {
                 ours = value[key, "shmalloc", "net"] + 0
                 other = value[key, best, "net"] + 0
                 result = result_of(key, ours, other)
+                is_vague = result ~ /^not told/ || kind[key] == "time" && other <= noise_of(key)
                 split(key, part, ",")
                 printf "| %s %s%s | %.4g %s | %.4g (%s) | %s | %s | %s |\n", part[1], part[2],
                         part[3] == "time" ? "" : ", " part[3], ours, unit[key], other, best,
-                        result ~ /^not told/ || other <= noise_of(key) && kind[key] == "time" ? "-" : ratio(ours, other),
+                        is_vague ? "-" : ratio(ours, other),
                         ratio(value[key, "shmalloc", "median"], value[key, best, "median"]),
                         result ~ /^lost/ ? "**" result "**" : result
                 sub(/ \(.*/, "", result)

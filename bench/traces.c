@@ -2,9 +2,9 @@
  * traces - what programs asked of malloc, done again by one thread: the calls that were recorded, in their order.
  *
  * Of each new block the first word is written, the last byte, and one byte of each page; of a block that grows, the
- * last byte and one of each page that is new.  What is left at the end of a pass is freed.  The first pass gets fresh pages;
- * the time of the others is their median, of the thread's CPU time, by call, with the frees at the end.  A last pass,
- * which is not timed, fills what it gets and looks whether it is all still there, and zero where it has to be.
+ * last byte and one of each page that is new.  What is left at the end of a pass is freed.  The first pass gets fresh
+ * pages; the time of the others is their median, of the thread's CPU time, by call, with the frees at the end.  A last
+ * pass, which is not timed, fills what it gets and looks whether it is all still there, and zero where it has to be.
  */
 #include <ctype.h>
 #include <dirent.h>

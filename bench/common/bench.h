@@ -5,9 +5,10 @@
  * functions.  bench_main() does the rest: it starts a fresh process for each run (private allocators are loaded into it
  * by LD_PRELOAD, those in shared memory by dlopen), round after round with the allocators in turn, and prints medians.
  *
- * The first allocator of every round is "null", which does nothing: it gives each thread the same block again and again,
- * which is as warm as memory can be.  So it is a floor: no allocator can take less, but for noise.  What is left of it is
- * the driver, and the columns called "net" are without it.  A net figure within the noise of null says nothing but that.
+ * The first allocator of every round is "null", which does nothing: it gives each thread the same block again and
+ * again, which is as warm as memory can be.  So it is a floor: no allocator can take less, but for noise.  What is left
+ * of it is the driver, and the columns called "net" are without it.  A net figure within the noise of null says nothing
+ * but that.
  */
 #ifndef BENCH_COMMON_BENCH_H
 #define BENCH_COMMON_BENCH_H

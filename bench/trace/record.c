@@ -5,14 +5,14 @@
  * looked up, and there is no moment at which they have nowhere to go.  What is written goes to a window of the file
  * that is mapped here, and the numbers of blocks are kept in tables that are mapped, too: recording allocates nothing.
  *
- * The order of events of several threads.  A free is written before it is done, and whatever gives a block after it is
- * done; so whoever is given the memory that another thread has freed is written behind that free.  What a realloc
+ * The order of events of several threads.  A free is written before it is done, and whatever gives a block after it
+ * is done; so whoever is given the memory that another thread has freed is written behind that free.  What a realloc
  * takes is taken out of the table before, and what it gives is put there after, under the same number.
  *
  * Processes.  Each program that is started writes a file of its own, RECORD_DIR/NAME-PID.trace; with RECORD_ONLY set,
- * only those of that name.  A child of fork() is not recorded, until it starts a program: its frees of what it inherited
- * would be of blocks that its own trace does not know, and its parent's already has them.  The state lies in a page that
- * the kernel clears in such a child, so it is off there from the first instruction on, and its lock is free.
+ * only those of that name.  A child of fork() is not recorded, until it starts a program: its frees of what it
+ * inherited would be of blocks that its own trace does not know, and its parent's already has them.  The state lies in
+ * a page that the kernel clears in such a child, so it is off there from the first instruction on, and its lock is free.
  *
  * A program that ends by exit() has its file cut to its length; one that is killed, or calls _exit() or exec, leaves
  * zeros behind the last event.  Nothing is lost: the window is the file.
