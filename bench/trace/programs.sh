@@ -29,7 +29,8 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 # About a megabyte of text, and records of its lines: a file, a line number, words.
-find "$top/lib" "$top/include" "$top/doc" -name '*.[chm]*' -type f | sort | xargs cat | head -c 1000000 >"$work/text"
+find "$top/lib" "$top/include" "$top/doc" -name '*.[chm]*' -type f | sort | xargs cat >"$work/all"
+head -c 1000000 "$work/all" >"$work/text"
 awk '
 BEGIN { print "[" }
 NF > 3 {

@@ -12,7 +12,7 @@
  * Processes.  Each program that is started writes a file of its own, RECORD_DIR/NAME-PID.trace; with RECORD_ONLY set,
  * only those of that name.  A child of fork() is not recorded, until it starts a program: its frees of what it
  * inherited would be of blocks that its own trace does not know, and its parent's already has them.  The state lies in
- * a page that the kernel clears in such a child, so it is off there from the first instruction on, and its lock is free.
+ * pages that the kernel clears in such a child: so it is off there from the first instruction on, and its lock is free.
  *
  * A program that ends by exit() has its file cut to its length; one that is killed, or calls _exit() or exec, leaves
  * zeros behind the last event.  Nothing is lost: the window is the file.
