@@ -20,21 +20,23 @@ in_thread(void *arg)
         return kept;
 }
 
-/* What a child does is not its parent's. */
-static int
-in_child(const char *self)
+/* What a child does is not its parent's: it waits until that has gone on, and then allocates before it starts a
+ * program.  Its pid. */
+static pid_t
+start_child(const char *self, const int go[2])
 {
         pid_t pid = fork();
-        int status;
+        char c;
 
-        if (pid < 0)
-                return 1;
-        if (pid == 0) {
+        if (pid != 0)
+                return pid;
+        close(go[1]);
+        if (read(go[0], &c, 1) != 0)
+                _exit(1);
+        for (int i = 0; i < 4; i++)
                 free(malloc(100031));
-                execl(self, self, "child", (char *)NULL);
-                _exit(127);
-        }
-        return waitpid(pid, &status, 0) != pid || status != 0;
+        execl(self, self, "child", (char *)NULL);
+        _exit(127);
 }
 
 enum { MANY = 100000 };
@@ -59,6 +61,8 @@ main(int argc, char **argv)
 {
         void *p[8], *q = NULL;
         pthread_t thread;
+        int go[2], status;
+        pid_t pid;
 
         if (argc > 1 && strcmp(argv[1], "child") == 0) {
                 kept = malloc(100033);
@@ -82,10 +86,11 @@ main(int argc, char **argv)
         kept = realloc(p[2], 0);                    /* a free */
         if (pthread_create(&thread, NULL, in_thread, p[3]) != 0 || pthread_join(thread, &p[7]) != 0)
                 return 1;
-        if (in_child(argv[0]) != 0)
+        if (pipe(go) < 0 || (pid = start_child(argv[0], go)) < 0)
                 return 1;
         free(p[7]);
         free(p[5]);
         free(p[4]);
-        return 0;
+        close(go[1]);
+        return waitpid(pid, &status, 0) != pid || status != 0;
 }

@@ -22,10 +22,10 @@ shmalloc_bench_settings(bench-floor)
 set_target_properties(bench-floor PROPERTIES ENABLE_EXPORTS ON)
 target_link_libraries(bench-floor PRIVATE bench_common Threads::Threads)
 add_test(NAME bench/floor COMMAND bench-floor)
-set_tests_properties(bench/floor PROPERTIES LABELS bench TIMEOUT 300)
+set_tests_properties(bench/floor PROPERTIES LABELS bench TIMEOUT 600)
 
 foreach(name IN ITEMS judges record replay questions)
   add_test(NAME bench/${name}
     COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/tests/${name}.sh" "${CMAKE_CURRENT_SOURCE_DIR}" "${SHMALLOC_BENCH_DIR}")
-  set_tests_properties(bench/${name} PROPERTIES LABELS bench TIMEOUT 300)
+  set_tests_properties(bench/${name} PROPERTIES LABELS bench TIMEOUT 600)
 endforeach()
