@@ -1,6 +1,6 @@
 /*
- * floor - the allocator that does nothing is a floor for all others only if its memory is as warm as can be: each thread
- * gets the same block of its own, whatever is asked for, by whichever call.
+ * floor - the allocator that does nothing is a floor for all others only if its memory is as warm as can be: each
+ * thread gets the same block of its own, whatever is asked for, by whichever call.
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -62,7 +62,8 @@ if "$source_dir/record.sh" -l "$bin/record.so" -o "$dir/only" --only nobody -- "
 fi
 
 # Enough blocks for tables and windows to grow, and for addresses to get into each other's way in there.
-"$source_dir/record.sh" -l "$bin/record.so" -o "$dir/many" -- "$bin/known" many 2>"$dir/said" || fail "$(cat "$dir/said")"
+"$source_dir/record.sh" -l "$bin/record.so" -o "$dir/many" -- "$bin/known" many 2>"$dir/said" ||
+        fail "$(cat "$dir/said")"
 counts=$("$bin/trace-show" "$dir"/many/* | awk '
         $1 == "free" { delete is_mine[$2]; next }
         { is_mine[$2] = $1 == "malloc" && $3 == 77 }
