@@ -81,7 +81,8 @@ env RECORD_DIR="$new" ${only:+RECORD_ONLY="$only"} LD_PRELOAD="$library" "$@" ||
 
 n=0
 for file in "$new"/*.trace; do
-        [ -s "$file" ] || continue
+        [ -f "$file" ] || continue
+        [ -n "$(head -c 65536 "$file" | tr -d '\0')" ] || continue # it asked for nothing
         name=$(basename "$file" .trace)
         short=$(echo "$name" | sed 's/-[0-9]*\(\.[0-9]*\)\{0,1\}$//')
         set -- "$new/$short"-[0-9]*.trace
