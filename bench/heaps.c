@@ -1,6 +1,6 @@
 /*
- * heaps - one thread uses several heaps: two or 64 in turns, each by its handle; and a block of another heap than the
- * default one is freed by who does not know which.
+ * heaps - one thread uses several heaps: two or 64 in turns, each by its handle; and blocks of another heap than the
+ * default one, or of 64 in turns, are freed by who does not know which.
  */
 #include "common/bench.h"
 
@@ -30,11 +30,11 @@ static void
 freed_from_another(const struct bench_allocator *a, void *arg, uint64_t n)
 {
         __typeof__(a->family->heap_take) take = a->family->heap_take;
-        void *heap = ((const struct state *)arg)->heap[0];
+        const struct state *s = arg;
         void (*give)(void *) = a->give;
 
         for (uint64_t i = 0; i < n; i++) {
-                void *p = take(heap, BLOCK_BYTES);
+                void *p = take(s->heap[i & (s->n - 1)], BLOCK_BYTES);
 
                 *(volatile char *)p = 1;
                 give(p);
@@ -57,7 +57,8 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         return 0;
 }
 
-static const struct bench_case cases[] = {{"2", 2, 0, 0}, {"64", 64, 0, 0}, {"another", 1, 1, 0}, {NULL, 0, 0, 0}};
+static const struct bench_case cases[] = {
+        {"2", 2, 0, 0}, {"64", 64, 0, 0}, {"another", 1, 1, 0}, {"another-of-64", 64, 1, 0}, {NULL, 0, 0, 0}};
 
 int
 main(int argc, char **argv)
