@@ -1,6 +1,6 @@
 /*
- * instructions - how many a pair of malloc and free executes that is served from the thread's caches, counted by
- * callgrind: those of N pairs less those of none, less those of pairs that do nothing.
+ * instructions - how many a pair of malloc and free, or another call, executes that is served from the thread's caches,
+ * counted by callgrind: those of N less those of none, less those of as many that do nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/bench.h"
+#include "common/calls.h"
 
 enum { PAIRS = 20000 };
 
@@ -19,7 +19,19 @@ take_nothing(size_t size)
         return (void *)size;
 }
 
-/* Under callgrind. */
+/* These two under callgrind. */
+static int
+run_calls(const struct bench_allocator *a, const struct bench_call *call, uint64_t n)
+{
+        struct bench_call_state s;
+
+        if (a->setup((size_t)64 << 20) < 0)
+                return 1;
+        bench_call_prepare(a, call, &s);
+        call->batch(a, &s, 1000 + n);
+        return 0;
+}
+
 static int
 run_pairs(const struct bench_allocator *a, size_t size, long n)
 {
@@ -73,12 +85,17 @@ count(const struct bench_allocator *a, const char *case_name, const char *pairs)
 static int
 run(const struct bench_allocator *a, const struct bench_case *c)
 {
+        const struct bench_call *call = bench_call_of(a, c->name);
         const char *pairs = getenv("BENCH_PAIRS");
+        bool is_pair = c->a != 0;
         char most[16];
         double with, without;
 
+        if (!is_pair && !call)
+                return BENCH_SKIPPED;
         if (pairs)
-                return run_pairs(a, c->a, strtol(pairs, NULL, 10));
+                return is_pair ? run_pairs(a, c->a, strtol(pairs, NULL, 10))
+                               : run_calls(a, call, strtoul(pairs, NULL, 10));
         snprintf(most, sizeof most, "%d", PAIRS);
         with = count(a, c->name, most);
         without = count(a, c->name, "0");
@@ -86,20 +103,23 @@ run(const struct bench_allocator *a, const struct bench_case *c)
                 fprintf(stderr, "%s: valgrind is missing, or cannot run this allocator\n", a->name);
                 return BENCH_SKIPPED;
         }
-        bench_value("instructions", "per-pair", BENCH_TIME, (double)(long)((with - without) / PAIRS * 10 + 0.5) / 10);
+        bench_value("instructions", "per-call", BENCH_TIME, (double)(long)((with - without) / PAIRS * 10 + 0.5) / 10);
         return 0;
 }
 
-static const struct bench_case cases[] = {
-        {"16", 16, 0, 0}, {"64", 64, 0, 0}, {"1024", 1024, 0, 0}, {"4K", 4096, 0, 0}, {NULL, 0, 0, 0}};
+static const struct bench_case cases[] = {{"16", 16, 0, 0},   {"64", 64, 0, 0}, {"1024", 1024, 0, 0},
+                                          {"4K", 4096, 0, 0}, BENCH_CALL_CASES, {NULL, 0, 0, 0}};
 
 int
 main(int argc, char **argv)
 {
         static const struct bench_question question = {
-                "instructions", "How many instructions a pair of malloc and free executes that hits the caches.",
-                cases,          BENCH_PRIVATE,
-                .rounds = 1,    .run = run};
+                "instructions",
+                "How many instructions a pair of malloc and free, or another call, executes that hits the caches.",
+                cases,
+                BENCH_PRIVATE,
+                .rounds = 1,
+                .run = run};
 
         return bench_main(argc, argv, &question);
 }

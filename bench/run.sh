@@ -13,7 +13,7 @@ usage: bench/run.sh [OPTION...]
        bench/run.sh --against BUILD [--quick] [--rows LIST] [--rounds N] [--out DIR] [--build DIR]
 
 Builds shmalloc and the benchmarks, runs them against the allocators that are installed, and writes into a folder:
-report.md (targets, a summary, tables), results.csv (all figures), *.svg (plots). About 20 minutes; keep the machine
+report.md (targets, a summary, tables), results.csv (all figures), *.svg (plots). About 25 minutes; keep the machine
 idle meanwhile.
 
     -q, --quick             a fifth of the time, two rounds: a first look, not to be quoted
@@ -211,7 +211,7 @@ END
 }
 
 if command -v gnuplot >/dev/null; then
-        draw instructions instructions net "Instructions of a pair that hits the caches" "instructions" log
+        draw instructions instructions net "Instructions of a call that hits the caches" "instructions" log
         draw pair time net "A pair of malloc and free, by size" "ns, driver subtracted" log
         draw family time net "Calls besides malloc and free, served from the caches" "ns, driver subtracted" log
         draw burst time net "Many blocks, then all freed; and first fills" "ns per block, driver subtracted" log

@@ -35,6 +35,7 @@ asks heaps
 asks idle
 asks start
 asks clients 1
+[ -z "$(command -v valgrind)" ] || asks instructions 64,calloc-64
 asks reap 1-class,idle-killed
 
 exit $bad
