@@ -18,9 +18,10 @@
 #include "common/bench.h"
 #include "shmalloc/shmalloc.h"
 
-static shheap *heap;
-
 enum { ALL_CLASSES = 64, LARGEST_SMALL = 32 << 10, LARGEST = 2 << 20, CLIENTS_MAX = 2000 };
+
+static shheap *heap;
+static pid_t client[CLIENTS_MAX];
 
 /* Frees what was allocated for that, of so many size classes: one block each, or what fills the magazines, of small
  * blocks two. */
@@ -41,11 +42,10 @@ use_classes(uint64_t n_classes, bool fills)
         }
 }
 
-/* A client that does so and then waits to be killed, by its parent's end at the latest. */
+/* A client that does so, counts itself, and then waits to be killed, by its parent's end at the latest. */
 static pid_t
-start_client(uint64_t n_classes, bool fills)
+start_client(uint64_t n_classes, bool fills, uint32_t *n_ready)
 {
-        uint32_t *is_ready = bench_map(sizeof *is_ready);
         pid_t pid = fork();
 
         if (pid < 0) {
@@ -56,14 +56,25 @@ start_client(uint64_t n_classes, bool fills)
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 shheap_free(heap, shheap_malloc(heap, 64));
                 use_classes(n_classes, fills);
-                __atomic_store_n(is_ready, 1, __ATOMIC_RELEASE);
+                __atomic_fetch_add(n_ready, 1, __ATOMIC_RELEASE);
                 for (;;)
                         pause();
         }
-        while (!__atomic_load_n(is_ready, __ATOMIC_ACQUIRE) && waitpid(pid, NULL, WNOHANG) == 0)
-                sched_yield();
-        munmap(is_ready, sizeof *is_ready);
         return pid;
+}
+
+/* So many, until they are ready, or one of them has ended, of which the figures will tell.  The last one. */
+static pid_t
+start_clients(uint64_t n, pid_t *ret_pids, uint64_t n_classes, bool fills)
+{
+        uint32_t *n_ready = bench_map(sizeof *n_ready);
+
+        for (uint64_t i = 0; i < n; i++)
+                ret_pids[i] = start_client(n_classes, fills, n_ready);
+        while (__atomic_load_n(n_ready, __ATOMIC_ACQUIRE) < n && waitpid(-1, NULL, WNOHANG) == 0)
+                sched_yield();
+        munmap(n_ready, sizeof *n_ready);
+        return ret_pids[n - 1];
 }
 
 static uint64_t
@@ -105,18 +116,16 @@ settled_bytes(void)
 static int
 run_idle(uint64_t n_classes, uint64_t n_clients)
 {
-        static pid_t client[CLIENTS_MAX];
         double empty, stays;
 
         use_classes(n_classes, false);
         empty = settled_bytes();
-        for (uint64_t i = 0; i < n_clients; i++)
-                client[i] = start_client(n_classes, false);
+        start_clients(n_clients, client, n_classes, false);
         bench_value("alive", "MiB", BENCH_PLAIN, ((double)number("stats.mapped") - empty) / 1048576);
-        for (uint64_t i = 0; i < n_clients; i++) {
+        for (uint64_t i = 0; i < n_clients; i++)
                 kill(client[i], SIGKILL);
+        for (uint64_t i = 0; i < n_clients; i++)
                 waitpid(client[i], NULL, 0);
-        }
         stays = settled_bytes();
         if (number("stats.reaped") < n_clients || number("stats.allocated") != 0) {
                 fprintf(stderr, "%lu of %lu were reaped, and %lu bytes are live\n",
@@ -141,10 +150,10 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         for (uint64_t bytes = 0; bytes < live; bytes += 1024)
                 if (!shheap_malloc(heap, 1024))
                         return 1;
-        for (uint64_t i = 0; i < c->c; i++)
-                start_client(1, true);
+        if (c->c > 0)
+                start_clients(c->c, client, 1, true);
         for (uint64_t i = 0; i < rounds; i++) {
-                pid_t pid = start_client(c->a, true);
+                pid_t pid = start_clients(1, client, c->a, true);
                 uint64_t cached = number("stats.cached"), n_reaped = number("stats.reaped");
                 double start, stop;
                 int n_left;
