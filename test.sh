@@ -10,7 +10,7 @@ usage: ./test.sh [CTEST-OPTION...]
 Installs what is missing from Debian's packages (as root, or through sudo), builds everything in build/ and runs the
 tests but for those labelled slow. Options go to ctest:
     ./test.sh -L unit        only the unit tests (others: asan tsan multi regress crash explore model stress hostile
-                             numa daemon kvcache style)
+                             numa daemon kvcache bench style)
     ./test.sh -R heap        only tests whose name matches
     ./test.sh --all          the slow ones too
 The last line counts the tests: "N passed, M failed". Nothing but build/ and the packages stays.
