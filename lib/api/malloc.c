@@ -108,7 +108,7 @@ call_allocate(struct shheap *h, size_t size, size_t align, unsigned flags, uint6
         int err;
 
         if (!size_class_for(size, align, &class_idx))
-                return never(size, align, operation);
+                return handle_is_open(h, operation) ? never(size, align, operation) : NULL;
         err = visit_begin(&v, h, operation);
         if (err < 0) {
                 errno = -err;

@@ -116,6 +116,11 @@ refusal(const struct function *f, const shheap *h)
 static void
 assert_all_refuse(struct scene *s)
 {
+        volatile size_t never = SIZE_MAX; /* of any heap: the handle is looked at before */
+
+        errno = 0;
+        ck_assert_ptr_null(shheap_malloc(s->h, never));
+        ck_assert_int_eq(errno, EBADF);
         for (int i = 0; i < N_FUNCTIONS; i++) {
                 struct scene copy = *s;
                 int err;
