@@ -74,7 +74,8 @@ node_of_block(struct region *r, uint64_t block_off)
         if (chunk >= region_chunks_hwm(r))
                 return NODE_NONE;
         word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
-        if (chunk_state(word) == CHUNK_ARENA && run_head_of(r, block_off >> GEO_GRANULE_SHIFT) != POSITION_NONE)
+        if (chunk_state(word) == CHUNK_ARENA && chunk_arena(word) < r->layout.n_arenas &&
+            run_head_of(r, block_off >> GEO_GRANULE_SHIFT) != POSITION_NONE)
                 return region_arena_node(r, chunk_arena(word));
         if (chunk_state(word) == CHUNK_HUGE || chunk_state(word) == CHUNK_TAIL)
                 return chunk_node1(word) - 1; /* NODE_NONE where it is not bound */

@@ -202,6 +202,7 @@ check_entry(struct check *c, uint64_t unit)
                 return;
         wrong = check_find(c, e.block_off, &f);
         if (wrong || f.is_free || f.class_idx != tag_class(magazine_tag(e.word)) ||
+            f.arena >= c->r->layout.n_arenas || /* what a damaged word says */
             region_arena_node(c->r, f.arena) != tag_node(magazine_tag(e.word))) {
                 if (may_be_moving(c, &e, f.is_held))
                         return;

@@ -208,11 +208,11 @@ region_magazine(const struct region *r, uint64_t idx)
         return region_has_magazine(r, idx) ? &r->magazines[idx] : NULL;
 }
 
-/* The node whose memory the pages of an arena come from.  The arena may be what a damaged word says: then it is no
- * node. */
+/* The node whose memory the pages of an arena come from. */
 static inline uint32_t
 region_arena_node(const struct region *r, uint32_t arena)
 {
+        ASSERT_INVARIANT(I1, arena < r->layout.n_arenas);
         return arena / r->arenas_per_node;
 }
 
