@@ -119,8 +119,10 @@ function(shmalloc_add_sanitized_tests label name flags environment)
     cmake_path(GET folder FILENAME folder)
     string(REPLACE "/" "-" target "test-${label}/${folder}/${test}")
     set(labels ${label})
-    if(flags STREQUAL "thread" AND test MATCHES "^(inject|numa)_debug$")
-      list(APPEND labels slow) # minutes, for two threads
+    # Half a minute and more, for what one thread does, or two.
+    if((flags STREQUAL "thread" AND test MATCHES "^(flags|inject_debug|numa_debug)$") OR
+        (flags MATCHES "address" AND test MATCHES "^(inject_debug|sweep)$"))
+      list(APPEND labels slow)
     endif()
     set(variables ${environment})
     # Leaks are looked for at the end of each function's process: most of the time that the long ones take.

@@ -205,7 +205,8 @@ struct crash_options {
         unsigned n_ops; /* of others while one is stopped */
         uint64_t seed;
         unsigned n_samples; /* of points, about */
-        unsigned deep_part; /* deaths of reapers: at one in so many states, chosen by the seed */
+        unsigned deep_part;    /* deaths of reapers: at one in so many states, chosen by the seed */
+        unsigned deep_victims; /* and only of those of one in so many victims, likewise */
         bool marks;         /* the kernel marks the locks of the dead */
         bool steps;         /* tell which steps of doc/recovery.md somebody died after */
         unsigned watchdog;  /* seconds of processor time */

@@ -151,6 +151,15 @@ kill_the_reaper(int depth)
         copy_see(pid, "reaping, store by store", 0, "");
 }
 
+/* Whose reaper dies, too, where that is one in so many: the same ones for the same seed. */
+static bool
+has_reapers_to_kill(int depth)
+{
+        uint64_t state = opt.seed * UINT64_C(0xd1342543de82ef95) + counts->n_states;
+
+        return depth > 1 || opt.only[depth] >= 0 || random_next(&state) % opt.deep_victims == 0;
+}
+
 static void
 kill_here(ucontext_t *uc)
 {
@@ -165,7 +174,7 @@ kill_here(ucontext_t *uc)
         if (pid == 0) {
                 steps_leave(uc);
                 actor_kill(death.victim);
-                if (depth < opt.depth)
+                if (depth < opt.depth && has_reapers_to_kill(depth))
                         kill_the_reaper(depth);
                 report_reset();
                 inspect_dead(reaper_of(depth), depth == 1);

@@ -13,6 +13,7 @@ struct crash_options opt = {.depth = 1,
                             .seed = 1,
                             .n_samples = 200,
                             .deep_part = 1,
+                            .deep_victims = 1,
                             .marks = true,
                             .watchdog = 30,
                             .only = {-1, -1, -1, -1}};
@@ -51,9 +52,9 @@ usage(void)
               "  interrupted SCRIPT   a handler allocates and frees at each change, and returns\n"
               "  two A B          A is stopped, B dies in its operation meanwhile and is reaped\n"
               "  three A B        B has died in its operation, A is stopped in its own while B is reaped\n"
-              "options: --depth N (reapers die too)  --deep-part N (at one in N of their states)  --every "
-              "(instruction)  --samples N  --ops N  --seed N  --unmarked "
-              " --steps\n"
+              "options: --depth N (reapers die too)  --deep-part N (at one in N of their states)\n"
+              "         --deep-victims N (reapers of one in N victims)  --every (instruction)  --samples N  --ops N\n"
+              "         --seed N  --unmarked  --steps\n"
               "         --watchdog SECONDS (of processor time)  --at N --at2 N --at3 N (one point only)\nscripts:",
               stderr);
         for (unsigned i = 0; i < sizeof lists / sizeof lists[0]; i++)
@@ -100,6 +101,8 @@ parse_options(char **argv)
                         opt.n_samples = (unsigned)number_after(argv, &i);
                 else if (strcmp(argv[i], "--deep-part") == 0)
                         opt.deep_part = (unsigned)number_after(argv, &i);
+                else if (strcmp(argv[i], "--deep-victims") == 0)
+                        opt.deep_victims = (unsigned)number_after(argv, &i);
                 else if (strcmp(argv[i], "--ops") == 0)
                         opt.n_ops = (unsigned)number_after(argv, &i);
                 else if (strcmp(argv[i], "--seed") == 0)
@@ -113,7 +116,7 @@ parse_options(char **argv)
                 else
                         usage();
         }
-        if (opt.deep_part == 0 || opt.n_ops == 0)
+        if (opt.deep_part == 0 || opt.deep_victims == 0 || opt.n_ops == 0)
                 usage();
         if (opt.depth < 2 && opt.only[2] >= 0)
                 opt.depth = opt.only[3] >= 0 ? 3 : 2;

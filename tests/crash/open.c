@@ -321,12 +321,13 @@ int
 main(int argc, char **argv)
 {
         long only = argc > 3 && strcmp(argv[2], "--at") == 0 ? atol(argv[3]) : -1;
+        long stride = argc > 3 && strcmp(argv[2], "--stride") == 0 ? atol(argv[3]) : 1;
         double start = seconds_now();
         unsigned long n_bad = 0;
         long n;
 
-        if (argc < 2) {
-                fputs("usage: crash_open create|second|fork|fork-child [--at N]\n", stderr);
+        if (argc < 2 || stride < 1) {
+                fputs("usage: crash_open create|second|fork|fork-child [--at N | --stride N]\n", stderr);
                 return 2;
         }
         report_init();
@@ -335,7 +336,7 @@ main(int argc, char **argv)
         is_done = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (actors == MAP_FAILED || is_done == MAP_FAILED)
                 return 99;
-        for (n = only >= 0 ? only : 1; n < CALLS_MAX && (only < 0 || n == only); n++) {
+        for (n = only >= 0 ? only : 1; n < CALLS_MAX && (only < 0 || n == only); n += stride) {
                 int status = run_once(argv[1], n);
 
                 if (WIFEXITED(status) && WEXITSTATUS(status) == 3)
@@ -348,7 +349,7 @@ main(int argc, char **argv)
                 fprintf(stderr, "  replay: %s %s --at %ld\n", argv[0], argv[1], n);
         }
         rmdir(dir);
-        printf("open %s: killed at %ld stops at system calls, %lu bad, %.2f s\n", argv[1], n - 1, n_bad,
+        printf("open %s: killed at %ld stops at system calls, %lu bad, %.2f s\n", argv[1], (n - 1) / stride, n_bad,
                seconds_now() - start);
         return n_bad != 0 || n < 3;
 }

@@ -35,27 +35,27 @@
 #endif
 
 static const struct plan plans[] = {
-        {.n_processes = 2, .n_threads = 1, .n_kills = 60, .capacity_mib = 32, .decay_ms = 10000},
-        {.n_processes = 8, .n_threads = 1, .n_kills = 60, .capacity_mib = 48, .decay_ms = 50},
-        {.n_processes = 8, .n_threads = 1, .n_kills = 60, .capacity_mib = 48, .decay_ms = 1000, .is_exact = true},
+        {.n_processes = 2, .n_threads = 1, .n_kills = 30, .capacity_mib = 32, .decay_ms = 10000},
+        {.n_processes = 8, .n_threads = 1, .n_kills = 30, .capacity_mib = 48, .decay_ms = 50},
+        {.n_processes = 8, .n_threads = 1, .n_kills = 30, .capacity_mib = 48, .decay_ms = 1000, .is_exact = true},
         {.n_processes = 16,
          .n_threads = 4,
          .n_reapers = 3,
          .n_in_ns = 4,
-         .n_kills = 30,
+         .n_kills = 15,
          .capacity_mib = 64,
          .decay_ms = 200},
         {.n_processes = 6,
          .n_threads = 1,
          .n_reapers = 4,
          .n_in_ns = 2,
-         .n_kills = 100,
+         .n_kills = 50,
          .capacity_mib = 32,
          .decay_ms = 0},
-        {.n_processes = 64, .n_threads = 1, .n_kills = 40, .capacity_mib = 64, .decay_ms = 200},
-        {.n_processes = 8, .n_threads = 1, .n_kills = 30, .capacity_mib = 64, .fs_mib = 12, .decay_ms = 1000},
-        {.n_processes = 8, .n_threads = 1, .n_stopped = 3, .n_kills = 30, .capacity_mib = 48, .decay_ms = 200},
-        {.n_processes = 64, .n_threads = 1, .n_stopped = 16, .n_kills = 40, .capacity_mib = 64, .decay_ms = 200},
+        {.n_processes = 64, .n_threads = 1, .n_kills = 20, .capacity_mib = 64, .decay_ms = 200},
+        {.n_processes = 8, .n_threads = 1, .n_kills = 15, .capacity_mib = 64, .fs_mib = 12, .decay_ms = 1000},
+        {.n_processes = 8, .n_threads = 1, .n_stopped = 3, .n_kills = 15, .capacity_mib = 48, .decay_ms = 200},
+        {.n_processes = 64, .n_threads = 1, .n_stopped = 16, .n_kills = 20, .capacity_mib = 64, .decay_ms = 200},
 };
 
 enum { N_PLANS = sizeof plans / sizeof plans[0] };

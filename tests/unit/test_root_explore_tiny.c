@@ -462,7 +462,7 @@ explore(actor_fn *a, actor_fn *b, int n_turns_max, int n_deaths_max)
 {
         turns_left = getenv("ROOT_TURNS") ? atoi(getenv("ROOT_TURNS")) : n_turns_max;
         deaths_left = getenv("ROOT_DEATHS") ? atoi(getenv("ROOT_DEATHS")) : n_deaths_max;
-        stride = getenv("ROOT_STRIDE") ? atoi(getenv("ROOT_STRIDE")) : is_of_interest ? 2 : BY_INSTRUCTION ? 31 : 13;
+        stride = getenv("ROOT_STRIDE") ? atoi(getenv("ROOT_STRIDE")) : is_of_interest ? 4 : BY_INSTRUCTION ? 61 : 29;
         actor_make(A, a);
         actor_make(B, b);
         actor_make(REAPER, reap_the_dead);
