@@ -330,8 +330,6 @@ shheap_ctl(shheap *h, const char *name, void *oldp, size_t *oldlenp, const void 
 
         if (strcmp(name, "version") == 0)
                 return ctl_text(name, version, sizeof version - 1, oldp, oldlenp, newp);
-        if (!h)
-                return error_set(-EINVAL, "shheap_ctl: \"%.63s\" wants a heap", name);
         if (!handle_is_open(h, "shheap_ctl"))
                 return -EBADF;
         if (strcmp(name, "heap.name") == 0) {

@@ -404,7 +404,7 @@ START_TEST(settings_answer_by_name)
         ck_assert_int_eq(shheap_ctl(h, "heap.name", text, &length, NULL, 0), 0);
         ck_assert_str_eq(text, "ctl");
         ck_assert_int_eq(shheap_ctl(h, "heap.name", NULL, NULL, "x", 2), -EPERM);
-        ck_assert_int_eq(shheap_ctl(NULL, "heap.id", &value, &eight, NULL, 0), -EINVAL);
+        ck_assert_int_eq(shheap_ctl(NULL, "heap.id", &value, &eight, NULL, 0), -EBADF);
         ck_assert_int_eq(shheap_ctl(h, "heap.nonsense", &value, &eight, NULL, 0), -ENOENT);
         length = 4;
         ck_assert_int_eq(shheap_ctl(h, "heap.id", &value, &length, NULL, 0), -EINVAL);
