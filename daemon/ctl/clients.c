@@ -45,21 +45,21 @@ process_state(uint32_t pid)
 
 /* Whether another process has the number by now. */
 static bool
-started_later(const struct client_view *c, uint64_t client_start)
+started_later(const struct client_view *c)
 {
         uint64_t start = process_start_ticks(c->pid_here);
 
-        return start != 0 && client_start != 0 && start != client_start && c->n_held == 0;
+        return start != 0 && c->start_ticks != 0 && start != c->start_ticks && c->n_held == 0;
 }
 
 /* Of one that has a number here.  The first thread of a process may have ended before the others: a Z, but no zombie.
  * */
 static enum client_view_state
-state_here(const struct client_view *c, uint64_t client_start)
+state_here(const struct client_view *c)
 {
         char state = process_state(c->pid_here);
 
-        if (started_later(c, client_start))
+        if (started_later(c))
                 return CLIENT_VIEW_DEAD;
         if (process_is_gone(c->pid_here))
                 return state == 'Z' || state == 'X' ? CLIENT_VIEW_ZOMBIE : CLIENT_VIEW_DEAD;
@@ -167,6 +167,7 @@ read_client(const struct region *r, uint32_t idx, struct client_view *c)
         if (!client_who_anywhere(r, idx, &client, &c->pid,
                                  &c->pid_ns)) /* it has not got that far, or is nobody any more */
                 c->pid = c->pid_ns = 0;
+        c->start_ticks = load_relaxed(&slot->start_ticks);
         if (is_of_here(c))
                 c->pid_here = c->pid;
         for (size_t i = 0; i + 1 < sizeof c->name && slot->name[i] != '\0'; i++)
@@ -238,8 +239,7 @@ clients_read(const struct region *r, struct client_views *ret)
         for (uint32_t i = 0; i < ret->n; i++) {
                 struct client_view *c = &ret->all[i];
 
-                c->state = c->pid_here != 0 ? state_here(c, load_relaxed(&region_client(r, c->idx)->start_ticks))
-                                            : state_elsewhere(c);
+                c->state = c->pid_here != 0 ? state_here(c) : state_elsewhere(c);
                 ret->n_dead += client_is_dead(c);
         }
         free(by_idx);

@@ -99,6 +99,7 @@ struct client_view {
         uint32_t pid, pid_ns; /* as it has them itself */
         uint32_t pid_here;    /* its number for the caller; 0 = there is none, or it is not to be found */
         uint32_t uid;
+        uint64_t start_ticks;                       /* of its process, as it says */
         char name[32];                              /* printable */
         uint32_t n_threads, n_dead_threads, n_held; /* with a slot; with a mark on its lock; with a lock that is held */
         int64_t arena;                              /* of its first thread; -1: none */

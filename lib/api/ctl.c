@@ -141,10 +141,11 @@ static int
 get_threads(struct shheap *h, uint64_t *ret)
 {
         const struct region *r = &h->region;
+        const struct thread_slot *slot;
 
         *ret = 0;
-        for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
-                *ret += load_relaxed(&region_thread(r, idx)->state) != 0 && !slot_thread_is_dead_hint(r, idx);
+        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
+                *ret += load_relaxed(&slot->state) != 0 && !slot_thread_is_dead_hint(r, idx);
         return 0;
 }
 
@@ -230,10 +231,11 @@ static int
 get_purged(struct shheap *h, uint64_t *ret)
 {
         const struct region *r = &h->region;
+        const struct thread_slot *slot;
 
         *ret = 0;
-        for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
-                *ret += load_relaxed(&region_thread(r, idx)->purged_bytes);
+        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
+                *ret += load_relaxed(&slot->purged_bytes);
         return 0;
 }
 
@@ -241,10 +243,11 @@ static int
 get_reaped(struct shheap *h, uint64_t *ret)
 {
         const struct region *r = &h->region;
+        const struct thread_slot *slot;
 
         *ret = 0;
-        for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
-                *ret += load_relaxed(&region_thread(r, idx)->n_reaped);
+        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
+                *ret += load_relaxed(&slot->n_reaped);
         return 0;
 }
 

@@ -285,10 +285,11 @@ uint64_t
 handle_n_dropped(const struct shheap *h)
 {
         const struct region *r = &h->region;
+        const struct thread_slot *slot;
         uint64_t n = 0;
 
-        for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
-                n += load_relaxed(&region_thread(r, idx)->n_dropped); /* a statistic */
+        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
+                n += load_relaxed(&slot->n_dropped); /* a statistic */
         return n;
 }
 

@@ -16,7 +16,7 @@
 #include "support/heap_dir.h"
 #include "support/suite.h"
 
-enum { N_HEAPS = 6, N_CHURNS = 60 };
+enum { N_HEAPS = 6, N_CHURNS = 60, N_LOOKS = 1000000 };
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -424,6 +424,39 @@ START_TEST(settings_answer_by_name)
 }
 END_TEST
 
+/* A mark of the heap that somebody else moves, up and down. */
+struct moving {
+        uint32_t *mark, high;
+        bool is_over;
+};
+
+static void *
+move_mark(void *arg)
+{
+        struct moving *m = arg;
+
+        for (uint32_t i = 0; !__atomic_load_n(&m->is_over, __ATOMIC_RELAXED); i++)
+                __atomic_store_n(m->mark, i % 2 ? m->high : 0, __ATOMIC_RELAXED);
+        __atomic_store_n(m->mark, m->high, __ATOMIC_RELAXED);
+        return NULL;
+}
+
+START_TEST(figures_survive_a_mark_that_sinks_meanwhile)
+{
+        static const char *const names[] = {"heap.threads", "stats.purged", "stats.reaped", "stats.dropped"};
+        shheap *h = heap_dir_open("sinks", SHHEAP_CREATE, NULL);
+        struct moving moving = {.mark = &h->region.header->threads_hwm, .high = h->region.header->threads_hwm};
+        pthread_t mover;
+
+        ck_assert_int_eq(pthread_create(&mover, NULL, move_mark, &moving), 0);
+        for (int i = 0; i < N_LOOKS; i++)
+                (void)heap_ctl(h, names[i % 4]);
+        __atomic_store_n(&moving.is_over, true, __ATOMIC_RELAXED);
+        ck_assert_int_eq(pthread_join(mover, NULL), 0);
+        close_heap(h);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ memory in advance */
 
 START_TEST(populated_heap_has_all_its_pages)
@@ -629,6 +662,7 @@ suite_make(void)
         tcase_add_test(tcase, options_of_the_process_take_effect);
         tcase_add_test(tcase, capacity_grows_while_the_heap_is_in_use);
         tcase_add_test(tcase, settings_answer_by_name);
+        tcase_add_test(tcase, figures_survive_a_mark_that_sinks_meanwhile);
         tcase_add_test(tcase, populated_heap_has_all_its_pages);
         tcase_add_test(tcase, reserved_memory_is_had_without_growing);
         tcase_add_test(tcase, purged_memory_is_the_systems_again);
