@@ -72,6 +72,7 @@ complain_open(const struct target *t, int err)
                         return error_set(-EACCES, "%s belongs to uid %u with mode %04o: uid %u may not open it",
                                          t->what, st.st_uid, st.st_mode & 07777, geteuid());
         }
+        error_refused("openat", err); /* and not the question above */
         return error_set_refused(err, "cannot open %s in %s", t->what, name_dir());
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -674,6 +675,19 @@ START_TEST(a_memfd_that_could_shrink_is_refused)
 }
 END_TEST
 
+/* The message names what was refused, not what was asked afterwards to explain it. */
+START_TEST(a_lack_of_descriptors_is_told_where_there_is_no_file_yet)
+{
+        int first = dup(STDIN_FILENO);
+        struct rlimit limit = {.rlim_cur = (rlim_t)first + 1, .rlim_max = (rlim_t)first + 1}; /* the directory's */
+
+        ck_assert_int_ge(first, 0);
+        close(first);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        must_refuse("absent", REGION_CREATE, -EMFILE, "openat: Too many open files");
+}
+END_TEST
+
 /* ------------------------------------------------------------------ suite */
 
 static void
@@ -717,6 +731,7 @@ add_mapping(Suite *suite)
         tcase_add_test(tcase, a_readonly_descriptor_stays_readonly);
         tcase_add_test(tcase, an_anonymous_heap_is_sealed);
         tcase_add_test(tcase, a_memfd_that_could_shrink_is_refused);
+        tcase_add_test(tcase, a_lack_of_descriptors_is_told_where_there_is_no_file_yet);
 }
 
 int
