@@ -59,7 +59,8 @@ os_reopen(int fd, bool is_readonly)
         char path[32];
 
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        return CALL("openat", "reopen", descriptor_openat(AT_FDCWD, path, is_readonly ? O_RDONLY : O_RDWR, 0));
+        return CALL("openat", "reopen",
+                    descriptor_openat(AT_FDCWD, path, O_NONBLOCK | (is_readonly ? O_RDONLY : O_RDWR), 0));
 }
 
 int

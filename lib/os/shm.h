@@ -20,7 +20,8 @@ int os_open_dir(const char *path);
 /* Opens what has a name already.  Never follows a symlink, never waits for a fifo's other end. */
 int os_open_file(int dirfd, const char *file, bool is_readonly);
 
-/* The same file once more through its descriptor, perhaps with fewer rights.  Needs /proc. */
+/* The same file once more through its descriptor, perhaps with fewer rights.  Needs /proc.  Never waits for who keeps
+ * a lease on it: -EAGAIN. */
 int os_reopen(int fd, bool is_readonly);
 int os_dup(int fd);
 void os_close(int fd);

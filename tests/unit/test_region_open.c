@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "os/maps.h"
+#include "os/shm.h"
 #include "region/map.h"
 #include "region/open.h"
 #include "support/checks.h"
@@ -688,6 +689,25 @@ START_TEST(a_lack_of_descriptors_is_told_where_there_is_no_file_yet)
 }
 END_TEST
 
+/* Who opens a file under lease waits, by default, until its holder gives way, or for as long as the system lets it. */
+START_TEST(a_file_under_lease_is_not_waited_for)
+{
+        int fd = open(region_dir_path("leased"), O_RDWR | O_CREAT, 0600), at;
+
+        signal(SIGIO, SIG_IGN);
+        at = open(region_dir_path("leased"), O_PATH);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_ge(at, 0);
+        ck_assert_int_eq(fcntl(fd, F_SETLEASE, F_WRLCK), 0);
+        alarm(10);
+        ck_assert_int_eq(os_reopen(at, true), -EAGAIN);
+        ck_assert_int_eq(os_reopen(at, false), -EAGAIN);
+        alarm(0);
+        close(at);
+        close(fd);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ suite */
 
 static void
@@ -732,6 +752,7 @@ add_mapping(Suite *suite)
         tcase_add_test(tcase, an_anonymous_heap_is_sealed);
         tcase_add_test(tcase, a_memfd_that_could_shrink_is_refused);
         tcase_add_test(tcase, a_lack_of_descriptors_is_told_where_there_is_no_file_yet);
+        tcase_add_test(tcase, a_file_under_lease_is_not_waited_for);
 }
 
 int
