@@ -30,7 +30,8 @@ enum {
         BUSY_MS = 2000,
         HEALTHY_MS = 60000, /* after so long, failures before are forgotten */
         SILENT_MS = 20000,  /* then a helper is killed: it is asked every 2 s */
-        ARGS_MAX = 40
+        ARGS_MAX = 40,
+        ARG_BYTES = 256 /* the longest are 64 nodes, one by one */
 };
 
 extern char **environ;
@@ -325,18 +326,18 @@ kept_look_after(struct kept *k)
 
 /* "--helper --heap=NAME --capacity=..." */
 static void
-args_make(const struct kept *k, char *args[ARGS_MAX], char buf[ARGS_MAX][128])
+args_make(const struct kept *k, char *args[ARGS_MAX], char buf[ARGS_MAX][ARG_BYTES])
 {
         int n = 0;
 
-        snprintf(buf[n++], 128, "shmallocd");
-        snprintf(buf[n++], 128, "--helper");
-        snprintf(buf[n++], 128, "--heap=%s", k->config.name);
+        snprintf(buf[n++], ARG_BYTES, "shmallocd");
+        snprintf(buf[n++], ARG_BYTES, "--helper");
+        snprintf(buf[n++], ARG_BYTES, "--heap=%s", k->config.name);
         for (size_t i = 0; i < config_n_keys; i++) {
-                char value[100];
+                char value[ARG_BYTES - 32];
 
                 if (heap_config_get(&k->config, i, value, sizeof value))
-                        snprintf(buf[n++], 128, "--%s=%s", config_keys[i].name, value);
+                        snprintf(buf[n++], ARG_BYTES, "--%s=%s", config_keys[i].name, value);
         }
         for (int i = 0; i < n; i++)
                 args[i] = buf[i];
@@ -357,7 +358,7 @@ own_program(void)
 static int
 spawn(struct kept *k, int fd)
 {
-        static char buf[ARGS_MAX][128];
+        static char buf[ARGS_MAX][ARG_BYTES];
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         char *args[ARGS_MAX];

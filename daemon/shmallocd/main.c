@@ -335,7 +335,9 @@ read_config(struct daemon *d, const struct args *args)
         return false;
 }
 
-static void
+/* What the command line and the configuration say has been looked at; what the environment says counts only where they
+ * say nothing. */
+static bool
 choose_socket(struct daemon *d, const struct args *args)
 {
         const char *socket = args->socket;
@@ -344,7 +346,15 @@ choose_socket(struct daemon *d, const struct args *args)
                 socket = d->config.socket;
         if (!socket)
                 socket = options_env(OPTIONS_ENV_SOCKET);
+        if (socket && (socket[0] != '/' || strlen(socket) >= sizeof d->socket)) {
+                fprintf(stderr,
+                        "shmallocd: SHMALLOC_SOCKET: \"%s\" is no socket: valid is an absolute path of at most %zu "
+                        "bytes\n",
+                        socket, sizeof d->socket - 1);
+                return false;
+        }
         snprintf(d->socket, sizeof d->socket, "%s", socket ? socket : PROTOCOL_SOCKET);
+        return true;
 }
 
 /* A descriptor for each client: as many as there may be. */
@@ -436,8 +446,7 @@ main(int argc, char **argv)
                 return 0;
         }
         d.unlinks = args.unlinks;
-        choose_socket(&d, &args);
-        status = run(&d);
+        status = choose_socket(&d, &args) ? run(&d) : 2;
         config_fini(&d.config);
         return status;
 }

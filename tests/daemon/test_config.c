@@ -104,6 +104,21 @@ START_TEST(wrong_arguments_are_named)
 }
 END_TEST
 
+START_TEST(a_wrong_socket_in_the_environment_is_named)
+{
+        char longest[109] = "/";
+        struct rig rig;
+
+        memset(longest + 1, 'x', sizeof longest - 2); /* a byte too many */
+        setenv("SHMALLOC_SOCKET", longest, 1);        /* in the child of this test only */
+        rig_start(&rig, "--heap=x", NULL);
+        expect_refusal(&rig, "xxx\" is no socket: valid is an absolute path of at most 107 bytes");
+        setenv("SHMALLOC_SOCKET", "here", 1);
+        rig_start(&rig, "--heap=x", NULL);
+        expect_refusal(&rig, "SHMALLOC_SOCKET: \"here\" is no socket: valid is an absolute path");
+}
+END_TEST
+
 START_TEST(all_options_are_taken_and_done)
 {
         uint64_t value;
@@ -131,6 +146,26 @@ START_TEST(all_options_are_taken_and_done)
         rig_stop(&rig);
         ck_assert_int_eq(stat(path, &st), 0); /* left as it is */
         shheap_close(h);
+}
+END_TEST
+
+/* Its helper is told of each by its number. */
+START_TEST(many_nodes_are_told_to_the_helper)
+{
+        struct region_header header;
+        char path[220];
+        struct rig rig;
+        FILE *f;
+
+        rig_start(&rig, config_argument("[one]\ncapacity = 4M\nnodes = 0-2,10-63\n"), NULL);
+        rig_expect(&rig, "heap \"one\": created");
+        snprintf(path, sizeof path, "%s/shmalloc.one", rig_dir());
+        f = fopen(path, "r");
+        ck_assert_ptr_nonnull(f);
+        ck_assert_uint_eq(fread(&header, sizeof header, 1, f), 1);
+        fclose(f);
+        ck_assert_uint_eq(header.numa_nodes, UINT64_C(7) | UINT64_MAX << 10);
+        rig_stop(&rig);
 }
 END_TEST
 
@@ -425,7 +460,8 @@ int
 main(void)
 {
         return SUITE_RUN("configuration", "config", a_wrong_line_is_named_with_what_would_be_right,
-                         wrong_arguments_are_named, all_options_are_taken_and_done,
+                         wrong_arguments_are_named, a_wrong_socket_in_the_environment_is_named,
+                         all_options_are_taken_and_done, many_nodes_are_told_to_the_helper,
                          heap_on_a_disk_is_kept_if_the_configuration_says_so,
                          a_check_of_the_configuration_starts_nothing, a_changed_configuration_is_applied_when_told,
                          heaps_stay_at_the_end_or_are_removed, what_is_no_file_is_no_configuration,
