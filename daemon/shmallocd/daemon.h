@@ -81,7 +81,8 @@ struct daemon {
         const char *config_path; /* NULL: heaps are given on the command line */
         char socket[108];
         bool has_socket_file; /* ours, to be removed */
-        bool unlinks;         /* heaps, at the end */
+        uint64_t socket_dev, socket_ino;
+        bool unlinks; /* heaps, at the end */
         bool has_begun, is_ready, is_stopping;
         int exit_status;
         int listen_fd;

@@ -438,6 +438,7 @@ make_socket(struct daemon *d)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         char folder[sizeof d->socket];
+        struct stat st = {0};
         int err = clear_path(d->socket);
 
         if (err < 0)
@@ -450,7 +451,9 @@ make_socket(struct daemon *d)
                 return -errno;
         if (bind(d->listen_fd, (const struct sockaddr *)&address, sizeof address) < 0)
                 return -errno;
-        d->has_socket_file = true;
+        d->has_socket_file = lstat(d->socket, &st) == 0;
+        d->socket_dev = st.st_dev;
+        d->socket_ino = st.st_ino;
         if (chmod(d->socket, d->config.socket_mode) < 0 || listen(d->listen_fd, BACKLOG) < 0)
                 return -errno;
         return 0;
@@ -483,8 +486,11 @@ server_open(struct daemon *d)
 void
 server_close(struct daemon *d)
 {
+        struct stat st;
+
         d->listen_source = sd_event_source_unref(d->listen_source);
-        if (d->has_socket_file)
+        if (d->has_socket_file && lstat(d->socket, &st) == 0 && st.st_dev == d->socket_dev &&
+            st.st_ino == d->socket_ino) /* else somebody removed it, and another daemon has made its own */
                 unlink(d->socket);
         d->has_socket_file = false;
         if (d->listen_fd >= 0)

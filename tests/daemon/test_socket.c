@@ -328,6 +328,20 @@ START_TEST(a_second_daemon_on_the_same_socket_refuses)
 }
 END_TEST
 
+START_TEST(another_daemons_socket_is_not_removed)
+{
+        struct rig rig, other;
+
+        start(&rig, "one");
+        ck_assert_int_eq(unlink(getenv("SHMALLOC_SOCKET")), 0); /* a sweeper of temporary files */
+        start(&other, "two");
+        rig_stop(&rig);
+        close(connect_to_daemon());
+        rig_stop(&other);
+        ck_assert_int_ne(access(getenv("SHMALLOC_SOCKET"), F_OK), 0);
+}
+END_TEST
+
 START_TEST(a_second_daemon_for_the_same_heap_refuses)
 {
         struct rig first, second;
@@ -519,7 +533,8 @@ main(void)
                          whatever_the_socket_is_heaps_open, a_daemon_that_never_accepts_is_not_waited_for,
                          a_pidfd_counts_if_it_is_the_sender_s, garbage_is_survived_and_nothing_leaks,
                          the_silent_do_not_keep_others_from_being_heard, a_second_daemon_on_the_same_socket_refuses,
-                         a_second_daemon_for_the_same_heap_refuses, a_readers_locks_do_not_keep_the_daemon_away,
-                         a_talker_does_not_fill_the_log, a_heap_that_is_busy_is_taken_over_later,
-                         what_is_no_socket_is_not_removed, it_takes_its_socket_from_systemd_and_says_when_it_is_ready);
+                         another_daemons_socket_is_not_removed, a_second_daemon_for_the_same_heap_refuses,
+                         a_readers_locks_do_not_keep_the_daemon_away, a_talker_does_not_fill_the_log,
+                         a_heap_that_is_busy_is_taken_over_later, what_is_no_socket_is_not_removed,
+                         it_takes_its_socket_from_systemd_and_says_when_it_is_ready);
 }
