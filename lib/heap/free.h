@@ -16,7 +16,7 @@ int free_block(struct thread *t, uint64_t block_off, uint64_t dest_off);
 
 /*
  * Frees a block, the caller's own, whose slab is held by somebody who may be stopped for ever: into a magazine of this
- * thread that has room, else in a magazine of its own to a depot (MAG.1, .2, FREE or PUSH_FROM, MAG.3 in
+ * thread that has room, else in a magazine of its own to a depot (MAG.1, .2, PUSH or PUSH_FROM, MAG.3 in
  * doc/recovery.md).  The hand is empty.  False: no magazine can be had, or it is not of a slab; nothing was done.
  */
 bool free_block_aside(struct thread *t, uint64_t block_off, uint64_t dest_off);

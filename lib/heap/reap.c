@@ -1,5 +1,5 @@
 /*
- * reap.c - see reap.h and doc/recovery.md (REAP.n).
+ * reap.c - see reap.h and doc/recovery.md (SETTLE.n).
  *
  * The intent first, because it is about things that must still name the dead: it counts only if all its objects do.
  * Then what the slot names: the candidate, the magazines, the roots under construction.  A candidate whose CAS failed

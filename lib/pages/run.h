@@ -2,7 +2,7 @@
  * run.h - runs: contiguous granules of one chunk, claimed granule by granule.
  *
  * No chunk is ever locked: a stopped taker blocks only the granules that it holds.  The steps are drawn in
- * doc/recovery.md (RUN.n, FREE.n).
+ * doc/recovery.md (RUN.n, RUN_FREE.n).
  */
 #ifndef PAGES_RUN_H
 #define PAGES_RUN_H
@@ -45,7 +45,7 @@ void run_unclaim(struct thread *t, uint64_t head, uint32_t granules);
 /* Gives the granules of a run back whose head this thread owns (NEW or FREEING), head last; clears the candidate. */
 void run_free_owned(struct thread *t, uint64_t head, uint32_t granules);
 
-/* RUN/FREE: what a reaper does for a candidate (region, number of the dead thread). */
+/* RUN, RUN_FREE: what a reaper does for a candidate (region, number of the dead thread). */
 void run_settle(struct region *r, uint32_t thread_no, uint64_t head, uint32_t granules);
 
 /* Rewrites the hints about a chunk of an arena from its granule words. */

@@ -5,7 +5,7 @@
  * Process 1 moves the one block from its magazine to *dest, or back.  When it is gone, process 2, the heir, asks
  * whether *dest is settled; if so, it takes what is there, and puts it into a magazine of its own, or takes the block
  * from the depot to the same *dest once more.  Process 3 reaps whoever it finds dead.  Steps are POP_TO.n, PUSH_FROM.n
- * and REAP.n of doc/recovery.md.
+ * and SETTLE.n of doc/recovery.md.
  *
  * At the end the block is in one place: a magazine, a depot, or its owner's, whom *dest or `kept` names.
  *

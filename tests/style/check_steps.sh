@@ -3,7 +3,8 @@
 # stand in doc/recovery.md, as "| FILL.3 ... |", and in the head of a file of lib/, as ".3 ..." below a line that
 # begins with FILL, or as "FILL.3 ..."; a row may hold several: "FILL.1, .2".  A label opens a comment below the
 # head: "FILL.8, .9: ...", or "DRAIN.7, FILL.8 to .9".  Elsewhere "FILL.3" is a mention.  Steps are numbered from 1,
-# and whatever is mentioned in lib/, tests/, daemon/ or doc/ has its row.
+# and whatever is mentioned in lib/, tests/, daemon/ or doc/ has its row.  Each operation has a place in a table of
+# doc/README.md.
 . "$(dirname "$0")/common.sh"
 
 doc=doc/recovery.md
@@ -103,12 +104,43 @@ awk '
 FILENAME ~ /\/rows$/ { row[$2] = 1; sub(/\..*/, "", $2); operation[$2] = 1; next }
 {
         rest = $0
-        while (match(rest, /[A-Z][A-Z_]+[A-Z]\.[0-9]+/)) {
+        while (match(rest, /[A-Z][A-Z_]+[A-Z]\.([0-9]+|n($|[^A-Za-z0-9_]))/)) {
                 step = substr(rest, RSTART, RLENGTH)
                 before = RSTART > 1 ? substr(rest, RSTART - 1, 1) : " "
                 rest = substr(rest, RSTART + RLENGTH)
-                if (before !~ /[A-Za-z0-9_]/ && !(step in row))
+                op = step
+                sub(/\..*/, "", op)
+                if (before ~ /[A-Za-z0-9_]/)
+                        continue
+                if (step ~ /\.n/ && !(op in operation))
+                        print FILENAME ":" FNR ": " op ".n is mentioned, and has no rows"
+                if (step ~ /\.n/)
+                        continue
+                if (!(step in row))
                         print FILENAME ":" FNR ": " step " is mentioned, and has no row"
+                while (match(rest, /^(, and |, | and | to | or | before | behind )\.[0-9]+/)) { # "RUN.1, .2"
+                        step = substr(rest, 1, RLENGTH)
+                        rest = substr(rest, RLENGTH + 1)
+                        sub(/.*\./, op ".", step)
+                        if (!(step in row))
+                                print FILENAME ":" FNR ": " step " is mentioned, and has no row"
+                }
         }
 }' "$tmp/rows" "$@" | LC_ALL=C sort | violation
+
+index=doc/README.md
+[ -f "$index" ] || index=/dev/null
+awk '
+FILENAME ~ /\/rows$/ { sub(/\..*/, "", $2); row[$2] = row[$2] == "" ? $3 : row[$2]; next }
+/^\|/ {
+        gsub(/[^A-Z_]+/, " ")
+        n = split($0, word, " ")
+        for (i = 1; i <= n; i++)
+                named[word[i]] = 1
+}
+END {
+        for (op in row)
+                if (!(op in named))
+                        print row[op] ": " op " has no place in a table of doc/README.md"
+}' "$tmp/rows" "$index" | LC_ALL=C sort | violation
 finish "$(wc -l <"$tmp/rows") steps have their rows and their labels"

@@ -168,7 +168,7 @@ void *shmalloc(size_t size)
 END
         printf '%s\n' '# Where' '' \
                 '[edges](memory-ordering.md) [here](#where) `slab.h`, api/malloc.c, `x/*.c`, [up](../lib/)' \
-                >"$tree/doc/README.md"
+                '' '| runs | RUN, KEEP |' >"$tree/doc/README.md"
         printf '| step | what |\n|---|---|\n| RUN.1 all, as KEEP.3 | - |\n' >"$tree/doc/recovery.md"
         printf '| RUN_TO | head, dest | RUN.1 | `settle_run`: all |\n' >>"$tree/doc/recovery.md"
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
@@ -354,15 +354,15 @@ append doc/memory-ordering.md '| E9 | gone |'
 fails edges doc/memory-ordering.md:4 "a row without an edge"
 
 append doc/README.md '[a page](gone.md)'
-fails links doc/README.md:4 "a link to a page that is gone"
+fails links doc/README.md:6 "a link to a page that is gone"
 append doc/README.md '[a heading](README.md#gone)'
-fails links doc/README.md:4 "a link to a heading that is gone"
+fails links doc/README.md:6 "a link to a heading that is gone"
 append doc/README.md 'see api/gone.c'
-fails links doc/README.md:4 "the path of a file that is gone"
+fails links doc/README.md:6 "the path of a file that is gone"
 append doc/README.md 'see `gone.h`'
-fails links doc/README.md:4 "the name of a file that is gone"
+fails links doc/README.md:6 "the name of a file that is gone"
 append doc/README.md '```' ' free    api/gone.c' '```'
-fails links doc/README.md:5 "a file in a picture that is gone"
+fails links doc/README.md:7 "a file in a picture that is gone"
 append lib/api/malloc.c '/* RUN.2: more */'
 fails steps lib/api/malloc.c:16 "a label without a row"
 append lib/api/malloc.c 'int x; /* after KEEP.7 */'
@@ -377,6 +377,14 @@ append doc/recovery.md '| RUN.3 more | - |'
 append lib/api/malloc.c '/* RUN.3: more */'
 fails steps "RUN.3 without RUN.2" "a number left out"
 sed -i 's/KEEP.2, .3/KEEP.2/' "$tree/lib/blocks/run.c"
+append tests/unit/test_x.c '/* dies after RUN.1, .4 */'
+fails steps "tests/unit/test_x.c:6: RUN.4" "a step that there is not, of several"
+append doc/README.md 'KEEP.1 and .2 behind .7'
+fails steps "doc/README.md:6: KEEP.7" "another, in a document"
+append tests/unit/test_x.c '/* the steps of RUNS.n */'
+fails steps tests/unit/test_x.c:6 "an operation that there is not"
+sed -i 's/RUN, KEEP/RUN/' "$tree/doc/README.md"
+fails steps "KEEP has no place in a table" "an operation that the index passes over"
 fails steps lib/blocks/run.c:6 "a row of the head without a label"
 rm "$tree/doc/recovery.md"
 fails steps lib/blocks/run.c "no document at all"
@@ -487,7 +495,7 @@ long=$(printf '%118s' '' | tr ' ' x)
 append lib/blocks/slab.h "/* $long */"
 fails columns lib/blocks/slab.h:9 "a long comment"
 append doc/README.md "$long $long"
-fails columns doc/README.md:4 "a long line in a document"
+fails columns doc/README.md:6 "a long line in a document"
 append tests/unit/x.sh "# $long $long"
 fails columns tests/unit/x.sh:1 "a long line in a script"
 append doc/README.md "| $long | $long |"
