@@ -5,9 +5,12 @@
 #   a thread slot (lib/layout/layout.h) is summed up there, or says that nobody reads it.
 # A name of shheap_ctl() (the table in lib/api/ctl.c) is described in the public header, and tried by a test; and the
 #   other way round.
-# A verb of shmallocctl (the table in daemon/ctl/main.c) has its entry in the manual page and in the completion, and is
-#   mentioned in doc/daemon.md; and the other way round.
+# A verb of shmallocctl (the table in daemon/ctl/main.c) has its entry in the manual page and in the completion, is
+#   among those that tests/daemon/ctl.sh tries all options of, and is mentioned in doc/daemon.md; and the other way
+#   round.
 # A flag of the public header, SHA_* or SHHEAP_*, is known to lib/api, named in the manual page, and tried by a test.
+# An invariant (lib/layout/invariants.h) is asserted by its number in lib/, and tests/unit/test_invariants.c breaks it;
+#   and the other way round.
 . "$(dirname "$0")/common.sh"
 
 header=include/shmalloc/shmalloc.h
@@ -15,6 +18,9 @@ stats=lib/audit/stats.c
 ctl=lib/api/ctl.c
 verbs=daemon/ctl/main.c
 completion=daemon/install/shmallocctl.bash
+verb_test=tests/daemon/ctl.sh
+invariants=lib/layout/invariants.h
+breaks=tests/unit/test_invariants.c
 
 # both LIST A LIST B   lines of the files A and B that only one of them has: "A: x is not in B"
 both() {
@@ -94,6 +100,8 @@ if [ -f "$verbs" ]; then
         both "$verbs" "$tmp/verbs" doc/man/shmallocctl.1 "$tmp/manual"
         sed -n "s/^ *local verbs='\\([a-z ]*\\)'\$/\\1/p" "$completion" | tr ' ' '\n' >"$tmp/completed"
         both "$verbs" "$tmp/verbs" "$completion" "$tmp/completed"
+        sed -n 's/^verbs="\([a-z ]*\)"$/\1/p' "$verb_test" 2>"$tmp/messages" | tr ' ' '\n' >"$tmp/tried" || true
+        both "$verbs" "$tmp/verbs" "$verb_test" "$tmp/tried"
         while read -r verb; do
                 grep -qE "\`(shmallocctl )?$verb[ \`]" doc/daemon.md || violation "doc/daemon.md: says nothing of $verb"
         done <"$tmp/verbs"
@@ -102,8 +110,10 @@ fi
 # Flags, and the masks of those that are known.
 if [ -d lib/api ]; then
         {
-                sed -n 's/^#define \(SHA_[A-Z_]*\)[ (].*\(0x\|ctz\|SHA_NODE(\).*/\1/p' "$header"
-                sed -n 's/^ *\(SHHEAP_[A-Z_]*\) = 1u << .*/\1/p' "$header"
+                grep -v '__attribute__\|SHA_ATTR\|__asm__' "$header" |
+                        sed -n 's/^#define \(SHA_[A-Z_]*\)[ (].*\([0-9]\|ctz\).*/\1/p'
+                sed -n 's/^ *\(SHHEAP_[A-Z_]*\) = [0-9a-fx]*u[ ,].*/\1/p' "$header"
+                sed -n '/^enum shheap_\(walk_what\|check_flags\)/,/}/p' "$header" | grep -oE 'SHHEAP_[A-Z_]+' || true
         } >"$tmp/flags"
         # shellcheck disable=SC2046
         code $(files c lib/api) | grep -oE '(SHA|SHHEAP)_[A-Z_]+' | LC_ALL=C sort -u >"$tmp/known"
@@ -118,5 +128,15 @@ if [ -d lib/api ]; then
                 grep -qx "$flag" "$tmp/manual" || violation "doc/man/shmalloc.3: does not name $flag"
                 grep -qx "$flag" "$tmp/tried" || violation "$header: no test uses $flag"
         done <"$tmp/flags"
+fi
+
+if [ -f "$invariants" ]; then
+        sed -n 's/^ \*   \(I[0-9]*\) .*/\1/p' "$invariants" >"$tmp/invariants"
+        # shellcheck disable=SC2046
+        code $(files "c h" lib) | grep -oE 'ASSERT_INVARIANT\(I[0-9]+,' | tr -dc 'I0-9\n' |
+                sed 's/.*\(I[0-9]\)/\1/' >"$tmp/asserted"
+        both "$invariants" "$tmp/invariants" "what lib/ asserts" "$tmp/asserted"
+        sed -n 's/^ *VIOLATION(\(I[0-9]*\), .*/\1/p' "$breaks" 2>"$tmp/messages" >"$tmp/broken" || true
+        both "$invariants" "$tmp/invariants" "$breaks" "$tmp/broken"
 fi
 finish "lists are kept"

@@ -62,10 +62,11 @@ END
 #ifndef BASE_VERIFY_H
 #define BASE_VERIFY_H
 #define ASSERT(cond) ((void)sizeof(!(cond)))
+#define ASSERT_INVARIANT(no, cond) ASSERT(cond)
 static inline int at_least(int a, int b)
 {
         ASSERT(a >= b);
-        ASSERT(b < 7 || a >= 7);
+        ASSERT_INVARIANT(I1, b < 7 || a >= 7);
         return a;
 }
 #endif
@@ -93,6 +94,9 @@ enum { intent_block_has_dest = 1 };
 #define INTENTS(X) X(RUN_TO, run_to, "run-to", block, settle_run)
 #endif
 END
+        printf '%s\n' '/*' ' * invariants.h - what is true.' ' *' ' *   I1  all is well' ' */' \
+                '#ifndef LAYOUT_INVARIANTS_H' '#define LAYOUT_INVARIANTS_H' '#endif' >"$tree/lib/layout/invariants.h"
+        printf '%s\n' 'int violations[] = {' 'VIOLATION(I1, all_is_ill),' '};' >"$tree/tests/unit/test_invariants.c"
         mkdir -p "$tree/lib/audit" "$tree/daemon/ctl" "$tree/daemon/install" "$tree/doc/man"
         cat >"$tree/lib/layout/layout.h" <<'END'
 #ifndef LAYOUT_LAYOUT_H
@@ -132,6 +136,8 @@ END
         printf '.It Cm ls\nAll.\n.It Cm stat\nOne.\n' >"$tree/doc/man/shmallocctl.1"
         printf '.Dv SHHEAP_CREATE , SHA_ZERO , SHA_ALIGN .\n' >"$tree/doc/man/shmalloc.3"
         printf '`ls`, and `shmallocctl stat`.\n' >"$tree/doc/daemon.md"
+        mkdir -p "$tree/tests/daemon"
+        printf '%s\n' 'verbs="ls stat"' >"$tree/tests/daemon/ctl.sh"
         cat >"$tree/lib/blocks/run.c" <<'END'
 /*
  * run.c - runs.
@@ -179,12 +185,14 @@ END
         printf '%s\n' 'atomic: base/atomic base/verify: unit/x' 'intents: layout/intents: unit/x' \
                 'slab: blocks/slab: unit/x' \
                 'run: blocks/run: unit/x crash/f*' 'malloc: api/malloc: unit/x' \
-                'layout: layout/layout: unit/x' 'stats: audit/stats api/ctl: unit/x' >"$tree/tests/modules.txt"
+                'layout: layout/layout layout/invariants: unit/x' 'stats: audit/stats api/ctl: unit/x' \
+                >"$tree/tests/modules.txt"
         printf '%s\n' unit/x unit/x_tiny crash/kill/fill crash/two/fill,drain style/x >"$tmp/good_names"
         printf '%s\n' '<!-- modules: written by tests/modules.sh -->' '<!-- end of modules -->' >"$tree/CONTRIBUTING.md"
         cp "$style_dir/../modules.sh" "$tree/tests"
         sh "$style_dir/../modules.sh" "$tree" write
-        (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.[ch] daemon/*/*.c)
+        (cd "$tree" && "${CLANG_FORMAT:-clang-format}" -i include/shmalloc/*.h lib/*/*.[ch] daemon/*/*.c \
+                tests/unit/test_invariants.c)
         link_libraries "$tree/lib/shmalloc.map"
         cp "$tmp/good_names" "$tmp/names"
         mkdir "$tmp/good"
@@ -369,14 +377,6 @@ append lib/api/malloc.c 'int x; /* after KEEP.7 */'
 fails steps lib/api/malloc.c:16 "a step that there is not"
 append tests/unit/test_x.c '/* dies after RUNS.1 */'
 fails steps tests/unit/test_x.c:6 "a step of an operation that there is not"
-append doc/recovery.md '| RUN.2 more | - |'
-fails steps doc/recovery.md:5 "a row without a label"
-append doc/recovery.md '| KEEP.1 once more | - |'
-fails steps doc/recovery.md:5 "an operation in two tables"
-append doc/recovery.md '| RUN.3 more | - |'
-append lib/api/malloc.c '/* RUN.3: more */'
-fails steps "RUN.3 without RUN.2" "a number left out"
-sed -i 's/KEEP.2, .3/KEEP.2/' "$tree/lib/blocks/run.c"
 append tests/unit/test_x.c '/* dies after RUN.1, .4 */'
 fails steps "tests/unit/test_x.c:6: RUN.4" "a step that there is not, of several"
 append doc/README.md 'KEEP.1 and .2 behind .7'
@@ -385,6 +385,14 @@ append tests/unit/test_x.c '/* the steps of RUNS.n */'
 fails steps tests/unit/test_x.c:6 "an operation that there is not"
 sed -i 's/RUN, KEEP/RUN/' "$tree/doc/README.md"
 fails steps "KEEP has no place in a table" "an operation that the index passes over"
+append doc/recovery.md '| RUN.2 more | - |'
+fails steps doc/recovery.md:5 "a row without a label"
+append doc/recovery.md '| KEEP.1 once more | - |'
+fails steps doc/recovery.md:5 "an operation in two tables"
+append doc/recovery.md '| RUN.3 more | - |'
+append lib/api/malloc.c '/* RUN.3: more */'
+fails steps "RUN.3 without RUN.2" "a number left out"
+sed -i 's/KEEP.2, .3/KEEP.2/' "$tree/lib/blocks/run.c"
 fails steps lib/blocks/run.c:6 "a row of the head without a label"
 rm "$tree/doc/recovery.md"
 fails steps lib/blocks/run.c "no document at all"
@@ -413,16 +421,28 @@ sed -i 's/ls stat/ls/' "$tree/daemon/install/shmallocctl.bash"
 fails lists "stat is not in daemon/install" "a verb that is not completed"
 sed -i 's/ls stat/ls stat top/' "$tree/daemon/install/shmallocctl.bash"
 fails lists "top is not in daemon/ctl/main.c" "a verb that is completed only"
+sed -i 's/"ls stat"/"ls"/' "$tree/tests/daemon/ctl.sh"
+fails lists "stat is not in tests/daemon" "a verb that no test tries"
 echo >"$tree/doc/daemon.md"
 fails lists "says nothing of stat" "a verb that the document passes over"
 sed -i 's/.*SHA_ZERO.*/&\n#define SHA_FOUR 0x080u/' "$tree/include/shmalloc/shmalloc.h"
 fails lists "knows SHA_FOUR" "a flag that means nothing"
+sed -i 's/.*SHA_ZERO.*/&\n#define SHA_FIVE (1u << 7)/' "$tree/include/shmalloc/shmalloc.h"
+fails lists "knows SHA_FIVE" "a flag that is written as a shift"
+sed -i 's/.*SHA_ZERO.*/&\nenum shheap_check_flags { SHHEAP_CHECK_MORE = 2 };/' "$tree/include/shmalloc/shmalloc.h"
+fails lists "knows SHHEAP_CHECK_MORE" "a flag of the check that means nothing"
 sed -i 's/.*SHHEAP_CREATE =.*/SHHEAP_MORE = 1u << 1,\n&/' "$tree/include/shmalloc/shmalloc.h"
 fails lists "knows SHHEAP_MORE" "a flag of open that means nothing"
 sed -i 's/SHA_ZERO//' "$tree/doc/man/shmalloc.3"
 fails lists "does not name SHA_ZERO" "a flag that the manual passes over"
 sed -i 's/SHHEAP_CREATE//' "$tree/tests/unit/test_x.c"
 fails lists "no test uses SHHEAP_CREATE" "a flag that no test uses"
+sed -i 's/ \*   I1 .*/&\n *   I2  more/' "$tree/lib/layout/invariants.h"
+fails lists "I2 is not in what lib/ asserts" "an invariant that is asserted nowhere"
+sed -i 's/ASSERT_INVARIANT(I1/ASSERT_INVARIANT(I2/' "$tree/lib/base/verify.h"
+fails lists "I2 is not in lib/layout/invariants.h" "an assertion of an invariant that there is not"
+sed -i '/VIOLATION(I1/d' "$tree/tests/unit/test_invariants.c"
+fails lists "I1 is not in tests/unit" "an invariant that nobody breaks"
 
 append lib/blocks/chunk.c ''
 fails modules lib/blocks/chunk "a file in no module"
@@ -513,9 +533,9 @@ plant_good
 
 sed -i '/ASSERT(a/d' "$tree/lib/base/verify.h"
 fails asserts "fewer than 4 assertions" "too few assertions"
-sed -i -e 's/ASSERT(a .*/ASSERT(a);/' -e 's/ASSERT(b .*/ASSERT(b != NULL);/' "$tree/lib/base/verify.h"
+sed -i -e 's/ASSERT(a .*/ASSERT(a);/' -e 's/(I1, b .*/(I1, b != NULL);/' "$tree/lib/base/verify.h"
 fails asserts "fewer than 4 assertions" "assertions that a name is not NULL"
-sed -i -e 's/ASSERT(a .*/ASSERT(1);/' -e 's/ASSERT(b .*/ASSERT(true);/' "$tree/lib/base/verify.h"
+sed -i -e 's/ASSERT(a .*/ASSERT(1);/' -e 's/(I1, b .*/(I1, true);/' "$tree/lib/base/verify.h"
 fails asserts "fewer than 4 assertions" "assertions of constants"
 
 echo "$n planted violations, $failed not found"
