@@ -21,7 +21,7 @@ marks_n(const struct region *r)
         return SWEEP_MAGAZINES + r->n_nodes;
 }
 
-/* E1.acq: what lies below is backed. */
+/* What lies below is backed (E1.acq). */
 uint64_t marks_value(const struct region *r, uint32_t mark);
 
 /* How many elements there can be. */

@@ -2,7 +2,8 @@
 # Every release has an acquire and the other way round: a label "E7.rel:" in a comment of lib/ needs an "E7.acq:"
 # and a row "| E7 | ..." in doc/memory-ordering.md; a row needs its labels.  A label opens its comment or has a
 # colon after it; labels may share these: "E3.acq, E4.rel: ...".  Elsewhere "E7.rel" is a mention, which needs both
-# labels as well, and so is "E7" in a comment of lib/ or anywhere in doc/.
+# labels as well, and so is "E7" in a comment of lib/ or anywhere in doc/.  Where a label stands, an access that
+# acquires or releases is within a few lines.
 . "$(dirname "$0")/common.sh"
 
 doc=doc/memory-ordering.md
@@ -34,6 +35,10 @@ FILENAME == doc || FILENAME == "/dev/null" {
         }
         if (FILENAME ~ /^doc\//)
                 next
+        if (FNR == 1)
+                look_around()
+        file = FILENAME
+        line[FNR] = $0
         rest = $0
         before = ""     # what of the line stands before the label
         while (match(rest, /E[0-9]+\.(rel|acq)/)) {
@@ -49,10 +54,24 @@ FILENAME == doc || FILENAME == "/dev/null" {
                 if (!(edge in seen))
                         seen[edge] = FILENAME ":" FNR
                 if (opens || rest ~ /^((,| and|\/) *E[0-9]+\.(rel|acq))*:/)
-                        defined[label] = 1
+                        defined[label] = place[++n_places] = FNR
         }
 }
+# What the file before has at its labels.
+function look_around(   i, k, has) {
+        for (i = 1; i <= n_places; i++) {
+                has = 0
+                for (k = place[i] - 4; k <= place[i] + 6; k++)
+                        if (line[k] ~ /(acquire|release|acq_rel)[a-z0-9_]*\(|owner_[a-z_]+\(/)
+                                has = 1
+                if (!has)
+                        print file ":" place[i] ": an edge, and nothing near it acquires or releases"
+        }
+        n_places = 0
+        split("", line)
+}
 END {
+        look_around()
         for (edge in seen) {
                 if (!((edge ".rel") in defined))
                         print seen[edge] ": " edge " has no release: no \"" edge ".rel:\" in lib/"

@@ -164,7 +164,7 @@ END
 void shfree(void *p)
 {
         struct slab *slab = p; /* E1.rel: publishes to E1.acq */
-        slab->free(0);         /* E1.acq: the other end */
+        slab->free(load_acquire((size_t *)p)); /* E1.acq: the other end */
 }
 
 void *shmalloc(size_t size)
@@ -354,6 +354,8 @@ append lib/api/malloc.c 'int x; /* E2.acq, E2.rel */'
 fails edges "E2 has no row" "an edge without a row"
 rm "$tree/doc/memory-ordering.md"
 fails edges "E1 has no row" "no document at all"
+append lib/api/malloc.c 'int a, b,' '    c, d,' '    e, f,' '    g, h;' '/* E1.acq: of nothing. */' 'int x;'
+fails edges lib/api/malloc.c:20 "an edge where nothing acquires"
 append lib/api/malloc.c 'int x; /* by E4, as ever */'
 fails edges lib/api/malloc.c:16 "an edge that there is not"
 append doc/recovery.md 'The labels, `E4.rel` for one, stand in the code.'
