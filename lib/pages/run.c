@@ -501,6 +501,7 @@ run_free_owned(struct thread *t, uint64_t head, uint32_t granules)
 
         ASSERT_INVARIANT(I16, run_is_own(t, head, granules));
         ASSERT(granule_state(owner_load(word)) == GRANULE_FREEING || granule_state(owner_load(word)) == GRANULE_NEW);
+        kill_order(); /* behind FREEING: who settles a slab does not set its tags again */
         store_relaxed(tag, (uint16_t)TAG_NONE);
         for (uint32_t i = 1; i < granules; i++) {
                 store_relaxed(&tag[i], (uint16_t)TAG_NONE); /* RUN_FREE.2 */
