@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -386,7 +387,7 @@ spawn(struct kept *k, int fd)
 static int
 check_file(struct kept *k)
 {
-        char path[512], file[NAME_FILE_BYTES];
+        char path[PATH_MAX], file[NAME_FILE_BYTES];
         struct stat st;
 
         if (name_to_file(k->config.name, file) < 0)

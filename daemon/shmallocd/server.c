@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,7 +155,7 @@ is_in_group(int fd, const struct ucred *cred, gid_t gid)
 static bool
 may_open(const struct kept *k, int fd, const struct ucred *cred)
 {
-        char path[512], file[NAME_FILE_BYTES];
+        char path[PATH_MAX], file[NAME_FILE_BYTES];
         struct stat st;
         mode_t wanted;
 
