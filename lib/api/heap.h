@@ -21,18 +21,23 @@ handle_is_open(const struct shheap *h, const char *operation)
         return handle_refuse(h, operation);
 }
 
+/* What this thread holds of all heaps: in the child of a fork() there is nobody else. */
+extern __thread uint32_t handle_n_holds __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 /* Around a call that reads the heap and calls the caller's function: it stays mapped, also if that closes it.  The end
  * is a cleanup, for what is thrown; after a jump out it stays mapped for good. */
 static inline struct shheap *
 handle_hold(struct shheap *h)
 {
         fetch_add_relaxed(&h->n_called, 1u); /* before this thread closes it; no other is in here then */
+        handle_n_holds++;
         return h;
 }
 
 static inline void
 handle_let_go(struct shheap **at)
 {
+        handle_n_holds--;
         fetch_add_relaxed(&(*at)->n_called, -1u);
 }
 

@@ -12,7 +12,9 @@
 #include "api/registry.h"
 #include "base/error.h"
 #include "blocks/fault.h"
+#include "clients/client.h"
 #include "os/pin.h"
+#include "os/process.h"
 #include "os/shm.h"
 #include "region/create.h"
 #include "region/dump.h"
@@ -119,6 +121,22 @@ open_again(struct shheap *h, const struct region_open_args *args)
         return 0;
 }
 
+/* A heap that was made just now and of which its maker is no client: it goes, unless others have come already. */
+static void
+leave_no_name(const struct region *r)
+{
+        bool has_others = !r->is_new;
+
+        for (uint32_t idx = 0; idx < region_clients_hwm(r) && !has_others; idx++) {
+                struct client_id client;
+                uint32_t pid, pid_ns;
+
+                has_others = client_who_anywhere(r, idx, &client, &pid, &pid_ns) && pid != process_id();
+        }
+        if (!has_others && region_is_linked(r) == 1)
+                (void)region_unlink(r->name); /* why the heap cannot be opened is what is told */
+}
+
 /* Takes over the region, also if it fails. */
 static int
 open_new(struct shheap **ret_heap, struct region *region, const struct region_open_args *args)
@@ -129,6 +147,7 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
         error_forget_refused();
         h = registry_new();
         if (!h) {
+                leave_no_name(region);
                 region_close(region);
                 return error_set_refused(-ENOMEM,
                                          "shheap_open: no handle: no memory, or this process has %d heaps open",
@@ -148,6 +167,7 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
         h->n_opens = 1;
         err = attach_caller(h);
         if (err < 0) {
+                leave_no_name(&h->region);
                 registry_destroy(h);
                 return err;
         }

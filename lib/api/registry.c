@@ -55,6 +55,7 @@ static struct shheap *places[REGISTRY_HANDLES]; /* of open heaps, NULL between t
 static uint32_t n_places;                       /* that were ever in use, likewise */
 
 /* Of a thread that is inside fork(), with the lock held. */
+__thread uint32_t handle_n_holds;
 static __thread bool is_forking __attribute__((tls_model("initial-exec")));
 static uint32_t generation_before_fork;
 static struct shield fork_shield;
@@ -71,6 +72,8 @@ take_over_heaps(struct cds_list_head *list)
                 process_lock_init(&h->lock);
                 h->tcaches = NULL;
                 h->n_lent = 0;
+                if (handle_n_holds == 0) /* else which of them are this thread's is not known: it stays mapped */
+                        h->n_called = 0;
         }
 }
 

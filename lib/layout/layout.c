@@ -66,8 +66,8 @@ params_check(const struct layout_params *params, const char **ret_what)
                 return reject(ret_what, "capacity: a multiple of 4 MiB up to 2 TiB");
         if (params->max_clients == 0 || params->max_clients > 65535)
                 return reject(ret_what, "max_clients: 1 to 65535");
-        if (params->max_threads == 0 || params->max_threads > THREAD_NO_MAX)
-                return reject(ret_what, "max_threads: 1 to 65534");
+        if (params->max_threads < THREADS_MIN || params->max_threads > THREAD_NO_MAX)
+                return reject(ret_what, "max_threads: 2 to 65534");
         if (params->n_nodes == 0 || params->n_nodes > NODE_MAX)
                 return reject(ret_what, "nodes: 1 to 64");
         if (params->has_spread > (params->n_nodes > 1))

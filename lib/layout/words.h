@@ -38,6 +38,7 @@
 
 #define THREAD_NONE   0u     /* no owner */
 #define THREAD_NO_MAX 65534u /* thread numbers are 16 bits */
+#define THREADS_MIN   2u     /* of a heap: a thread's, and the reserve of its process */
 #define ARENA_MAX     1024u  /* arena indices are 10 bits */
 #define NODE_MAX      64u    /* NUMA nodes of one heap */
 #define NODE_NONE     UINT32_MAX

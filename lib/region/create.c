@@ -162,11 +162,12 @@ fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_bas
         error_forget_refused();
         while (err == -EADDRINUSE && tries-- > 0) {
                 if (p->args->options.base_addr == 0)
-                        base = map_choose_base(p->dirfd, p->name, ino, p->layout.region_bytes);
+                        base = map_choose_base(p->dirfd, p->name, ino, p->layout.region_bytes, &err);
                 if (base == 0)
-                        return error_append_refused(error_set(-EADDRINUSE,
-                                                              "no free address range of %" PRIu64 " bytes for %s",
-                                                              p->layout.region_bytes, p->what));
+                        return error_append_refused(
+                                error_set(err, "no %s of %" PRIu64 " bytes for %s",
+                                          err == -EADDRINUSE ? "free address range" : "memory to find an address range",
+                                          p->layout.region_bytes, p->what));
                 err = map_region(r, &p->layout, p->what, base, relocatable);
         }
         ASSERT(err < 0 || (base != 0 && base % HEADER_BASE_ALIGN == 0));
@@ -345,6 +346,7 @@ create_region(struct region *ret, int dirfd, const char *name, const struct regi
                 return error_set_refused(err, "cannot map %s again", plan.what);
         }
         snprintf(r.name, sizeof r.name, "%s", name);
+        r.is_new = true;
         *ret = r;
         return 0;
 err_unmap:

@@ -147,15 +147,17 @@ hash_name(const char *name)
 }
 
 static uint64_t
-choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots)
+choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots, int *ret_err)
 {
         uint64_t n_places = windows[window_idx].n_slots / n_slots, base;
         struct window *w;
         void *p;
 
         ASSERT(window_idx < sizeof windows / sizeof windows[0] && n_slots > 0);
-        if (n_places == 0 || (is_under_tsan() && !windows[window_idx].is_good_for_tsan) ||
-            os_map_private(sizeof *w, false, &p) < 0)
+        if (n_places == 0 || (is_under_tsan() && !windows[window_idx].is_good_for_tsan))
+                return 0;
+        *ret_err = os_map_private(sizeof *w, false, &p);
+        if (*ret_err < 0)
                 return 0;
         w = p;
         w->start = windows[window_idx].start;
@@ -167,22 +169,25 @@ choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots)
         base = window_find(w, (uint32_t)(key % n_places * n_slots), n_slots);
         os_unmap(w, sizeof *w);
         ASSERT(base % SLOT_BYTES == 0);
+        *ret_err = base != 0 ? 0 : -EADDRINUSE;
         return base;
 }
 
 uint64_t
-map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes)
+map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes, int *ret_err)
 {
         uint64_t n_slots = (region_bytes + SLOT_BYTES - 1) >> SLOT_SHIFT, key = hash_name(name) + ino;
         unsigned first = windows[0].n_slots / n_slots < PLACES_MIN;
-        uint64_t base = choose_in(first, dirfd, key, n_slots);
+        uint64_t base;
 
         ASSERT(region_bytes > 0);
+        *ret_err = -EADDRINUSE;
+        base = choose_in(first, dirfd, key, n_slots, ret_err);
         if (base == 0)
-                base = choose_in(!first, dirfd, key, n_slots);
+                base = choose_in(!first, dirfd, key, n_slots, ret_err);
         if (base == 0)
-                base = choose_in(first, -1, key, n_slots);
-        return base != 0 ? base : choose_in(!first, -1, key, n_slots);
+                base = choose_in(first, -1, key, n_slots, ret_err);
+        return base != 0 ? base : choose_in(!first, -1, key, n_slots, ret_err);
 }
 
 /* ------------------------------------------------------------------ mapping */

@@ -12,9 +12,10 @@
 /*
  * An address for a new region called `name` in the file `ino`: the first slot, counted from a place that the two give,
  * on which no other heap of the directory lies and nothing is mapped in this process; when all slots are in use, one
- * that is free here.  0 when there is none.  A hint: another creator may choose the same at the same time.
+ * that is free here.  0 when there is none: *ret_err is -EADDRINUSE; or when there is no memory to look for one:
+ * -ENOMEM.  A hint: another creator may choose the same at the same time.
  */
-uint64_t map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes);
+uint64_t map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes, int *ret_err);
 
 /*
  * Maps r->fd, binds `r` and puts the guard in place.  r->fd and r->is_readonly must have been set.

@@ -211,7 +211,7 @@ static const struct key {
         {"max_capacity", parse_bytes, FIELD(uint64_t, max_capacity),
          "bytes, with K, M, G or T if you like; 0 for the capacity"},
         {"max_clients", parse_u32, FIELD(uint32_t, max_clients), "a number of processes, 1 to 65535"},
-        {"max_threads", parse_u32, FIELD(uint32_t, max_threads), "a number of threads, 1 to 65534"},
+        {"max_threads", parse_u32, FIELD(uint32_t, max_threads), "a number of threads, 2 to 65534"},
         {"arenas", parse_arenas, FIELD(uint32_t, arenas_per_node), "a number of arenas per node, 1 to 64"},
         {"decay_ms", parse_decay_ms, FIELD(int64_t, decay_ms), "milliseconds; 0 for at once, -1 for never"},
         {"mode", parse_mode, FIELD(uint32_t, mode), "octal, 0600 and perhaps 0066 of it"},

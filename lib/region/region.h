@@ -53,6 +53,7 @@ struct region {
         uint64_t numa_nodes;      /* bit mask of the nodes that its memory is meant to come from; 0 = all */
         bool has_numa;            /* several nodes, and a file whose pages can be placed; else nodes are only noted */
         bool is_readonly;
+        bool is_new;                    /* made by this very open, under its name */
         bool is_relocated;              /* mapped elsewhere than at header.base_addr */
         bool is_dumped;                 /* option dump: what is in use is part of core files; how much of it: */
         uint64_t dumped_arenas;         /* elements that the kernel has been told of (dump.c) */

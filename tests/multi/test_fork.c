@@ -334,6 +334,55 @@ START_TEST(child_does_not_wait_for_the_lock_of_a_heap_that_another_thread_held)
 }
 END_TEST
 
+/* In a call that calls back, while another thread forks. */
+static int
+block_that_waits(const struct shheap_block *block, void *arg)
+{
+        (void)block;
+        (void)arg;
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn);
+        return 1;
+}
+
+static void *
+walk_and_wait(void *arg)
+{
+        ck_assert_int_eq(shheap_walk(arg, SHHEAP_WALK_LIVE, block_that_waits, NULL), 1);
+        return NULL;
+}
+
+static void
+child_closes_for_good(struct child *self, void *arg)
+{
+        shheap *other = arg;
+        void *header = other->region.base;
+        unsigned char is_resident;
+
+        (void)self;
+        MUST(shheap_close(other) == 0);
+        MUST(mincore(header, 4096, &is_resident) < 0 && errno == ENOMEM); /* nothing is mapped there */
+}
+
+START_TEST(heap_that_another_thread_was_called_back_from_goes_with_its_last_close)
+{
+        shheap *other = heap_dir_open("other", SHHEAP_CREATE, "capacity:4M");
+        void *p = shheap_malloc(other, 100);
+        pthread_t thread;
+        struct child c;
+
+        pthread_barrier_init(&turn, NULL, 2);
+        ck_assert_int_eq(pthread_create(&thread, NULL, walk_and_wait, other), 0);
+        pthread_barrier_wait(&turn);
+        child_start(&c, child_closes_for_good, other);
+        assert_ended_well(&c);
+        pthread_barrier_wait(&turn);
+        pthread_join(thread, NULL);
+        shheap_free(other, p);
+        ck_assert_int_eq(shheap_close(other), 0);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ init() of a root */
 
 static struct child of_init;
@@ -706,6 +755,7 @@ main(void)
         tcase_add_test(tcase, child_of__Fork_that_only_closes_takes_nothing_from_its_parent);
         tcase_add_test(tcase, child_of__Fork_does_not_wait_for_a_lock_that_another_thread_held);
         tcase_add_loop_test(tcase, child_does_not_wait_for_the_lock_of_a_heap_that_another_thread_held, 0, 2);
+        tcase_add_test(tcase, heap_that_another_thread_was_called_back_from_goes_with_its_last_close);
         tcase_add_loop_test(tcase, child_that_init_forks_may_return_and_the_parent_makes_the_object, 0, 2);
         tcase_add_test(tcase, fork_handlers_of_others_may_allocate);
         tcase_add_test(tcase, fork_among_busy_threads_gives_a_child_that_works);

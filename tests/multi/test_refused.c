@@ -88,6 +88,21 @@ must_name(const struct refusal *refusal, int error)
                 child_fail(__FILE__, __LINE__, "the message names the call and the reason");
 }
 
+/* What was created and could not be used has no name, where those calls are there by which a name is removed. */
+static void
+must_have_left_no_name(const struct refusal *refusal)
+{
+        static const int needed[] = {SYS_openat, SYS_newfstatat, SYS_fcntl, SYS_flock};
+        char path[4096];
+
+        for (unsigned i = 0; i < sizeof needed / sizeof needed[0]; i++)
+                if (refusal->number == needed[i])
+                        return;
+        snprintf(path, sizeof path, "%s/shmalloc.x", getenv("SHMALLOC_DIR"));
+        if (access(path, F_OK) == 0)
+                child_fail(__FILE__, __LINE__, "a heap that could not be opened has left its name");
+}
+
 enum moment { BEFORE_CREATE, BEFORE_OPEN, AFTER_OPEN, N_MOMENTS };
 
 struct trial {
@@ -115,6 +130,8 @@ do_without_or_say_so(struct child *self, void *arg)
         err = shheap_open(&h, "x", SHHEAP_CREATE, &attr);
         if (err < 0) {
                 must_name(trial->refusal, trial->error);
+                if (trial->moment == BEFORE_CREATE)
+                        must_have_left_no_name(trial->refusal);
                 return;
         }
         if (trial->moment == AFTER_OPEN)
@@ -279,6 +296,18 @@ without_address_space(void)
         must_fail("mmap", "ulimit -v");
 }
 
+/* Not even to look for an address. */
+static void
+without_any_address_space(void)
+{
+        struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        shheap *h;
+
+        attr.capacity = 64 * MIB;
+        limit(RLIMIT_AS, 4096);
+        MUST(shheap_open(&h, "x", SHHEAP_CREATE, &attr) == -ENOMEM);
+}
+
 static void
 without_descriptors(void)
 {
@@ -306,7 +335,8 @@ with_small_files(void)
 }
 
 static void (*const limits[])(void) = {
-        without_keys, without_address_space, without_descriptors, without_locked_memory, with_small_files,
+        without_keys,        without_address_space, without_any_address_space,
+        without_descriptors, without_locked_memory, with_small_files,
 };
 
 static void
