@@ -204,7 +204,7 @@ struct crash_options {
         bool every;     /* every instruction, not only those that change the region, or a sample */
         unsigned n_ops; /* of others while one is stopped */
         uint64_t seed;
-        unsigned n_samples;    /* of points, about */
+        unsigned n_samples;    /* of points */
         unsigned deep_part;    /* deaths of reapers: at one in so many states, chosen by the seed */
         unsigned deep_victims; /* and only of those of one in so many victims, likewise */
         bool marks;            /* the kernel marks the locks of the dead */

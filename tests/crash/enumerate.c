@@ -309,13 +309,26 @@ measure(struct actor *a, void (*fn)(struct actor *a), uint64_t *ret_instructions
         *ret_changes = counts->n_changes;
 }
 
-/* Chooses about n_samples of `n` points: the same ones for the same seed. */
+/* Whether the i-th of `n` is one of the `wanted` that are chosen, one in each stretch: the same ones for the same seed
+ * and salt. */
+static bool
+is_chosen_of(uint64_t wanted, uint64_t i, uint64_t n, uint64_t salt)
+{
+        uint64_t stretch, first, next, state;
+
+        if (n <= wanted || wanted == 0)
+                return wanted != 0;
+        stretch = i * wanted / n;
+        first = (stretch * n + wanted - 1) / wanted;
+        next = ((stretch + 1) * n + wanted - 1) / wanted;
+        state = (opt.seed + (salt << 32)) * UINT64_C(0x9e3779b97f4a7c15) + stretch * UINT64_C(0xff51afd7ed558ccd);
+        return i - first == random_next(&state) % (next - first);
+}
+
 static bool
 is_sampled(uint64_t point, uint64_t n)
 {
-        uint64_t state = opt.seed * UINT64_C(0x9e3779b97f4a7c15) + point * UINT64_C(0xff51afd7ed558ccd);
-
-        return n <= opt.n_samples || random_next(&state) % n < opt.n_samples;
+        return is_chosen_of(opt.n_samples, point, n, 0);
 }
 
 /* ------------------------------------------------------------------ stop */
@@ -514,9 +527,7 @@ n_passes(void)
 static bool
 is_pass_wanted(void)
 {
-        uint64_t state = opt.seed * 31 + (uint64_t)dead_at;
-
-        return n_deaths < passes_wanted() || random_next(&state) % (n_deaths + 1) < passes_wanted();
+        return is_chosen_of(passes_wanted(), (uint64_t)dead_at, n_deaths + 1, UINT32_MAX);
 }
 
 static void
@@ -526,7 +537,8 @@ three_point(ucontext_t *uc)
         pid_t pid;
 
         if (opt.only[2] >= 0 ? stepping.n != opt.only[2]
-                             : !is_sampled((uint64_t)dead_at << 32 ^ (uint64_t)stepping.n, n_points * n_passes()))
+                             : !is_chosen_of((opt.n_samples + n_passes() - 1) / n_passes(), (uint64_t)stepping.n,
+                                             n_points, (uint64_t)dead_at + 1))
                 return;
         counts->n_states++;
         pid = copy_enter();
