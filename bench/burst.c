@@ -59,12 +59,16 @@ fill(const struct bench_allocator *a, struct state *s)
 {
         double start = bench_cpu();
 
+        if (bench_is_counting())
+                bench_count_begin();
         for (uint32_t i = 0; i < s->n; i++) {
                 void *p = a->take(s->size_min);
 
                 bench_need(a, p);
                 *(volatile char *)p = 1;
         }
+        if (bench_is_counting())
+                bench_count_end(s->n);
         bench_value("time", "ns", BENCH_TIME, (bench_cpu() - start) * 1e9 / s->n);
 }
 

@@ -45,20 +45,34 @@ run_pairs(const struct bench_allocator *a, size_t size, long n)
         return 0;
 }
 
+/* What valgrind had to say, where it failed: else it is about system calls that it does not know. */
+static void
+show(const char *path)
+{
+        FILE *in = fopen(path, "r");
+        char line[256];
+
+        while (in && fgets(line, sizeof line, in))
+                fputs(line, stderr);
+        if (in)
+                fclose(in);
+}
+
 /* What callgrind counts of so many pairs; negative if it cannot. */
 static double
 count(const struct bench_allocator *a, const char *case_name, const char *pairs)
 {
-        char file[] = "/tmp/bench-callgrind-XXXXXX", option[64], line[256];
+        char file[] = "/tmp/bench-callgrind-XXXXXX", log[sizeof file + 8], option[64], log_option[64];
         int fd = mkstemp(file), status;
         double n = -1;
         pid_t pid;
-        FILE *out;
 
         if (fd < 0)
                 return -1;
         close(fd);
         snprintf(option, sizeof option, "--callgrind-out-file=%s", file);
+        snprintf(log, sizeof log, "%s.log", file);
+        snprintf(log_option, sizeof log_option, "--log-file=%s", log);
         pid = fork();
         if (pid == 0) {
                 char self[4096] = "";
@@ -66,19 +80,16 @@ count(const struct bench_allocator *a, const char *case_name, const char *pairs)
                 if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
                         _exit(1);
                 setenv("BENCH_PAIRS", pairs, 1);
-                execlp("valgrind", "valgrind", "-q", "--tool=callgrind", option, self, "--one", a->name, "--cases",
-                       case_name, (char *)NULL);
+                execlp("valgrind", "valgrind", "-q", "--tool=callgrind", log_option, option, self, "--one", a->name,
+                       "--cases", case_name, (char *)NULL);
                 _exit(127);
         }
-        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-                status = -1;
-        out = fopen(file, "r");
-        while (out && status == 0 && fgets(line, sizeof line, out))
-                if (sscanf(line, "summary: %lf", &n) == 1 || sscanf(line, "totals: %lf", &n) == 1)
-                        break;
-        if (out)
-                fclose(out);
+        if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+                n = bench_count_of(file);
+        else
+                show(log);
         unlink(file);
+        unlink(log);
         return n;
 }
 

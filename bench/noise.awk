@@ -34,14 +34,15 @@ function noise_of(key,    least) {
 }
 
 # The best of the others, of one group or of all: its name, or nothing.
-function best_of(key, col, of_group,    a, who, best) {
+function best_of(key, col, of_group,    a, who, best, sign) {
         best = ""
+        sign = kind[key] == "more" ? -1 : 1
         for (a = 1; a <= n_allocators; a++) {
                 who = allocator[a]
                 if (who == "shmalloc" || who == "null" || (of_group != "" && group[who] != of_group) ||
                     !((key, who, col) in value))
                         continue
-                if (best == "" || value[key, who, col] + 0 < value[key, best, col] + 0)
+                if (best == "" || sign * value[key, who, col] < sign * value[key, best, col])
                         best = who
         }
         return best

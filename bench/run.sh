@@ -4,8 +4,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 # In the order of how soon one would like to know.
-all="instructions pair family burst churn traces handover large resize heaps fragment idle"
-all="$all reap start clients index"
+all="instructions pair family burst churn traces handover large resize heaps fragment full idle"
+all="$all reap start clients index sqlite"
 
 usage() {
         cat <<END
@@ -151,7 +151,13 @@ case " $questions " in
         ;;
 esac
 export BENCH_TRACES="$traces"
+left_out=''
 for question in $questions; do
+        if [ ! -x "$bin/$question" ]; then # its package was not there when this was built
+                say "$question: left out, it needs libsqlite3-dev"
+                left_out="$left_out $question"
+                continue
+        fi
         case $question in
         reap) chosen='' ;; # shmalloc alone
         *) chosen=${allocators:+shmalloc,$allocators} ;;
@@ -226,6 +232,8 @@ if command -v gnuplot >/dev/null; then
         draw fragment resident_10% median "Resident after freeing 90 %" "MiB"
         draw reap reap median "Reaping a client that was killed" "microseconds"
         draw clients time median "Opening a heap as the n-th client" "microseconds"
+        draw full live median "Live in a region of fixed size when malloc first fails" "%"
+        draw sqlite cpu median "SQLite with its memory from the allocator" "ns per statement"
         draw index time median "Text index, by number of workers" "ms"
 else
         say "No plots: gnuplot is missing"
@@ -245,6 +253,8 @@ version_of() {
                 "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release), load $load at the start"
         echo "* Command: bench/run.sh${quick:+ $quick}${rounds:+ --rounds $rounds}, $((took / 60)) min $((took % 60)) s"
         echo "* Others: $(version_of)"
+        [ -z "$missing" ] || echo "* Not installed, and so not in here:$missing"
+        [ -z "$left_out" ] || echo "* Questions left out, since a package is missing:$left_out"
         echo
         echo "## Targets"
         echo

@@ -1,6 +1,11 @@
 /*
- * start - from nothing to the first block: a heap is made, or opened that is there already.
+ * start - from nothing to the first block: a heap is made, or opened that is there already.  What it takes in time, and
+ * in system calls.
  */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,15 +30,77 @@ open_and_take(const struct bench_allocator *a)
         return *seconds;
 }
 
+/* ------------------------------------------------------------------ system calls, counted by the parent */
+
+static void
+do_nothing(const struct bench_allocator *a)
+{
+        (void)a;
+}
+
+static void
+create(const struct bench_allocator *a)
+{
+        if (a->setup((size_t)1 << 30) < 0)
+                _exit(1);
+        *(volatile char *)a->take(64) = 1;
+}
+
+static void
+open_again(const struct bench_allocator *a)
+{
+        a->reopen();
+        *(volatile char *)a->take(64) = 1;
+}
+
+/* Between two stops of the child's own.  Those that belong to the stops are not in it: less those around nothing. */
+static int
+traced(const struct bench_allocator *a, void (*work)(const struct bench_allocator *a))
+{
+        int status, n_stops = 0, n_marks = 0;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+                        _exit(BENCH_SKIPPED);
+                raise(SIGSTOP);
+                work(a);
+                raise(SIGSTOP);
+                if (work == create && a->teardown)
+                        a->teardown();
+                _exit(0);
+        }
+        while (pid > 0 && waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+                if (WSTOPSIG(status) == SIGSTOP && ++n_marks == 1)
+                        ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)PTRACE_O_TRACESYSGOOD);
+                n_stops += n_marks == 1 && WSTOPSIG(status) == (SIGTRAP | 0x80);
+                ptrace(PTRACE_SYSCALL, pid, NULL, NULL);
+        }
+        return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? n_stops / 2 : -1;
+}
+
+static void
+count_calls(const struct bench_allocator *a, void (*work)(const struct bench_allocator *a))
+{
+        int n = traced(a, work), nothing = traced(a, do_nothing);
+
+        if (n < 0 || nothing < 0)
+                fprintf(stderr, "%s: its system calls cannot be counted here\n", a->name);
+        else
+                bench_value("system_calls", "calls", BENCH_PLAIN, n - nothing);
+}
+
 static int
 run(const struct bench_allocator *a, const struct bench_case *c)
 {
-        double start = bench_now();
+        double start;
 
         if (!a->reopen)
                 return BENCH_SKIPPED;
         bench_pin(0);
         if (c->a == 0) {
+                count_calls(a, create);
+                start = bench_now();
                 if (a->setup((size_t)1 << 30) < 0)
                         return 1;
                 *(volatile char *)a->take(64) = 1;
@@ -43,6 +110,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         /* The maker is a process of its own, so that those who open it have nothing of it yet. */
         if (bench_apart(a, (size_t)1 << 30) < 0)
                 return 1;
+        count_calls(a, open_again);
         for (int i = 0; i < 20; i++)
                 bench_value("time", "us", BENCH_PLAIN, open_and_take(a) * 1e6);
         return 0;

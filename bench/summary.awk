@@ -1,6 +1,6 @@
 # What results.csv comes to, a line for each row: awk -f noise.awk -f summary.awk results.csv
 #
-# A row is a case in which less is better and another allocator has a figure.  "First" and the like are said of net
+# A row is a case of which another allocator has a figure, too.  "First" and the like are said of net
 # figures, and of the whole where there is no driver in them.  Not told apart are net figures that are within the noise
 # of the driver, or differ by no more than that.
 
@@ -11,10 +11,14 @@
 # Single calls' latencies, and what says the same again, are in the tables.
 function is_row(key,    part) {
         split(key, part, ",")
-        return part[3] ~ /^(time|first|instructions|memory|resident|resident_10%|late)$/ && part[1] != "sift"
+        return part[3] ~ /^(time|first|instructions|memory|resident|resident_10%|late|live)$/ && part[1] != "sift"
 }
 
+# Where more is better, the other way round: so that a ratio above 1 is what is lost.
 function result_of(key, ours, other,    noise) {
+        if (kind[key] == "more")
+                return ours >= other ? "first" : 1.05 * ours >= other ? "within 5 %" : sprintf("lost (%.2f times)",
+                        ratio(other, ours))
         noise = kind[key] == "time" ? noise_of(key) : 0
         if (noise > 0 && ours <= noise)
                 return "not told apart"
@@ -45,8 +49,8 @@ END {
                 split(key, part, ",")
                 printf "| %s %s%s | %.4g %s | %.4g (%s) | %s | %s | %s |\n", part[1], part[2],
                         part[3] == "time" ? "" : ", " part[3], ours, unit[key], other, best,
-                        is_vague ? "-" : ratio(ours, other),
-                        ratio(value[key, "shmalloc", "median"], value[key, best, "median"]),
+                        is_vague ? "-" : kind[key] == "more" ? ratio(other, ours) : ratio(ours, other),
+                        kind[key] != "time" ? "" : ratio(value[key, "shmalloc", "median"], value[key, best, "median"]),
                         result ~ /^lost/ ? "**" result "**" : result
                 sub(/ \(.*/, "", result)
                 count[result]++

@@ -257,6 +257,13 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         if (a->is_null)
                 pass(a, &s); /* a floor has no fresh pages */
         first = timed_pass(a, &s);
+        if (bench_is_counting()) {
+                pass(a, &s);
+                bench_count_begin();
+                pass(a, &s);
+                bench_count_end(s.trace.n + s.trace.n_live_end);
+                return 0;
+        }
         start = bench_now();
         do
                 ns[n++] = timed_pass(a, &s);

@@ -141,7 +141,23 @@ void bench_measure(const char *prefix, const struct bench_allocator *a, bench_ba
 void bench_measure_each(const char *prefix, const struct bench_allocator *a, bench_batch_fn *batch, void *state,
                         double seconds, uint64_t n_each);
 
-/* Latencies of single calls. */
+/* ------------------------------------------------------------------ count.c: instructions instead of time */
+
+bool bench_can_count(void); /* valgrind's header was there when this was built */
+
+/* What runs use that do not measure by bench_measure(): marks around work that is to be counted, once in a run. */
+bool bench_is_counting(void);
+void bench_count_begin(void);
+void bench_count_end(uint64_t n_ops);
+
+/* What main.c uses. */
+enum { BENCH_COUNT_ARGUMENTS = 6 };
+void bench_count_arguments(const char *file, const char *argv[BENCH_COUNT_ARGUMENTS]);
+bool bench_is_ops_metric(const char *metric);
+double bench_count_of(const char *file); /* instructions that the file is about; negative: there is none */
+
+/* ------------------------------------------------------------------ latencies of single calls */
+
 struct bench_histogram {
         uint64_t n, max;
         uint64_t count[64 * 32];

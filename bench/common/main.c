@@ -9,6 +9,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ enum {
         OPTION_LIST,
         OPTION_PEER,
         OPTION_TINY,
+        OPTION_COUNT,
         OPTION_OWN,
         ROUNDS_MAX = 64,
         VALUES_MAX = 512,
@@ -40,7 +42,7 @@ enum {
 
 static struct {
         int rounds;
-        const char *allocators, *cases, *csv, *one;
+        const char *allocators, *cases, *csv, *one, *counts;
         bool lists, is_verbose;
 } options;
 
@@ -53,6 +55,8 @@ static struct argp_option option_list[] = {
         {"list", OPTION_LIST, NULL, 0, "List the cases, and the allocators that are here", 0},
         {"verbose", 'v', NULL, 0, "Show each run", 0},
         {"peer", OPTION_PEER, "FILE", 0, "One more private allocator: any shared library with a malloc; repeatable", 0},
+        {"count", OPTION_COUNT, "DIR", 0, "Count instructions instead of time, by callgrind, whose files stay in DIR",
+         0},
         {"one", OPTION_ONE, "ALLOCATOR", OPTION_HIDDEN, "", 0},
         {"tiny", OPTION_TINY, NULL, OPTION_HIDDEN, "", 0}, /* for tests: no time at all */
         {0},                                               /* the question's own */
@@ -122,6 +126,9 @@ parse(int key, char *arg, struct argp_state *state)
         case OPTION_TINY:
                 bench_is_tiny = bench_is_quick = true;
                 return 0;
+        case OPTION_COUNT:
+                options.counts = arg;
+                return bench_can_count() ? 0 : (argp_error(state, "build it where valgrind is installed"), EINVAL);
         case OPTION_OWN:
                 return setenv(question->option->variable, arg, 1) < 0 ? errno : 0;
         default:
@@ -260,20 +267,40 @@ metric_of(const char *name, const char *unit, enum bench_kind kind)
         return m;
 }
 
+/* Where callgrind writes what it counts in a run. */
+static const char *
+count_file(size_t allocator, const char *case_name)
+{
+        static char path[PATH_MAX];
+
+        snprintf(path, sizeof path, "%s/%s-%s-%s.callgrind", options.counts, question->name, case_name,
+                 choices[allocator].name);
+        return path;
+}
+
 /* The program again: the allocator's functions come with it. */
 static void
 start_one(size_t allocator, const char *case_name, int out)
 {
-        const char *file = choices[allocator].file;
-        char *argv[] = {(char *)question->name,
-                        "--one",
-                        (char *)choices[allocator].name,
-                        "--cases",
-                        (char *)case_name,
-                        bench_is_tiny    ? "--tiny"
-                        : bench_is_quick ? "--quick"
-                                         : NULL,
-                        NULL};
+        const char *file = choices[allocator].file, *program = "/proc/self/exe";
+        const char *argv[BENCH_COUNT_ARGUMENTS + 7];
+        char self[PATH_MAX] = "";
+        int n = 0;
+
+        if (options.counts) {
+                bench_count_arguments(count_file(allocator, case_name), argv);
+                n = BENCH_COUNT_ARGUMENTS;
+                if (readlink(program, self, sizeof self - 1) < 0)
+                        err(127, "%s", program);
+                program = argv[0];
+        }
+        argv[n++] = options.counts ? self : question->name;
+        argv[n++] = "--one";
+        argv[n++] = choices[allocator].name;
+        argv[n++] = "--cases";
+        argv[n++] = case_name;
+        argv[n++] = bench_is_tiny ? "--tiny" : bench_is_quick ? "--quick" : NULL;
+        argv[n] = NULL;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(out, STDOUT_FILENO);
@@ -287,21 +314,42 @@ start_one(size_t allocator, const char *case_name, int out)
                 snprintf(conf, sizeof conf, "dirty_decay_ms:%d,muzzy_decay_ms:0", question->decay_ms);
                 setenv("MALLOC_CONF", conf, 1); /* jemalloc */
         }
-        alarm(RUN_SECONDS_MAX); /* an allocator that hangs is no reason to wait for ever */
-        execv("/proc/self/exe", argv);
-        err(127, "cannot start %s again", question->name);
+        alarm(RUN_SECONDS_MAX);               /* an allocator that hangs is no reason to wait for ever */
+        execvp(program, (char *const *)argv); /* a path, or valgrind */
+        err(127, "cannot start %s", program);
 }
 
+/* The only figure of a run that was counted. */
 static void
+add_count(size_t allocator, const char *case_name, double n_ops)
+{
+        double n = bench_count_of(count_file(allocator, case_name));
+        struct series *s;
+
+        if (n_ops <= 0 || n < 0)
+                return;
+        s = &metric_of("instructions", "per-op", BENCH_TIME)->series[allocator];
+        if (s->n < VALUES_MAX)
+                s->value[s->n++] = n / n_ops;
+}
+
+/* How many operations were counted. */
+static double
 read_figures(FILE *in, size_t allocator)
 {
+        double n_counted = 0;
         char name[32], unit[16];
         double value;
         int kind, n_fields;
 
         while ((n_fields = fscanf(in, "%31s %15s %d %lf", name, unit, &kind, &value)) == 4) {
-                struct series *s = &metric_of(name, unit, (enum bench_kind)kind)->series[allocator];
+                struct series *s;
 
+                if (options.counts && bench_is_ops_metric(name))
+                        n_counted = value;
+                if (options.counts)
+                        continue; /* times under callgrind are nobody's */
+                s = &metric_of(name, unit, (enum bench_kind)kind)->series[allocator];
                 if (options.is_verbose)
                         fprintf(stderr, "  %-10s %-16s %12.3f %s\n", choices[allocator].name, name, value, unit);
                 if (s->n < VALUES_MAX)
@@ -310,12 +358,14 @@ read_figures(FILE *in, size_t allocator)
         if (n_fields != EOF)
                 errx(1, "%s: figures of %s cannot be read, after \"%s\"", question->name, choices[allocator].name,
                      name);
+        return n_counted;
 }
 
 static void
 run_allocator(size_t allocator, const char *case_name)
 {
         int fd[2], status;
+        double n_counted;
         pid_t pid;
         FILE *in;
 
@@ -327,7 +377,7 @@ run_allocator(size_t allocator, const char *case_name)
         in = fdopen(fd[0], "r");
         if (!in)
                 err(1, "cannot read from a run");
-        read_figures(in, allocator);
+        n_counted = read_figures(in, allocator);
         fclose(in);
         if (waitpid(pid, &status, 0) != pid || status != 0) {
                 has_failed[allocator] = true;
@@ -339,6 +389,8 @@ run_allocator(size_t allocator, const char *case_name)
                 else
                         warnx("%s, %s: %s failed with status %d", question->name, case_name, choices[allocator].name,
                               WEXITSTATUS(status));
+        } else if (options.counts) {
+                add_count(allocator, case_name, n_counted);
         }
 }
 
@@ -548,7 +600,7 @@ bench_main(int argc, char **argv, const struct bench_question *q)
                 return 0;
         }
         choose_allocators();
-        rounds = options.rounds ? options.rounds : bench_is_quick ? 2 : q->rounds ? q->rounds : 5;
+        rounds = options.rounds ? options.rounds : options.counts ? 1 : bench_is_quick ? 2 : q->rounds ? q->rounds : 5;
         for (const struct bench_case *c = cases; c->name; c++)
                 if (is_listed(options.cases, c->name))
                         run_case(c->name, rounds);
