@@ -306,12 +306,13 @@ start_one(size_t allocator, const char *case_name, int out)
         dup2(out, STDOUT_FILENO);
         if (choices[allocator].is_preload)
                 setenv("LD_PRELOAD", file, 1);
-        if (question->decay_ms) { /* of those that can be told */
+        if (question->decay_ms || options.counts) { /* of those that can be told; what is counted goes by no clock */
+                int decay_ms = options.counts ? -1 : question->decay_ms;
                 char conf[64];
 
-                snprintf(conf, sizeof conf, "decay_ms:%d", question->decay_ms);
+                snprintf(conf, sizeof conf, "decay_ms:%d", decay_ms);
                 setenv("SHMALLOC_CONF", conf, 1);
-                snprintf(conf, sizeof conf, "dirty_decay_ms:%d,muzzy_decay_ms:0", question->decay_ms);
+                snprintf(conf, sizeof conf, "dirty_decay_ms:%d,muzzy_decay_ms:0", decay_ms);
                 setenv("MALLOC_CONF", conf, 1); /* jemalloc */
         }
         alarm(RUN_SECONDS_MAX);               /* an allocator that hangs is no reason to wait for ever */
