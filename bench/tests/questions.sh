@@ -35,7 +35,8 @@ asks heaps
 asks idle
 asks start
 grep -q 'cannot be counted here' "$dir/out" || for name in create open; do
-        grep -q "^start,$name,system_calls,calls,shmalloc,ours,[1-9]" "$dir/csv" || fail "start: no system calls of $name"
+        grep -q "^start,$name,system_calls,calls,shmalloc,ours,[1-9]" "$dir/csv" ||
+                fail "start: no system calls of $name"
 done
 asks clients 1
 [ -z "$(command -v valgrind)" ] || asks instructions 64,calloc-64
