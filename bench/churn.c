@@ -4,7 +4,7 @@
  */
 #include "common/bench.h"
 
-enum { N_LIVE = 10000, BYTES_MIN = 16 };
+enum { N_LIVE = 10000, BYTES_MIN = 16, REPLACED = 10 }; /* so often each of them before it is measured */
 
 struct state {
         struct bench_rng random;
@@ -39,8 +39,14 @@ fill(const struct bench_allocator *a, struct state *s, int idx, const struct ben
 {
         s->bytes_max = (uint32_t)c->b;
         s->random.x = 0x9e3779b97f4a7c15 * (uint64_t)(idx + 1);
-        for (int i = 0; i < N_LIVE; i++)
-                bench_need(a, s->block[i] = a->take(BYTES_MIN + bench_below(&s->random, s->bytes_max - BYTES_MIN + 1)));
+        for (int i = 0; i < N_LIVE; i++) {
+                uint32_t size = BYTES_MIN + bench_below(&s->random, s->bytes_max - BYTES_MIN + 1);
+                uint64_t *p = a->take(size);
+
+                bench_need(a, p);
+                *p = size; /* so that what is resident later does not depend on how much has been replaced */
+                s->block[i] = p;
+        }
 }
 
 static void
@@ -73,6 +79,9 @@ worker(const struct bench_allocator *a, struct bench_worker *w)
         struct state *s = bench_map(sizeof *s);
 
         fill(a, s, w->idx, w->arg);
+        if (!a->is_slow)
+                batch(a, s, REPLACED * N_LIVE);
+        bench_begin(w);
         do {
                 batch(a, s, 1000);
                 w->n_ops += 1000;
@@ -98,6 +107,7 @@ run(const struct bench_allocator *a, const struct bench_case *c)
         s = bench_map(sizeof *s);
         before = bench_resident(a);
         fill(a, s, 0, c);
+        batch(a, s, a->is_slow ? N_LIVE : REPLACED * N_LIVE);
         bench_measure("", a, batch, s, 0.2);
         bench_value("resident", "MiB", BENCH_PLAIN, ((double)bench_resident(a) - (double)before) / 1048576);
         latencies(a, s);

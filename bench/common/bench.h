@@ -205,7 +205,12 @@ struct bench_worker {
         void *arg;       /* memory that all workers share */
         uint64_t n_ops;  /* out */
         double seconds, cpu_seconds;
+        double start, cpu_start, wanted; /* bench_begin()'s */
 };
+
+/* From here on it is measured; what the worker has done before is not, where it calls this. */
+void bench_begin(struct bench_worker *w);
+
 typedef void bench_worker_fn(const struct bench_allocator *a, struct bench_worker *w);
 
 /* Threads or processes, pinned, that start together and stop at the deadline.  The workers' results. */

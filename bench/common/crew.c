@@ -30,22 +30,28 @@ struct start {
         int idx;
 };
 
+void
+bench_begin(struct bench_worker *w)
+{
+        w->cpu_start = bench_cpu();
+        w->start = bench_now();
+        w->deadline = w->start + w->wanted;
+}
+
 static void
 work(const struct start *s)
 {
         struct bench_worker *w = &s->crew->worker[s->idx];
-        double start, cpu;
 
         bench_pin(s->idx);
         __atomic_fetch_add(&s->crew->n_ready, 1, __ATOMIC_ACQ_REL);
         while (__atomic_load_n(&s->crew->n_ready, __ATOMIC_ACQUIRE) < (uint32_t)w->n)
                 sched_yield();
-        start = bench_now();
-        cpu = bench_cpu();
-        w->deadline = start + s->crew->seconds;
+        w->wanted = s->crew->seconds;
+        bench_begin(w);
         s->fn(s->a, w);
-        w->seconds = bench_now() - start;
-        w->cpu_seconds = bench_cpu() - cpu;
+        w->seconds = bench_now() - w->start;
+        w->cpu_seconds = bench_cpu() - w->cpu_start;
 }
 
 static void *

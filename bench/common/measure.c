@@ -146,13 +146,15 @@ bench_measure_each(const char *prefix, const struct bench_allocator *a, bench_ba
                 return;
         }
         seconds = bench_seconds(seconds);
-        for (;;) { /* a slice of half a millisecond or more; warms up meanwhile */
-                double start = bench_now();
+        /* A slice of half a millisecond or more, and warm: by CPU time, since whatever else the machine does warms up
+         * nothing. */
+        for (double warm = 0, took; warm < seconds / 8; warm += took) {
+                double start = bench_cpu();
 
                 batch(a, state, n);
-                if (bench_now() - start > 0.0005)
-                        break;
-                n *= 2;
+                took = bench_cpu() - start;
+                if (took <= 0.0005)
+                        n *= 2;
         }
         cpu = bench_cpu();
         end = bench_now() + seconds;
