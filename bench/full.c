@@ -89,9 +89,9 @@ run(const struct bench_allocator *a, const struct bench_case *c)
                 return 1;
         }
         region += a->tables ? a->tables() : 0; /* where they lie beside what was asked for, not in it */
-        bench_value("live", "%", BENCH_MORE, 100 * (double)s->live_bytes / (double)region);
+        bench_value("live_share", "%", BENCH_MORE, 100 * (double)s->live_bytes / (double)region);
         if (a->family && a->family->usable)
-                bench_value("rounded", "%", BENCH_MORE, 100 * (double)usable_bytes(a, s) / (double)region);
+                bench_value("rounded_share", "%", BENCH_MORE, 100 * (double)usable_bytes(a, s) / (double)region);
         bench_value("blocks", "k", BENCH_PLAIN, (double)s->n / 1000);
         return 0;
 }

@@ -134,8 +134,11 @@ bin=$build/bench
 csv=$out/results.csv tables=$out/tables.md
 rm -f "$csv" "$tables" "$out"/*.svg
 load=$(cut -d' ' -f1 /proc/loadavg)
-awk -v load="$load" 'BEGIN { exit !(load > 0.5) }' &&
+is_busy=''
+if awk -v load="$load" 'BEGIN { exit !(load > 0.5) }'; then
+        is_busy=yes
         say "The machine is busy (load $load): what several workers do, and all maxima, will be wrong"
+fi
 start=$(date +%s)
 set -- --csv "$csv" ${quick:+"$quick"} ${rounds:+--rounds "$rounds"}
 for i in $(seq $n_peers); do
@@ -232,7 +235,7 @@ if command -v gnuplot >/dev/null; then
         draw fragment resident_10% median "Resident after freeing 90 %" "MiB"
         draw reap reap median "Reaping a client that was killed" "microseconds"
         draw clients time median "Opening a heap as the n-th client" "microseconds"
-        draw full live median "Live in a region of fixed size when malloc first fails" "%"
+        draw full live_share median "Live in a region of fixed size when malloc first fails" "%"
         draw sqlite cpu median "SQLite with its memory from the allocator" "ns per statement"
         draw index time median "Text index, by number of workers" "ms"
 else
@@ -256,6 +259,11 @@ version_of() {
         [ -z "$missing" ] || echo "* Not installed, and so not in here:$missing"
         [ -z "$left_out" ] || echo "* Questions left out, since a package is missing:$left_out"
         echo
+        if [ -n "$is_busy" ]; then
+                echo "**The machine was busy when this began: times are wrong, above all those of several workers, and"
+                echo "memory that goes back as time goes by. Instructions and system calls are right.**"
+                echo
+        fi
         echo "## Targets"
         echo
         awk -f "$here/noise.awk" -f "$here/targets.awk" "$here/targets.txt" "$csv"
@@ -266,6 +274,7 @@ version_of() {
         echo
         echo "## Plots"
         echo
+        command -v gnuplot >/dev/null || echo "None: gnuplot is missing."
         for plot in "$out"/*.svg; do
                 [ -f "$plot" ] && echo "![$(basename "$plot" .svg)]($(basename "$plot"))"
         done

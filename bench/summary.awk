@@ -1,8 +1,8 @@
 # What results.csv comes to, a line for each row: awk -f noise.awk -f summary.awk results.csv
 #
-# A row is a case of which another allocator has a figure, too.  "First" and the like are said of net
-# figures, and of the whole where there is no driver in them.  Not told apart are net figures that are within the noise
-# of the driver, or differ by no more than that.
+# A row is a case of which another allocator has a figure, too.  "First" and the like are said of net figures, and of the
+# whole where there is no driver in them.  Not told apart are net figures that are within the noise of the driver, or
+# differ by no more than that.
 
 {
         read_figure()
@@ -11,7 +11,7 @@
 # Single calls' latencies, and what says the same again, are in the tables.
 function is_row(key,    part) {
         split(key, part, ",")
-        return part[3] ~ /^(time|first|instructions|memory|resident|resident_10%|late|live)$/ && part[1] != "sift"
+        return part[3] ~ /^(time|first|instructions|memory|resident|resident_10%|late|live_share)$/ && part[1] != "sift"
 }
 
 # Where more is better, the other way round: so that a ratio above 1 is what is lost.

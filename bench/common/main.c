@@ -315,7 +315,8 @@ start_one(size_t allocator, const char *case_name, int out)
                 snprintf(conf, sizeof conf, "dirty_decay_ms:%d,muzzy_decay_ms:0", decay_ms);
                 setenv("MALLOC_CONF", conf, 1); /* jemalloc */
         }
-        alarm(RUN_SECONDS_MAX);               /* an allocator that hangs is no reason to wait for ever */
+        /* An allocator that hangs is no reason to wait for ever. */
+        alarm(options.counts ? 10 * RUN_SECONDS_MAX : RUN_SECONDS_MAX);
         execvp(program, (char *const *)argv); /* a path, or valgrind */
         err(127, "cannot start %s", program);
 }

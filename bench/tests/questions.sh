@@ -45,7 +45,7 @@ asks full
 # What is live is less than it is with its rounding, and that no more than there is.
 for name in 1K 32K; do
         awk -F, -v name=$name '$2 == name { share[$3] = $7 } END {
-                exit !(share["live"] > 30 && share["live"] < share["rounded"] && share["rounded"] < 100)
+                exit !(share["live_share"] > 30 && share["live_share"] < share["rounded_share"] && share["rounded_share"] < 100)
         }' "$dir/csv" || fail "full, $name: shares that cannot be: $(cat "$dir/out")"
 done
 [ ! -x "$bin/sqlite" ] || asks sqlite
