@@ -125,6 +125,12 @@ if command -v dpkg-query >/dev/null; then
 fi
 [ -z "$missing" ] || say "Not all there; for the rest: apt-get install --no-install-recommends$missing"
 
+load=$(cut -d' ' -f1 /proc/loadavg) # before the build, which is work, too
+is_busy=''
+if awk -v load="$load" 'BEGIN { exit !(load > 0.5) }'; then
+        is_busy=yes
+        say "The machine is busy (load $load): what several workers do, and all maxima, will be wrong"
+fi
 say "Building in $build"
 build_in
 bin=$build/bench
@@ -133,12 +139,6 @@ bin=$build/bench
 
 csv=$out/results.csv tables=$out/tables.md
 rm -f "$csv" "$tables" "$out"/*.svg
-load=$(cut -d' ' -f1 /proc/loadavg)
-is_busy=''
-if awk -v load="$load" 'BEGIN { exit !(load > 0.5) }'; then
-        is_busy=yes
-        say "The machine is busy (load $load): what several workers do, and all maxima, will be wrong"
-fi
 start=$(date +%s)
 set -- --csv "$csv" ${quick:+"$quick"} ${rounds:+--rounds "$rounds"}
 for i in $(seq $n_peers); do
