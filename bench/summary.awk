@@ -1,8 +1,8 @@
 # What results.csv comes to, a line for each row: awk -f noise.awk -f summary.awk results.csv
 #
-# A row is a case of which another allocator has a figure, too.  "First" and the like are said of net figures, and of the
-# whole where there is no driver in them.  Not told apart are net figures that are within the noise of the driver, or
-# differ by no more than that.
+# A row is a case of which another allocator has a figure, too.  "First" and the like are said of net figures, and of
+# the whole where there is no driver in them.  Not told apart are net figures that are within the noise of the driver,
+# or differ by no more than that.
 
 {
         read_figure()

@@ -45,7 +45,9 @@ asks full
 # What is live is less than it is with its rounding, and that no more than there is.
 for name in 1K 32K; do
         awk -F, -v name=$name '$2 == name { share[$3] = $7 } END {
-                exit !(share["live_share"] > 30 && share["live_share"] < share["rounded_share"] && share["rounded_share"] < 100)
+                live = share["live_share"]
+                rounded = share["rounded_share"]
+                exit !(live > 30 && live < rounded && rounded < 100)
         }' "$dir/csv" || fail "full, $name: shares that cannot be: $(cat "$dir/out")"
 done
 [ ! -x "$bin/sqlite" ] || asks sqlite
