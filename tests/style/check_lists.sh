@@ -2,7 +2,8 @@
 # What is added in one list is not forgotten where it has to be, too.
 #
 # A figure (NAME_METRICS in lib/audit/stats.c) is counted by a row function, and its name ends in its unit; a counter of
-#   a thread slot (lib/layout/layout.h) is summed up there, or says that nobody reads it.
+#   a thread slot (lib/layout/layout.h) is summed up there, or says that nobody reads it; one in front of its intent may
+#   also be read by shheap_ctl() or the dump.
 # A name of shheap_ctl() (the table in lib/api/ctl.c) is described in the public header, and tried by a test; and the
 #   other way round.
 # A verb of shmallocctl (the table in daemon/ctl/main.c) has its entry in the manual page and in the completion, is
@@ -69,8 +70,18 @@ if [ -f "$stats" ]; then
                         if (!(id in counted))
                                 print at[id] ": " id " is counted nowhere"
         }' "$stats" | violation
+        # shellcheck disable=SC2046
         awk '
         FILENAME ~ /stats\.c$/ { text = text $0; next }
+        FILENAME ~ /(fault|ctl|dump)\.c$/ { more = more $0; next }
+        /^struct thread_slot/ { is_front = 1 }
+        /struct intent intent/ { is_front = 0 }
+        is_front && !/nobody reads it/ && match($0, /^ +uint64_t n_[a-z_]+/) {
+                name = $2
+                sub(/;.*/, "", name)
+                if (text more !~ "->" name "[^a-z_]")
+                        print FILENAME ":" FNR ": " name " is read by nothing"
+        }
         /^struct class_counters/ { on = 1 }
         /struct intent intent/ { on = 1; next }
         /^};/ { on = 0 }
@@ -80,7 +91,7 @@ if [ -f "$stats" ]; then
                 sub(/ .*/, "", name)
                 if (text !~ "->" name "[^a-z_]")
                         print FILENAME ":" FNR ": " name " is not summed up in lib/audit/stats.c"
-        }' "$stats" lib/layout/layout.h | violation
+        }' "$stats" $(files c lib/api daemon/ctl | grep -E '/(fault|ctl|dump)\.c$') lib/layout/layout.h | violation
 fi
 
 if [ -f "$ctl" ]; then
