@@ -6,6 +6,7 @@
  * a heap that is open read-only has no client and no threads.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/heap.h"
@@ -121,20 +122,33 @@ open_again(struct shheap *h, const struct region_open_args *args)
         return 0;
 }
 
-/* A heap that was made just now and of which its maker is no client: it goes, unless others have come already. */
-static void
-leave_no_name(const struct region *r)
+static bool
+has_other_clients(const struct region *r)
 {
-        bool has_others = !r->is_new;
-
-        for (uint32_t idx = 0; idx < region_clients_hwm(r) && !has_others; idx++) {
+        for (uint32_t idx = 0; idx < region_clients_hwm(r); idx++) {
                 struct client_id client;
                 uint32_t pid, pid_ns;
 
-                has_others = client_who_anywhere(r, idx, &client, &pid, &pid_ns) && pid != process_id();
+                if (client_who_anywhere(r, idx, &client, &pid, &pid_ns) &&
+                    (pid != process_id() || pid_ns != process_pid_ns()))
+                        return true;
         }
-        if (!has_others && region_is_linked(r) == 1)
-                (void)region_unlink(r->name); /* why the heap cannot be opened is what is told */
+        return false;
+}
+
+/* A heap that was made just now, and of which its maker is no client because of `err`: its name goes, unless others
+ * have come already.  Where that is refused, both are told. */
+static int
+leave_no_name(const struct region *r, int err)
+{
+        char why[ERROR_MESSAGE_MAX + 1];
+
+        if (!r->is_new || has_other_clients(r))
+                return err;
+        snprintf(why, sizeof why, "%s", error_message());
+        if (region_is_linked(r) == 1 && region_unlink(r->name) < 0)
+                return error_append(err, "; and before that: %s", why);
+        return error_set(err, "%s", why);
 }
 
 /* Takes over the region, also if it fails. */
@@ -147,11 +161,11 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
         error_forget_refused();
         h = registry_new();
         if (!h) {
-                leave_no_name(region);
+                err = error_set_refused(-ENOMEM, "shheap_open: no handle: no memory, or this process has %d heaps open",
+                                        REGISTRY_HANDLES);
+                err = leave_no_name(region, err);
                 region_close(region);
-                return error_set_refused(-ENOMEM,
-                                         "shheap_open: no handle: no memory, or this process has %d heaps open",
-                                         REGISTRY_HANDLES);
+                return err;
         }
         h->region = *region;
         if (args->options.dump)
@@ -167,7 +181,7 @@ open_new(struct shheap **ret_heap, struct region *region, const struct region_op
         h->n_opens = 1;
         err = attach_caller(h);
         if (err < 0) {
-                leave_no_name(&h->region);
+                err = leave_no_name(&h->region, err);
                 registry_destroy(h);
                 return err;
         }

@@ -54,8 +54,9 @@ static uint32_t n_given;   /* how many times one was given out */
 static struct shheap *places[REGISTRY_HANDLES]; /* of open heaps, NULL between them; read without the lock */
 static uint32_t n_places;                       /* that were ever in use, likewise */
 
-/* Of a thread that is inside fork(), with the lock held. */
 __thread uint32_t handle_n_holds;
+
+/* Of a thread that is inside fork(), with the lock held. */
 static __thread bool is_forking __attribute__((tls_model("initial-exec")));
 static uint32_t generation_before_fork;
 static struct shield fork_shield;
