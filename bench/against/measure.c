@@ -12,14 +12,7 @@
 #include <time.h>
 
 #include "against/against.h"
-
-#if __has_include(<valgrind/callgrind.h>)
-#include <valgrind/callgrind.h>
-#define CAN_COUNT 1
-#else
-#define CAN_COUNT                0
-#define CALLGRIND_TOGGLE_COLLECT ((void)0)
-#endif
+#include "common/callgrind.h"
 
 enum { STRETCHES_MAX = 1 << 16 };
 

@@ -8,14 +8,7 @@
 #include <string.h>
 
 #include "common/bench.h"
-
-#if __has_include(<valgrind/callgrind.h>)
-#include <valgrind/callgrind.h>
-#define CAN_COUNT 1
-#else
-#define CAN_COUNT                0
-#define CALLGRIND_TOGGLE_COLLECT ((void)0)
-#endif
+#include "common/callgrind.h"
 
 static const char variable[] = "BENCH_COUNT"; /* in the environment of a run that is counted: callgrind's file */
 static const char ops_metric[] = "counted";
