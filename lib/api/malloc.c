@@ -13,6 +13,7 @@
 #include "api/malloc.h"
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/place.h"
 #include "blocks/fault.h"
 #include "blocks/large.h"
 #include "heap/find.h"
@@ -217,6 +218,9 @@ free_anywhere(void *p, const char *operation)
 
 /* ------------------------------------------------------------------ shmalloc, shfree */
 
+PLACE("hit_pair");
+PLACE("hit_computed");
+
 static void
 leave_plain(struct tcache *t, const char *operation, const void *p, size_t given_size)
 {
@@ -286,11 +290,10 @@ default_free_slow(void *p)
 }
 
 /* Beyond the table of sizes: the class is computed. */
-static __attribute__((noinline)) void *
+static PLACED_COMPUTED __attribute__((noinline)) void *
 default_malloc_computed(size_t size)
 {
         const struct tcache *t = tcache_default;
-
         void *p;
 
         if (LIKELY(size <= GEO_LARGE_MAX && t->by_size[0] != 0 && tcache_pop(t, size_class_of(size) + 1, &p)))
@@ -298,7 +301,7 @@ default_malloc_computed(size_t size)
         return default_malloc_slow(size);
 }
 
-void *
+PLACED_PAIR void *
 shmalloc(size_t size)
 {
         const struct tcache *t = tcache_default;
@@ -311,7 +314,7 @@ shmalloc(size_t size)
         return p;
 }
 
-void
+PLACED_PAIR void
 shfree(void *p)
 {
         const struct tcache *t = tcache_default;

@@ -27,6 +27,14 @@
 #include "clients/owner.h"
 #include "pages/run.h"
 
+/* What was dropped. */
+struct sifted {
+        uint32_t n;
+        uint32_t what;      /* of the first: enum fault_what */
+        uint64_t block_off; /* of the first */
+        bool is_others;     /* another thread may have put one of them there */
+};
+
 enum { SEEN_SHIFT = 9, SEEN_MAX = 1 << SEEN_SHIFT, SEEN_PER_ENTRY = 8 };
 
 _Static_assert(MAGAZINE_CAP_MAX < UINT8_MAX && MAGAZINE_CAP_MAX * SEEN_PER_ENTRY <= SEEN_MAX, "entry numbers fit");
@@ -207,7 +215,8 @@ sift_large(struct region *r, struct magazine *m, struct sifted *done)
         }
 }
 
-struct sifted
+/* See sift_own(): by the thread, or for the dead one. */
+static struct sifted
 sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_no, uint32_t idx)
 {
         struct magazine *m = &r->magazines[idx];
@@ -252,4 +261,39 @@ sift_own(struct thread *t, uint32_t idx)
                 fault_note_others(t, done.block_off);
         else
                 fault_note(t, (enum fault_what)done.what, done.block_off);
+}
+
+/* A magazine of the dead goes on without what the dead should not have freed. */
+static void
+settle(struct region *r, struct thread_slot *slot, uint32_t thread_no, uint32_t idx, struct thread *reaper)
+{
+        if (region_has_magazine(r, idx) && magazine_owner(owner_load(&r->magazine_words[idx])) == thread_no) {
+                struct sifted done = sift_magazine(r, slot, thread_no, idx);
+
+                if (UNLIKELY(done.n > 0))
+                        owner_add(&slot->n_dropped, (uint64_t)done.n);
+                if (UNLIKELY(done.n > 0) && reaper)
+                        fault_note_others(reaper, done.block_off);
+        }
+        magazine_settle(r, thread_no, idx);
+}
+
+void
+sift_dead(struct region *r, struct thread_slot *slot, uint32_t thread_no, struct thread *reaper)
+{
+        uint32_t idx1 = load_relaxed(&slot->hand); /* SETTLE.3 */
+
+        ASSERT(thread_no != THREAD_NONE);
+        if (idx1 != 0)
+                settle(r, slot, thread_no, idx1 - 1, reaper);
+        kill_order();
+        store_relaxed(&slot->hand, 0u);
+        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) { /* SETTLE.4 */
+                idx1 = load_relaxed(&slot->magazines[place]);
+                if (idx1 == 0)
+                        continue;
+                settle(r, slot, thread_no, idx1 - 1, reaper);
+                kill_order();
+                store_relaxed(&slot->magazines[place], 0u);
+        }
 }

@@ -6,20 +6,14 @@
 
 #include "clients/thread.h"
 
-/* What was dropped. */
-struct sifted {
-        uint32_t n;
-        uint32_t what;      /* of the first: enum fault_what */
-        uint64_t block_off; /* of the first */
-        bool is_others;     /* another thread may have put one of them there */
-};
-
-/* Drops from a magazine that a thread's hand or one of its places names what must not leave that thread's hands:
+/* Drops from a magazine that the calling thread's hand or one of its places names what must not leave its hands:
  * entries that cannot be the start of a block, that are in it twice, and that the thread's places of the same tag have
- * too.  The caller is the thread, or settles the dead one; a death in between leaves a magazine to be sifted again. */
-struct sifted sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_no, uint32_t idx);
-
-/* The same for the calling thread's own: what it found is noted, as its own fault or as that of others. */
+ * too.  What it found is noted, as the thread's own fault or as that of others.  A death in between leaves a magazine
+ * to be sifted again. */
 void sift_own(struct thread *t, uint32_t idx);
+
+/* The magazines that a dead thread's slot names (the caller has its lock) go on to the pool or a depot without what it
+ * should not have freed, which is noted for `reaper` if it is not NULL: SETTLE.3 and SETTLE.4 of doc/recovery.md. */
+void sift_dead(struct region *r, struct thread_slot *slot, uint32_t thread_no, struct thread *reaper);
 
 #endif

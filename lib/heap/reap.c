@@ -261,27 +261,10 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
         ASSERT_INVARIANT(I6, candidate_is_let_go(r, thread_no, candidate));
 }
 
-/* A magazine of the dead goes on without what the dead should not have freed. */
-static void
-settle_magazine(struct region *r, struct thread_slot *slot, uint32_t thread_no, uint32_t idx, struct thread *reaper)
-{
-        ASSERT(thread_no != THREAD_NONE);
-        if (named_magazine(r, idx, thread_no)) {
-                struct sifted done = sift_magazine(r, slot, thread_no, idx);
-
-                if (UNLIKELY(done.n > 0))
-                        owner_add(&slot->n_dropped, (uint64_t)done.n);
-                if (UNLIKELY(done.n > 0) && reaper)
-                        fault_note_others(reaper, done.block_off);
-        }
-        magazine_settle(r, thread_no, idx);
-}
-
 void
 reap_settle(struct region *r, uint32_t thread_no, void *arg)
 {
         struct thread_slot *slot = region_thread(r, thread_no - 1);
-        uint32_t idx1;
 
         if (!slot)
                 return;
@@ -290,19 +273,7 @@ reap_settle(struct region *r, uint32_t thread_no, void *arg)
         settle_candidate(r, slot, thread_no); /* SETTLE.2 */
         ASSERT_INVARIANT(I4, load_relaxed(&slot->candidate) == 0);
         sweep_settle(r, thread_no);
-        idx1 = load_relaxed(&slot->hand); /* SETTLE.3 */
-        if (idx1 != 0)
-                settle_magazine(r, slot, thread_no, idx1 - 1, arg);
-        kill_order();
-        store_relaxed(&slot->hand, 0u);
-        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++) { /* SETTLE.4 */
-                idx1 = load_relaxed(&slot->magazines[place]);
-                if (idx1 == 0)
-                        continue;
-                settle_magazine(r, slot, thread_no, idx1 - 1, arg);
-                kill_order();
-                store_relaxed(&slot->magazines[place], 0u);
-        }
+        sift_dead(r, slot, thread_no, arg);           /* SETTLE.3, SETTLE.4 */
         root_settle_pending(r, slot, thread_no, arg); /* SETTLE.5 */
 }
 

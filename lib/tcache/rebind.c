@@ -32,13 +32,15 @@ tcache_settle_node(struct tcache *t)
         t->is_away = false;
 }
 
-/* REBIND.1, .2, .3: magazines of the old node go home, the binding, what the hit paths read. */
+/* REBIND.1, .2, .3: magazines of the old node go home, the binding, what the hit paths read.  It is a call of its own,
+ * for nothing: what it is done for begins behind it, or has what it wants. */
 static void
 rebind(struct tcache *t, uint32_t node)
 {
         struct thread *th = &t->thread;
         uint32_t old_arena = th->arena;
 
+        call_begin(th, 0, 1, SIZE_CLASS_NONE);
         tcache_flush_node(t, th->node);
         if (arena_bind(th, node) < 0)
                 binding_set(th, old_arena); /* no memory for any arena of it: as before */

@@ -160,10 +160,8 @@ tcache_malloc(struct tcache *t, size_t size, void **ret_p)
         *ret_p = t->by_size[0] != 0 && size_class_is_small(class_idx) ? tcache_malloc_spare(t, class_idx + 1) : NULL;
         if (!*ret_p && !tcache_is_plain(t))
                 return false;
-        if (has_nodes) { /* a call for nothing: the block's begins behind it, of the arena that is the thread's then */
-                call_begin(&t->thread, 0, 1, SIZE_CLASS_NONE);
+        if (has_nodes)
                 tcache_follow_node(t);
-        }
         if (!*ret_p) {
                 call_begin(&t->thread, size, 1, class_idx);
                 *ret_p = tcache_malloc_slow(t);

@@ -1,9 +1,11 @@
 #!/bin/sh
-# No line is longer than 120 columns, but for rows of tables in documents, where one cannot be broken.
+# No line is longer than 120 columns, but for rows of tables in documents, where one cannot be broken, and for
+# tests/modules.txt, which has one for each module.
 . "$(dirname "$0")/common.sh"
 
 max_columns=120
 set -- $(files "c h cpp sh cmake awk py pml md" lib include daemon tests bench examples cmake doc) \
+        $(files txt bench) \
         $(find daemon tests bench examples -name CMakeLists.txt 2>/dev/null | LC_ALL=C sort)
 for file in *.md *.sh CMakeLists.txt; do
         [ ! -f "$file" ] || set -- "$@" "$file"
