@@ -400,19 +400,19 @@ choose_blocks(struct region *r, uint64_t head, uint32_t class_idx, const struct 
 {
         uint32_t n_words = bits_words(size_class_slab_blocks(class_idx));
         uint64_t base = region_entry(r, head << GEO_GRANULE_SHIFT), bytes = size_class_bytes(class_idx);
-        uint32_t k = 0;
+        uint64_t free[(SIZE_CLASS_BLOCKS_MAX + 63) / 64];
+        uint32_t k = 0, n = 0, first = n_words;
 
-        ASSERT(want <= MAGAZINE_CAP_MAX);
-        for (uint32_t w = 0; w < n_words && k < want; w++)
-                for (uint64_t bits = slab_backed_blocks(r, head, class_idx, w, backing); bits != 0 && k < want;
-                     bits &= bits - 1)
-                        store_relaxed(&entries[k++], base + (w * 64 + bits_ctz(bits)) * bytes);
-        for (uint32_t i = 0; i < k / 2; i++) {
-                uint64_t low = load_relaxed(&entries[i]);
-
-                store_relaxed(&entries[i], load_relaxed(&entries[k - 1 - i]));
-                store_relaxed(&entries[k - 1 - i], low);
+        ASSERT(want <= MAGAZINE_CAP_MAX && n_words <= sizeof free / sizeof free[0]);
+        for (uint32_t w = 0; w < n_words && k < want; w++) {
+                free[w] = slab_backed_blocks(r, head, class_idx, w, backing);
+                first = first == n_words && free[w] != 0 ? w : first;
+                k += bits_popcount(free[w]);
         }
+        k = k < want ? k : want;
+        for (uint32_t w = first; n < k; w++)
+                for (uint64_t bits = free[w]; bits != 0 && n < k; bits &= bits - 1)
+                        store_relaxed(&entries[k - 1 - n++], base + (w * 64 + bits_ctz(bits)) * bytes);
         ASSERT(k <= want);
         return k;
 }
@@ -525,8 +525,9 @@ slab_take(struct thread *t, const struct where *where)
                 return err;
         if (!c->wants_magazine || c->empty_idx == MAGAZINE_IDX_NONE)
                 return slab_alloc_one(t, head, c->dest_off, &c->found_off) ? 0 : -ENOMEM;
-        if (slab_fill(t, head, c->empty_idx, size_class_magazine_cap(c->class_idx)) == 0)
+        if (slab_fill(t, head, c->empty_idx, slab_fill_size(t, c->class_idx)) == 0)
                 return -ENOMEM;
+        slab_fill_more(t, c->class_idx);
         c->found_idx = c->empty_idx;
         return 0;
 }
@@ -590,27 +591,25 @@ slab_free_one(struct thread *t, uint64_t block_off, uint64_t dest_off)
 
 /* ------------------------------------------------------------------ drain */
 
-/* How many entries at the top, from n down, are distinct allocated blocks of the slab; *ret_bad: what stopped it is a
- * block of this slab that is free already. */
+/* How many entries at the top, from n down, are allocated blocks of the slab, and which ones. */
 static uint32_t
-top_blocks(struct region *r, const struct magazine *m, uint64_t n, uint64_t head, uint32_t class_idx, bool *ret_bad)
+top_blocks(struct region *r, const struct magazine *m, uint64_t n, uint64_t head, uint32_t class_idx, uint16_t *idx)
 {
-        uint64_t start = head << GEO_GRANULE_SHIFT;
-        uint64_t length = (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
+        uint64_t start = region_entry(r, head << GEO_GRANULE_SHIFT), bytes = size_class_bytes(class_idx);
+        uint64_t length = size_class_slab_blocks(class_idx) * bytes;
         uint32_t k = 0;
 
         ASSERT(n >= 1 && n <= MAGAZINE_CAP_MAX);
-        *ret_bad = false;
         while (k < n) {
-                uint64_t off = region_entry_off(r, load_relaxed(&m->slot[n - 1 - k])) - start;
+                uint64_t off = load_relaxed(&m->slot[n - 1 - k]) - start;
+                uint32_t block_idx;
 
-                if (off >= length || !size_class_is_block_start(class_idx, off))
+                if (off >= length)
                         break;
-                if (bit_is_set(r, head, size_class_block_index(class_idx, off))) {
-                        *ret_bad = true;
+                block_idx = size_class_block_index(class_idx, off);
+                if (block_idx * bytes != off || bit_is_set(r, head, block_idx))
                         break;
-                }
-                k++;
+                idx[k++] = (uint16_t)block_idx;
         }
         return k;
 }
@@ -622,8 +621,9 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
         struct magazine *m = &r->magazines[magazine_idx];
         uint32_t class_idx = tag_class(magazine_tag(owner_load(&r->magazine_words[magazine_idx])));
         uint64_t n = load_relaxed(&m->n), head, top;
+        uint16_t idx[MAGAZINE_CAP_MAX];
         uint32_t block_idx, k, n_free;
-        bool is_bad;
+        bool is_bad = false;
         int err;
 
         ASSERT_INVARIANT(I11, magazine_is_own(t, magazine_idx));
@@ -639,7 +639,7 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
                 return err;
         n_free = granule_count(owner_load(run_word(r, head)));
         ASSERT_INVARIANT(I12, slab_is_own(t, head) && slab_count_is_exact(r, head));
-        k = top_blocks(r, m, n, head, class_idx, &is_bad);
+        k = top_blocks(r, m, n, head, class_idx, idx);
         if (k == 0) { /* the topmost is free already */
                 store_relaxed(&m->n, n - 1);
                 release(t, head, n_free);
@@ -647,18 +647,15 @@ slab_drain(struct thread *t, uint64_t magazine_idx)
                 return -EINVAL;
         }
         intent_begin(t, INTENT(DRAIN, drain, .head = head, .magazine = magazine_idx, .n = n - k)); /* DRAIN.3 */
-        is_bad = false;
         for (uint32_t i = 0; i < k; i++) {
-                uint64_t entry = load_relaxed(&m->slot[n - 1 - i]);
-                uint64_t off = region_entry_off(r, entry) - (head << GEO_GRANULE_SHIFT);
-
-                if (bit_is_set(r, head, size_class_block_index(class_idx, off))) { /* twice in here */
-                        magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_DOUBLE_FREE, region_entry_off(r, entry));
+                if (bit_is_set(r, head, idx[i])) { /* twice in here */
+                        magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_DOUBLE_FREE,
+                                           region_entry_off(r, load_relaxed(&m->slot[n - 1 - i])));
                         is_bad = true;
                 } else {
                         n_free++;
                 }
-                bit_set(r, head, size_class_block_index(class_idx, off)); /* DRAIN.4 */
+                bit_set(r, head, idx[i]); /* DRAIN.4 */
         }
         kill_order();
         store_relaxed(&m->n, n - k); /* DRAIN.5: commit */
