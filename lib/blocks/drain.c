@@ -131,6 +131,27 @@ is_hinted(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
 }
 
 void
+drain_all_depots(struct thread *t, uint32_t node)
+{
+        struct region *r = t->region;
+
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        for (uint32_t n = 0; n < NODE_MAX && (uint64_t)n * r->layout.magazines_per_node < r->layout.n[TABLE_MAGAZINES];
+             n++) {
+                uint32_t first = n * r->layout.magazines_per_node, hwm = region_magazines_hwm(r, n);
+
+                for (uint32_t idx = first; (node == NODE_NONE || node == n) && idx < first + hwm; idx++) {
+                        uint64_t word = owner_load(&r->magazine_words[idx]);
+
+                        if (magazine_state(word) != MAGAZINE_DEPOT || !region_has_tag(r, magazine_tag(word)))
+                                continue;
+                        if (magazine_take_exactly(t, idx, magazine_arena(word), magazine_tag(word)))
+                                drain_and_put(t, idx, magazine_arena(word));
+                }
+        }
+}
+
+void
 drain_clock_hand(struct thread *t)
 {
         struct region *r = t->region;

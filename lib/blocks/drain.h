@@ -25,6 +25,9 @@ void drain_out(struct thread *t, uint32_t *place, uint32_t tag);
 /* Drains up to `want` magazines of the depots of an arena, of all classes.  How many. */
 uint32_t drain_depots(struct thread *t, uint32_t arena, uint32_t want);
 
+/* Every magazine in a depot of the node, hinted or not; NODE_NONE: of all nodes. */
+void drain_all_depots(struct thread *t, uint32_t node);
+
 /* One line of the arena's magazine words: drains what is in its depots without a hint. */
 void drain_clock_hand(struct thread *t);
 

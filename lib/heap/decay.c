@@ -318,9 +318,7 @@ purge(struct thread *t, uint32_t node, uint32_t *n_left)
 
         ASSERT(node == UINT32_MAX || node < r->n_nodes);
         t->stamp = decay_stamp(r, clock_ms());
-        for (uint32_t arena = 0; arena < r->layout.n_arenas; arena++)
-                if (node == UINT32_MAX || region_arena_node(r, arena) == node)
-                        drain_depots(t, arena, UINT32_MAX);
+        drain_all_depots(t, node);
         for (uint64_t chunk = 0; chunk < region_chunks_hwm(r); chunk++) {
                 uint64_t word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
 

@@ -212,29 +212,6 @@ drain_node(struct thread *t, uint32_t node)
                 drain_depots(t, node * t->region->arenas_per_node + i, UINT32_MAX);
 }
 
-/* Every magazine in a depot of whatever arena, hinted or not. */
-static void
-drain_all_depots(struct thread *t)
-{
-        struct region *r = t->region;
-
-        for (uint32_t node = 0;
-             node < NODE_MAX && (uint64_t)node * r->layout.magazines_per_node < r->layout.n[TABLE_MAGAZINES]; node++) {
-                uint32_t first = node * r->layout.magazines_per_node, hwm = region_magazines_hwm(r, node);
-
-                for (uint32_t i = 0; i < hwm; i++) {
-                        uint64_t word = owner_load(&r->magazine_words[first + i]);
-
-                        if (magazine_state(word) != MAGAZINE_DEPOT || !region_has_tag(r, magazine_tag(word)))
-                                continue;
-                        if (magazine_take_exactly(t, first + i, magazine_arena(word), magazine_tag(word))) {
-                                drain_magazine(t, first + i, 0);
-                                magazine_put(t, first + i, magazine_arena(word), true);
-                        }
-                }
-        }
-}
-
 static bool
 may_be_of(const struct call *c, uint32_t node)
 {
@@ -321,7 +298,7 @@ purge_and_try(struct thread *t)
 static void
 drain_all(struct thread *t)
 {
-        drain_all_depots(t);
+        drain_all_depots(t, NODE_NONE);
         for (uint64_t chunk = 0; chunk < region_chunks_hwm(t->region); chunk++)
                 slab_tidy_chunk(t, chunk);
 }
