@@ -42,14 +42,21 @@
 #define RECIPROCAL(idx) (((UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) + BYTES(idx) - 1) / BYTES(idx))
 
 /* A magazine holds at most so many bytes: what a thread may keep to itself per class.  Of blocks up to FULL_BYTES_MAX
- * it holds as many as fit into it, for these are what threads take and free most. */
+ * it holds more, FULL_MIN at least, for these are what threads take and free most. */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define MAGAZINE_FULL_BYTES_MAX  UINT64_C(128)
+#define MAGAZINE_FULL_MIN        UINT64_C(4)
 #define MAGAZINE_SMALL_BYTES_MAX UINT64_C(512)
 #define MAGAZINE_LARGE_BYTES_MAX UINT64_C(0)
+#elif defined(SHM_SHORT_MAGAZINES) && SHM_SHORT_MAGAZINES
+#define MAGAZINE_FULL_BYTES_MAX  UINT64_C(1024)
+#define MAGAZINE_FULL_MIN        UINT64_C(64)
+#define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(32) << 10)
+#define MAGAZINE_LARGE_BYTES_MAX (UINT64_C(256) << 10)
 #else
 #define MAGAZINE_FULL_BYTES_MAX  UINT64_C(1024)
-#define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(32) << 10)
+#define MAGAZINE_FULL_MIN        UINT64_C(64)
+#define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(128) << 10)
 #define MAGAZINE_LARGE_BYTES_MAX (UINT64_C(256) << 10)
 #endif
 
@@ -58,8 +65,8 @@
 #define MAGAZINE_CAP(idx)                                                                                              \
         (!IS_SMALL(idx) ? CLAMP(MAGAZINE_LARGE_BYTES_MAX / BYTES(idx), 1, SIZE_CLASS_MAGAZINE_CAP_MAX)                 \
          : BYTES(idx) <= MAGAZINE_FULL_BYTES_MAX                                                                       \
-                 ? SIZE_CLASS_MAGAZINE_CAP_MAX                                                                         \
-                 : CLAMP(MAGAZINE_SMALL_BYTES_MAX / BYTES(idx), 2, SIZE_CLASS_MAGAZINE_CAP_MAX))
+                 ? CLAMP((UINT64_C(32) << 10) / BYTES(idx), MAGAZINE_FULL_MIN, SIZE_CLASS_MAGAZINE_CAP_MAX)            \
+                 : CLAMP(MAGAZINE_SMALL_BYTES_MAX / BYTES(idx), 2, MAGAZINE_FULL_MIN))
 
 #define CLASS(idx)                                                                                                     \
         [idx] = {                                                                                                      \
@@ -112,23 +119,6 @@ _Static_assert(SIZE_CLASS_BY_SIZE_MAX == 1024 && SIZE_CLASS_LINEAR_SHIFT == 6, "
 const uint8_t size_class_by_size[SIZE_CLASS_BY_SIZE_MAX + 1] = {
         BY_SIZE(1), SIZES_256(1), SIZES_256(257), SIZES_256(513), SIZES_256(769),
 };
-
-/*
- * All blocks are multiples of `align` if and only if their size is one. The size wanted is therefore the
- * request rounded up, and the class of that is a multiple of `align` itself: classes of a doubling are
- * multiples of a quarter of its lower end, which is either a multiple of `align`, or smaller, and then the
- * rounded size is a class exactly.
- */
-uint32_t
-size_class_of_aligned(size_t size, size_t align)
-{
-        uint64_t rounded_bytes;
-
-        if (size > GEO_SMALL_MAX || !bits_is_pow2(align))
-                return SIZE_CLASS_NONE;
-        rounded_bytes = bits_align_up(size + (size == 0), align);
-        return rounded_bytes <= GEO_SMALL_MAX ? size_class_of(rounded_bytes) : SIZE_CLASS_NONE;
-}
 
 bool
 size_class_for(uint64_t size, uint64_t align, uint32_t *ret_class_idx)

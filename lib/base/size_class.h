@@ -39,13 +39,16 @@
 #define SIZE_CLASS_SLAB_GRANULES_MAX 4
 
 /*
- * Capacities of magazines, at most. The normal ones: 64 blocks of up to 1 KiB, 32 KiB of larger small ones, 256 KiB of
- * runs, one at least. The tiny ones make every slow path a few calls long.
+ * Capacities of magazines, at most. The normal ones: 32 KiB of blocks up to 1 KiB, but 64 to 128 of them; 128 KiB, and
+ * at most 64, of larger small ones; 256 KiB of runs, one at least. The tiny ones make every slow path a few calls long;
+ * the short ones, a quarter of the normal ones at 4 KiB, are for tests that go by each entry.
  */
 #if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
 #define SIZE_CLASS_MAGAZINE_CAP_MAX 4
-#else
+#elif defined(SHM_SHORT_MAGAZINES) && SHM_SHORT_MAGAZINES
 #define SIZE_CLASS_MAGAZINE_CAP_MAX 64
+#else
+#define SIZE_CLASS_MAGAZINE_CAP_MAX 128
 #endif
 
 /* The sizes for which size_class_by_size[] answers. */
@@ -69,11 +72,6 @@ extern const struct size_class size_class_table[SIZE_CLASS_N] __attribute__((vis
    slow path, so the hit path needs no second comparison. Size 0 is served as size 1. */
 extern const uint8_t size_class_by_size[SIZE_CLASS_BY_SIZE_MAX + 1] __attribute__((visibility("hidden")));
 
-/* The smallest small class of at least `size` bytes whose blocks are all multiples of `align`, a power of
-   two, given that slabs start at multiples of a granule. SIZE_CLASS_NONE if there is none: then a run serves.
-   */
-uint32_t size_class_of_aligned(size_t size, size_t align) __attribute__((visibility("hidden")));
-
 /* The class of a block for a request: small, large, or SIZE_CLASS_NONE for huge.  False: never to be had (too large, or
  * no such
    alignment). */
@@ -90,6 +88,25 @@ size_class_of(size_t size)
         /* The three leading bits of `last`, 4 to 7, tell the quarter of its doubling (0 to 7 below the first
            one). */
         return 4 * (log2 - SIZE_CLASS_LINEAR_SHIFT) + (uint32_t)(last >> (log2 - 2));
+}
+
+/*
+ * The smallest small class of at least `size` bytes whose blocks are all multiples of `align`, a power of two, given
+ * that slabs start at multiples of a granule. SIZE_CLASS_NONE if there is none: then a run serves.
+ *
+ * All blocks are multiples of `align` if and only if their size is one. The size wanted is therefore the request
+ * rounded up, and the class of that is a multiple of `align` itself: classes of a doubling are multiples of a quarter
+ * of its lower end, which is either a multiple of `align`, or smaller, and then the rounded size is a class exactly.
+ */
+static inline uint32_t
+size_class_of_aligned(size_t size, size_t align)
+{
+        uint64_t rounded_bytes;
+
+        if (size > GEO_SMALL_MAX || !bits_is_pow2(align))
+                return SIZE_CLASS_NONE;
+        rounded_bytes = bits_align_up(size + (size == 0), align);
+        return rounded_bytes <= GEO_SMALL_MAX ? size_class_of(rounded_bytes) : SIZE_CLASS_NONE;
 }
 
 static inline bool

@@ -35,7 +35,7 @@ struct sifted {
         bool is_others;     /* another thread may have put one of them there */
 };
 
-enum { SEEN_SHIFT = 9, SEEN_MAX = 1 << SEEN_SHIFT, SEEN_PER_ENTRY = 8 };
+enum { SEEN_SHIFT = 10, SEEN_MAX = 1 << SEEN_SHIFT, SEEN_PER_ENTRY = 8 };
 
 _Static_assert(MAGAZINE_CAP_MAX < UINT8_MAX && MAGAZINE_CAP_MAX * SEEN_PER_ENTRY <= SEEN_MAX, "entry numbers fit");
 

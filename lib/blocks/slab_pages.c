@@ -14,8 +14,36 @@
 #include "blocks/valid.h"
 #include "clients/owner.h"
 
-/* Pages of a slab are reserved in multiples of this: a quarter of a granule, one page at least. */
-#define PAGES_STEP_BYTES (GEO_GRANULE_BYTES / 4 > GEO_PAGE_BYTES ? GEO_GRANULE_BYTES / 4 : GEO_PAGE_BYTES)
+enum {
+        FILL_PART_FIRST = 8, /* of a magazine, in the first fill */
+        STEP_DOUBLINGS = 2 /* of the pages reserved at once, where a fill doubles once */
+};
+
+_Static_assert(1 << FILL_DOUBLINGS_MAX == FILL_PART_FIRST, "the last fill is a whole magazine");
+
+uint32_t
+slab_fill_size(const struct thread *t, uint32_t class_idx)
+{
+        uint32_t cap = size_class_magazine_cap(class_idx);
+        uint32_t first = (cap + FILL_PART_FIRST - 1) / FILL_PART_FIRST, size = first << t->fill_doublings[class_idx];
+
+        ASSERT(t->fill_doublings[class_idx] <= FILL_DOUBLINGS_MAX);
+        return size < cap ? size : cap;
+}
+
+void
+slab_fill_more(struct thread *t, uint32_t class_idx)
+{
+        ASSERT(size_class_is_small(class_idx));
+        t->fill_doublings[class_idx] += t->fill_doublings[class_idx] < FILL_DOUBLINGS_MAX;
+}
+
+void
+slab_fill_less(struct thread *t, uint32_t class_idx)
+{
+        ASSERT(size_class_is_small(class_idx));
+        t->fill_doublings[class_idx] = 0;
+}
 
 static uint64_t
 slab_bytes(uint32_t class_idx)
@@ -24,11 +52,13 @@ slab_bytes(uint32_t class_idx)
         return (uint64_t)size_class_slab_granules(class_idx) << GEO_GRANULE_SHIFT;
 }
 
-/* Bytes from the start of a slab in which its first n blocks lie, in steps by which pages are reserved. */
+/* Bytes from the start of a slab in which its first n blocks lie, in steps by which the thread reserves pages. */
 static uint64_t
-reach_of(uint32_t class_idx, uint32_t n)
+reach_of(const struct thread *t, uint32_t class_idx, uint32_t n)
 {
-        uint64_t reach = bits_align_up(n * size_class_bytes(class_idx), PAGES_STEP_BYTES);
+        uint64_t step = GEO_PAGE_BYTES << STEP_DOUBLINGS * t->fill_doublings[class_idx];
+        uint64_t reach =
+                bits_align_up(n * size_class_bytes(class_idx), step < GEO_GRANULE_BYTES ? step : GEO_GRANULE_BYTES);
 
         ASSERT(n <= size_class_slab_blocks(class_idx) || reach >= slab_bytes(class_idx));
         return reach < slab_bytes(class_idx) ? reach : slab_bytes(class_idx);
@@ -43,7 +73,7 @@ slab_reserve_new(struct thread *t, uint64_t head, uint32_t class_idx)
         ASSERT(granule_state(owner_load(run_word(t->region, head))) == GRANULE_NEW);
         if (t->call.no_grow) /* it was claimed for what it has: slab_need() */
                 return 0;
-        err = run_reserve(t, head, reach_of(class_idx, size_class_magazine_cap(class_idx)));
+        err = run_reserve(t, head, reach_of(t, class_idx, t->call.wants_magazine ? slab_fill_size(t, class_idx) : 1));
         if (err < 0 || region_has_bitmap(t->region, head, class_idx))
                 return err;
         err = region_raise_bitmaps(t->region, head / 8 * 8, 8); /* a page, or two */
@@ -145,7 +175,7 @@ slab_ensure_pages(struct thread *t, uint64_t head, uint32_t class_idx, uint32_t 
         ASSERT(want >= 1);
         if (bytes == slab_bytes(class_idx))
                 return (struct slab_backing){.n_first = size_class_slab_blocks(class_idx)};
-        reach = reach_of(class_idx, blocks_to_pass(t->region, head, class_idx, want));
+        reach = reach_of(t, class_idx, blocks_to_pass(t->region, head, class_idx, want));
         if (reach > bytes && run_reserve(t, head, reach) < 0)
                 return backing_now(t->region, head, class_idx);
         return (struct slab_backing){.n_first = blocks_within(class_idx, reach > bytes ? reach : bytes)};

@@ -13,6 +13,19 @@
 #include "clients/thread.h"
 #include "pages/run.h"
 
+enum { FILL_DOUBLINGS_MAX = 3 };
+
+/*
+ * How many blocks a fill takes: an eighth of a magazine at first, each time twice as many, up to a whole one.  So a
+ * class that a thread uses once costs it a page, and one that it uses much soon goes by magazines.  The pages that are
+ * reserved at once grow with it, from one to a granule.
+ */
+uint32_t slab_fill_size(const struct thread *t, uint32_t class_idx);
+
+/* A fill of the class has been needed; or its magazines were given up. */
+void slab_fill_more(struct thread *t, uint32_t class_idx);
+void slab_fill_less(struct thread *t, uint32_t class_idx);
+
 /* Which blocks of a slab have pages. */
 struct slab_backing {
         uint32_t n_first; /* so many from the start */

@@ -23,7 +23,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 6u
+#define LAYOUT_VERSION 7u
 
 /* The first line of the header, and the bits of its feature words that this version knows. */
 #define LAYOUT_FROZEN_BYTES       64u
@@ -167,11 +167,11 @@ struct thread_slot {
 #if SHM_TINY_GEOMETRY
 enum { MAGAZINE_CAP_MAX = 6 };
 #else
-enum { MAGAZINE_CAP_MAX = 64 };
+enum { MAGAZINE_CAP_MAX = 128 };
 #endif
 
-/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  64 + 2 words take
- * nine lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
+/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  128 + 2 words take
+ * 17 lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
 struct magazine {
         uint64_t n;                      /* owner  blocks in slot[]; its store commits malloc and free */
         uint64_t cap;                    /* owner  set when it is taken from the pool */
@@ -185,7 +185,7 @@ struct magazine {
 
 /* ------------------------------------------------------------------ arenas and hints */
 
-enum { DEPOT_SLOTS = 16 };
+enum { DEPOT_SLOTS = 32 };
 
 enum arena_state { ARENA_UNINIT = 0, ARENA_READY = 1 };
 

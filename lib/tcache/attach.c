@@ -339,7 +339,7 @@ tcache_limit(const struct tcache *t)
 {
         const struct region *r = t->thread.region;
 
-        if (t->heap->is_checked || t->heap->is_junked || r->is_relocated)
+        if (load_relaxed(&t->heap->is_closed) || t->heap->is_checked || t->heap->is_junked || r->is_relocated)
                 return 0;
         return region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
 }

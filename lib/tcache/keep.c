@@ -8,6 +8,7 @@
 #include "base/verify.h"
 #include "blocks/drain.h"
 #include "blocks/magazine.h"
+#include "blocks/slab_pages.h"
 #include "blocks/valid.h"
 #include "clients/binding.h"
 #include "clients/owner.h"
@@ -186,6 +187,8 @@ flush_tag(struct tcache *t, uint32_t tag)
         t->free_at[tag] = 0;
         if (tag_node(tag) == th->node)
                 t->malloc_at[tag_class(tag) + 1] = 0;
+        if (size_class_is_small(tag_class(tag)))
+                slab_fill_less(th, tag_class(tag));
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         ASSERT_INVARIANT(I7, load_relaxed(&th->slot->hand) == 0);
 }

@@ -144,6 +144,7 @@ tcache_malloc_slow(struct tcache *t)
                 errno = ENOMEM;
         else if (c->fallback_node1 != 0)
                 tcache_follow_fallback(t);
+        t->limit = tcache_limit(t); /* a fill may have brought a chunk */
         return p;
 }
 

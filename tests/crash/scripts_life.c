@@ -451,8 +451,8 @@ setup_trim(struct actor *a)
         struct tcache *t = tcache_find(a->heap);
         uint32_t class_idx = size_class_of(PAGE);
 
-        malloc_n(a, PAGE, 17 * CAP);
-        free_n(a, 17 * CAP);
+        malloc_n(a, PAGE, (DEPOT_SLOTS + 1) * CAP);
+        free_n(a, (DEPOT_SLOTS + 1) * CAP);
         t->trim_tag = tag_make(t->thread.node, class_idx);
         t->trim_seen[class_idx] = CAP + 1;
         t->n_slow = 63;

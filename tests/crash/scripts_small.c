@@ -75,7 +75,20 @@ setup_fill(struct actor *a)
         malloc_n(a, PAGE, CAP);
 }
 
-/* As before; what the slab has left is less than a magazine. */
+/* As a thread that has just begun: a fill is a part of a magazine, and the slab has pages for two of them. */
+static void
+setup_fill_pages(struct actor *a)
+{
+        uint8_t *doublings = &thread_of(a)->fill_doublings[size_class_of(PAGE)];
+
+        for (int i = 0; i < 2; i++) {
+                *doublings = 1;
+                malloc_n(a, PAGE, CAP / 4);
+        }
+        *doublings = 1;
+}
+
+/* As setup_fill(); what the slab has left is less than a magazine. */
 static void
 setup_fill_last(struct actor *a)
 {
@@ -178,7 +191,7 @@ run_sift(struct actor *a)
 static void
 crowd(struct actor *a, void **blocks, int n, int cap, const int *spare)
 {
-        int n_depot = 16 * cap;
+        int n_depot = DEPOT_SLOTS * cap;
 
         for (int i = 0; i < n && n_depot > 0; i++) {
                 bool is_spare = false;
@@ -205,7 +218,7 @@ crowd(struct actor *a, void **blocks, int n, int cap, const int *spare)
                 actor_push(a, blocks[i]);
 }
 
-enum { DRAIN_BYTES = 8192, DRAIN_CAP = 4, DRAIN_SLAB = 8, DRAIN_N = 18 * DRAIN_CAP + 8 };
+enum { DRAIN_BYTES = 8192, DRAIN_CAP = 4, DRAIN_SLAB = 8, DRAIN_N = (DEPOT_SLOTS + 2) * DRAIN_CAP + 8 };
 
 static void *busy_block;
 
@@ -273,7 +286,7 @@ setup_free_aside(struct actor *a)
         stop_one_with_slab_of(busy);
 }
 
-enum { PAIR_BYTES = 32768, PAIR_CAP = 2, PAIR_N = 18 * PAIR_CAP + 2 };
+enum { PAIR_BYTES = 32768, PAIR_CAP = 2, PAIR_N = (DEPOT_SLOTS + 2) * PAIR_CAP + 2 };
 
 /* Both blocks of a slab are drained: it becomes empty, and a free run. */
 static void
@@ -445,6 +458,7 @@ const struct script scripts_small[] = {
         {.name = "hit-free", .setup = setup_hit, .run = run_free, .hot_bytes = 100},
         {.name = "spare", .setup = setup_spare, .run = run_malloc, .hot_bytes = PAGE},
         {.name = "fill", .setup = setup_fill, .run = run_malloc, .hot_bytes = PAGE},
+        {.name = "fill-pages", .setup = setup_fill_pages, .run = run_malloc, .hot_bytes = PAGE},
         {.name = "fill-last", .setup = setup_fill_last, .run = run_malloc, .hot_bytes = PAGE},
         {.name = "fill-first", .run = run_malloc, .hot_bytes = PAGE},
         {.name = "depot-take", .setup = setup_depot_take, .run = run_malloc, .hot_bytes = PAGE},

@@ -25,6 +25,7 @@
 #include "clients//liveness.h"
 #include "os/numa.h"
 #include "os/robust.h"
+#include "support/fills.h"
 
 #define WORLD_BASE    UINT64_C(0x551000000000)
 #define WORLD_FD      1000 /* no descriptor: what the region has for one */
@@ -411,6 +412,7 @@ actor_attach(struct actor *a)
         if (!tcache_get(a->heap, &err))
                 die("an actor cannot attach");
         a->is_attached = true;
+        fills_are_whole(thread_of(a));
 }
 
 /* ------------------------------------------------------------------ making it */

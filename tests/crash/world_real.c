@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "region/open.h"
 #include "support/clock_call.h"
+#include "support/fills.h"
 
 struct actor *actors, *actor_now;
 struct region *world_region;
@@ -76,6 +77,7 @@ actor_attach(struct actor *a)
         if (!tcache_get(a->heap, &err))
                 die("a process cannot attach");
         a->is_attached = true;
+        fills_are_whole(thread_of(a));
 }
 
 void

@@ -20,6 +20,7 @@
 #include "heap/reap.h"
 #include "pages/arena.h"
 #include "support/ask.h"
+#include "support/fills.h"
 
 /* No handler runs here: shields of actors, which are one thread, must not undo each other. */
 int
@@ -256,6 +257,7 @@ static void
 attach(struct thread *t, uint32_t arena)
 {
         need(slot_attach(t, &world_region, &world_client, NULL, NULL) == 0, "no thread slot");
+        fills_are_whole(t);
         t->arena = arena;
         t->node = 0;
         t->seed = 0;

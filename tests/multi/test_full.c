@@ -272,6 +272,7 @@ START_TEST(other_calls_on_a_full_file_system_say_what_they_lack)
         ck_assert_int_eq(shheap_root(h, "root", 50000, 0, NULL, NULL, &obj), -ENOMEM);
         NEED(obj == &obj);
         NEED(!shheap_malloc_to(h, 50000, 0, dest) && errno == ENOMEM && *dest == SHREF_NULL);
+        fill(&list, sizeof "twenty characters and more");
         NEED(!shheap_strdup(h, "twenty characters and more") && errno == ENOMEM);
         NEED(shheap_check(h, SHHEAP_CHECK_QUIESCENT, stderr) == 0);
         NEED(shheap_purge(h, -1) == 0);

@@ -257,7 +257,8 @@ START_TEST(without_growth_memory_comes_from_where_all_that_it_needs_is)
         uint32_t class_idx = size_class_of(GEO_GRANULE_BYTES > 4096 ? 1024 : 128);
         uint64_t block_off = 0, first;
 
-        ck_assert(alloc(t, class_idx));
+        for (uint32_t i = 0; i < size_class_slab_blocks(class_idx); i++)
+                ck_assert(alloc(t, class_idx));
         first = live.off[0] >> GEO_GRANULE_SHIFT;
         ck_assert_uint_eq(granule_backed(*run_word(r, first)), GRANULE_BACKED_ALL);
         ck_assert_int_eq(reserve_bytes(t, 2 * GEO_GRANULE_BYTES), 0);

@@ -11,12 +11,14 @@
 
 #include "blocks/fault.h"
 #include "blocks/magazine.h"
+#include "blocks/slab_pages.h"
 #include "clients/liveness.h"
 #include "clients/slot.h"
 #include "heap/free.h"
 #include "heap/reap.h"
 #include "support/ask.h"
 #include "support/checks.h"
+#include "support/fills.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/tcache_heap.h"
@@ -239,12 +241,34 @@ START_TEST(all_sizes_are_served_by_their_class)
 }
 END_TEST
 
+/* Each fill takes twice as much as the one before, up to a whole magazine. */
+START_TEST(fills_begin_small)
+{
+        uint32_t class_idx = size_class_of(32), cap = cap_of(class_idx), n_slow = 0;
+        bool hit;
+
+        for (uint32_t i = 0; i < cap; i++) {
+                uint32_t size = slab_fill_size(&t->thread, class_idx);
+
+                take(32, &hit);
+                n_slow += !hit;
+                ck_assert_uint_eq(slab_fill_size(&t->thread, class_idx), hit ? size : 2 * size < cap ? 2 * size : cap);
+        }
+        ck_assert_uint_ge(n_slow, 3);
+        ck_assert_uint_le(n_slow, 4);
+        tcache_flush(t);
+        ck_assert_uint_lt(slab_fill_size(&t->thread, class_idx), cap);
+        heap_verify(r, &live);
+}
+END_TEST
+
 /* Many in a row, and back: one slow call per magazine. */
 START_TEST(slow_calls_are_one_per_magazine)
 {
         uint32_t class_idx = 0, n = 6 * cap_of(class_idx), n_slow = 0;
         bool hit;
 
+        fills_are_whole(&t->thread);
         for (uint32_t i = 0; i < n; i++) {
                 take(1, &hit);
                 n_slow += !hit;
@@ -286,6 +310,7 @@ START_TEST(spare_serves_where_that_is_all_there_is_to_do)
         uint32_t cap = cap_of(0), class_idx1 = t->by_size[1];
         void *p;
 
+        fills_are_whole(&t->thread);
         for (uint32_t i = 0; i < 2 * cap; i++)
                 alloc(1);
         while (live.n > 0)
@@ -587,6 +612,7 @@ main(void)
         tcase = cases(suite, "hits", setup);
         tcase_add_loop_test(tcase, pairs_hit_after_the_first, 0, SIZE_CLASS_N);
         tcase_add_test(tcase, all_sizes_are_served_by_their_class);
+        tcase_add_test(tcase, fills_begin_small);
         tcase_add_test(tcase, slow_calls_are_one_per_magazine);
         tcase_add_test(tcase, edge_of_a_magazine_is_no_cliff);
         tcase_add_test(tcase, spare_serves_where_that_is_all_there_is_to_do);

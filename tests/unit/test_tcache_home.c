@@ -14,6 +14,7 @@
 #include "pages/run.h"
 #include "support/ask.h"
 #include "support/checks.h"
+#include "support/fills.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
 #include "support/tcache_heap.h"
@@ -257,6 +258,7 @@ START_TEST(classes_that_are_not_used_give_up_their_magazines)
         const uint32_t idle = 0, busy = 2, large = SIZE_CLASS_N_SMALL;
 
         r->header->decay_ms = 1000;
+        fills_are_whole(&t->thread);
         for (uint32_t i = 0; i < 2 * cap_of(idle); i++)
                 alloc(size_class_bytes(idle));
         while (live.n > 0)
