@@ -346,6 +346,10 @@ SHA_API int shheap_reserve(shheap *h, size_t bytes);
  * node made the system take a page from elsewhere, that is not known here.  Of interleaved memory: of the page at p. */
 SHA_API int shheap_node_of(const shheap *h, const void *p);
 
+/* The heap, of those that this process has open, in whose memory for blocks p lies; NULL: in none.  Thread-safe; may be
+ * called from a signal handler.  What another thread closes meanwhile may still be the answer. */
+SHA_API shheap *shheap_of(const void *p);
+
 /* ------------------------------------------------------------------ references, and hand-over in one step */
 
 /* SHREF_NULL for NULL and for what lies outside of the heap's blocks. */

@@ -97,6 +97,12 @@ shheap_node_of(const shheap *h, const void *p)
         return ret >= 0 ? ret : error_set(-EINVAL, "shheap_node_of(%p): no block of this heap", p);
 }
 
+shheap *
+shheap_of(const void *p)
+{
+        return handle_of_address(p);
+}
+
 /* ------------------------------------------------------------------ named objects */
 
 /* Flags of the public header that make sense for an object; -EINVAL for others. */

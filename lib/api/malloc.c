@@ -11,6 +11,7 @@
 
 #include "api/flags.h"
 #include "api/malloc.h"
+#include "api/quick.h"
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/place.h"
@@ -21,8 +22,6 @@
 #include "pages/arena.h"
 
 enum { JUNK_FREE = 0x5a };
-
-#define NOINLINE __attribute__((noinline, cold))
 
 /* ------------------------------------------------------------------ allocate, in general */
 
@@ -210,6 +209,8 @@ free_anywhere(void *p, const char *operation)
         if (!p)
                 return;
         h = handle_of_address(p);
+        if (h && (tcache_push(quick_tcache(h), p) || (quick_turn_to(h) && tcache_push(quick_tcache(h), p))))
+                return;
         if (h)
                 free_in(h, p, operation);
         else
@@ -221,21 +222,6 @@ free_anywhere(void *p, const char *operation)
 PLACE("hit_pair");
 PLACE("hit_computed");
 
-static void
-leave_plain(struct tcache *t, const char *operation, const void *p, size_t given_size)
-{
-        struct fault noted;
-
-        if (LIKELY(t->thread.fault.what == FAULT_NONE)) {
-                tcache_leave(t);
-                return;
-        }
-        noted = t->thread.fault;
-        t->thread.fault.what = FAULT_NONE;
-        tcache_leave(t);
-        fault_report(t->heap, &noted, operation, p, given_size);
-}
-
 /* False: nothing was done.  *ret_p is NULL where there is no memory: errno and message are set. */
 static bool
 malloc_plain(struct tcache *t, size_t size, const char *operation, void **ret_p)
@@ -246,7 +232,7 @@ malloc_plain(struct tcache *t, size_t size, const char *operation, void **ret_p)
                 return false;
         tcache_enter(t);
         is_done = tcache_malloc(t, size, ret_p);
-        leave_plain(t, operation, NULL, size);
+        visit_leave_plain(t, operation, NULL, size);
         if (UNLIKELY(is_done && !*ret_p))
                 *ret_p = no_memory(size, 1, 0, operation);
         return is_done;
@@ -264,7 +250,7 @@ free_plain(struct tcache *t, void *p, const char *operation)
                 return false;
         tcache_enter(t);
         is_done = tcache_free(t, p);
-        leave_plain(t, operation, p, 0);
+        visit_leave_plain(t, operation, p, 0);
         errno = saved_errno;
         return is_done;
 }
@@ -325,12 +311,23 @@ shfree(void *p)
 
 /* ------------------------------------------------------------------ the same on a heap */
 
-static inline struct tcache *
-quick_tcache(const struct shheap *h)
+bool
+quick_turn_to(const struct shheap *h)
 {
-        struct tcache *t = tcache_last;
+        struct tcache *t = h && tcache_last->heap != h ? tcache_find(h) : NULL;
 
-        return LIKELY(t->heap == h) ? t : tcache_none();
+        if (!t)
+                return false;
+        tcache_enter(t); /* as long as a call is in it nobody unmaps it: a handler that closes the heap neither */
+        tcache_leave(t);
+        return true;
+}
+
+void
+quick_check_taken(const struct tcache *t, const void *p, uint64_t bytes, const char *operation)
+{
+        if (!handle_holds(t->heap, p, bytes))
+                fault_report_pointer(t->heap, SHHEAP_FAULT_METADATA, operation, p, bytes);
 }
 
 static NOINLINE void *
@@ -338,6 +335,8 @@ malloc_slow(struct shheap *h, size_t size)
 {
         void *p;
 
+        if (quick_turn_to(h))
+                return shheap_malloc(h, size);
         return malloc_plain(quick_tcache(h), size, "shheap_malloc", &p)
                        ? p
                        : call_allocate(h, size, 1, 0, 0, "shheap_malloc");
@@ -346,22 +345,16 @@ malloc_slow(struct shheap *h, size_t size)
 void *
 shheap_malloc(shheap *h, size_t size)
 {
-        const struct tcache *t = quick_tcache(h);
-        void *p;
+        void *p = quick_malloc(quick_tcache(h), size);
 
-        if (LIKELY(size <= SIZE_CLASS_BY_SIZE_MAX)) {
-                if (LIKELY(tcache_pop(t, t->by_size[size], &p)))
-                        return p;
-        } else if (size <= GEO_LARGE_MAX && t->by_size[0] != 0) {
-                if (LIKELY(tcache_pop(t, size_class_of(size) + 1, &p)))
-                        return p;
-        }
-        return malloc_slow(h, size);
+        return LIKELY(p != NULL) ? p : malloc_slow(h, size);
 }
 
 static NOINLINE void
 free_slow(struct shheap *h, void *p, const char *operation)
 {
+        if (quick_turn_to(h) && tcache_push(quick_tcache(h), p))
+                return;
         if (!p || free_plain(quick_tcache(h), p, operation))
                 return;
         if (!call_may_free(h, p, operation, 0))
@@ -387,7 +380,7 @@ shheap_free(shheap *h, void *p)
 
 /* ------------------------------------------------------------------ calloc, aligned */
 
-static void *
+static NOINLINE void *
 calloc_in(struct shheap *h, size_t n, size_t size, const char *operation)
 {
         size_t bytes;
@@ -401,21 +394,39 @@ calloc_in(struct shheap *h, size_t n, size_t size, const char *operation)
         return call_allocate(h, bytes, 1, SHA_ZERO, 0, operation);
 }
 
-void *
-shheap_calloc(shheap *h, size_t n, size_t size)
-{
-        return calloc_in(h, n, size, "shheap_calloc");
-}
-
-void *
-shcalloc(size_t n, size_t size)
+static NOINLINE void *
+default_calloc_slow(size_t n, size_t size)
 {
         struct shheap *h = handle_default();
 
         return h ? calloc_in(h, n, size, "shcalloc") : NULL;
 }
 
-static void *
+void *
+shheap_calloc(shheap *h, size_t n, size_t size)
+{
+        size_t bytes;
+        void *p = NULL;
+
+        if (LIKELY(!__builtin_mul_overflow(n, size, &bytes)))
+                p = quick_calloc(quick_tcache(h), bytes, "shheap_calloc");
+        if (LIKELY(p != NULL))
+                return p;
+        return quick_turn_to(h) ? shheap_calloc(h, n, size) : calloc_in(h, n, size, "shheap_calloc");
+}
+
+void *
+shcalloc(size_t n, size_t size)
+{
+        size_t bytes;
+        void *p = NULL;
+
+        if (LIKELY(!__builtin_mul_overflow(n, size, &bytes)))
+                p = quick_calloc(tcache_default, bytes, "shcalloc");
+        return LIKELY(p != NULL) ? p : default_calloc_slow(n, size);
+}
+
+static NOINLINE void *
 aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
 {
         if (!handle_is_open(h, operation))
@@ -427,22 +438,35 @@ aligned_in(struct shheap *h, size_t align, size_t size, const char *operation)
         return call_allocate(h, size, align, 0, 0, operation);
 }
 
-void *
-shheap_aligned_alloc(shheap *h, size_t align, size_t size)
-{
-        return aligned_in(h, align, size, "shheap_aligned_alloc");
-}
-
-void *
-shaligned_alloc(size_t align, size_t size)
+static NOINLINE void *
+default_aligned_slow(size_t align, size_t size)
 {
         struct shheap *h = handle_default();
 
         return h ? aligned_in(h, align, size, "shaligned_alloc") : NULL;
 }
 
-int
-shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
+void *
+shheap_aligned_alloc(shheap *h, size_t align, size_t size)
+{
+        void *p = quick_aligned(quick_tcache(h), align, size);
+
+        if (LIKELY(p != NULL))
+                return p;
+        return quick_turn_to(h) ? shheap_aligned_alloc(h, align, size)
+                                : aligned_in(h, align, size, "shheap_aligned_alloc");
+}
+
+void *
+shaligned_alloc(size_t align, size_t size)
+{
+        void *p = quick_aligned(tcache_default, align, size);
+
+        return LIKELY(p != NULL) ? p : default_aligned_slow(align, size);
+}
+
+static NOINLINE int
+posix_memalign_in(struct shheap *h, void **ret_p, size_t align, size_t size)
 {
         int saved_errno = errno, err;
         void *p;
@@ -462,23 +486,48 @@ shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
         return err;
 }
 
-int
-shposix_memalign(void **ret_p, size_t align, size_t size)
+static NOINLINE int
+default_posix_memalign_slow(void **ret_p, size_t align, size_t size)
 {
         int saved_errno = errno, err;
         struct shheap *h = handle_default();
 
         err = h ? 0 : errno;
         errno = saved_errno;
-        return h ? shheap_posix_memalign(h, ret_p, align, size) : err;
+        return h ? posix_memalign_in(h, ret_p, align, size) : err;
+}
+
+static ALWAYS_INLINE bool
+quick_posix_memalign(const struct tcache *t, void **ret_p, size_t align, size_t size)
+{
+        void *p = align >= sizeof(void *) ? quick_aligned(t, align, size) : NULL;
+
+        if (LIKELY(p != NULL))
+                *ret_p = p;
+        return p != NULL;
+}
+
+int
+shheap_posix_memalign(shheap *h, void **ret_p, size_t align, size_t size)
+{
+        return LIKELY(quick_posix_memalign(quick_tcache(h), ret_p, align, size))
+                       ? 0
+                       : posix_memalign_in(h, ret_p, align, size);
+}
+
+int
+shposix_memalign(void **ret_p, size_t align, size_t size)
+{
+        return LIKELY(quick_posix_memalign(tcache_default, ret_p, align, size))
+                       ? 0
+                       : default_posix_memalign_slow(ret_p, align, size);
 }
 
 /* ------------------------------------------------------------------ strings */
 
-static char *
-strndup_in(struct shheap *h, const char *s, size_t n, const char *operation)
+static NOINLINE char *
+string_in(struct shheap *h, const char *s, size_t length, const char *operation)
 {
-        size_t length = strnlen(s, n);
         char *copy = call_allocate(h, length + 1, 1, 0, 0, operation);
 
         if (copy) {
@@ -488,77 +537,46 @@ strndup_in(struct shheap *h, const char *s, size_t n, const char *operation)
         return copy;
 }
 
+static inline char *
+heap_string(struct shheap *h, const char *s, size_t length, const char *operation)
+{
+        char *copy = quick_string(quick_tcache(h), s, length, operation);
+
+        return LIKELY(copy != NULL) ? copy : string_in(h, s, length, operation);
+}
+
+static inline char *
+default_string(const char *s, size_t length, const char *operation)
+{
+        char *copy = quick_string(tcache_default, s, length, operation);
+        struct shheap *h;
+
+        if (LIKELY(copy != NULL))
+                return copy;
+        h = handle_default();
+        return h ? string_in(h, s, length, operation) : NULL;
+}
+
 char *
 shheap_strdup(shheap *h, const char *s)
 {
-        return strndup_in(h, s, strlen(s), "shheap_strdup");
+        return heap_string(h, s, strlen(s), "shheap_strdup");
 }
 
 char *
 shheap_strndup(shheap *h, const char *s, size_t n)
 {
-        return strndup_in(h, s, n, "shheap_strndup");
+        return heap_string(h, s, strnlen(s, n), "shheap_strndup");
 }
 
 char *
 shstrdup(const char *s)
 {
-        struct shheap *h = handle_default();
-
-        return h ? strndup_in(h, s, strlen(s), "shstrdup") : NULL;
+        return default_string(s, strlen(s), "shstrdup");
 }
 
 char *
 shstrndup(const char *s, size_t n)
 {
-        struct shheap *h = handle_default();
-
-        return h ? strndup_in(h, s, n, "shstrndup") : NULL;
-}
-
-/* ------------------------------------------------------------------ crash-atomic hand-over */
-
-uint64_t
-call_dest_off(const struct shheap *h, const shref *dest, const char *operation)
-{
-        if (dest && (uintptr_t)dest % sizeof *dest == 0 && handle_has(h, dest))
-                return h->region.layout.chunks_off + handle_block_off(h, dest);
-        errno = -error_set(-EINVAL, "%s: dest must be an 8-aligned word in a block of the same heap", operation);
-        return 0;
-}
-
-void *
-shheap_malloc_to(shheap *h, size_t size, unsigned flags, shref *dest)
-{
-        uint64_t dest_off = handle_is_open(h, "shheap_malloc_to") ? call_dest_off(h, dest, "shheap_malloc_to") : 0;
-
-        if (dest_off == 0 || !call_check_size(size, "shheap_malloc_to") || !flags_check(h, flags, "shheap_malloc_to"))
-                return NULL;
-        return call_allocate(h, size, flags_align(flags), flags, dest_off, "shheap_malloc_to");
-}
-
-int
-shheap_free_from(shheap *h, shref *dest)
-{
-        uint64_t dest_off, block_off;
-        struct visit v;
-        int err;
-
-        if (!handle_is_open(h, "shheap_free_from"))
-                return -EBADF;
-        dest_off = call_dest_off(h, dest, "shheap_free_from");
-        if (dest_off == 0)
-                return -EINVAL;
-        if (load_relaxed(dest) == SHREF_NULL)
-                return 0;
-        block_off = load_relaxed(dest) - h->region.layout.chunks_off;
-        err = visit_begin_to_free(&v, h, "shheap_free_from");
-        if (err < 0)
-                return err;
-        if (h->is_checked && !call_check_free(v.thread, block_off))
-                err = -EINVAL;
-        else if (!v.tcache || !tcache_push_from(v.tcache, block_off, dest_off))
-                err = free_block_patiently(v.thread, block_off, dest_off);
-        visit_end(&v, "shheap_free_from", region_block(v.thread->region, block_off), 0);
-        return err;
+        return default_string(s, strnlen(s, n), "shstrndup");
 }

@@ -6,6 +6,7 @@
 
 #include "api/flags.h"
 #include "api/malloc.h"
+#include "api/quick.h"
 #include "base/bits.h"
 #include "base/error.h"
 #include "blocks/fault.h"
@@ -14,18 +15,30 @@
 
 /* ------------------------------------------------------------------ sizes */
 
+static NOINLINE size_t
+default_usable_slow(const void *p)
+{
+        const struct shheap *h = p ? handle_of_address(p) : NULL;
+
+        return h ? handle_usable(h, p) : 0;
+}
+
 size_t
 shheap_usable_size(const shheap *h, const void *p)
 {
+        uint32_t class1 = quick_class1_at(quick_tcache(h), p);
+
+        if (LIKELY(class1 != 0))
+                return size_class_bytes(class1 - 1);
         return handle_is_open(h, "shheap_usable_size") && p ? handle_usable(h, p) : 0;
 }
 
 size_t
 shmalloc_usable_size(const void *p)
 {
-        const struct shheap *h = p ? handle_of_address(p) : NULL;
+        uint32_t class1 = quick_class1_at(tcache_default, p);
 
-        return h ? handle_usable(h, p) : 0;
+        return LIKELY(class1 != 0) ? size_class_bytes(class1 - 1) : default_usable_slow(p);
 }
 
 size_t
@@ -56,7 +69,7 @@ size_fits(const void *p, size_t size, size_t align, size_t usable)
         return false;
 }
 
-static void
+static NOINLINE void
 free_sized_in(struct shheap *h, void *p, size_t size, size_t align, const char *operation)
 {
         size_t usable;
@@ -79,6 +92,8 @@ free_sized_in(struct shheap *h, void *p, size_t size, size_t align, const char *
 void
 shheap_free_sized(shheap *h, void *p, size_t size)
 {
+        if (LIKELY(quick_free_sized(quick_tcache(h), p, size)))
+                return;
         if (p && call_may_free(h, p, "shheap_free_sized", size))
                 free_sized_in(h, p, size, 1, "shheap_free_sized");
 }
@@ -97,6 +112,8 @@ shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
 void
 shfree_sized(void *p, size_t size)
 {
+        if (LIKELY(quick_free_sized(tcache_default, p, size)))
+                return;
         if (p)
                 free_sized_in(handle_of_address(p), p, size, 1, "shfree_sized");
 }
@@ -183,21 +200,62 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         return new_p;
 }
 
+/* By the magazines and the tag; NULL: nothing was done. */
+static ALWAYS_INLINE void *
+realloc_quick(struct tcache *t, void *p, size_t size, const char *operation)
+{
+        bool is_new;
+        void *new_p = quick_realloc(t, p, size, &is_new, operation);
+
+        if (is_new && UNLIKELY(!tcache_push(t, p)))
+                call_free(t->heap, p, operation);
+        return new_p;
+}
+
+static NOINLINE void *
+realloc_slow(struct shheap *h, void *p, size_t size, const char *operation)
+{
+        void *new_p = NULL;
+
+        if (quick_turn_to(h))
+                new_p = realloc_quick(quick_tcache(h), p, size, operation);
+        if (!p && !new_p)
+                new_p = quick_malloc(quick_tcache(h), size);
+        return new_p ? new_p : realloc_in(h, p, size, 0, operation);
+}
+
+static NOINLINE void *
+default_realloc_slow(void *p, size_t size, const char *operation)
+{
+        struct shheap *h = p ? handle_of_address(p) : handle_default();
+
+        if (h)
+                return realloc_slow(h, p, size, operation);
+        if (p)
+                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
+        return NULL;
+}
+
 void *
 shheap_realloc(shheap *h, void *p, size_t size)
 {
-        return realloc_in(h, p, size, 0, "shheap_realloc");
+        void *new_p = realloc_quick(quick_tcache(h), p, size, "shheap_realloc");
+
+        return LIKELY(new_p != NULL) ? new_p : realloc_slow(h, p, size, "shheap_realloc");
 }
 
 void *
 shrealloc(void *p, size_t size)
 {
-        struct shheap *h = p ? handle_of_address(p) : handle_default();
+        void *new_p = realloc_quick(tcache_default, p, size, "shrealloc");
 
-        if (h)
-                return realloc_in(h, p, size, 0, "shrealloc");
-        if (p)
-                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shrealloc", p, size);
+        return LIKELY(new_p != NULL) ? new_p : default_realloc_slow(p, size, "shrealloc");
+}
+
+static void *
+array_too_large(size_t n, size_t size)
+{
+        errno = -error_set(-ENOMEM, "reallocarray: %zu times %zu bytes overflow", n, size);
         return NULL;
 }
 
@@ -205,24 +263,24 @@ void *
 shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
 {
         size_t bytes;
+        void *new_p;
 
-        if (!handle_is_open(h, "shheap_reallocarray"))
-                return NULL;
-        if (__builtin_mul_overflow(n, size, &bytes)) {
-                errno = -error_set(-ENOMEM, "reallocarray: %zu times %zu bytes overflow", n, size);
-                return NULL;
-        }
-        return realloc_in(h, p, bytes, 0, "shheap_reallocarray");
+        if (__builtin_mul_overflow(n, size, &bytes))
+                return handle_is_open(h, "shheap_reallocarray") ? array_too_large(n, size) : NULL;
+        new_p = realloc_quick(quick_tcache(h), p, bytes, "shheap_reallocarray");
+        return LIKELY(new_p != NULL) ? new_p : realloc_slow(h, p, bytes, "shheap_reallocarray");
 }
 
 void *
 shreallocarray(void *p, size_t n, size_t size)
 {
-        struct shheap *h = p ? handle_of_address(p) : handle_default();
+        size_t bytes;
+        void *new_p;
 
-        if (!h && p)
-                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, "shreallocarray", p, size);
-        return h ? shheap_reallocarray(h, p, n, size) : NULL;
+        if (__builtin_mul_overflow(n, size, &bytes))
+                return array_too_large(n, size);
+        new_p = realloc_quick(tcache_default, p, bytes, "shreallocarray");
+        return LIKELY(new_p != NULL) ? new_p : default_realloc_slow(p, bytes, "shreallocarray");
 }
 
 /* ------------------------------------------------------------------ *allocx */
@@ -230,6 +288,12 @@ shreallocarray(void *p, size_t n, size_t size)
 void *
 shheap_mallocx(shheap *h, size_t size, unsigned flags)
 {
+        void *p = (flags & ~(unsigned)SHA_ZERO) != 0 || size == 0 ? NULL
+                  : flags == 0                                    ? quick_malloc(quick_tcache(h), size)
+                                                                  : quick_calloc(quick_tcache(h), size, "shheap_mallocx");
+
+        if (LIKELY(p != NULL))
+                return p;
         if (!handle_is_open(h, "shheap_mallocx") || !call_check_size(size, "shheap_mallocx") ||
             !flags_check(h, flags, "shheap_mallocx"))
                 return NULL;

@@ -24,6 +24,7 @@ begin(struct visit *v, struct shheap *h, const char *operation, bool is_free)
         if (v->tcache) {
                 v->thread = &v->tcache->thread;
                 tcache_enter(v->tcache);
+                v->tcache->limit = tcache_limit(v->tcache); /* so that the next one may be a hit */
                 err = 0;
         } else if (err == -EUSERS || err == -ENOMEM) {
                 err = thread_borrow(h, &v->borrowed);

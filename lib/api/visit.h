@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "api/heap.h"
+#include "blocks/fault.h"
 
 struct visit {
         struct shheap *heap;
@@ -34,6 +35,22 @@ int visit_begin_to_free(struct visit *v, struct shheap *h, const char *operation
 /* Reports a misuse that was found on the way, now that nothing is owned, and may not return then.  p and given_size:
  * what the caller gave, for the message. */
 void visit_end(struct visit *v, const char *operation, const void *p, size_t given_size);
+
+/* As visit_end(), out of a tcache that was entered where there was nothing to ask before. */
+static inline void
+visit_leave_plain(struct tcache *t, const char *operation, const void *p, size_t given_size)
+{
+        struct fault noted;
+
+        if (LIKELY(t->thread.fault.what == FAULT_NONE)) {
+                tcache_leave(t);
+                return;
+        }
+        noted = t->thread.fault;
+        t->thread.fault.what = FAULT_NONE;
+        tcache_leave(t);
+        fault_report(t->heap, &noted, operation, p, given_size);
+}
 
 /* Around a function of the caller's, in a visit that is not borrowed: it may use the heap.  Should it have left one of
  * its calls by another door, and so this slot in the midst of that, thread->is_left says so.  Else a call for nothing

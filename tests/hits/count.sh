@@ -1,10 +1,12 @@
 #!/bin/sh
-# Instructions of a shmalloc(64) + shfree pair, hits, in the shared library: those of N pairs less those of no pair,
-# less those of pairs that do nothing.  Usage: count.sh PAIR_PROGRAM MOST
+# Instructions of a shmalloc(64) + shfree pair, hits, in the shared library, or of another call of the family and what
+# undoes it: those of N pairs less those of no pair, less those of pairs that do nothing.
+# Usage: count.sh PAIR_PROGRAM MOST [CALL]
 set -eu
 pair=$1
 most=$2
-n=200000
+call=${3:-heap}
+n=20000
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
@@ -16,8 +18,8 @@ count() {
         awk '/^summary:|^totals:/ { print $2; exit }' "$dir/out"
 }
 
-with=$(count heap $n)
-without=$(count heap 0)
+with=$(count "$call" $n)
+without=$(count "$call" 0)
 null=$(count null $n)
 null0=$(count null 0)
 awk -v a="$with" -v b="$without" -v c="$null" -v d="$null0" -v n="$n" -v most="$most" 'BEGIN {

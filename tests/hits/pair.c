@@ -1,6 +1,7 @@
 /*
  * What is at stake: the hit paths are why anybody would use this instead of a private malloc.  This program executes N
- * pairs of shmalloc(64) and shfree, or N pairs of calls that do nothing, for count.sh to count under callgrind.
+ * pairs of shmalloc(64) and shfree, or of another call of the family and what undoes it, or N pairs of calls that do
+ * nothing, for count.sh to count under callgrind.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,117 @@
 
 void *null_malloc(size_t size);
 void null_free(void *p);
+
+static shheap *heap;
+static void *block;
+
+/* ------------------------------------------------------------------ the family */
+
+static void
+calls_calloc(void)
+{
+        shfree(shcalloc(4, 16));
+}
+
+static void
+calls_aligned(void)
+{
+        shfree(shaligned_alloc(256, 100));
+}
+
+static void
+calls_memalign(void)
+{
+        void *p = NULL;
+
+        if (shposix_memalign(&p, 64, 64) == 0)
+                shfree(p);
+}
+
+static void
+calls_realloc_in_place(void)
+{
+        block = shrealloc(block, 100);
+        block = shrealloc(block, 110);
+}
+
+static void
+calls_realloc_to_another_class(void)
+{
+        block = shrealloc(block, 100);
+        block = shrealloc(block, 1000);
+}
+
+static void
+calls_usable(void)
+{
+        if (shmalloc_usable_size(block) < 100)
+                abort();
+}
+
+static void
+calls_sized(void)
+{
+        shfree_sized(shmalloc(64), 64);
+}
+
+static void
+calls_strdup(void)
+{
+        shfree(shstrdup("to be copied"));
+}
+
+static void
+calls_mallocx(void)
+{
+        shheap_free(heap, shheap_mallocx(heap, 64, 0));
+}
+
+static void
+calls_to_from(void)
+{
+        shref *word = block;
+
+        if (shheap_malloc_to(heap, 64, 0, word))
+                (void)shheap_free_from(heap, word);
+}
+
+static const struct family {
+        const char *name;
+        void (*calls)(void);
+} family[] = {{"calloc", calls_calloc},
+              {"aligned", calls_aligned},
+              {"memalign", calls_memalign},
+              {"realloc-in-place", calls_realloc_in_place},
+              {"realloc-to-another-class", calls_realloc_to_another_class},
+              {"usable", calls_usable},
+              {"sized", calls_sized},
+              {"strdup", calls_strdup},
+              {"mallocx", calls_mallocx},
+              {"to-from", calls_to_from}};
+enum { N_FAMILY = sizeof family / sizeof family[0], WARM = 1000 };
+
+static void
+execute(const struct family *of, long n)
+{
+        void (*volatile which)(void) = of->calls;
+        void (*calls)(void) = which;
+
+        for (long i = -WARM; i < n; i++) /* so many before those that are counted: attaching, filling */
+                calls();
+}
+
+static void
+execute_pairs(void *(*volatile allocate)(size_t), void (*volatile release)(void *), long n)
+{
+        void *(*take)(size_t) = allocate;
+        void (*give)(void *) = release;
+
+        for (long i = -WARM; i < n; i++)
+                give(take(64));
+}
+
+/* ------------------------------------------------------------------ main */
 
 static int
 open_heap(const char *name, shheap **ret_heap)
@@ -24,33 +136,30 @@ open_heap(const char *name, shheap **ret_heap)
 int
 main(int argc, char **argv)
 {
-        void *(*volatile allocate)(size_t) = null_malloc;
-        void (*volatile release)(void *) = null_free;
-        void *(*take)(size_t);
-        void (*give)(void *);
+        const struct family *of = NULL;
         char name[64];
-        shheap *h;
         long n;
 
         if (argc != 3) {
-                fprintf(stderr, "usage: pair null|heap PAIRS\n");
+                fprintf(stderr, "usage: pair null|heap|CALL PAIRS\n");
                 return 2;
         }
         snprintf(name, sizeof name, "hits-%ld", (long)getpid());
-        if (open_heap(name, &h) < 0) {
+        if (open_heap(name, &heap) < 0) {
                 fprintf(stderr, "%s\n", shheap_errormsg());
                 return 1;
         }
         (void)shheap_unlink(name);
-        shheap_set_default(h);
-        if (strcmp(argv[1], "heap") == 0) {
-                allocate = shmalloc;
-                release = shfree;
-        }
+        shheap_set_default(heap);
         n = strtol(argv[2], NULL, 10);
-        take = allocate;
-        give = release;
-        for (long i = -100; i < n; i++) /* a hundred before those that are counted: attaching, filling */
-                give(take(64));
-        return shheap_close(h) < 0;
+        for (int i = 0; i < N_FAMILY; i++)
+                of = strcmp(argv[1], family[i].name) == 0 ? &family[i] : of;
+        block = shcalloc(1, 100);
+        if (of)
+                execute(of, n);
+        else if (strcmp(argv[1], "heap") == 0)
+                execute_pairs(shmalloc, shfree, n);
+        else
+                execute_pairs(null_malloc, null_free, n);
+        return shheap_close(heap) < 0;
 }

@@ -273,6 +273,7 @@ call_open_fd(struct scene *s)
 
 INT(call_unlink, (shheap_unlink("another"), 0))
 INT(call_errormsg, shheap_errormsg() ? 0 : -EINVAL)
+INT(call_of, shheap_of(s->p) ? 0 : -EINVAL)
 INT(call_default, shheap_default() ? 0 : -errno)
 
 static inline int
@@ -339,6 +340,7 @@ static const struct function functions[] = {
         {"shheap_usable_size", call_usable_size, true},
         {"shheap_reserve", call_reserve, true},
         {"shheap_node_of", call_node_of, true},
+        {"shheap_of", call_of, false},
         {"shheap_ref", call_ref, true},
         {"shheap_ptr", call_ptr, true},
         {"shheap_malloc_to", call_malloc_to, true},

@@ -217,6 +217,10 @@ START_TEST(references_outside_of_the_heap_are_null)
         ck_assert_int_eq(shheap_node_of(h, p + 7), 0);
         ck_assert_int_eq(shheap_node_of(h, p + 40 * MIB), -EINVAL);
         ck_assert_int_eq(shheap_node_of(h, &p), -EINVAL);
+        ck_assert_ptr_eq(shheap_of(p + 7), h);
+        ck_assert_ptr_null(shheap_of(&p));
+        ck_assert_ptr_null(shheap_of(h->region.base));
+        ck_assert_ptr_null(shheap_of(NULL));
         ck_assert_ptr_null(shptr_of(shheap_ref(h, p)));
         ck_assert_int_eq(shheap_set_default(h), 0);
         ck_assert_ptr_eq(shptr_of(shheap_ref(h, p)), p);

@@ -1,0 +1,187 @@
+/*
+ * quick.h - the rest of the family by hits: what the thread's magazines and the tags are enough for.
+ *
+ * Like shmalloc and shfree these read the thread's tcache, change nothing but magazines by tcache_pop() and
+ * tcache_push(), and leave everything else to the long way: each says so and has done nothing then.  The dummy, and a
+ * heap whose options ask for more, have no sizes and a limit of 0.  So whatever a call must not do without looking
+ * (closed, another heap, a fork in between, NULL, misuse) goes the long way here, too.
+ *
+ * A magazine's entry and a tag are believed as the hits believe them, but where we ourselves write to a block: then it
+ * lies in the heap; or tell that there is one: then it lies below the limit, starts where a block of its class does, and
+ * is not free in its slab.
+ */
+#ifndef API_QUICK_H
+#define API_QUICK_H
+
+#include <string.h>
+
+#include "blocks/slab.h"
+#include "tcache/tcache.h"
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define NOINLINE      __attribute__((noinline, cold))
+
+/* The calling thread's tcache of this heap if it was the last one that it used; else the dummy. */
+static ALWAYS_INLINE struct tcache *
+quick_tcache(const struct shheap *h)
+{
+        struct tcache *t = tcache_last;
+
+        return LIKELY(t->heap == h) ? t : tcache_none();
+}
+
+/* True: the thread had used another heap last, and from now on it is this one: a call may try to be a hit once more. */
+bool quick_turn_to(const struct shheap *h);
+
+/* A block that was taken lies beyond the limit, which may be behind: reports a fault, and does not return, where it is
+ * beyond the heap. */
+NOINLINE void quick_check_taken(const struct tcache *t, const void *p, uint64_t bytes, const char *operation);
+
+/* Of a size, the class plus one whose magazine serves it; 0: go the long way. */
+static ALWAYS_INLINE uint32_t
+quick_class1_of(const struct tcache *t, size_t size)
+{
+        if (LIKELY(size <= SIZE_CLASS_BY_SIZE_MAX))
+                return t->by_size[size];
+        return size <= GEO_LARGE_MAX && t->by_size[0] != 0 ? size_class_of(size) + 1 : 0;
+}
+
+/* A block for the caller. */
+static ALWAYS_INLINE void *
+quick_take(const struct tcache *t, uint32_t class1)
+{
+        void *p;
+
+        return LIKELY(tcache_pop(t, class1, &p)) ? p : NULL;
+}
+
+/* A block to which we write first: it is looked at once it is taken, when nobody changes what was looked at. */
+static ALWAYS_INLINE void *
+quick_take_to_write(const struct tcache *t, uint32_t class1, const char *operation)
+{
+        void *p = quick_take(t, class1);
+        uint64_t bytes;
+
+        if (UNLIKELY(!p))
+                return NULL;
+        bytes = size_class_bytes(class1 - 1);
+        if (UNLIKELY(t->limit < bytes || (uintptr_t)p - (uintptr_t)t->chunks > t->limit - bytes))
+                quick_check_taken(t, p, bytes, operation);
+        return p;
+}
+
+/* The tag of a block below the limit, read as in tcache_push(). */
+static ALWAYS_INLINE uint32_t
+quick_tag(const struct tcache *t, uint64_t block_off)
+{
+        return load_relaxed(&t->thread.region->tags[block_off >> GEO_GRANULE_SHIFT]);
+}
+
+/* The class plus one of the block of a small class that starts at p and is not free in its slab; 0: go the long way. */
+static ALWAYS_INLINE uint32_t
+quick_class1_at(const struct tcache *t, const void *p)
+{
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks), granule = block_off >> GEO_GRANULE_SHIFT;
+        uint64_t off = block_off & (GEO_GRANULE_BYTES - 1);
+        struct region *r;
+        uint32_t tag, class_idx, block_idx;
+
+        if (UNLIKELY(block_off >= t->limit))
+                return 0;
+        r = t->thread.region;
+        tag = quick_tag(t, block_off);
+        if (UNLIKELY(tag == TAG_NONE))
+                return 0;
+        class_idx = tag_class(tag);
+        if (UNLIKELY(!size_class_is_small(class_idx)))
+                return 0;
+        if (size_class_slab_granules(class_idx) != 1) {
+                uint64_t word = load_acquire(run_word(r, granule)); /* E3.acq */
+                uint32_t back = granule_state(word) == GRANULE_CONT ? granule_count(word) : 0;
+
+                if (UNLIKELY(back >= size_class_slab_granules(class_idx) || back > granule))
+                        return 0;
+                granule -= back;
+                off += (uint64_t)back << GEO_GRANULE_SHIFT;
+        }
+        block_idx = size_class_block_index(class_idx, off);
+        if (UNLIKELY(block_idx * size_class_bytes(class_idx) != off || block_idx >= size_class_slab_blocks(class_idx) ||
+                     size_class_bytes(class_idx) > t->limit - block_off))
+                return 0;
+        /* As block_is_home() says. */
+        if (UNLIKELY(load_relaxed(region_slab_word(r, granule, block_idx / 64)) >> block_idx % 64 & 1))
+                return 0;
+        return class_idx + 1;
+}
+
+/* ------------------------------------------------------------------ what the family makes of them
+ *
+ * NULL, or false: nothing was done, go the long way.
+ */
+
+static ALWAYS_INLINE void *
+quick_malloc(const struct tcache *t, size_t size)
+{
+        return quick_take(t, quick_class1_of(t, size));
+}
+
+static ALWAYS_INLINE void *
+quick_calloc(const struct tcache *t, size_t bytes, const char *operation)
+{
+        uint32_t class1 = quick_class1_of(t, bytes);
+        void *p = quick_take_to_write(t, class1, operation);
+
+        return LIKELY(p != NULL) ? memset(p, 0, size_class_bytes(class1 - 1)) : NULL;
+}
+
+static ALWAYS_INLINE void *
+quick_aligned(const struct tcache *t, size_t align, size_t size)
+{
+        return quick_take(t, t->by_size[0] != 0 ? size_class_of_aligned(size, align) + 1 : 0);
+}
+
+/* A copy of `length` bytes and a zero. */
+static ALWAYS_INLINE char *
+quick_string(const struct tcache *t, const char *s, size_t length, const char *operation)
+{
+        char *copy = quick_take_to_write(t, quick_class1_of(t, length + 1), operation);
+
+        if (UNLIKELY(!copy))
+                return NULL;
+        memcpy(copy, s, length);
+        copy[length] = '\0';
+        return copy;
+}
+
+/* By a size for which a block like this would be given. */
+static ALWAYS_INLINE bool
+quick_free_sized(const struct tcache *t, const void *p, size_t size)
+{
+        uint32_t class1 = quick_class1_at(t, p);
+
+        return class1 != 0 && quick_class1_of(t, size) == class1 && tcache_push(t, p);
+}
+
+/* The block itself where it fits; else a new one, and *ret_is_new: the old one is still to be freed. */
+static ALWAYS_INLINE void *
+quick_realloc(const struct tcache *t, void *p, size_t size, bool *ret_is_new, const char *operation)
+{
+        uint32_t class1 = quick_class1_at(t, p), new_class1 = quick_class1_of(t, size);
+        uint64_t old_bytes, new_bytes;
+        void *new_p;
+
+        *ret_is_new = false;
+        if (UNLIKELY(class1 == 0 || new_class1 == 0))
+                return NULL;
+        if (new_class1 == class1)
+                return p;
+        new_p = quick_take_to_write(t, new_class1, operation);
+        if (UNLIKELY(!new_p))
+                return NULL;
+        old_bytes = size_class_bytes(class1 - 1);
+        new_bytes = size_class_bytes(new_class1 - 1);
+        *ret_is_new = true;
+        return memcpy(new_p, p, old_bytes < new_bytes ? old_bytes : new_bytes); /* all that is usable and still fits */
+}
+
+#endif
