@@ -10,6 +10,7 @@
  */
 #include "audit/check_parts.h"
 #include "base/verify.h"
+#include "blocks/magazine.h"
 #include "clients/owner.h"
 
 /* What a unit is: a magazine, and an entry of it. */
@@ -53,19 +54,21 @@ is_in_hand(const struct check *c, uint64_t idx, uint64_t word)
         return slot && load_relaxed(&slot->hand) == idx + 1;
 }
 
-/* A magazine that just came from the pool still has the capacity of its last class. */
+/* A magazine that just came from the pool still has the capacity of its last class; one of large blocks may have grown.
+ */
 static void
 check_numbers(struct check *c, uint64_t idx, uint64_t word)
 {
         const struct magazine *m = &c->r->magazines[idx];
         uint64_t n = load_relaxed(&m->n), cap = load_relaxed(&m->cap),
                  most = size_class_magazine_cap(tag_class(magazine_tag(word)));
+        bool has_grown = cap > most && cap <= MAGAZINE_CAP_MAX && size_class_is_large(tag_class(magazine_tag(word)));
         bool is_fresh =
                 !c->is_quiescent && n == 0 && magazine_state(word) == MAGAZINE_TCACHE && is_in_hand(c, idx, word);
 
         if (n > MAGAZINE_CAP_MAX || (n > cap && !is_fresh))
                 check_fault(c, "magazine %" PRIu64 ": %" PRIu64 " entries, and it has room for %" PRIu64, idx, n, cap);
-        if (!is_fresh && cap != most)
+        if (!is_fresh && cap != most && !has_grown)
                 check_fault(c, "magazine %" PRIu64 ": room for %" PRIu64 " blocks of %" PRIu64 " bytes, not %" PRIu64,
                             idx, cap, size_class_bytes(tag_class(magazine_tag(word))), most);
         if (n == 0 && magazine_state(word) == MAGAZINE_DEPOT)
@@ -87,13 +90,11 @@ check_pooled(struct check *c, uint64_t idx, uint64_t word)
 static void
 count_if_unhinted(struct check *c, uint64_t idx, uint64_t word)
 {
-        const struct arena *arena = region_arena(c->r, magazine_arena(word));
         uint32_t class_idx = tag_class(magazine_tag(word));
         uint64_t n = load_relaxed(&c->r->magazines[idx].n);
 
-        for (int i = 0; arena && i < DEPOT_SLOTS; i++)
-                if (load_relaxed(&arena->depot[class_idx][i]) == idx + 1)
-                        return;
+        if (magazine_is_hinted(c->r, (uint32_t)idx, word))
+                return;
         c->part.unhinted_bytes += n <= MAGAZINE_CAP_MAX ? n * size_class_bytes(class_idx) : 0;
 }
 

@@ -75,6 +75,8 @@
                 .n_blocks = IS_SMALL(idx) ? SLAB_BLOCKS(idx) : 1,                                                      \
                 .n_granules = IS_SMALL(idx) ? SLAB_GRANULES(idx) : RUN_GRANULES(idx),                                  \
                 .magazine_cap = MAGAZINE_CAP(idx),                                                                     \
+                .depot_first = SIZE_CLASS_DEPOT_BELOW((idx) / 4) + (idx) % 4 * SIZE_CLASS_DEPOT_OF((idx) / 4),         \
+                .depot_places = SIZE_CLASS_DEPOT_OF((idx) / 4),                                                        \
         },
 
 /* Names each class once. */
@@ -96,6 +98,7 @@
 _Static_assert(SIZE_CLASS_SLAB_GRANULES_MAX == 4, "SLAB_GRANULES() tries all lengths");
 _Static_assert(BYTES(SIZE_CLASS_N_SMALL - 1) == GEO_SMALL_MAX, "the last small class is the largest small block");
 _Static_assert(BYTES(SIZE_CLASS_N - 1) == GEO_LARGE_MAX, "the last class is the largest large block");
+_Static_assert(SIZE_CLASS_N % 4 == 0 && SIZE_CLASS_N <= 4 * 16, "SIZE_CLASS_DEPOT_BELOW() sums up all doublings");
 EACH_CLASS(ASSERT_CLASS)
 
 const struct size_class size_class_table[SIZE_CLASS_N] = {EACH_CLASS(CLASS)};

@@ -51,6 +51,31 @@
 #define SIZE_CLASS_MAGAZINE_CAP_MAX 128
 #endif
 
+/*
+ * Places of a depot, by doubling, four classes each: for full magazines of up to 8 MiB of each class up to 2 KiB, at
+ * most 1024 of them, and 32 of each larger one.
+ */
+#if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
+#define SIZE_CLASS_DEPOT_OF(doubling) UINT32_C(32)
+#else
+#define SIZE_CLASS_DEPOT_OF(doubling)                                                                                  \
+        ((doubling) == 0   ? UINT32_C(1024)                                                                            \
+         : (doubling) == 1 ? UINT32_C(512)                                                                             \
+         : (doubling) <= 3 ? UINT32_C(256)                                                                             \
+         : (doubling) == 4 ? UINT32_C(128)                                                                             \
+         : (doubling) == 5 ? UINT32_C(64)                                                                              \
+                           : UINT32_C(32))
+#endif
+#define SIZE_CLASS_DEPOT_IF(k, n) ((k) < (n) ? 4 * SIZE_CLASS_DEPOT_OF(k) : 0)
+#define SIZE_CLASS_DEPOT_4(k, n)                                                                                       \
+        (SIZE_CLASS_DEPOT_IF(k, n) + SIZE_CLASS_DEPOT_IF(k + 1, n) + SIZE_CLASS_DEPOT_IF(k + 2, n) +                   \
+         SIZE_CLASS_DEPOT_IF(k + 3, n))
+
+/* Places of the first n doublings; of all. */
+#define SIZE_CLASS_DEPOT_BELOW(n)                                                                                      \
+        (SIZE_CLASS_DEPOT_4(0, n) + SIZE_CLASS_DEPOT_4(4, n) + SIZE_CLASS_DEPOT_4(8, n) + SIZE_CLASS_DEPOT_4(12, n))
+#define SIZE_CLASS_DEPOT_PLACES SIZE_CLASS_DEPOT_BELOW(SIZE_CLASS_N / 4)
+
 /* The sizes for which size_class_by_size[] answers. */
 #define SIZE_CLASS_BY_SIZE_MAX 1024
 
@@ -63,6 +88,8 @@ struct size_class {
         uint32_t n_blocks;     /* blocks of a slab; 1 for a run */
         uint32_t n_granules;   /* length of a slab or of a run */
         uint32_t magazine_cap; /* blocks that a magazine holds */
+        uint32_t depot_first;  /* its places in a depot begin there */
+        uint32_t depot_places; /* full magazines of it that a depot keeps */
 };
 
 /* Hidden, so that position-independent code reads them without a detour through the GOT. */
@@ -157,6 +184,20 @@ size_class_magazine_cap(uint32_t idx)
 {
         ASSERT(idx < SIZE_CLASS_N);
         return size_class_table[idx].magazine_cap;
+}
+
+static inline uint32_t
+size_class_depot_first(uint32_t idx)
+{
+        ASSERT(idx < SIZE_CLASS_N);
+        return size_class_table[idx].depot_first;
+}
+
+static inline uint32_t
+size_class_depot_places(uint32_t idx)
+{
+        ASSERT(idx < SIZE_CLASS_N);
+        return size_class_table[idx].depot_places;
 }
 
 /*

@@ -19,6 +19,8 @@
 #include "clients/intent.h"
 #include "clients/owner.h"
 
+enum { HELD_MAX = 32 }; /* more magazines of a class at most, once one had blocks of slabs that others hold */
+
 static void
 swap(struct thread *t, uint32_t idx, uint64_t i, uint64_t j)
 {
@@ -59,13 +61,16 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
         return load_relaxed(&m->n) <= keep;
 }
 
-/* Drains a magazine that is in the hand and lets go of it. */
-static void
+/* Drains a magazine that is in the hand and lets go of it.  False: others hold slabs of some of its blocks. */
+static bool
 drain_and_put(struct thread *t, uint32_t idx, uint32_t arena)
 {
+        bool is_done;
+
         ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == idx + 1);
-        drain_magazine(t, idx, 0);
+        is_done = drain_magazine(t, idx, 0);
         magazine_put(t, idx, arena, true);
+        return is_done;
 }
 
 uint32_t
@@ -109,25 +114,13 @@ drain_depots(struct thread *t, uint32_t arena, uint32_t want)
         ASSERT(arena < t->region->layout.n_arenas);
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
                 /* Bounded: what cannot be drained because others hold its slabs goes back to the same depot. */
-                for (uint32_t i = 0; i < DEPOT_SLOTS && n < want; i++, n++) {
+                for (uint32_t i = size_class_depot_places(class_idx); i > 0 && n < want; i--, n++) {
                         if (!magazine_take_depot(t, arena, tag_make(node, class_idx), &idx))
                                 break;
-                        drain_and_put(t, idx, arena);
+                        if (!drain_and_put(t, idx, arena))
+                                i = i < HELD_MAX ? i : HELD_MAX;
                 }
         return n;
-}
-
-/* Whether a slot of the depot names the magazine. */
-static bool
-is_hinted(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
-{
-        struct arena *a = region_arena(r, arena);
-
-        ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
-        for (uint32_t i = 0; a && i < DEPOT_SLOTS; i++)
-                if (load_relaxed(&a->depot[tag_class(tag)][i]) == idx + 1)
-                        return true;
-        return false;
 }
 
 void
@@ -170,7 +163,7 @@ drain_clock_hand(struct thread *t)
                 uint64_t word = owner_load(&r->magazine_words[idx]);
 
                 if (magazine_state(word) != MAGAZINE_DEPOT || !region_has_tag(r, magazine_tag(word)) ||
-                    is_hinted(r, magazine_arena(word), magazine_tag(word), idx))
+                    magazine_is_hinted(r, idx, word))
                         continue;
                 if (magazine_take_exactly(t, idx, magazine_arena(word), magazine_tag(word)))
                         drain_and_put(t, idx, magazine_arena(word));

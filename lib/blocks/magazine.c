@@ -5,9 +5,11 @@
  * in the hand, take it, let go of what stood in its place, name it in its place, empty the hand.  So the slot names a
  * superset of what its thread owns at every instruction.
  *
- * A depot is an array of hints in the arena: a slot is written while the magazine is still owned, before the release,
- * and emptied by whoever finds it stale.  A magazine that no hint names (its depot was crowded, or somebody cleared
- * the slot too early) is still in a depot by its word, and is found by the clock hand of its arena.
+ * A depot is an array of hints in the arena, used as a stack: a place is written while the magazine is still owned,
+ * before the release, and emptied by whoever finds it stale.  How many are in use is a hint, too: it is stored, not
+ * counted, so two who come and go at once may leave it too low.  A magazine that no place below it names (its depot was
+ * crowded, or somebody emptied the place too early) is still in a depot by its word, and is found by the clock hand of
+ * its arena.
  */
 #include "blocks/magazine.h"
 
@@ -183,13 +185,27 @@ magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
 
 /* ------------------------------------------------------------------ depot */
 
-static uint32_t *
-depot_of(struct region *r, uint32_t arena, uint32_t tag)
+/* The places of a class in a depot. */
+struct depot {
+        uint32_t *place;
+        uint32_t *n;
+        uint32_t n_places;
+};
+
+/* False: there is no such arena yet. */
+static bool
+depot_of(struct region *r, uint32_t arena, uint32_t tag, struct depot *ret_depot)
 {
         struct arena *a = region_arena(r, arena);
+        uint32_t class_idx = tag_class(tag);
 
         ASSERT_INVARIANT(I3, tag_is_of_class(&r->layout, tag));
-        return a ? a->depot[tag_class(tag)] : NULL;
+        if (!a)
+                return false;
+        *ret_depot = (struct depot){.place = &a->depot[size_class_depot_first(class_idx)],
+                                    .n = &a->depot_n[class_idx],
+                                    .n_places = size_class_depot_places(class_idx)};
+        return true;
 }
 
 bool
@@ -239,12 +255,21 @@ magazine_holds(const struct magazine *m, uint64_t entry)
 uint32_t
 magazine_depot_count(const struct arena *a, uint32_t class_idx)
 {
-        uint32_t n = 0;
+        uint32_t n = load_relaxed(&a->depot_n[class_idx]), n_places = size_class_depot_places(class_idx); /* a hint */
 
-        ASSERT(class_idx < TAG_CLASSES);
-        for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
-                n += load_relaxed(&a->depot[class_idx][i]) != 0; /* hints */
-        return n;
+        return n < n_places ? n : n_places;
+}
+
+bool
+magazine_is_hinted(const struct region *r, uint32_t idx, uint64_t word)
+{
+        const struct arena *a = region_arena(r, magazine_arena(word));
+        uint32_t class_idx = tag_class(magazine_tag(word));
+        uint64_t i = load_relaxed(&r->magazines[idx].place) - size_class_depot_first(class_idx); /* a hint */
+
+        ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
+        return a && i < magazine_depot_count(a, class_idx) &&
+               load_relaxed(&a->depot[size_class_depot_first(class_idx) + i]) == idx + 1;
 }
 
 /* What the depot did not need since the last decay tick is given back then. */
@@ -258,31 +283,50 @@ note_low(struct arena *a, uint32_t class_idx)
                 store_relaxed(&a->depot_low[class_idx], n);
 }
 
+/* Takes what a place names.  Whether that was taken or is stale, the place is empty then.  Two who empty it at once may
+ * lose what a third put there in between: a hint. */
+static bool
+take_from(struct thread *t, uint32_t *place, uint32_t arena, uint32_t tag, uint32_t idx1)
+{
+        struct region *r = t->region;
+        bool is_taken = region_has_magazine(r, idx1 - 1) && magazine_take_exactly(t, idx1 - 1, arena, tag);
+
+        ASSERT(idx1 != 0);
+        if (load_relaxed(place) == idx1)
+                store_relaxed(place, 0u);
+        if (!is_taken || is_sound(&r->magazines[idx1 - 1]))
+                return is_taken;
+        store_relaxed(&r->magazines[idx1 - 1].n, UINT64_C(0));
+        magazine_put(t, idx1 - 1, arena, true); /* to the pool */
+        return false;
+}
+
 bool
 magazine_take_depot(struct thread *t, uint32_t arena, uint32_t tag, uint32_t *ret_idx)
 {
-        uint32_t *depot = depot_of(t->region, arena, tag);
+        struct depot depot;
+        uint32_t n;
 
         ASSERT_INVARIANT(I19, thread_is_valid(t));
         ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == 0);
-        for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
-                uint32_t idx1 = load_relaxed(&depot[i]), hint = idx1;
-                bool is_taken;
+        if (!depot_of(t->region, arena, tag, &depot))
+                return false;
+        n = load_relaxed(depot.n);
+        if (n == 0)
+                return false;
+        for (uint32_t i = n < depot.n_places ? n : depot.n_places; i > 0; i--) { /* the last one first: it is warm */
+                uint32_t idx1 = load_relaxed(&depot.place[i - 1]);
 
-                if (idx1 == 0)
+                if (idx1 == 0 || !take_from(t, &depot.place[i - 1], arena, tag, idx1))
                         continue;
-                is_taken = region_has_magazine(t->region, idx1 - 1) && magazine_take_exactly(t, idx1 - 1, arena, tag);
-                cas_relaxed(&depot[i], &hint, 0u); /* taken or stale: either way the hint is of no more use */
-                if (is_taken && !is_sound(&t->region->magazines[idx1 - 1])) {
-                        store_relaxed(&t->region->magazines[idx1 - 1].n, UINT64_C(0));
-                        magazine_put(t, idx1 - 1, arena, true); /* to the pool */
-                } else if (is_taken) {
-                        note_low(region_arena(t->region, arena), tag_class(tag));
-                        *ret_idx = idx1 - 1;
-                        ASSERT_INVARIANT(I11, magazine_is_own(t, *ret_idx));
-                        return true;
-                }
+                store_relaxed(depot.n, i - 1);
+                note_low(region_arena(t->region, arena), tag_class(tag));
+                *ret_idx = idx1 - 1;
+                ASSERT_INVARIANT(I11, magazine_is_own(t, *ret_idx));
+                return true;
         }
+        if (load_relaxed(depot.n) == n)
+                store_relaxed(depot.n, 0u);
         return false;
 }
 
@@ -326,23 +370,31 @@ magazine_take(struct thread *t, uint32_t arena, uint32_t class_idx, uint32_t *re
 static bool
 depot_has_room(struct region *r, uint32_t arena, uint32_t tag)
 {
-        const struct arena *a = region_arena(r, arena);
+        struct depot depot;
 
         ASSERT(arena < r->layout.n_arenas);
-        return a && magazine_depot_count(a, tag_class(tag)) < DEPOT_SLOTS;
+        return depot_of(r, arena, tag, &depot) && load_relaxed(depot.n) < depot.n_places;
 }
 
+/* A place for an owned magazine, behind those in use.  False: there is none, or not that easily. */
 static bool
 depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
 {
-        uint32_t *depot = depot_of(r, arena, tag);
+        struct depot depot;
 
         ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
-        for (uint32_t i = 0; depot && i < DEPOT_SLOTS; i++) {
+        if (!depot_of(r, arena, tag, &depot))
+                return false;
+        for (uint32_t i = load_relaxed(depot.n); i < depot.n_places; i++) {
                 uint32_t none = 0;
 
-                if (load_relaxed(&depot[i]) == 0 && cas_relaxed(&depot[i], &none, idx + 1))
-                        return true;
+                if (load_relaxed(&depot.place[i]) != 0)
+                        continue;
+                store_relaxed(&r->magazines[idx].place, (uint64_t)size_class_depot_first(tag_class(tag)) + i);
+                if (!cas_relaxed(&depot.place[i], &none, idx + 1))
+                        continue;
+                store_relaxed(depot.n, i + 1);
+                return true;
         }
         return false;
 }

@@ -63,6 +63,9 @@ bool magazine_holds(const struct magazine *m, uint64_t entry);
 /* How many magazines of a class its depot seems to have. */
 uint32_t magazine_depot_count(const struct arena *a, uint32_t class_idx);
 
+/* Whether its depot names a magazine that its word says is in one.  A hint. */
+bool magazine_is_hinted(const struct region *r, uint32_t idx, uint64_t word);
+
 /* Takes this very magazine if it is in a depot for the tag (any arena).  Trusts no hint. */
 bool magazine_take_exactly(struct thread *t, uint32_t idx, uint32_t arena, uint32_t tag);
 

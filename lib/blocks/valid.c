@@ -11,10 +11,14 @@ bool
 magazine_is_valid(const struct region *r, uint64_t idx)
 {
         const struct magazine *m = region_magazine(r, idx);
-        uint32_t tag = m != NULL ? magazine_tag(owner_load(&r->magazine_words[idx])) : TAG_NONE;
+        uint32_t tag = m != NULL ? magazine_tag(owner_load(&r->magazine_words[idx])) : TAG_NONE, cap;
 
-        return tag_is_of_class(&r->layout, tag) && load_relaxed(&m->cap) == size_class_magazine_cap(tag_class(tag)) &&
-               load_relaxed(&m->n) <= load_relaxed(&m->cap) && load_relaxed(&m->cap) <= MAGAZINE_CAP_MAX;
+        if (!tag_is_of_class(&r->layout, tag))
+                return false;
+        cap = size_class_magazine_cap(tag_class(tag));
+        return load_relaxed(&m->n) <= load_relaxed(&m->cap) && load_relaxed(&m->cap) <= MAGAZINE_CAP_MAX &&
+               (load_relaxed(&m->cap) == cap ||
+                (size_class_is_large(tag_class(tag)) && load_relaxed(&m->cap) > cap)); /* it has grown */
 }
 
 bool

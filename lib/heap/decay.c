@@ -37,7 +37,8 @@ enum {
         DECAY_CHUNKS_MAX = 8,     /* chunks looked into per tick */
         DECAY_PUNCHES_MAX = 1024, /* system calls for pages of slabs per tick */
         SEARCH_MS = 1000,         /* between searches for pages that no note knows of, at least */
-        ARENAS_MAX = 16           /* of others that are looked at per tick */
+        ARENAS_MAX = 16,          /* of others that are looked at per tick */
+        TRIM_AT_ONCE = 32         /* magazines of a depot per tick, or a quarter of them if that is more */
 };
 
 /* What a pass purges. */
@@ -178,7 +179,8 @@ purge_free_chunk(struct thread *t, uint64_t chunk, struct pass *pass)
         return bytes;
 }
 
-/* Magazines that the depots of the arena did not need since the last tick go back to their slabs. */
+/* Magazines that the depots of the arena did not need since the last tick go back to their slabs: of many a quarter, so
+ * that no call takes long. */
 static void
 trim_depots(struct thread *t, uint32_t arena)
 {
@@ -189,8 +191,11 @@ trim_depots(struct thread *t, uint32_t arena)
         for (uint32_t class_idx = 0; a && class_idx < SIZE_CLASS_N; class_idx++) {
                 uint32_t tag = tag_make(region_arena_node(r, arena), class_idx);
                 uint32_t low = load_relaxed(&a->depot_low[class_idx]), idx; /* a hint */
+                uint32_t most = low / 4 > TRIM_AT_ONCE ? low / 4 : TRIM_AT_ONCE;
 
-                for (; low > 0 && low <= DEPOT_SLOTS && magazine_take_depot(t, arena, tag, &idx); low--) {
+                if (low > size_class_depot_places(class_idx))
+                        low = 0;
+                for (low = low < most ? low : most; low > 0 && magazine_take_depot(t, arena, tag, &idx); low--) {
                         drain_magazine(t, idx, 0);
                         magazine_put(t, idx, arena, true);
                 }

@@ -124,7 +124,7 @@ tables_size(const struct layout_params *params, struct layout *l)
 static uint32_t
 magazines_per_node(const struct layout_params *params)
 {
-        uint32_t n = params->max_threads * 2 * SIZE_CLASS_N + params->arenas_per_node * SIZE_CLASS_N * DEPOT_SLOTS;
+        uint32_t n = params->max_threads * 2 * SIZE_CLASS_N + params->arenas_per_node * SIZE_CLASS_DEPOT_PLACES;
 
         ASSERT(params->max_threads <= THREAD_NO_MAX && params->arenas_per_node <= ARENA_MAX);
         return (uint32_t)bits_align_up(n, 64);
@@ -184,7 +184,7 @@ layout_hash(void)
                                   sizeof(struct slab_bitmap),
                                   LAYOUT_TAGS_DISTANCE,
                                   MAGAZINE_CAP_MAX,
-                                  DEPOT_SLOTS};
+                                  SIZE_CLASS_DEPOT_PLACES};
         uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a over the bytes of the facts */
 
         for (unsigned i = 0; i < sizeof facts / sizeof facts[0]; i++)

@@ -170,12 +170,13 @@ enum { MAGAZINE_CAP_MAX = 6 };
 enum { MAGAZINE_CAP_MAX = 128 };
 #endif
 
-/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  128 + 2 words take
+/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  128 + 3 words take
  * 17 lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
 struct magazine {
         uint64_t n;                      /* owner  blocks in slot[]; its store commits malloc and free */
         uint64_t cap;                    /* owner  set when it is taken from the pool */
         uint64_t slot[MAGAZINE_CAP_MAX]; /* owner  valid below n; above it only what an intent names */
+        uint64_t place;                  /* owner  hint: the place of a depot that names it, or did */
 } __attribute__((aligned(64)));
 
 /* The magazines begin so many bytes behind the start of a page: where `n` was the first word of one, as in the first
@@ -184,8 +185,6 @@ struct magazine {
 #define LAYOUT_MAGAZINES_SHIFT sizeof(struct magazine)
 
 /* ------------------------------------------------------------------ arenas and hints */
-
-enum { DEPOT_SLOTS = 32 };
 
 enum arena_state { ARENA_UNINIT = 0, ARENA_READY = 1 };
 
@@ -211,8 +210,10 @@ struct arena {
         uint64_t n_fallback;    /* atomic add  allocations that wanted its memory and got another node's */
         uint64_t sweep_next_ms; /* atomic store  hint: no search for pages that nobody knows of before this */
         uint64_t pad;
-        uint32_t depot[TAG_CLASSES][DEPOT_SLOTS]; /* atomic CAS  hints: magazine index + 1 */
-        uint32_t depot_low[TAG_CLASSES];          /* atomic store  hint: fewest seen since the last decay tick */
+        uint32_t depot[SIZE_CLASS_DEPOT_PLACES]; /* atomic CAS  hints: magazine index + 1; class by class */
+        uint32_t depot_n[TAG_CLASSES];           /* atomic store  hint: places of the class that are in use, from its
+                                                    first one on */
+        uint32_t depot_low[TAG_CLASSES];         /* atomic store  hint: fewest seen since the last decay tick */
         uint64_t summary[]; /* atomic or/and  [HINT_N_KINDS][n_summary_words]: bit g = group g has a hint of the kind */
 };
 

@@ -3,7 +3,7 @@
  *
  * A full magazine makes way for an empty one: the spare, or one from the pool, while the older of the two goes to the
  * depot of its home arena.  Where that is crowded, its blocks go into their slabs.  Large runs have no spare and no
- * depot: what all threads together may cache of them is a part of the heap (decision 10).
+ * depot: what all threads together may cache of them is a part of the heap (decision 10), within which magazines grow.
  */
 #include "base/verify.h"
 #include "blocks/drain.h"
@@ -40,6 +40,14 @@ ensure_large(struct tcache *t, uint32_t tag)
         magazine_place(th, magazine_current(th, tag), idx);
         tcache_publish(t, tag);
         return idx;
+}
+
+/* How many blocks of a full magazine stay to make room: of one that has grown a quarter goes, since all of it is looked
+ * at each time. */
+static uint64_t
+keep_of(uint64_t cap)
+{
+        return cap - (cap >= 4 ? cap / 4 : 1);
 }
 
 /* ------------------------------------------------------------------ small */
@@ -126,12 +134,13 @@ tcache_free_slow(struct tcache *t, uint64_t block_off)
                 return;
         }
         m = &r->magazines[idx];
-        if (is_full(r, idx)) { /* large: make room for the newcomer, which is the warmest */
+        if (is_full(r, idx)) { /* large: room for the newcomer, which is the warmest */
                 if (magazine_holds(m, region_entry(r, block_off))) {
                         fault_note(th, FAULT_DOUBLE_FREE, block_off);
                         return;
                 }
-                drain_magazine(th, idx, load_relaxed(&m->cap) - 1);
+                if (!tcache_grow(t, tag, idx))
+                        drain_magazine(th, idx, keep_of(load_relaxed(&m->cap)));
         }
         if (is_full(r, idx)) {
                 free_block_finally(th, block_off);

@@ -117,20 +117,65 @@ tcache_run_bytes(uint32_t class_idx)
         return (uint64_t)size_class_magazine_cap(class_idx) * size_class_bytes(class_idx);
 }
 
+/* A magazine of a large class holds `cap` blocks from now on; it has no more of them.  One store, so a death leaves one
+ * or the other. */
+static void
+set_cap(struct tcache *t, uint32_t tag, uint32_t idx, uint64_t cap)
+{
+        struct magazine *m = &t->thread.region->magazines[idx];
+        uint64_t bytes = size_class_bytes(tag_class(tag)), was = load_relaxed(&m->cap) * bytes;
+
+        ASSERT(load_relaxed(&m->n) <= cap && cap <= MAGAZINE_CAP_MAX);
+        t->run_bytes_max = (t->run_bytes_max > was ? t->run_bytes_max - was : 0) + cap * bytes;
+        store_relaxed(&m->cap, cap); /* GROW.1 */
+        ASSERT_INVARIANT(I11, magazine_is_own(&t->thread, idx));
+}
+
+bool
+tcache_grow(struct tcache *t, uint32_t tag, uint32_t idx)
+{
+        uint64_t bytes = size_class_bytes(tag_class(tag)), most = t->run_bytes_share / 2, more;
+        uint64_t cap = load_relaxed(&t->thread.region->magazines[idx].cap);
+
+        ASSERT(size_class_is_large(tag_class(tag)));
+        if (cap >= MAGAZINE_CAP_MAX || t->run_bytes_max >= most)
+                return false;
+        more = (most - t->run_bytes_max) / bytes;
+        more = more < cap ? more : cap;
+        if (more == 0)
+                return false;
+        set_cap(t, tag, idx, cap + more < MAGAZINE_CAP_MAX ? cap + more : MAGAZINE_CAP_MAX);
+        return true;
+}
+
+/* One that has grown is again as the others are.  False: it has not, or blocks of it cannot go. */
+static bool
+shrink(struct tcache *t, uint32_t tag, uint32_t idx)
+{
+        uint32_t cap = size_class_magazine_cap(tag_class(tag));
+
+        if (load_relaxed(&t->thread.region->magazines[idx].cap) <= cap || !drain_magazine(&t->thread, idx, cap))
+                return false;
+        set_cap(t, tag, idx, cap);
+        return true;
+}
+
 /* Empties the magazine of a large class and gives it up, if there is one. */
 static void
 give_up_one(struct tcache *t, uint32_t tag)
 {
         struct thread *th = &t->thread;
         uint32_t idx = magazine_in(th, magazine_current(th, tag));
+        uint64_t held;
 
         if (idx == MAGAZINE_IDX_NONE)
                 return;
+        held = load_relaxed(&th->region->magazines[idx].cap) * size_class_bytes(tag_class(tag));
         drain_magazine(th, idx, 0);
         magazine_pick_up(th, magazine_current(th, tag), idx);
         magazine_put(th, idx, magazine_home(th, tag), true);
         tcache_publish(t, tag);
-        t->run_bytes_max -= tcache_run_bytes(tag_class(tag));
+        t->run_bytes_max -= held < t->run_bytes_max ? held : t->run_bytes_max;
 }
 
 /* The large tag whose turn it is, of all nodes. */
@@ -159,6 +204,8 @@ tcache_make_room(struct tcache *t, uint64_t bytes)
         idx = magazine_in(th, magazine_current(th, tag));
         if (idx == MAGAZINE_IDX_NONE)
                 return false;
+        if (shrink(t, tag, idx) && t->run_bytes_max + bytes <= t->run_bytes_share)
+                return true;
         seen = (uint32_t)load_relaxed(&th->region->magazines[idx].n) + 1;
         if (t->large_seen[tag_class(tag) - SIZE_CLASS_N_SMALL] == seen)
                 give_up_one(t, tag);

@@ -189,8 +189,12 @@ void tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32
 /* The magazine in the current place, an empty one if there was none; MAGAZINE_IDX_NONE: none is to be had. */
 uint32_t tcache_ensure_current(struct tcache *t, uint32_t tag);
 
-/* Bytes that a magazine of a large class may hold. */
+/* Bytes that a magazine of a large class may hold, before it grows. */
 uint64_t tcache_run_bytes(uint32_t class_idx);
+
+/* Makes a full magazine of a large class hold more, where the thread's share leaves that: as long as half of it is free
+ * for classes that have none yet.  False: it holds what it held. */
+bool tcache_grow(struct tcache *t, uint32_t tag, uint32_t idx);
 
 /*
  * Room for `bytes` in what the thread may cache of large runs, if that is to be had at no more cost than a look at one

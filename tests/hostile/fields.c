@@ -325,12 +325,16 @@ list_arenas(struct list *l)
                 WORD(l, struct arena, granule_hand, l->r->header->chunks_hwm * GEO_GRANULES_PER_CHUNK);
                 WORD(l, struct arena, magazine_hand, l->r->header->magazines_hwm[0]);
                 for (uint32_t c = 0; c < TAG_CLASSES; c += c < 6 ? 1 : 19)
-                        for (uint32_t i = 0; i < DEPOT_SLOTS; i += 5) {
-                                add(l, "depot", offsetof(struct arena, depot) + 4 * (c * DEPOT_SLOTS + i), 4, 0, 32,
-                                    l->r->header->magazines_hwm[0], layout->n[TABLE_MAGAZINES], 7);
-                                if (i == 0)
-                                        add(l, "depot low", offsetof(struct arena, depot_low) + 4 * c, 4, 0, 32,
-                                            DEPOT_SLOTS, 0, 0);
+                        for (uint32_t i = 0; i < 32; i += 5) {
+                                add(l, "depot",
+                                    offsetof(struct arena, depot) + 4 * ((uint64_t)size_class_depot_first(c) + i), 4, 0,
+                                    32, l->r->header->magazines_hwm[0], layout->n[TABLE_MAGAZINES], 7);
+                                if (i > 0)
+                                        continue;
+                                add(l, "depot n", offsetof(struct arena, depot_n) + 4 * c, 4, 0, 32,
+                                    size_class_depot_places(c), 0, 0);
+                                add(l, "depot low", offsetof(struct arena, depot_low) + 4 * c, 4, 0, 32,
+                                    size_class_depot_places(c), 0, 0);
                         }
                 list_hints(l, a);
         }

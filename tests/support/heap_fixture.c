@@ -196,12 +196,9 @@ heap_scramble_hints(struct region *r, bool set)
                 memset(arena->summary, byte, sizeof *arena->summary * HINT_N_KINDS * r->layout.n_summary_words);
                 memset(&r->hint_groups[(uint64_t)a * r->layout.n_groups], byte,
                        r->layout.n_groups * sizeof *r->hint_groups);
-                if (!set)
-                        memset(arena->depot, 0, sizeof arena->depot);
-                else
-                        for (uint32_t c = 0; c < TAG_CLASSES; c++)
-                                for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
-                                        arena->depot[c][i] = c * DEPOT_SLOTS + i + 1;
+                memset(arena->depot_n, byte, sizeof arena->depot_n);
+                for (uint32_t i = 0; i < SIZE_CLASS_DEPOT_PLACES; i++)
+                        arena->depot[i] = set ? i + 1 : 0;
         }
         memset(r->free_chunks, byte, r->layout.n[TABLE_FREE_CHUNKS] * sizeof(uint64_t));
         memset(r->chunk_maps, byte, hwm * sizeof *r->chunk_maps);

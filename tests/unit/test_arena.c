@@ -56,11 +56,11 @@ START_TEST(initialising_again_changes_nothing)
         struct thread *t = heap_attach(&fx, 1);
 
         ck_assert_int_eq(chunk_give(t, 1), 0);
-        region_arena(r, 1)->depot[3][4] = 5;
+        region_arena(r, 1)->depot[3] = 5;
         r->arena_words[1] = ARENA_UNINIT; /* as somebody sees it who is late */
         ck_assert_int_eq(arena_init(r, 1), 0);
-        ck_assert_uint_eq(region_arena(r, 1)->depot[3][4], 5);
-        region_arena(r, 1)->depot[3][4] = 0;
+        ck_assert_uint_eq(region_arena(r, 1)->depot[3], 5);
+        region_arena(r, 1)->depot[3] = 0;
         ck_assert_uint_eq(heap_verify(r, NULL).n_free_granules, GEO_GRANULES_PER_CHUNK);
 }
 END_TEST

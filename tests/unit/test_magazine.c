@@ -19,6 +19,8 @@
 #include "support/suite.h"
 #include "support/where.h"
 
+enum { LAST = GEO_GRANULE_BYTES == 512 ? 0 : SIZE_CLASS_N_SMALL - 1 }; /* a class of which depots keep few */
+
 static struct heap_fixture fx;
 static struct region *const r = &fx.region;
 static struct thread *t, *u;
@@ -90,13 +92,20 @@ put(struct thread *who, uint32_t idx)
         ck_assert_uint_eq(who->slot->hand, 0);
 }
 
+/* Those of a class in a depot. */
+static uint32_t *
+places(uint32_t arena, uint32_t class_idx)
+{
+        return &region_arena(r, arena)->depot[size_class_depot_first(class_idx)];
+}
+
 static uint32_t
 n_hints(uint32_t arena, uint32_t class_idx)
 {
         uint32_t n = 0;
 
-        for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
-                n += region_arena(r, arena)->depot[class_idx][i] != 0;
+        for (uint32_t i = 0; i < size_class_depot_places(class_idx); i++)
+                n += places(arena, class_idx)[i] != 0;
         return n;
 }
 
@@ -208,7 +217,7 @@ START_TEST(depot_of_a_neighbour_gives_what_it_can_spare)
         ck_assert(!magazine_take_neighbour(far, tag_make(1, 2), &got));  /* another node */
         for (int i = 0; i < 2; i++) {
                 ck_assert(magazine_take_neighbour(near, tag, &got));
-                ck_assert_uint_eq(got, idx[i]);
+                ck_assert_uint_eq(got, idx[2 - i]); /* the warmest */
                 ck_assert_uint_eq(word_of(got),
                                   magazine_word(MAGAZINE_TCACHE, near->no, near->arena, tag) | MAGAZINE_FOREIGN);
                 ck_assert_uint_eq(near->slot->hand, got + 1);
@@ -217,7 +226,7 @@ START_TEST(depot_of_a_neighbour_gives_what_it_can_spare)
         ck_assert(!magazine_take_neighbour(near, tag, &got)); /* the last one */
         ck_assert_uint_eq(near->slot->hand, 0);
         ck_assert(magazine_take_depot(u, 0, tag, &got));
-        ck_assert_uint_eq(got, idx[2]);
+        ck_assert_uint_eq(got, idx[0]);
         magazine_place(u, magazine_current(u, tag), got);
         heap_verify(r, NULL);
 }
@@ -230,8 +239,9 @@ START_TEST(neighbour_whose_hints_lie_gives_nothing)
         uint32_t mine = take_filled(t, 2), got;
 
         ck_assert_int_eq(arena_init(r, 0), 0);
-        for (uint32_t i = 0; i < DEPOT_SLOTS; i++)
-                region_arena(r, 0)->depot[2][i] = i % 2 ? mine + 1 : UINT32_MAX - i;
+        for (uint32_t i = 0; i < size_class_depot_places(2); i++)
+                places(0, 2)[i] = i % 2 ? mine + 1 : UINT32_MAX - i;
+        region_arena(r, 0)->depot_n[2] = UINT32_MAX;
         near->depot_found = 0;
         ck_assert(!magazine_take_neighbour(near, tag, &got));
         ck_assert_uint_eq(magazine_owner(word_of(mine)), t->no);
@@ -243,28 +253,73 @@ END_TEST
 /* The last to be refused stays with its owner, unless that insists: then no hint names it, but the clock hand does. */
 START_TEST(crowded_depot_refuses_and_loses_nothing)
 {
-        uint32_t idx[DEPOT_SLOTS + 2], n_taken = 0, got;
+        uint32_t n_places = size_class_depot_places(LAST), n_taken = 0, got, last;
 
         damage_is_done(true);
-        for (uint32_t i = 0; i < DEPOT_SLOTS; i++) {
-                idx[i] = take_filled(t, 0);
-                ck_assert(magazine_put(t, idx[i], 0, false));
-        }
-        idx[DEPOT_SLOTS] = take_filled(t, 0);
-        ck_assert(!magazine_put(t, idx[DEPOT_SLOTS], 0, false));
-        ck_assert_uint_eq(magazine_owner(word_of(idx[DEPOT_SLOTS])), t->no);
-        ck_assert_uint_eq(t->slot->hand, idx[DEPOT_SLOTS] + 1);
-        put(t, idx[DEPOT_SLOTS]);
-        ck_assert_uint_eq(heap_verify(r, NULL).n_cached_in_depots, DEPOT_SLOTS + 1);
-        while (magazine_take_depot(t, 0, tag_make(0, 0), &got)) {
+        for (uint32_t i = 0; i < n_places; i++)
+                ck_assert(magazine_put(t, take_filled(t, LAST), 0, false));
+        last = take_filled(t, LAST);
+        ck_assert(!magazine_put(t, last, 0, false));
+        ck_assert_uint_eq(magazine_owner(word_of(last)), t->no);
+        ck_assert_uint_eq(t->slot->hand, last + 1);
+        put(t, last);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_cached_in_depots, n_places + 1);
+        while (magazine_take_depot(t, 0, tag_make(0, LAST), &got)) {
                 magazine_place(t, magazine_current(t, tag), got);
                 n_taken++;
         }
-        ck_assert_uint_eq(n_taken, DEPOT_SLOTS);
-        ck_assert_uint_eq(magazine_state(word_of(idx[DEPOT_SLOTS])), MAGAZINE_DEPOT);
+        ck_assert_uint_eq(n_taken, n_places);
+        ck_assert_uint_eq(magazine_state(word_of(last)), MAGAZINE_DEPOT);
         for (uint32_t i = 0; i < region_magazines_hwm(r, 0); i += 8)
                 drain_clock_hand(t);
-        ck_assert_uint_eq(magazine_state(word_of(idx[DEPOT_SLOTS])), MAGAZINE_POOL);
+        ck_assert_uint_eq(magazine_state(word_of(last)), MAGAZINE_POOL);
+}
+END_TEST
+
+/* As two leave it who come and go at once, or as anybody leaves it: too low, and what stands above it is neither lost
+ * nor in the way; too high, and what is there is found. */
+START_TEST(count_of_a_depot_that_lies_costs_nothing)
+{
+        uint32_t first = take_filled(t, 2), second, third, got, *n = &region_arena(r, 0)->depot_n[2];
+
+        put(t, first);
+        second = take_filled(t, 2);
+        put(t, second);
+        ck_assert_uint_eq(*n, 2);
+        *n = 1;
+        third = take_filled(t, 2);
+        put(t, third); /* behind the second */
+        ck_assert_uint_eq(*n, 3);
+        ck_assert_uint_eq(places(0, 2)[1], second + 1);
+        ck_assert_uint_eq(places(0, 2)[2], third + 1);
+        *n = UINT32_MAX;
+        ck_assert(magazine_take_depot(u, 0, tag, &got) && got == third);
+        magazine_place(u, magazine_current(u, tag), got);
+        ck_assert_uint_eq(*n, 2);
+        *n = 1; /* nobody comes: the second has no hint now, the first has */
+        for (uint32_t i = 0; i < region_magazines_hwm(r, 0); i += 8)
+                drain_clock_hand(u);
+        ck_assert_uint_eq(magazine_state(word_of(second)), MAGAZINE_POOL);
+        ck_assert_uint_eq(magazine_state(word_of(first)), MAGAZINE_DEPOT);
+        ck_assert(magazine_take_depot(u, 0, tag, &got) && got == first);
+        ck_assert_uint_eq(*n, 0);
+        magazine_place(u, magazine_spare(u, tag), got);
+        heap_verify(r, NULL);
+}
+END_TEST
+
+/* No class stores its hints where another one's are. */
+START_TEST(places_of_classes_lie_side_by_side)
+{
+        uint32_t next = 0;
+
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
+                ck_assert_uint_eq(size_class_depot_first(class_idx), next);
+                ck_assert_uint_ge(size_class_depot_places(class_idx), 32);
+                next += size_class_depot_places(class_idx);
+        }
+        ck_assert_uint_eq(next, SIZE_CLASS_DEPOT_PLACES);
+        ck_assert_uint_eq(sizeof region_arena(r, 0)->depot, next * sizeof(uint32_t));
 }
 END_TEST
 
@@ -283,7 +338,7 @@ END_TEST
 START_TEST(depot_hints_that_lie_are_cleared)
 {
         uint32_t owned = take_filled(t, 2), other = take_filled(u, 3), got;
-        uint32_t *depot = region_arena(r, 0)->depot[2];
+        uint32_t *depot = places(0, 2);
 
         magazine_place(t, magazine_current(t, tag), owned);
         put(u, other);
@@ -291,6 +346,7 @@ START_TEST(depot_hints_that_lie_are_cleared)
         depot[3] = other + 1;  /* of another class */
         depot[4] = UINT32_MAX; /* no magazine */
         depot[5] = (uint32_t)r->layout.n[TABLE_MAGAZINES] + 1;
+        region_arena(r, 0)->depot_n[2] = 6;
         ck_assert(!magazine_take_depot(u, 0, tag, &got));
         ck_assert_uint_eq(n_hints(0, 2), 0);
         ck_assert_uint_eq(u->slot->hand, 0);
@@ -417,10 +473,10 @@ END_TEST
 
 START_TEST(dead_ones_magazines_find_a_crowded_depot_and_are_found)
 {
-        uint32_t n = 2 * DEPOT_SLOTS / 2 + 3, idx;
+        uint32_t n = size_class_depot_places(LAST) + 3, idx;
 
         for (uint32_t i = 0; i < n; i++) {
-                idx = take_filled(t, 0);
+                idx = take_filled(t, LAST);
                 t->slot->magazines[1 + i] = idx + 1;
                 t->slot->hand = 0;
         }
@@ -450,6 +506,8 @@ main(void)
         tcase_add_test(tcase, depot_of_a_neighbour_gives_what_it_can_spare);
         tcase_add_test(tcase, neighbour_whose_hints_lie_gives_nothing);
         tcase_add_test(tcase, crowded_depot_refuses_and_loses_nothing);
+        tcase_add_test(tcase, count_of_a_depot_that_lies_costs_nothing);
+        tcase_add_test(tcase, places_of_classes_lie_side_by_side);
         tcase_add_test(tcase, clock_hand_leaves_what_is_hinted);
         tcase_add_test(tcase, depot_hints_that_lie_are_cleared);
         tcase_add_test(tcase, magazine_that_is_not_sound_goes_to_the_pool);

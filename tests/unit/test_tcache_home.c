@@ -9,6 +9,8 @@
 #include "blocks/drain.h"
 #include "blocks/fault.h"
 #include "blocks/magazine.h"
+#include "blocks/slab_pages.h"
+#include "heap/reap.h"
 #include "pages/arena.h"
 #include "pages/decay_stamp.h"
 #include "pages/run.h"
@@ -19,6 +21,8 @@
 #include "support/suite.h"
 #include "support/tcache_heap.h"
 #include "tcache/tcache.h"
+
+enum { LAST = SIZE_CLASS_N_SMALL - 1 }; /* a class of which depots keep few */
 
 /* ------------------------------------------------------------------ magazines that go home */
 
@@ -62,15 +66,15 @@ END_TEST
 /* Nothing is lost where the depot is full: then blocks go back to their slabs. */
 START_TEST(crowded_depot_sends_blocks_to_their_slabs)
 {
-        uint32_t n = (DEPOT_SLOTS + 6) * cap_of(0);
+        uint32_t n = (size_class_depot_places(LAST) + 6) * cap_of(LAST);
 
         for (uint32_t i = 0; i < n; i++)
-                alloc(1);
+                alloc(size_class_bytes(LAST));
         while (live.n > 0)
                 give(live.off[live.n - 1]);
-        ck_assert_uint_le(heap_verify(r, NULL).n_depot, DEPOT_SLOTS);
+        ck_assert_uint_le(heap_verify(r, NULL).n_depot, size_class_depot_places(LAST));
         tcache_flush(t);
-        ck_assert_uint_le(heap_verify(r, NULL).n_depot, DEPOT_SLOTS);
+        ck_assert_uint_le(heap_verify(r, NULL).n_depot, size_class_depot_places(LAST));
 }
 END_TEST
 
@@ -78,11 +82,11 @@ END_TEST
 START_TEST(crowded_depot_and_held_slabs_lose_nothing)
 {
         struct thread *stopped = heap_attach(&fx, thread()->arena);
-        uint32_t n = (DEPOT_SLOTS + 6) * cap_of(0);
+        uint32_t n = (size_class_depot_places(LAST) + 6) * cap_of(LAST);
         uint64_t *first;
 
         for (uint32_t i = 0; i < n; i++)
-                alloc(1);
+                alloc(size_class_bytes(LAST));
         first = run_word(r, live.off[0] >> GEO_GRANULE_SHIFT);
         *first = granule_with_owner(*first, stopped->no);
         while (live.n > 0)
@@ -253,6 +257,62 @@ n_in_magazines(uint32_t class_idx)
         return (uint32_t)heap_verify(r, &live).cached_blocks[class_idx];
 }
 
+/* A thread that frees many blocks of one large class keeps more of them than others, while half of its share is free;
+ * a class that has no magazine yet gets what that has grown by. */
+START_TEST(magazine_of_large_blocks_grows_and_shrinks)
+{
+        const uint32_t class_idx = SIZE_CLASS_N_SMALL, other = class_idx + 1, cap = size_class_magazine_cap(class_idx);
+        uint64_t bytes = size_class_bytes(class_idx), n = 3 * cap, most;
+        uint32_t tag = tag_make(t->thread.node, class_idx), other_tag = tag_make(t->thread.node, other), idx;
+
+        r->header->decay_ms = -1;
+        for (uint32_t i = 0; i < n; i++)
+                alloc(bytes);
+        while (live.n > 0)
+                give(live.off[0]);
+        most = t->run_bytes_share / 2 / bytes;
+        idx = magazine_in(&t->thread, magazine_current(&t->thread, tag));
+        ck_assert_uint_gt(most, cap);
+        ck_assert_uint_eq(r->magazines[idx].n, n < most ? n : most);
+        ck_assert_uint_eq(n_in_magazines(class_idx), r->magazines[idx].n);
+        ck_assert_uint_eq(t->run_bytes_max, r->magazines[idx].cap * bytes);
+        ck_assert_uint_le(t->run_bytes_max, t->run_bytes_share / 2);
+        t->run_bytes_share = t->run_bytes_max; /* as if others took the rest */
+        for (uint32_t i = 0; i < r->layout.n_tags && t->free_at[other_tag] == 0; i++) {
+                alloc(size_class_bytes(other));
+                give(live.off[0]);
+        }
+        ck_assert_int_ne(t->free_at[other_tag], 0);
+        ck_assert_uint_eq(r->magazines[idx].cap, cap);
+        ck_assert_uint_eq(n_in_magazines(class_idx), cap);
+        ck_assert_uint_le(t->run_bytes_max, t->run_bytes_share);
+        tcache_flush(t);
+        ck_assert_uint_eq(t->run_bytes_max, 0);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_runs, 0);
+}
+END_TEST
+
+/* What has grown is passed on by a reaper as it is, and drained by others. */
+START_TEST(grown_magazine_of_the_dead_is_passed_on)
+{
+        const uint32_t class_idx = SIZE_CLASS_N_SMALL;
+        struct thread *other = heap_attach(&fx, thread()->arena);
+        uint32_t n = 2 * size_class_magazine_cap(class_idx);
+
+        for (uint32_t i = 0; i < n; i++)
+                alloc(size_class_bytes(class_idx));
+        while (live.n > 0)
+                give(live.off[0]);
+        ck_assert_uint_eq(n_in_magazines(class_idx), n);
+        reap_settle(r, thread()->no, NULL);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_tcache, 0);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_cached_in_depots, n);
+        ck_assert_uint_eq(drain_depots(other, thread()->arena, UINT32_MAX), 1);
+        ck_assert_uint_eq(heap_verify(r, NULL).n_runs, 0);
+        tcache_flush(t);
+}
+END_TEST
+
 START_TEST(classes_that_are_not_used_give_up_their_magazines)
 {
         const uint32_t idle = 0, busy = 2, large = SIZE_CLASS_N_SMALL;
@@ -303,6 +363,8 @@ main(void)
         if (GEO_LARGE_MAX > 4096) /* the tiny heap is less than what any thread may cache */
                 tcase_add_test(tcase, cached_runs_are_bounded);
         tcase_add_test(tcase, second_free_of_a_large_block_into_a_full_magazine_is_noticed);
+        tcase_add_test(tcase, magazine_of_large_blocks_grows_and_shrinks);
+        tcase_add_test(tcase, grown_magazine_of_the_dead_is_passed_on);
         tcase_add_test(tcase, classes_that_are_not_used_give_up_their_magazines);
 
         tcase = suite_case(suite, "home, two nodes", setup_two_nodes, teardown);
