@@ -55,7 +55,7 @@
  * Places of a depot, by doubling, four classes each: for full magazines of up to 8 MiB of each class up to 2 KiB, at
  * most 1024 of them, and 32 of each larger one.
  */
-#if defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY
+#if (defined(SHM_TINY_GEOMETRY) && SHM_TINY_GEOMETRY) || (defined(SHM_SHORT_MAGAZINES) && SHM_SHORT_MAGAZINES)
 #define SIZE_CLASS_DEPOT_OF(doubling) UINT32_C(32)
 #else
 #define SIZE_CLASS_DEPOT_OF(doubling)                                                                                  \

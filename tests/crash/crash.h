@@ -21,6 +21,7 @@
 #include "api/heap.h"
 
 enum { ACTOR_A, ACTOR_B, ACTOR_C, ACTOR_D, ACTOR_E, ACTOR_F, N_ACTORS }; /* F attaches when all is over */
+enum { DEPOT_PLACES = SIZE_CLASS_DEPOT_OF(0) }; /* of each class alike, where magazines are short */
 enum { BLOCKS_MAX = 6000, WORLD_CHUNKS_MAX = 8, POINTERS_MAX = 4096 };
 
 struct block {

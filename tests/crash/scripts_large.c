@@ -5,8 +5,8 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-/* Of the class of RUN a magazine holds one.  Worlds are so small that what a thread may cache of runs is 1 MiB, hence
- * nothing of the class of UNCACHED. */
+/* Of the class of RUN a magazine holds one at first.  Worlds are so small that what a thread may cache of runs is
+ * 1 MiB, hence nothing of the class of UNCACHED. */
 enum { GRANULE = 65536, RUN = 200000, UNCACHED = 1310720, UNCACHED_GRANULES = 20 };
 
 static void
@@ -44,6 +44,37 @@ setup_run_cached(struct actor *a)
         run_malloc_run(a);
         run_malloc_run(a);
         run_free(a);
+}
+
+/* Half of what may be cached is, so the magazine does not grow. */
+static void
+setup_run_drain(struct actor *a)
+{
+        void *other;
+
+        setup_chunk(a);
+        other = a_malloc(a, 262144);
+        run_malloc_run(a);
+        run_malloc_run(a);
+        run_free(a);
+        a_free(a, other);
+}
+
+/* A magazine that has grown is in the way of a class that has none. */
+static void
+setup_run_shrink(struct actor *a)
+{
+        struct tcache *t = tcache_find(a->heap);
+        uint32_t tag = tag_make(t->thread.node, size_class_of(RUN));
+
+        setup_chunk(a);
+        actor_push(a, a_malloc(a, RUN - GRANULE / 2));
+        run_malloc_run(a);
+        run_malloc_run(a);
+        run_free(a);
+        run_free(a);
+        t->run_bytes_share = t->run_bytes_max;
+        t->large_hand = tag - 1;
 }
 
 /* Magazines of large classes hold as much as a thread may cache.  Each free of another class looks at the next class's
@@ -257,7 +288,9 @@ const struct script scripts_large[] = {
         {.name = "run-alloc", .setup = setup_chunk, .run = run_malloc_run, .hot_bytes = RUN},
         {.name = "run-free", .setup = setup_run, .run = run_free, .hot_bytes = RUN},
         {.name = "run-take-cached", .setup = setup_run_cached, .run = run_malloc_run, .hot_bytes = RUN},
-        {.name = "run-drain", .setup = setup_run_cached, .run = run_free, .hot_bytes = RUN},
+        {.name = "run-grow", .setup = setup_run_cached, .run = run_free, .hot_bytes = RUN},
+        {.name = "run-shrink", .setup = setup_run_shrink, .run = run_free, .hot_bytes = RUN},
+        {.name = "run-drain", .setup = setup_run_drain, .run = run_free, .hot_bytes = RUN},
         {.name = "run-give-up", .setup = setup_give_up, .run = run_free, .hot_bytes = RUN},
         {.name = "run-alloc-uncached", .setup = setup_chunk, .run = run_malloc_uncached, .hot_bytes = UNCACHED},
         {.name = "run-free-uncached", .setup = setup_uncached, .run = run_free, .hot_bytes = UNCACHED},

@@ -430,6 +430,7 @@ setup_tick(struct actor *a)
         setup_purge(a);
         arena = region_arena(world_region, t->thread.arena);
         memset(arena->depot, 0, sizeof arena->depot);
+        memset(arena->depot_n, 0, sizeof arena->depot_n);
         for (uint32_t class_idx = 0; class_idx < TAG_CLASSES; class_idx++)
                 arena->depot_low[class_idx] = 1;
         malloc_n(a, PAGE, 5 * CAP);
@@ -451,8 +452,8 @@ setup_trim(struct actor *a)
         struct tcache *t = tcache_find(a->heap);
         uint32_t class_idx = size_class_of(PAGE);
 
-        malloc_n(a, PAGE, (DEPOT_SLOTS + 1) * CAP);
-        free_n(a, (DEPOT_SLOTS + 1) * CAP);
+        malloc_n(a, PAGE, (DEPOT_PLACES + 1) * CAP);
+        free_n(a, (DEPOT_PLACES + 1) * CAP);
         t->trim_tag = tag_make(t->thread.node, class_idx);
         t->trim_seen[class_idx] = CAP + 1;
         t->n_slow = 63;

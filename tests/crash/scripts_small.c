@@ -191,7 +191,7 @@ run_sift(struct actor *a)
 static void
 crowd(struct actor *a, void **blocks, int n, int cap, const int *spare)
 {
-        int n_depot = DEPOT_SLOTS * cap;
+        int n_depot = DEPOT_PLACES * cap;
 
         for (int i = 0; i < n && n_depot > 0; i++) {
                 bool is_spare = false;
@@ -218,7 +218,7 @@ crowd(struct actor *a, void **blocks, int n, int cap, const int *spare)
                 actor_push(a, blocks[i]);
 }
 
-enum { DRAIN_BYTES = 8192, DRAIN_CAP = 4, DRAIN_SLAB = 8, DRAIN_N = (DEPOT_SLOTS + 2) * DRAIN_CAP + 8 };
+enum { DRAIN_BYTES = 8192, DRAIN_CAP = 4, DRAIN_SLAB = 8, DRAIN_N = (DEPOT_PLACES + 2) * DRAIN_CAP + 8 };
 
 static void *busy_block;
 
@@ -286,7 +286,7 @@ setup_free_aside(struct actor *a)
         stop_one_with_slab_of(busy);
 }
 
-enum { PAIR_BYTES = 32768, PAIR_CAP = 2, PAIR_N = (DEPOT_SLOTS + 2) * PAIR_CAP + 2 };
+enum { PAIR_BYTES = 32768, PAIR_CAP = 2, PAIR_N = (DEPOT_PLACES + 2) * PAIR_CAP + 2 };
 
 /* Both blocks of a slab are drained: it becomes empty, and a free run. */
 static void
