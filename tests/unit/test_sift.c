@@ -232,21 +232,39 @@ END_TEST
 
 /* ------------------------------------------------------------------ before they leave the thread's hands */
 
-/* Where both magazines of the thread have the block, one keeps it. */
+static void
+reverse(uint32_t idx)
+{
+        struct magazine *m = &r->magazines[idx];
+
+        for (uint64_t i = 0; i < m->n / 2; i++) {
+                uint64_t entry = m->slot[i];
+
+                m->slot[i] = m->slot[m->n - 1 - i];
+                m->slot[m->n - 1 - i] = entry;
+        }
+}
+
+/* Where both magazines of the thread have the block, one keeps it: the first, one in the middle, or the last of them,
+ * which lie upwards or downwards in memory; and by each way out of the thread's hands. */
 START_TEST(block_in_both_of_a_threads_magazines_leaves_in_one)
 {
-        for (int way = 0; way < 3; way++) {
-                uint32_t class_idx = 2 + (uint32_t)way, cap = size_class_magazine_cap(class_idx);
-                uint32_t current = magazine_of(t, class_idx, false, cap - 1),
-                         spare = magazine_of(t, class_idx, true, cap);
-                uint64_t twice = r->magazines[spare].slot[cap / 2];
+        for (uint32_t way = 0; way < 18 && way < SIZE_CLASS_N_SMALL; way++) { /* each with a class of its own */
+                uint32_t tag = tag_of_class(way), cap = size_class_magazine_cap(way);
+                uint32_t at = way / 6 == 0 ? 0 : way / 6 == 1 ? cap / 2 : cap - 1;
+                uint32_t current = magazine_of(t, way, false, cap - 1), spare = magazine_of(t, way, true, cap);
+                uint64_t twice = r->magazines[spare].slot[at];
 
+                for (uint32_t i = 1; i < cap; i++)
+                        ck_assert_uint_lt(r->magazines[spare].slot[i - 1], r->magazines[spare].slot[i]);
+                if (way / 3 % 2)
+                        reverse(spare);
                 push(current, twice);
-                if (way == 0) {
-                        magazine_pick_up(t, magazine_spare(t, tag_of_class(class_idx)), spare);
-                        ck_assert(magazine_put(t, spare, 0, false));
-                } else if (way == 1) {
-                        magazine_pick_up(t, magazine_current(t, tag_of_class(class_idx)), current);
+                if (way % 3 == 0) {
+                        magazine_pick_up(t, magazine_spare(t, tag), spare);
+                        ck_assert(magazine_put(t, spare, 0, true));
+                } else if (way % 3 == 1) {
+                        magazine_pick_up(t, magazine_current(t, tag), current);
                         ck_assert(magazine_put(t, current, 0, true));
                 } else {
                         ck_assert(drain_magazine(t, spare, 0));
