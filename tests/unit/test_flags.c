@@ -148,10 +148,22 @@ exhaust(size_t size, unsigned flags)
         return bytes;
 }
 
+/* Of each size by each way all that was reserved, or nearly. */
+static void
+exhaust_all(void)
+{
+        const size_t sizes[] = {64, 3000, 20000, 100000, MIB};
+
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                MUST(exhaust(sizes[i], SHA_NOGROW) >= 13 * MIB);
+                MUST(exhaust(sizes[i], SHA_NOGROW | SHA_TCACHE_NONE) >= 13 * MIB);
+                MUST(exhaust(sizes[i], SHA_NOGROW | SHA_ZERO | SHA_LG_ALIGN(6)) >= 12 * MIB);
+        }
+}
+
 static void
 take_without_growing(void)
 {
-        const size_t sizes[] = {64, 3000, 20000, 100000, MIB};
         const int64_t never = -1; /* on a slow machine, what was reserved would be given back meanwhile */
         uint64_t before;
         void *p = shheap_malloc(h, 10);
@@ -159,15 +171,11 @@ take_without_growing(void)
         shheap_free(h, p);
         MUST(shheap_ctl(h, "heap.decay_ms", NULL, NULL, &never, sizeof never) == 0);
         MUST(shheap_reserve(h, 16 * MIB) == 0);
-        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-                exhaust(sizes[i], SHA_NOGROW); /* frees have their magazines then */
+        exhaust_all(); /* fills have grown to whole magazines then, and after the next, */
+        exhaust_all(); /* frees, which may take new magazines, have theirs */
         before = st_blocks();
         forbid_growth();
-        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-                MUST(exhaust(sizes[i], SHA_NOGROW) >= 13 * MIB);
-                MUST(exhaust(sizes[i], SHA_NOGROW | SHA_TCACHE_NONE) >= 13 * MIB);
-                MUST(exhaust(sizes[i], SHA_NOGROW | SHA_ZERO | SHA_LG_ALIGN(6)) >= 12 * MIB);
-        }
+        exhaust_all();
         MUST(st_blocks() == before);
 }
 
