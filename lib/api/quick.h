@@ -7,8 +7,8 @@
  * (closed, another heap, a fork in between, NULL, misuse) goes the long way here, too.
  *
  * A magazine's entry and a tag are believed as the hits believe them, but where we ourselves write to a block: then it
- * lies in the heap; or tell that there is one: then it lies below the limit, starts where a block of its class does, and
- * is not free in its slab.
+ * lies in the heap; or tell that there is one: then it lies below the limit, starts where a block of its class does,
+ * and is not free in its slab.
  */
 #ifndef API_QUICK_H
 #define API_QUICK_H
@@ -102,11 +102,12 @@ quick_class1_at(const struct tcache *t, const void *p)
                 if (UNLIKELY(back >= size_class_slab_granules(class_idx) || back > granule))
                         return 0;
                 granule -= back;
+                if (UNLIKELY(granule + size_class_slab_granules(class_idx) > t->limit >> GEO_GRANULE_SHIFT))
+                        return 0; /* its end may lie beyond the last chunk */
                 off += (uint64_t)back << GEO_GRANULE_SHIFT;
         }
         block_idx = size_class_block_index(class_idx, off);
-        if (UNLIKELY(block_idx * size_class_bytes(class_idx) != off || block_idx >= size_class_slab_blocks(class_idx) ||
-                     size_class_bytes(class_idx) > t->limit - block_off))
+        if (UNLIKELY(block_idx * size_class_bytes(class_idx) != off || block_idx >= size_class_slab_blocks(class_idx)))
                 return 0;
         /* As block_is_home() says. */
         if (UNLIKELY(load_relaxed(region_slab_word(r, granule, block_idx / 64)) >> block_idx % 64 & 1))

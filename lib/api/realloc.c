@@ -288,10 +288,12 @@ shreallocarray(void *p, size_t n, size_t size)
 void *
 shheap_mallocx(shheap *h, size_t size, unsigned flags)
 {
-        void *p = (flags & ~(unsigned)SHA_ZERO) != 0 || size == 0 ? NULL
-                  : flags == 0                                    ? quick_malloc(quick_tcache(h), size)
-                                                                  : quick_calloc(quick_tcache(h), size, "shheap_mallocx");
+        void *p = NULL;
 
+        if (size != 0 && flags == 0)
+                p = quick_malloc(quick_tcache(h), size);
+        else if (size != 0 && flags == SHA_ZERO)
+                p = quick_calloc(quick_tcache(h), size, "shheap_mallocx");
         if (LIKELY(p != NULL))
                 return p;
         if (!handle_is_open(h, "shheap_mallocx") || !call_check_size(size, "shheap_mallocx") ||

@@ -7,9 +7,9 @@
  *
  * That happens to every block that leaves a thread's hands, so it has to cost next to nothing: one multiplication says
  * whether an offset is the start of a block.  Entries that follow each other in memory, as those do that were freed in
- * one go, are none twice, and another magazine has none of them if all of its lie outside.  For others a hash is the way
- * by which a small table on the stack finds the same entry again.  The table holds entry numbers, is exact (what meets
- * there is compared), and is searched once more for each entry of the other magazines.  bench_sift measures it.
+ * one go, are none twice, and another magazine has none of them if all of its lie outside.  For others a hash is the
+ * way by which a small table on the stack finds the same entry again.  The table holds entry numbers, is exact (what
+ * meets there is compared), and is searched once more for each entry of the other magazines.  bench_sift measures it.
  *
  * What it gave up: to look at the slab's bitmap, and at magazines that have left already.  A second free after the
  * first has left the thread's hands is not seen here (shmalloc.h says so).
@@ -85,8 +85,8 @@ off_in_slab(struct region *r, uint64_t block_off, bool is_long)
         return granule_state(word) == GRANULE_CONT ? off + ((uint64_t)granule_count(word) << GEO_GRANULE_SHIFT) : off;
 }
 
-/* Whether an entry cannot be the start of a block of the class.  A granule that is no slab of it any more is left to who
- * drains. */
+/* Whether an entry cannot be the start of a block of the class.  A granule that is no slab of it any more is left to
+ * who drains. */
 static inline __attribute__((always_inline)) bool
 is_no_start(struct region *r, uint64_t block_off, uint32_t class_idx, bool is_long)
 {
@@ -221,8 +221,8 @@ find_shared(const struct seen *seen, const struct magazine *m, uint64_t n, const
         return n;
 }
 
-/* The lowest bad entry; n: none is.  What is allocated or freed in one go mostly lies in order, and apart from what is in
- * the other magazines: then no table is made. */
+/* The lowest bad entry; n: none is.  What is allocated or freed in one go mostly lies in order, and apart from what is
+ * in the other magazines: then no table is made. */
 static inline __attribute__((always_inline)) uint64_t
 search_small(struct region *r, const struct magazine *m, uint64_t n, uint32_t class_idx, bool is_long,
              const struct magazine *const *others, uint32_t n_others, uint32_t *ret_what)

@@ -16,7 +16,7 @@
 
 enum {
         FILL_PART_FIRST = 8, /* of a magazine, in the first fill */
-        STEP_DOUBLINGS = 2 /* of the pages reserved at once, where a fill doubles once */
+        STEP_DOUBLINGS = 2   /* of the pages reserved at once, where a fill doubles once */
 };
 
 _Static_assert(1 << FILL_DOUBLINGS_MAX == FILL_PART_FIRST, "the last fill is a whole magazine");

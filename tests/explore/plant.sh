@@ -45,7 +45,7 @@ hand-cleared-before-place)
         script='/^magazine_place(/,/^}/s|^ *store_relaxed(place, idx + 1);|hand_set(t, 0); &|'
         ;;
 place-emptied-before-magazine)
-        file=heap/reap.c scenario=reap-reap
+        file=blocks/sift.c scenario=reap-reap
         options='-p 1 -c 2'
         script='s|^ *if (idx1 == 0)$|store_relaxed(\&slot->magazines[place], 0u); kill_order(); &|'
         ;;
