@@ -208,9 +208,15 @@ free_anywhere(void *p, const char *operation)
 
         if (!p)
                 return;
-        h = handle_of_address(p);
-        if (h && (tcache_push(quick_tcache(h), p) || (quick_turn_to(h) && tcache_push(quick_tcache(h), p))))
+        h = tcache_heap_near(p);
+        if (LIKELY(h && tcache_push(quick_tcache(h), p)))
                 return;
+        if (!h)
+                h = handle_of_address(p);
+        if (h && (tcache_push(quick_tcache(h), p) || (quick_turn_to(h) && tcache_push(quick_tcache(h), p)))) {
+                tcache_remember(p);
+                return;
+        }
         if (h)
                 free_in(h, p, operation);
         else

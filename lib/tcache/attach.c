@@ -99,6 +99,50 @@ unlink_from_heap(const struct tcache *t)
         pthread_mutex_unlock(&heap->lock);
 }
 
+enum { HANDLE_SHIFT = 12, KNOWN_N = 1 << TCACHE_KNOWN_SHIFT }; /* handles lie on pages of their own, in a row */
+
+static inline struct tcache **
+known_of_heap(struct tcache *first, const struct shheap *heap)
+{
+        return &first->known->by_heap[((uintptr_t)heap >> HANDLE_SHIFT) % KNOWN_N];
+}
+
+/* Two places that an address may have. */
+static inline struct tcache **
+known_of_chunk(struct tcache *first, const void *p, uint32_t nth)
+{
+        uint64_t hash = ((uint64_t)(uintptr_t)p >> GEO_CHUNK_SHIFT) * UINT64_C(0x9e3779b97f4a7c15);
+
+        return &first->known->by_chunk[(hash >> (64 - TCACHE_KNOWN_SHIFT)) ^ nth];
+}
+
+static inline bool
+is_near(const struct tcache *t, const void *p)
+{
+        return t && (uintptr_t)p - (uintptr_t)t->chunks < t->limit;
+}
+
+/* Behind a shield: the first of the list from now on.  What is known goes with it. */
+static void
+link_to_thread(struct tcache *t)
+{
+        if (tcache_list && tcache_list->known) {
+                *t->known = *tcache_list->known;
+                memset(tcache_list->known, 0, sizeof *tcache_list->known);
+        }
+        t->next = tcache_list;
+        tcache_list = t;
+}
+
+/* Behind a shield; `at` names it. */
+static void
+unlink_from_thread(struct tcache **at)
+{
+        *at = (*at)->next;
+        if (tcache_list && tcache_list->known)
+                memset(tcache_list->known, 0, sizeof *tcache_list->known);
+}
+
 /* Called at the thread's end, from now on.  E19.acq: what the C library knows of the key. */
 static void
 watch_thread(void)
@@ -128,7 +172,7 @@ tcache_thread_ends(void *arg)
                         hide(t);
                         if (t->is_attached)
                                 unlink_from_heap(t);
-                        *at = t->next;
+                        unlink_from_thread(at);
                         unmap(t);
                 }
         }
@@ -211,10 +255,12 @@ tcache_map(void)
         struct tcache *t;
         void *p;
 
-        if (os_map_private(bytes, true, &p) < 0) /* a child would go on with our slot if it were not wiped */
+        /* A child would go on with our slot if it were not wiped. */
+        if (os_map_private(bytes + sizeof *t->known, true, &p) < 0)
                 return NULL;
         t = p;
-        t->mapped_bytes = bytes;
+        t->mapped_bytes = bytes + sizeof *t->known;
+        t->known = (struct tcache_known *)(void *)((char *)p + bytes);
         return t;
 }
 
@@ -397,16 +443,46 @@ attach(struct tcache *t, struct shheap *heap)
 struct tcache *
 tcache_find(const struct shheap *heap)
 {
-        for (struct tcache *t = tcache_list; t; t = t->next) {
+        struct tcache *first = tcache_list, *known;
+
+        known = first && first->known ? *known_of_heap(first, heap) : NULL;
+        if (LIKELY(known && known->heap == heap && tcache_is_usable(known)))
+                return known;
+        for (struct tcache *t = first; t; t = t->next) {
                 if (t->mapped_bytes == 0) { /* wiped by a fork: the list ends here, the mappings are lost to us */
                         tcache_list = NULL;
                         tcache_last = tcache_default = tcache_none();
                         return NULL;
                 }
-                if (t->heap == heap && tcache_is_usable(t))
+                if (t->heap == heap && tcache_is_usable(t)) {
+                        *known_of_heap(first, heap) = t;
                         return t;
+                }
         }
         return NULL;
+}
+
+struct shheap *
+tcache_heap_near(const void *p)
+{
+        struct tcache *first = tcache_list;
+
+        for (uint32_t nth = 0; first && first->known && nth < 2; nth++) {
+                const struct tcache *t = *known_of_chunk(first, p, nth);
+
+                if (is_near(t, p))
+                        return t->heap;
+        }
+        return NULL;
+}
+
+void
+tcache_remember(const void *p)
+{
+        struct tcache *first = tcache_list;
+
+        if (first && first->known && is_near(tcache_last, p))
+                *known_of_chunk(first, p, *known_of_chunk(first, p, 0) ? 1 : 0) = tcache_last;
 }
 
 /* One that a destructor of this thread has detached already. */
@@ -461,10 +537,8 @@ attach_anew(struct shheap *heap, int *ret_err)
                         unmap(t);
                 return NULL;
         }
-        if (is_new) {
-                t->next = tcache_list;
-                tcache_list = t;
-        }
+        if (is_new)
+                link_to_thread(t);
         watch_thread();
         return t;
 }
@@ -540,7 +614,7 @@ tcache_forget(struct shheap *heap)
                 else if (t->heap == heap && t->n_called == 0 && t->thread.no != 0)
                         slot_release(&t->thread);
                 if (t->heap == heap && !t->is_attached) {
-                        *at = t->next;
+                        unlink_from_thread(at);
                         unmap(t);
                 } else {
                         at = &t->next; /* another heap's, or left as it is: until the thread ends, or its call does */

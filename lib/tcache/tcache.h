@@ -31,6 +31,16 @@
 #include "region/region.h"
 #include "tcache/heap.h"
 
+/* Some of the thread's tcaches, by their heap's handle, and by the chunk of blocks of theirs that it has freed.  A
+ * guess: whoever takes one looks at it.  Only the first in tcache_list has any, and what leaves that list is in it no
+ * more. */
+enum { TCACHE_KNOWN_SHIFT = 8 };
+
+struct tcache_known {
+        struct tcache *by_heap[1 << TCACHE_KNOWN_SHIFT];
+        struct tcache *by_chunk[1 << TCACHE_KNOWN_SHIFT];
+};
+
 struct tcache {
         /* read by the hit paths; all zero in the dummy */
         uint64_t dummy_n;   /* always 0 */
@@ -62,6 +72,7 @@ struct tcache {
         uint32_t trim_stamp;                    /* when the round of looks began (decay_stamp.h) */
         uint8_t trim_seen[SIZE_CLASS_N];        /* blocks that the magazine of the thread's node held then, plus 1 */
         uint64_t mapped_bytes;
+        struct tcache_known *known; /* behind all of this; NULL once wiped by a fork */
 
         int64_t free_at[]; /* by tag: distance of the magazine to put into; 0 = slow */
 };
@@ -87,6 +98,12 @@ struct tcache *tcache_get(struct shheap *heap, int *ret_err);
 
 /* The same, without attaching: NULL if the thread has none. */
 struct tcache *tcache_find(const struct shheap *heap);
+
+/* The heap that an address lies in, if this thread has remembered a block of the same chunk: NULL says nothing. */
+struct shheap *tcache_heap_near(const void *p);
+
+/* A block of the heap that the thread has used last. */
+void tcache_remember(const void *p);
 
 /* Makes this heap the one that tcache_default stands for, in this thread now and in others at their next slow call. */
 void tcache_set_default(struct shheap *heap);

@@ -16,7 +16,7 @@
 #include "support/heap_dir.h"
 #include "support/suite.h"
 
-enum { N_HEAPS = 6, N_CHURNS = 60, N_LOOKS = 1000000 };
+enum { N_HEAPS = 6, N_WALLS = 64, N_CHURNS = 60, N_LOOKS = 1000000 };
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -115,6 +115,46 @@ START_TEST(block_of_any_open_heap_is_freed_by_its_address)
         }
         ck_assert_ptr_null(handle_of_address(blocks[0]));
         ck_assert_uint_eq(shref_of(blocks[0]), SHREF_NULL);
+}
+END_TEST
+
+/* By turns each of many heaps is used, by its handle and by the addresses of its blocks, and one of them goes and comes
+ * again: what the thread has kept of it is of no use then. */
+START_TEST(thread_finds_each_of_many_heaps_while_some_come_and_go)
+{
+        shheap *heaps[N_HEAPS];
+        char name[N_HEAPS][16];
+        void *wall[N_WALLS];
+
+        for (int i = 0; i < N_HEAPS; i++) {
+                snprintf(name[i], sizeof name[i], "k%d", i);
+                heaps[i] = heap_dir_open(name[i], SHHEAP_CREATE, NULL);
+        }
+        for (int round = 0; round < 2 * N_HEAPS; round++) {
+                int goes = round * 7 % N_HEAPS;
+
+                for (int i = 0; i < N_HEAPS; i++) {
+                        char *p = shheap_malloc(heaps[i], 100), *q = shheap_malloc(heaps[(i + 1) % N_HEAPS], 200);
+
+                        ck_assert_ptr_eq(shheap_of(p), heaps[i]);
+                        ck_assert_ptr_eq(shheap_of(q), heaps[(i + 1) % N_HEAPS]);
+                        shfree(p);
+                        shfree(q);
+                }
+                for (int i = 0; i < N_HEAPS; i++)
+                        ck_assert_uint_eq(heap_ctl(heaps[i], "stats.allocated"), 0);
+                close_heap(heaps[goes]);
+                for (int i = 0; i < N_WALLS; i++) /* no new cache comes to lie where the old one was */
+                        wall[i] = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                if (round % 2)
+                        ck_assert_int_eq(shheap_unlink(name[goes]), 0);
+                heaps[goes] = heap_dir_open(name[goes], SHHEAP_CREATE, NULL);
+                shfree(shheap_malloc(heaps[goes], 100));
+                for (int i = 0; i < N_WALLS; i++)
+                        munmap(wall[i], 4096);
+        }
+        for (int i = 0; i < N_HEAPS; i++)
+                close_heap(heaps[i]);
 }
 END_TEST
 
@@ -652,6 +692,7 @@ suite_make(void)
         tcase_add_test(tcase, opening_again_gives_the_same_handle_until_the_last_close);
         tcase_add_test(tcase, name_that_was_unlinked_and_created_again_is_another_heap);
         tcase_add_test(tcase, block_of_any_open_heap_is_freed_by_its_address);
+        tcase_add_test(tcase, thread_finds_each_of_many_heaps_while_some_come_and_go);
         tcase_add_test(tcase, bad_arguments_are_refused_with_a_reason);
         tcase_add_test(tcase, caller_who_knew_fewer_attributes_gets_defaults_for_the_rest);
         tcase_add_test(tcase, taken_address_is_refused_unless_any_will_do);
