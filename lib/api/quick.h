@@ -109,6 +109,8 @@ quick_class1_at(const struct tcache *t, const void *p)
         block_idx = size_class_block_index(class_idx, off);
         if (UNLIKELY(block_idx * size_class_bytes(class_idx) != off || block_idx >= size_class_slab_blocks(class_idx)))
                 return 0;
+        if (UNLIKELY(block_idx >= SLAB_WORDS * 64 && !region_has_bitmap(r, granule, class_idx)))
+                return 0;
         /* As block_is_home() says. */
         if (UNLIKELY(load_relaxed(region_slab_word(r, granule, block_idx / 64)) >> block_idx % 64 & 1))
                 return 0;

@@ -19,8 +19,6 @@
 #include "clients/intent.h"
 #include "clients/owner.h"
 
-enum { HELD_MAX = 32 }; /* more magazines of a class at most, once one had blocks of slabs that others hold */
-
 static void
 swap(struct thread *t, uint32_t idx, uint64_t i, uint64_t j)
 {
@@ -61,16 +59,14 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
         return load_relaxed(&m->n) <= keep;
 }
 
-/* Drains a magazine that is in the hand and lets go of it.  False: others hold slabs of some of its blocks. */
-static bool
-drain_and_put(struct thread *t, uint32_t idx, uint32_t arena)
+void
+drain_home(struct thread *t, uint32_t idx, uint32_t arena)
 {
-        bool is_done;
-
         ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == idx + 1);
-        is_done = drain_magazine(t, idx, 0);
-        magazine_put(t, idx, arena, true);
-        return is_done;
+        if (drain_magazine(t, idx, 0))
+                magazine_put(t, idx, arena, true);
+        else
+                magazine_put_aside(t, idx, arena);
 }
 
 uint32_t
@@ -102,7 +98,7 @@ drain_out(struct thread *t, uint32_t *place, uint32_t tag)
         home = magazine_home(t, tag);
         magazine_pick_up(t, place, idx);
         if (!magazine_put(t, idx, home, false))
-                drain_and_put(t, idx, home);
+                drain_home(t, idx, home);
 }
 
 uint32_t
@@ -113,14 +109,40 @@ drain_depots(struct thread *t, uint32_t arena, uint32_t want)
 
         ASSERT(arena < t->region->layout.n_arenas);
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
-                /* Bounded: what cannot be drained because others hold its slabs goes back to the same depot. */
+                /* Bounded: others may put as many there meanwhile. */
                 for (uint32_t i = size_class_depot_places(class_idx); i > 0 && n < want; i--, n++) {
                         if (!magazine_take_depot(t, arena, tag_make(node, class_idx), &idx))
                                 break;
-                        if (!drain_and_put(t, idx, arena))
-                                i = i < HELD_MAX ? i : HELD_MAX;
+                        drain_home(t, idx, arena);
                 }
         return n;
+}
+
+void
+drain_node(struct thread *t, uint32_t node)
+{
+        ASSERT(node < t->region->n_nodes);
+        for (uint32_t i = 0; i < t->region->arenas_per_node; i++)
+                drain_depots(t, node * t->region->arenas_per_node + i, UINT32_MAX);
+}
+
+/* Those of the table of a node's threads, which put the blocks of other nodes there, too. */
+static void
+drain_table(struct thread *t, uint32_t table, uint32_t node)
+{
+        struct region *r = t->region;
+        uint32_t first = table * r->layout.magazines_per_node, hwm = region_magazines_hwm(r, table);
+
+        ASSERT(table < NODE_MAX && first + hwm <= r->layout.n[TABLE_MAGAZINES]);
+        for (uint32_t idx = first; idx < first + hwm; idx++) {
+                uint64_t word = owner_load(&r->magazine_words[idx]);
+
+                if (magazine_state(word) != MAGAZINE_DEPOT || !region_has_tag(r, magazine_tag(word)) ||
+                    (node != NODE_NONE && tag_node(magazine_tag(word)) != node))
+                        continue;
+                if (magazine_take_exactly(t, idx, magazine_arena(word), magazine_tag(word)))
+                        drain_home(t, idx, magazine_arena(word));
+        }
 }
 
 void
@@ -129,19 +151,12 @@ drain_all_depots(struct thread *t, uint32_t node)
         struct region *r = t->region;
 
         ASSERT_INVARIANT(I19, thread_is_valid(t));
+        for (uint32_t n = 0; n < r->n_nodes; n++) /* by their places, so that these are free again */
+                if (node == NODE_NONE || node == n)
+                        drain_node(t, n);
         for (uint32_t n = 0; n < NODE_MAX && (uint64_t)n * r->layout.magazines_per_node < r->layout.n[TABLE_MAGAZINES];
-             n++) {
-                uint32_t first = n * r->layout.magazines_per_node, hwm = region_magazines_hwm(r, n);
-
-                for (uint32_t idx = first; (node == NODE_NONE || node == n) && idx < first + hwm; idx++) {
-                        uint64_t word = owner_load(&r->magazine_words[idx]);
-
-                        if (magazine_state(word) != MAGAZINE_DEPOT || !region_has_tag(r, magazine_tag(word)))
-                                continue;
-                        if (magazine_take_exactly(t, idx, magazine_arena(word), magazine_tag(word)))
-                                drain_and_put(t, idx, magazine_arena(word));
-                }
-        }
+             n++)
+                drain_table(t, n, node);
 }
 
 void
@@ -166,6 +181,6 @@ drain_clock_hand(struct thread *t)
                     magazine_is_hinted(r, idx, word))
                         continue;
                 if (magazine_take_exactly(t, idx, magazine_arena(word), magazine_tag(word)))
-                        drain_and_put(t, idx, magazine_arena(word));
+                        drain_home(t, idx, magazine_arena(word));
         }
 }

@@ -22,8 +22,15 @@ uint32_t drain_unload(struct thread *t, uint32_t *place, uint32_t idx, uint32_t 
  * go home. */
 void drain_out(struct thread *t, uint32_t *place, uint32_t tag);
 
+/* Drains a magazine that is in the hand, and lets go of it: to the pool; or, where others hold slabs of some of its
+ * blocks, aside (magazine_put_aside()). */
+void drain_home(struct thread *t, uint32_t idx, uint32_t arena);
+
 /* Drains up to `want` magazines of the depots of an arena, of all classes.  How many. */
 uint32_t drain_depots(struct thread *t, uint32_t arena, uint32_t want);
+
+/* All of the depots of a node's arenas that their places name. */
+void drain_node(struct thread *t, uint32_t node);
 
 /* Every magazine in a depot of the node, hinted or not; NODE_NONE: of all nodes. */
 void drain_all_depots(struct thread *t, uint32_t node);

@@ -396,6 +396,9 @@ depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
                 store_relaxed(depot.n, i + 1);
                 return true;
         }
+        /* Two who store the height at once may leave it below places that are in use, and a taker looks at none above
+         * it.  So it is what it looks like: who takes next finds those that name nothing. */
+        store_relaxed(depot.n, depot.n_places);
         return false;
 }
 
@@ -453,6 +456,27 @@ magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_
         intent_end(t);                        /* PUSH_FROM.4 */
 }
 
+static void
+let_go(struct thread *t, uint32_t idx, uint32_t arena)
+{
+        struct region *r = t->region;
+        uint64_t *word = &r->magazine_words[idx];
+        uint32_t tag = magazine_tag(owner_load(word));
+
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
+        ASSERT_INVARIANT(I7, magazine_is_named(r, t->slot, word));
+        if (load_relaxed(&r->magazines[idx].n) == 0) {
+                pool_hint(r, idx, true);
+                magazine_release(r, t->no, word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
+                pool_hint(r, idx, true); /* somebody may have come by before the release */
+        } else {
+                magazine_release(r, t->no, word,
+                                 magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag)); /* MAG.3, E3.rel */
+        }
+        if (load_relaxed(&t->slot->hand) == idx + 1)
+                hand_set(t, 0); /* MAG.5 */
+}
+
 bool
 magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
 {
@@ -466,19 +490,19 @@ magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
         if (!force && load_relaxed(&r->magazines[idx].n) != 0 && !depot_has_room(r, arena, tag))
                 return false; /* its blocks go home instead: drain_magazine() looks at them */
         sift_own(t, idx);
-        if (load_relaxed(&r->magazines[idx].n) == 0) {
-                pool_hint(r, idx, true);
-                magazine_release(r, t->no, word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
-                pool_hint(r, idx, true); /* somebody may have come by before the release */
-        } else {
-                if (!depot_hint(r, arena, tag, idx) && !force)
-                        return false;
-                magazine_release(r, t->no, word,
-                                 magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag)); /* MAG.3, E3.rel */
-        }
-        if (load_relaxed(&t->slot->hand) == idx + 1)
-                hand_set(t, 0); /* MAG.5 */
+        if (load_relaxed(&r->magazines[idx].n) != 0 && !depot_hint(r, arena, tag, idx) && !force)
+                return false;
+        let_go(t, idx, arena);
         return true;
+}
+
+void
+magazine_put_aside(struct thread *t, uint32_t idx, uint32_t arena)
+{
+        ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
+        ASSERT(arena < t->region->layout.n_arenas);
+        sift_own(t, idx);
+        let_go(t, idx, arena);
 }
 
 void

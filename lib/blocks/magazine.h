@@ -87,6 +87,10 @@ void magazine_bad_entry(struct thread *t, uint32_t idx, uint32_t what, uint64_t 
  * owned. */
 bool magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force);
 
+/* The same, but no place of the depot names it: the clock hand comes by.  For one whose blocks are of slabs that others
+ * hold, which would be met again and again by whoever empties the depot, for as long as they do. */
+void magazine_put_aside(struct thread *t, uint32_t idx, uint32_t arena);
+
 bool magazine_has_room(const struct region *r, uint32_t idx);
 
 /* Puts the block into an owned magazine that has room; with dest_off the word there, which names it, becomes 0 in the

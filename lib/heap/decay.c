@@ -195,10 +195,8 @@ trim_depots(struct thread *t, uint32_t arena)
 
                 if (low > size_class_depot_places(class_idx))
                         low = 0;
-                for (low = low < most ? low : most; low > 0 && magazine_take_depot(t, arena, tag, &idx); low--) {
-                        drain_magazine(t, idx, 0);
-                        magazine_put(t, idx, arena, true);
-                }
+                for (low = low < most ? low : most; low > 0 && magazine_take_depot(t, arena, tag, &idx); low--)
+                        drain_home(t, idx, arena);
                 store_relaxed(&a->depot_low[class_idx], magazine_depot_count(a, class_idx));
         }
 }

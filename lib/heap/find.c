@@ -205,13 +205,6 @@ drain_own_magazines(struct thread *t)
         }
 }
 
-static void
-drain_node(struct thread *t, uint32_t node)
-{
-        for (uint32_t i = 0; i < t->region->arenas_per_node; i++)
-                drain_depots(t, node * t->region->arenas_per_node + i, UINT32_MAX);
-}
-
 static bool
 may_be_of(const struct call *c, uint32_t node)
 {

@@ -360,6 +360,7 @@ list_magazines(struct list *l)
                 element(l, layout->off[TABLE_MAGAZINES] + i * sizeof *m, "magazine %u", i);
                 WORD(l, struct magazine, n, MAGAZINE_CAP_MAX, m->cap);
                 WORD(l, struct magazine, cap, MAGAZINE_CAP_MAX, m->n);
+                WORD(l, struct magazine, place, SIZE_CLASS_DEPOT_PLACES);
                 WORD(l, struct magazine, slot[0], l->r->canonical, l->r->canonical + (7 << GEO_GRANULE_SHIFT),
                      l->r->canonical + (l->r->header->chunks_hwm << GEO_CHUNK_SHIFT));
                 if (m->n > 1)

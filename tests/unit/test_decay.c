@@ -374,6 +374,30 @@ START_TEST(purge_stays_on_its_node)
 }
 END_TEST
 
+/* A thread of node 0 has freed blocks of node 1: the magazine is node 0's, what is in it is not. */
+START_TEST(purge_of_a_node_reaches_its_blocks_in_others_magazines)
+{
+        struct heap_fixture two;
+        struct thread *far, *near;
+        uint32_t idx, tag = tag_make(1, 0);
+        uint64_t head;
+
+        heap_make(&two, (struct heap_params){.n_nodes = 2});
+        near = heap_attach(&two, 0);
+        far = heap_attach(&two, 1);
+        ck_assert_int_eq(chunk_give(far, 1), 0);
+        ck_assert_int_eq(slab_create_owned(near, WHERE_SLAB(1, CHUNK_ANY, 0), &head), 0);
+        ck_assert_int_eq(magazine_take_empty(near, tag, &idx), 0);
+        ck_assert_uint_eq(slab_fill(near, head, idx, 1), 1);
+        ck_assert(magazine_put(near, idx, 1, true));
+        decay_purge(far, 0);
+        ck_assert_uint_eq(heap_verify(&two.region, NULL).n_depot, 1);
+        decay_purge(far, 1);
+        ck_assert_uint_eq(heap_verify(&two.region, NULL).n_depot, 0);
+        heap_drop(&two);
+}
+END_TEST
+
 /* Granules in use are stepped over, one by one. */
 START_TEST(purge_steps_over_what_is_in_use)
 {
@@ -613,6 +637,7 @@ main(void)
         tcase_add_test(tcase, purge_takes_everything_that_is_free);
         tcase_add_test(tcase, purge_empties_depots_and_slabs_without_a_block);
         tcase_add_test(tcase, purge_stays_on_its_node);
+        tcase_add_test(tcase, purge_of_a_node_reaches_its_blocks_in_others_magazines);
         tcase_add_test(tcase, purge_steps_over_what_is_in_use);
 #if SHM_DEBUG
         tcase_add_test(tcase, punch_that_fails_leaves_memory_that_is_reserved_anew);

@@ -269,6 +269,24 @@ START_TEST(reserve_says_when_it_cannot)
 }
 END_TEST
 
+/* Of a class with so many blocks the second half of the bitmap has pages where there is a slab of it.  A damaged tag
+ * says that there is: whoever only asks makes no page real, which a full file system would not give. */
+START_TEST(asking_by_a_damaged_tag_takes_no_memory)
+{
+        char *p = shheap_malloc(h, 1024);
+        uint64_t granule = (uint64_t)(p - h->region.chunks) >> GEO_GRANULE_SHIFT;
+        uint16_t *tag = &h->region.tags[granule], was = *tag;
+        uint64_t before = st_blocks();
+
+        *tag = (uint16_t)tag_make(0, 0);
+        ck_assert_uint_eq(shheap_usable_size(h, h->region.chunks + (granule << GEO_GRANULE_SHIFT) + 16 * 1000), 0);
+        ck_assert_uint_eq(st_blocks(), before);
+        *tag = was;
+        ck_assert_uint_eq(shheap_usable_size(h, p), 1024);
+        shheap_free(h, p);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ hand-over */
 
 START_TEST(malloc_to_and_free_from_change_the_word_and_the_heap_together)
@@ -366,6 +384,7 @@ main(void)
         tcase_add_test(tcase, nogrow_takes_what_was_reserved_and_makes_no_system_call_for_more);
         tcase_add_loop_test(tcase, nogrow_is_over_with_its_call, 0, 2);
         tcase_add_test(tcase, reserve_says_when_it_cannot);
+        tcase_add_test(tcase, asking_by_a_damaged_tag_takes_no_memory);
         tcase_add_test(tcase, malloc_to_and_free_from_change_the_word_and_the_heap_together);
         tcase_add_test(tcase, walk_names_each_block_once_in_the_order_of_addresses);
         suite_add_tcase(suite, tcase);

@@ -308,6 +308,30 @@ START_TEST(count_of_a_depot_that_lies_costs_nothing)
 }
 END_TEST
 
+/* A taker that is slow, or stopped for ever, stores a height that was true once: a depot that is full above it is as
+ * large as ever to who comes next. */
+START_TEST(depot_that_is_full_above_its_count_is_found_again)
+{
+        uint32_t n_places = size_class_depot_places(LAST), n_taken = 0, got, last;
+        uint32_t *n = &region_arena(r, 0)->depot_n[LAST];
+
+        damage_is_done(true);
+        for (uint32_t i = 0; i < n_places; i++)
+                ck_assert(magazine_put(t, take_filled(t, LAST), 0, false));
+        *n = 0;
+        last = take_filled(t, LAST);
+        ck_assert(!magazine_put(t, last, 0, false));
+        ck_assert_uint_eq(*n, n_places);
+        put(t, last);
+        while (magazine_take_depot(t, 0, tag_make(0, LAST), &got)) {
+                magazine_place(t, magazine_current(t, tag), got);
+                n_taken++;
+        }
+        ck_assert_uint_eq(n_taken, n_places);
+        ck_assert_uint_eq(*n, 0);
+}
+END_TEST
+
 /* No class stores its hints where another one's are. */
 START_TEST(places_of_classes_lie_side_by_side)
 {
@@ -507,6 +531,7 @@ main(void)
         tcase_add_test(tcase, neighbour_whose_hints_lie_gives_nothing);
         tcase_add_test(tcase, crowded_depot_refuses_and_loses_nothing);
         tcase_add_test(tcase, count_of_a_depot_that_lies_costs_nothing);
+        tcase_add_test(tcase, depot_that_is_full_above_its_count_is_found_again);
         tcase_add_test(tcase, places_of_classes_lie_side_by_side);
         tcase_add_test(tcase, clock_hand_leaves_what_is_hinted);
         tcase_add_test(tcase, depot_hints_that_lie_are_cleared);
