@@ -1,7 +1,18 @@
 /*
- * owned.c - see owned.h.  Only in builds that assert.
+ * owned.c - see owned.h.  Only in builds that assert, but for what static functions of others call: these are there in
+ * a build that is not optimized, though nobody calls them.
  */
 #include "clients/owned.h"
+
+uint32_t
+magazine_count_places(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+{
+        uint32_t n = 0;
+
+        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++)
+                n += load_relaxed(&slot->magazines[place]) == idx + 1;
+        return n;
+}
 
 #if SHM_ASSERTS
 
@@ -61,16 +72,6 @@ granule_is_named(const struct region *r, const struct thread_slot *slot, const u
                 return candidate_names_chunk(candidate, granule / GEO_GRANULES_PER_CHUNK);
         return granule >= candidate_head(candidate) &&
                granule - candidate_head(candidate) < candidate_length(candidate);
-}
-
-uint32_t
-magazine_count_places(const struct region *r, const struct thread_slot *slot, uint32_t idx)
-{
-        uint32_t n = 0;
-
-        for (uint32_t place = 0; place < 2 * r->layout.n_tags; place++)
-                n += load_relaxed(&slot->magazines[place]) == idx + 1;
-        return n;
 }
 
 bool
