@@ -54,8 +54,8 @@ void library_open(struct library *lib, const char *path);
 void measure_begin(void);
 void measure_end(uint64_t n);
 
-/* Between two clocks: in nanoseconds per operation of this thread's CPU time, the lower quartile of all stretches that
- * were measured.  A figure of `work` done again and again for so many seconds. */
+/* Between two looks at the clock: in nanoseconds per operation, the lower quartile of all stretches that were measured.
+ * A figure of `work` done again and again for so many seconds. */
 double measure_time(void (*work)(void), double seconds);
 
 /* Under callgrind, which counts what is between measure_begin() and measure_end() only: does `work` so often, and says
