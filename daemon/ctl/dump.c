@@ -188,7 +188,7 @@ dump_intent(const struct intent *intent)
 static void
 dump_candidate(uint64_t candidate)
 {
-        static const char *const names[] = {"none", "run", "chunk", "huge block", "root"};
+        static const char *const names[] = {"none", "run", "chunk", "huge block", "root", "magazines"};
         _Static_assert(sizeof names / sizeof names[0] == CANDIDATE_N_KINDS, "each kind has a name");
         enum candidate_kind kind = candidate_kind(candidate);
 
@@ -320,7 +320,7 @@ dump_chunks(const struct region *r, bool is_full)
 static void
 dump_magazines(const struct region *r)
 {
-        static const char *const names[4] = {"in the pool", "of threads", "in depots", "in no known state"};
+        static const char *const names[4] = {"in the pool", "of threads", "in depots", "being purged"};
         uint64_t n_states[4] = {0};
 
         printf("\nmagazines\n");

@@ -110,10 +110,12 @@ static bool
 find_in_magazine(struct place *p, uint64_t idx)
 {
         const struct magazine *m = &p->r->magazines[idx];
-        uint64_t word = load_acquire(&p->r->magazine_words[idx]), n = load_relaxed(&m->n);
+        uint64_t word = load_acquire(&p->r->magazine_words[idx]), n;
 
-        if (magazine_state(word) == MAGAZINE_POOL)
+        if ((magazine_state(word) != MAGAZINE_TCACHE && magazine_state(word) != MAGAZINE_DEPOT) ||
+            magazine_is_bare(word))
                 return false;
+        n = load_relaxed(&m->n);
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++)
                 if (entry_names(p, load_relaxed(&m->slot[i]))) {
                         p->magazine = idx;

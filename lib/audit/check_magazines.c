@@ -75,16 +75,27 @@ check_numbers(struct check *c, uint64_t idx, uint64_t word)
                 check_fault(c, "magazine %" PRIu64 ": empty in the depot of arena %u", idx, magazine_arena(word));
 }
 
+/* Of one that is bare, or about to be, only the word is there. */
 static void
 check_pooled(struct check *c, uint64_t idx, uint64_t word)
 {
-        uint64_t n = load_relaxed(&c->r->magazines[idx].n);
+        uint64_t n = magazine_is_bare(word) ? 0 : load_relaxed(&c->r->magazines[idx].n);
+        uint32_t owner = magazine_owner(word);
 
-        if (word != 0)
+        if ((word & ~MAGAZINE_BARE) != magazine_word(magazine_state(word), owner, 0, TAG_NONE) ||
+            (owner != THREAD_NONE) != (magazine_state(word) == MAGAZINE_PURGING))
                 check_fault(c, "magazine %" PRIu64 " (pool): fields that it has not: %#" PRIx64, idx, word);
+        else
+                check_owner(c, "magazine", idx, owner);
         if (n != 0)
                 check_fault(c, "magazine %" PRIu64 " (pool): %" PRIu64 " entries", idx, n);
         c->part.n_magazines_pool++;
+}
+
+static bool
+is_pooled(uint64_t word)
+{
+        return magazine_state(word) == MAGAZINE_POOL || magazine_state(word) == MAGAZINE_PURGING;
 }
 
 static void
@@ -118,12 +129,13 @@ check_magazine(struct check *c, uint64_t idx)
         uint64_t word = load_word(c, idx);
         uint32_t tag = magazine_tag(word), arena = magazine_arena(word);
 
-        if (magazine_state(word) == MAGAZINE_POOL) {
+        if (is_pooled(word)) {
                 check_pooled(c, idx, word);
                 return;
         }
-        if (magazine_state(word) >= MAGAZINE_N_STATES || word >> 45 != 0 ||
-            (magazine_is_foreign(word) && magazine_state(word) != MAGAZINE_TCACHE)) {
+        if (word >> 57 != 0 || (magazine_is_foreign(word) && magazine_state(word) != MAGAZINE_TCACHE) ||
+            (magazine_depot_place1(word) != 0 && magazine_state(word) != MAGAZINE_DEPOT) ||
+            (magazine_is_bare(word) && (magazine_state(word) != MAGAZINE_TCACHE || c->is_quiescent))) {
                 check_fault(c, "magazine %" PRIu64 ": no word of a magazine: %#" PRIx64, idx, word);
                 return;
         }
@@ -134,7 +146,8 @@ check_magazine(struct check *c, uint64_t idx)
         }
         if (!region_arena(c->r, arena) || region_arena_node(c->r, arena) != tag_node(tag))
                 check_fault(c, "magazine %" PRIu64 ": of arena %u, for blocks of node %u", idx, arena, tag_node(tag));
-        check_numbers(c, idx, word);
+        if (!magazine_is_bare(word))
+                check_numbers(c, idx, word);
         if (magazine_state(word) == MAGAZINE_DEPOT) {
                 c->part.n_magazines_depot++;
                 if (c->is_quiescent)
@@ -164,7 +177,7 @@ load_entry(const struct check *c, uint64_t unit, struct entry *ret_e)
 
         ASSERT(e.magazine_idx < c->r->layout.n[TABLE_MAGAZINES]);
         e.word = load_word(c, e.magazine_idx);
-        if (magazine_state(e.word) == MAGAZINE_POOL || !region_has_tag(c->r, magazine_tag(e.word)) ||
+        if (is_pooled(e.word) || magazine_is_bare(e.word) || !region_has_tag(c->r, magazine_tag(e.word)) ||
             e.entry_idx >= load_relaxed(&m->n) || e.entry_idx >= MAGAZINE_CAP_MAX) /* read again if it looks wrong */
                 return false;
         e.value = load_relaxed(&m->slot[e.entry_idx]);
@@ -260,7 +273,8 @@ static bool
 find_in_magazine(const struct check *c, uint64_t idx, uint64_t mark_off, struct check_place place,
                  struct check_place *ret_other)
 {
-        uint64_t n = load_relaxed(&c->r->magazines[idx].n);
+        uint64_t word = load_word(c, idx),
+                 n = is_pooled(word) || magazine_is_bare(word) ? 0 : load_relaxed(&c->r->magazines[idx].n);
         struct entry e;
 
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++) {
@@ -338,10 +352,11 @@ check_entry_twice(struct check *c, uint64_t unit)
 static void
 check_entries(struct check *c, uint64_t idx)
 {
-        uint64_t n = load_relaxed(&c->r->magazines[idx].n); /* each entry is looked at with an n of its own */
+        uint64_t word = load_word(c, idx), n;
 
-        if (magazine_state(load_word(c, idx)) == MAGAZINE_POOL)
+        if (is_pooled(word) || magazine_is_bare(word))
                 return;
+        n = load_relaxed(&c->r->magazines[idx].n); /* each entry is looked at with an n of its own */
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++) {
                 check_unit(c, check_entry, ENTRY_UNIT(idx, i));
                 if (!c->has_found)
@@ -376,7 +391,7 @@ check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, u
                 uint64_t word = m ? owner_load(&r->magazine_words[idx1 - 1]) : 0, n;
                 uint32_t class_idx = magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N;
 
-                if (magazine_owner(word) != thread_no || class_idx >= SIZE_CLASS_N)
+                if (magazine_owner(word) != thread_no || magazine_is_bare(word) || class_idx >= SIZE_CLASS_N)
                         continue;
                 n = load_relaxed(&m->n);
                 n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;

@@ -79,7 +79,11 @@ magazine_is_named(const struct region *r, const struct thread_slot *slot, const 
 {
         uint32_t idx = (uint32_t)(word - r->magazine_words);
 
-        return load_relaxed(&slot->hand) == idx + 1 || magazine_count_places(r, slot, idx) > 0;
+        uint64_t candidate = load_relaxed(&slot->candidate);
+
+        return load_relaxed(&slot->hand) == idx + 1 || magazine_count_places(r, slot, idx) > 0 ||
+               (candidate_kind(candidate) == CANDIDATE_MAGAZINES && idx >= candidate_head(candidate) &&
+                idx - candidate_head(candidate) < candidate_length(candidate));
 }
 
 bool
@@ -90,6 +94,19 @@ granule_may_be_free(const struct region *r, const uint64_t *word, uint64_t value
 
         return load_relaxed(&r->tags[granule]) == TAG_NONE && chunk_state(chunk_word) == CHUNK_ARENA &&
                chunk_arena(chunk_word) == granule_arena(value);
+}
+
+/* Of the same numbers the thread may have others, in its places. */
+static bool
+magazines_are_let_go(const struct region *r, uint32_t no, uint64_t first, uint64_t n)
+{
+        for (uint64_t idx = first; idx < first + n; idx++) {
+                uint64_t word = region_has_magazine(r, idx) ? load_relaxed(&r->magazine_words[idx]) : 0;
+
+                if (magazine_state(word) == MAGAZINE_PURGING && magazine_owner(word) == no)
+                        return false;
+        }
+        return true;
 }
 
 static bool
@@ -119,6 +136,8 @@ candidate_is_let_go(const struct region *r, uint32_t no, uint64_t candidate)
                 return true;
         case CANDIDATE_ROOT:
                 return WORD_FIELD(load_relaxed(&r->roots[head].word), 4, 16) != no;
+        case CANDIDATE_MAGAZINES:
+                return magazines_are_let_go(r, no, head, length);
         default:
                 return true;
         }

@@ -80,7 +80,8 @@ block_is_free_or_cached(struct region *r, uint64_t block_off)
                         idx = node_idx + r->layout.magazines_per_node - 1; /* beyond this node's mark */
                         continue;
                 }
-                if (magazine_tag(owner_load(&r->magazine_words[idx])) == tag &&
+                word = owner_load(&r->magazine_words[idx]);
+                if (magazine_tag(word) == tag && !magazine_is_bare(word) &&
                     magazine_holds(&r->magazines[idx], region_entry(r, block_off)))
                         return true;
         }

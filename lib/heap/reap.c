@@ -23,6 +23,7 @@
 #include "blocks/huge.h"
 #include "blocks/large.h"
 #include "blocks/magazine.h"
+#include "blocks/pool_purge.h"
 #include "blocks/sift.h"
 #include "blocks/slab.h"
 #include "clients/intent.h"
@@ -62,9 +63,9 @@ names_chunk(struct region *r, uint64_t chunk, uint32_t thread_no)
 static struct magazine *
 named_magazine(struct region *r, uint64_t idx, uint32_t thread_no)
 {
-        if (!region_has_magazine(r, idx) || magazine_owner(owner_load(&r->magazine_words[idx])) != thread_no)
-                return NULL;
-        return &r->magazines[idx];
+        uint64_t word = region_has_magazine(r, idx) ? owner_load(&r->magazine_words[idx]) : 0;
+
+        return magazine_owner(word) == thread_no && !magazine_is_bare(word) ? &r->magazines[idx] : NULL;
 }
 
 /* Takes the reference to the intent's block out of its dest, for what was there before, unless somebody has stored
@@ -251,6 +252,9 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
                 break;
         case CANDIDATE_ROOT:
                 root_settle_record(r, thread_no, head);
+                break;
+        case CANDIDATE_MAGAZINES:
+                pool_purge_settle(r, thread_no, head, length);
                 break;
         default:
                 break;

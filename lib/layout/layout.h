@@ -23,7 +23,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 7u
+#define LAYOUT_VERSION 8u
 
 /* The first line of the header, and the bits of its feature words that this version knows. */
 #define LAYOUT_FROZEN_BYTES       64u
@@ -170,13 +170,12 @@ enum { MAGAZINE_CAP_MAX = 6 };
 enum { MAGAZINE_CAP_MAX = 128 };
 #endif
 
-/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  128 + 3 words take
+/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  128 + 2 words take
  * 17 lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
 struct magazine {
         uint64_t n;                      /* owner  blocks in slot[]; its store commits malloc and free */
         uint64_t cap;                    /* owner  set when it is taken from the pool */
         uint64_t slot[MAGAZINE_CAP_MAX]; /* owner  valid below n; above it only what an intent names */
-        uint64_t place;                  /* owner  hint: the place of a depot that names it, or did */
 } __attribute__((aligned(64)));
 
 /* The magazines begin so many bytes behind the start of a page: where `n` was the first word of one, as in the first

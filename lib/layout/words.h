@@ -149,13 +149,22 @@ WORD_WITH(uint32_t, chunk_with_count, 38, 24, CHUNK_COUNT_MAX + 1)
 
 /* ------------------------------------------------------------------ magazine words
  *
- *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43 | foreign 44
+ *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43 | foreign 44 | bare 45 | depot place + 1 46..56
  *
  * `foreign` while a thread owns it: there may be blocks in it that others freed.  From a depot until it is empty.
+ * `bare`: its pages may have gone, so nobody touches it before they have been reserved again.
+ * The place is the one of its class that names it in its depot, or did: a hint.
  */
-enum magazine_state { MAGAZINE_POOL = 0, MAGAZINE_TCACHE, MAGAZINE_DEPOT, MAGAZINE_N_STATES };
+enum magazine_state {
+        MAGAZINE_POOL = 0, /* empty, and nobody's; perhaps bare */
+        MAGAZINE_TCACHE,   /* a thread's; bare for as long as it has just taken it */
+        MAGAZINE_DEPOT,
+        MAGAZINE_PURGING, /* from the pool: its pages are being given back; always owned, and bare */
+        MAGAZINE_N_STATES
+};
 
 #define MAGAZINE_FOREIGN (UINT64_C(1) << 44)
+#define MAGAZINE_BARE    (UINT64_C(1) << 45)
 
 static inline uint64_t
 magazine_word(enum magazine_state state, uint32_t owner, uint32_t arena, uint32_t tag)
@@ -175,7 +184,15 @@ magazine_is_foreign(uint64_t word)
         return (word & MAGAZINE_FOREIGN) != 0;
 }
 
+static inline bool
+magazine_is_bare(uint64_t word)
+{
+        return (word & MAGAZINE_BARE) != 0;
+}
+
 WORD_READ(uint32_t, magazine_tag, 28, 16)
+WORD_READ(uint32_t, magazine_depot_place1, 46, 11)
+WORD_WITH(uint32_t, magazine_with_depot_place1, 46, 11, 1 << 11)
 
 /* ------------------------------------------------------------------ tags: what shfree reads, one u16 per granule
  *
@@ -212,10 +229,11 @@ tag_node(uint32_t tag)
  */
 enum candidate_kind {
         CANDIDATE_NONE = 0,
-        CANDIDATE_RUN,   /* granules [head, head + length): claim, slab in use, resize, free, purge */
-        CANDIDATE_CHUNK, /* chunk head and its granules: given to an arena or taken back, purged, swept */
-        CANDIDATE_HUGE,  /* chunks [head, head + length) */
-        CANDIDATE_ROOT,  /* root record head */
+        CANDIDATE_RUN,       /* granules [head, head + length): claim, slab in use, resize, free, purge */
+        CANDIDATE_CHUNK,     /* chunk head and its granules: given to an arena or taken back, purged, swept */
+        CANDIDATE_HUGE,      /* chunks [head, head + length) */
+        CANDIDATE_ROOT,      /* root record head */
+        CANDIDATE_MAGAZINES, /* magazines [head, head + length): purged */
         CANDIDATE_N_KINDS
 };
 
@@ -225,6 +243,9 @@ candidate_make(enum candidate_kind kind, uint64_t head, uint64_t length)
         ASSERT(kind < CANDIDATE_N_KINDS && head < UINT64_C(1) << 30 && length < UINT64_C(1) << 28);
         return (uint64_t)kind | WORD_PUT(head, 4) | WORD_PUT(length, 34);
 }
+
+/* Of magazines, so that a reaper does not take long, whatever the candidate says. */
+#define CANDIDATE_MAGAZINES_MAX 256u
 
 WORD_READ(enum candidate_kind, candidate_kind, 0, 4)
 WORD_READ(uint64_t, candidate_head, 4, 30)

@@ -61,6 +61,22 @@ judge_table(enum layout_table table, uint64_t n)
                 }
 }
 
+/* All but the bare ones have theirs. */
+static void
+judge_magazine_pages(void)
+{
+        uint64_t stride = r->layout.stride[TABLE_MAGAZINES];
+
+        for (uint64_t idx = 0; idx < region_magazines_hwm(r, 0); idx++) {
+                uint64_t off = r->layout.off[TABLE_MAGAZINES] + idx * stride, first = off & ~UINT64_C(4095);
+
+                for (uint64_t page = first; page < off + stride && !magazine_is_bare(r->magazine_words[idx]);
+                     page += 4096)
+                        if (world_backing(page) == BACKING_HOLE)
+                                report_line("magazine %lu has no page at %#lx", idx, page);
+        }
+}
+
 /* What lies below the marks has pages. */
 static void
 judge_marks(uint64_t hwm)
@@ -72,7 +88,7 @@ judge_marks(uint64_t hwm)
         judge_table(TABLE_THREADS, region_threads_hwm(r));
         judge_table(TABLE_ROOTS, region_roots_hwm(r));
         judge_table(TABLE_MAGAZINE_WORDS, region_magazines_hwm(r, 0));
-        judge_table(TABLE_MAGAZINES, region_magazines_hwm(r, 0));
+        judge_magazine_pages();
         for (uint64_t chunk = hwm; chunk < r->layout.n_chunks; chunk++)
                 if (r->chunk_words[chunk] != 0)
                         report_line("chunk %lu beyond the mark is %#lx", chunk, r->chunk_words[chunk]);

@@ -357,10 +357,11 @@ list_magazines(struct list *l)
                 BITS_OF(l, "owner", 2, 16, l->r->header->threads_hwm, layout->n[TABLE_THREADS]);
                 BITS_OF(l, "arena", 18, 10, layout->n_arenas);
                 BITS_OF(l, "tag", 28, 16, layout->n_tags, SIZE_CLASS_N);
+                BITS_OF(l, "bare", 45, 1, 1);
+                BITS_OF(l, "depot place", 46, 11, SIZE_CLASS_DEPOT_PLACES);
                 element(l, layout->off[TABLE_MAGAZINES] + i * sizeof *m, "magazine %u", i);
                 WORD(l, struct magazine, n, MAGAZINE_CAP_MAX, m->cap);
                 WORD(l, struct magazine, cap, MAGAZINE_CAP_MAX, m->n);
-                WORD(l, struct magazine, place, SIZE_CLASS_DEPOT_PLACES);
                 WORD(l, struct magazine, slot[0], l->r->canonical, l->r->canonical + (7 << GEO_GRANULE_SHIFT),
                      l->r->canonical + (l->r->header->chunks_hwm << GEO_CHUNK_SHIFT));
                 if (m->n > 1)

@@ -405,13 +405,14 @@ judge_magazine(struct judge *j, uint64_t idx)
         uint32_t tag = magazine_tag(word);
 
         if (magazine_state(word) == MAGAZINE_POOL) {
-                MUST(j, word == 0 && m->n == 0, "pooled magazine %" PRIu64 ": word %#" PRIx64 ", n %" PRIu64, idx, word,
-                     m->n);
+                MUST(j, word == 0 || word == MAGAZINE_BARE, "pooled magazine %" PRIu64 ": word %#" PRIx64, idx, word);
+                MUST(j, word != 0 || m->n == 0, "pooled magazine %" PRIu64 ": n %" PRIu64, idx, m->n);
                 j->tally.n_pooled++;
                 return;
         }
         if (tag == TAG_NONE || tag >= j->r->layout.n_tags || tag_class(tag) >= SIZE_CLASS_N || m->n > m->cap ||
-            m->cap > MAGAZINE_CAP_MAX || m->cap == 0 || magazine_state(word) >= MAGAZINE_N_STATES) {
+            m->cap > MAGAZINE_CAP_MAX || m->cap == 0 || magazine_state(word) >= MAGAZINE_PURGING ||
+            magazine_is_bare(word)) {
                 j->fault("magazine %" PRIu64 ": %#" PRIx64 ", n %" PRIu64 ", cap %" PRIu64, idx, word, m->n, m->cap);
                 return;
         }

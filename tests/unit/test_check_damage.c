@@ -284,7 +284,15 @@ damage_magazines(struct damage *d)
                magazine_change(rich.cached, magazine_word(MAGAZINE_TCACHE, t->no, 0, 0xffff)));
         DAMAGE(d, BOTH, "for tag 0, which has none",
                magazine_change(rich.cached, magazine_word(MAGAZINE_TCACHE, t->no, 0, 0)));
-        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.pooled] |= 3);
+        DAMAGE(d, BOTH, "(pool): fields that it has not", r->magazine_words[rich.pooled] |= MAGAZINE_PURGING);
+        DAMAGE(d, BOTH, "(pool): fields that it has not",
+               magazine_change(rich.pooled, magazine_word(MAGAZINE_POOL, t->no, 0, 0) | MAGAZINE_BARE));
+        DAMAGE(d, REST, "is owned by thread 1 although nobody is running",
+               magazine_change(rich.pooled, magazine_word(MAGAZINE_PURGING, t->no, 0, 0) | MAGAZINE_BARE));
+        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.cached] |= UINT64_C(1) << 60);
+        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.cached] |= UINT64_C(1) << 46);
+        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.depot] |= MAGAZINE_BARE);
+        DAMAGE(d, REST, "no word of a magazine", r->magazine_words[rich.cached] |= MAGAZINE_BARE);
         DAMAGE(d, BOTH, "owned by thread 3, whose slot does not exist",
                magazine_change(rich.cached, magazine_word(MAGAZINE_TCACHE, 3, 0, TAG0)));
         DAMAGE(d, BOTH, "owned by thread 2, and none of its places names it",
