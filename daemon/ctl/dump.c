@@ -213,20 +213,21 @@ dump_threads(const struct region *r)
 {
         printf("\nthreads\n");
         for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
+                const struct slot_gate *gate = region_gate(r, i);
                 const struct thread_slot *slot = region_thread(r, i);
                 uint32_t binding = load_relaxed(&r->bindings[i]), hand;
 
-                if (!slot || (binding == 0 && load_relaxed(&slot->state) == 0))
+                if (!gate || !slot || (binding == 0 && load_relaxed(&gate->state) == 0) ||
+                    load_acquire(&gate->is_bare) != 0)
                         continue;
                 hand = load_relaxed(&slot->hand);
-                printf("  %u: %s, client %u.%u, tid %" PRIu64 ", life %#" PRIx64 ", %u magazines, %" PRIu64
-                       " times attached",
+                printf("  %u: %s, client %u.%u, tid %u, life %#" PRIx64 ", %u magazines, %" PRIu64 " times attached",
                        i + 1,
                        binding & BINDING_RESERVE         ? "kept for its client"
-                       : load_relaxed(&slot->state) == 1 ? "in use"
+                       : load_relaxed(&gate->state) == 1 ? "in use"
                                                          : "being attached or emptied",
-                       load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation),
-                       load_relaxed(&slot->os_tid), robust_word(&slot->life), count_magazines(r, slot),
+                       load_relaxed(&gate->client_idx), load_relaxed(&gate->client_incarnation),
+                       load_relaxed(&gate->os_tid), robust_word(&gate->life), count_magazines(r, slot),
                        load_relaxed(&slot->n_attached));
                 if ((binding & BINDING_USED) && (binding & ~BINDING_USED) != 0)
                         printf(", arena %u", (binding & ~BINDING_USED) - 1);

@@ -142,10 +142,10 @@ static bool
 find_pending(struct place *p)
 {
         for (uint32_t idx = 0; idx < region_threads_hwm(p->r); idx++) {
-                const struct thread_slot *slot = region_thread(p->r, idx);
+                const struct slot_gate *gate = region_gate(p->r, idx);
 
-                for (uint32_t k = 0; slot && k < ROOTS_PENDING_MAX; k++) {
-                        uint64_t word = load_acquire(&slot->pending[k]);
+                for (uint32_t k = 0; gate && k < ROOTS_PENDING_MAX; k++) {
+                        uint64_t word = load_acquire(&gate->pending[k]);
                         enum cell_kind kind = cell_kind(word);
 
                         if ((kind == CELL_BLOCK && word == p->block_off + p->r->layout.chunks_off) ||
@@ -383,11 +383,11 @@ pointer_to(const struct view *v, uint64_t off)
 static const struct client_view *
 client_of(const struct place *p, uint32_t thread_no)
 {
-        const struct thread_slot *slot = thread_no == THREAD_NONE ? NULL : region_thread(p->r, thread_no - 1);
+        const struct slot_gate *gate = thread_no == THREAD_NONE ? NULL : region_gate(p->r, thread_no - 1);
 
-        for (uint32_t i = 0; slot && i < p->clients.n; i++)
-                if (p->clients.all[i].idx == load_relaxed(&slot->client_idx) &&
-                    p->clients.all[i].incarnation == load_relaxed(&slot->client_incarnation))
+        for (uint32_t i = 0; gate && i < p->clients.n; i++)
+                if (p->clients.all[i].idx == load_relaxed(&gate->client_idx) &&
+                    p->clients.all[i].incarnation == load_relaxed(&gate->client_incarnation))
                         return &p->clients.all[i];
         return NULL;
 }

@@ -12,6 +12,7 @@
 #include "base/verify.h"
 #include "blocks/magazine.h"
 #include "clients/owner.h"
+#include "clients/slot_pages.h"
 
 /* What a unit is: a magazine, and an entry of it. */
 #define ENTRY_UNIT(magazine_idx, entry_idx) ((magazine_idx) << 8 | (entry_idx))
@@ -31,7 +32,7 @@ load_word(const struct check *c, uint64_t idx)
 static void
 check_places(struct check *c, uint64_t idx, uint64_t word)
 {
-        const struct thread_slot *slot = region_thread(c->r, magazine_owner(word) - 1);
+        const struct thread_slot *slot = check_thread(c, magazine_owner(word) - 1);
         uint32_t tag = magazine_tag(word), idx1 = (uint32_t)idx + 1, n = 0;
 
         if (!slot)
@@ -49,7 +50,7 @@ check_places(struct check *c, uint64_t idx, uint64_t word)
 static bool
 is_in_hand(const struct check *c, uint64_t idx, uint64_t word)
 {
-        const struct thread_slot *slot = region_thread(c->r, magazine_owner(word) - 1);
+        const struct thread_slot *slot = check_thread(c, magazine_owner(word) - 1);
 
         return slot && load_relaxed(&slot->hand) == idx + 1;
 }
@@ -244,7 +245,7 @@ static bool
 is_being_swapped(const struct check *c, const struct entry *e)
 {
         const struct thread_slot *slot =
-                magazine_owner(e->word) == THREAD_NONE ? NULL : region_thread(c->r, magazine_owner(e->word) - 1);
+                magazine_owner(e->word) == THREAD_NONE ? NULL : check_thread(c, magazine_owner(e->word) - 1);
 
         return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_SWAP && /* read again and again */
                load_relaxed(&slot->intent.swap.magazine) == e->magazine_idx;
@@ -255,7 +256,7 @@ is_being_swapped(const struct check *c, const struct entry *e)
 static bool
 is_being_put_aside(const struct check *c, const struct entry *e, uint32_t slot_idx)
 {
-        const struct thread_slot *slot = region_thread(c->r, slot_idx);
+        const struct thread_slot *slot = check_thread(c, slot_idx);
 
         return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_PUSH_FROM && /* as above */
                load_relaxed(&slot->intent.push_from.magazine) == e->magazine_idx;
@@ -291,10 +292,10 @@ static bool
 find_pending(const struct check *c, uint64_t mark_off, struct check_place place, struct check_place *ret_other)
 {
         for (uint32_t idx = 0; idx < c->threads_hwm; idx++) {
-                const struct thread_slot *slot = region_thread(c->r, idx);
+                const struct slot_gate *gate = region_gate(c->r, idx);
 
-                for (uint32_t k = 0; slot && k < ROOTS_PENDING_MAX; k++) {
-                        uint64_t off = check_pending_off(c, load_acquire(&slot->pending[k])); /* E11.acq */
+                for (uint32_t k = 0; gate && k < ROOTS_PENDING_MAX; k++) {
+                        uint64_t off = check_pending_off(c, load_acquire(&gate->pending[k])); /* E11.acq */
                         struct check_found f;
 
                         if (off == CHECK_IDX_NONE || check_find(c, off, &f) || f.mark_off != mark_off ||
@@ -383,7 +384,9 @@ check_magazines(struct check *c)
 void
 check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, uint64_t *bytes)
 {
-        const struct thread_slot *slot = region_thread(r, thread_no - 1);
+        const struct slot_gate *gate = region_gate(r, thread_no - 1);
+        const struct thread_slot *slot =
+                gate && load_acquire(&gate->is_bare) == 0 ? slot_at(r, thread_no - 1) : NULL; /* E20.acq */
 
         for (uint32_t place = 0; slot && place < 2 * r->layout.n_tags; place++) {
                 uint32_t idx1 = load_relaxed(&slot->magazines[place]); /* a look, as all that follows */

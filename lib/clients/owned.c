@@ -148,12 +148,14 @@ thread_is_valid(const struct thread *t)
 {
         const struct region *r = t->region;
         uint64_t off = (t->no - UINT64_C(1)) * r->layout.stride[TABLE_THREADS];
+        const struct slot_gate *gate = t->gate;
 
         if (t->is_left) /* it has been told so, and changes nothing any more */
                 return true;
         return t->no != THREAD_NONE && t->no <= r->layout.n[TABLE_THREADS] &&
-               (const char *)t->slot == r->threads + off && load_relaxed(&t->slot->client_idx) == t->client_idx &&
-               load_relaxed(&t->slot->client_incarnation) == t->client_incarnation && t->arena < r->layout.n_arenas &&
+               (const char *)t->slot == r->threads + off && gate == &r->gates[t->no - 1] &&
+               load_relaxed(&gate->client_idx) == t->client_idx &&
+               load_relaxed(&gate->client_incarnation) == t->client_incarnation && t->arena < r->layout.n_arenas &&
                t->node == region_arena_node(r, t->arena);
 }
 
@@ -168,8 +170,8 @@ thread_is_between_steps(const struct thread *t)
 bool
 dest_is_valid(const struct region *r, uint64_t dest_off)
 {
-        uint64_t slots_off = r->layout.off[TABLE_THREADS], stride = r->layout.stride[TABLE_THREADS];
-        uint64_t in_chunks = dest_off - r->layout.chunks_off, in_slots = dest_off - slots_off;
+        uint64_t gates_off = r->layout.off[TABLE_GATES], stride = sizeof(struct slot_gate);
+        uint64_t in_chunks = dest_off - r->layout.chunks_off, in_gates = dest_off - gates_off;
 
         if (dest_off == 0)
                 return true;
@@ -177,9 +179,9 @@ dest_is_valid(const struct region *r, uint64_t dest_off)
                 return false;
         if (dest_off >= r->layout.chunks_off)
                 return in_chunks < region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
-        return dest_off >= slots_off && in_slots < region_threads_hwm(r) * stride &&
-               in_slots % stride >= offsetof(struct thread_slot, pending) &&
-               in_slots % stride < offsetof(struct thread_slot, pending_record);
+        return dest_off >= gates_off && in_gates < region_threads_hwm(r) * stride &&
+               in_gates % stride >= offsetof(struct slot_gate, pending) &&
+               in_gates % stride < offsetof(struct slot_gate, pad);
 }
 
 static bool

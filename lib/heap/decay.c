@@ -23,6 +23,7 @@
 #include "blocks/slab.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
+#include "clients/slot_pages.h"
 #include "os/clock.h"
 #include "os/shm.h"
 #include "pages/chunk.h"
@@ -266,6 +267,8 @@ pass_end(struct thread *t, struct pass *pass, uint64_t most)
 {
         uint64_t bytes = pass->fd >= 0 ? pool_purge(t, pass->fd, most) : 0;
 
+        if (pass->fd >= 0 && bytes < most)
+                bytes += slot_purge_all(t, pass->fd, most - bytes);
         if (pass->fd >= 0 && bytes < most)
                 bytes += sweep_beyond_marks(t, pass->fd, most - bytes);
 

@@ -282,4 +282,23 @@ sweep_limit(uint64_t word)
         return word >> 24;
 }
 
+/* ------------------------------------------------------------------ folding: what a slot has counted is added to the
+ * totals, so that its pages can go
+ *
+ *   owner 0..15 | thread number of the slot 16..31 | committed 32 | folds so far 33..63; owner 0 = nobody folds.
+ *   The totals are those of two that the lowest bit of the number of folds tells; before the first there are none.
+ *   Committed: they have the slot's counters, which count no more.
+ */
+static inline uint64_t
+folding_word(uint32_t owner, uint32_t slot_no, bool is_committed, uint64_t n_folds)
+{
+        ASSERT((owner != THREAD_NONE) == (slot_no != THREAD_NONE) && slot_no <= THREAD_NO_MAX);
+        return WORD_PUT(owner, 0) | WORD_PUT(slot_no, 16) | WORD_PUT(is_committed, 32) | n_folds << 33;
+}
+
+WORD_READ(uint32_t, folding_owner, 0, 16)
+WORD_READ(uint32_t, folding_slot_no, 16, 16)
+WORD_READ(bool, folding_is_committed, 32, 1)
+WORD_READ(uint32_t, folding_n, 33, 31)
+
 #endif

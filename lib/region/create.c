@@ -83,6 +83,8 @@ fill_first(struct region *r, const struct plan *p)
 
         ASSERT(p->layout.region_bytes == r->layout.region_bytes);
         if (err == 0)
+                err = region_reserve_table(r, TABLE_GATES, 0, n_threads);
+        if (err == 0)
                 err = region_reserve_table(r, TABLE_THREADS, 0, n_threads);
         if (err == 0)
                 err = region_reserve_table(r, TABLE_ARENAS, 0, 1);

@@ -155,6 +155,8 @@ uint64_t random_next(uint64_t *state);
 
 /* ------------------------------------------------------------------ judge.c */
 
+extern uint64_t judge_counted; /* in room[0] of the counters of all slots together */
+
 struct verdict {
         uint32_t n_faults;
         uint32_t n_live;

@@ -388,9 +388,9 @@ places_naming(const struct judge *j, uint32_t thread_no, uint64_t idx)
 static void
 judge_owned(struct judge *j, uint64_t idx, uint32_t owner)
 {
-        const struct thread_slot *slot = owner == 0 ? NULL : region_thread(j->r, owner - 1);
+        const struct slot_gate *gate = owner == 0 ? NULL : region_gate(j->r, owner - 1);
 
-        if (!slot || slot->state != 1)
+        if (!gate || gate->state != 1)
                 j->fault("magazine %" PRIu64 " is owned by %u, who is not there", idx, owner);
         else if (places_naming(j, owner, idx) != 1)
                 j->fault("magazine %" PRIu64 " is in %u places of thread %u", idx, places_naming(j, owner, idx), owner);

@@ -157,7 +157,7 @@ build_hold_and_die(void *arg)
         if (slot_attach(mortal, r, &fx.client, NULL, NULL) < 0 ||
             !slab_find_owned(mortal, WHERE_SLAB(0, CHUNK_ANY, SMALL_LAST), &head))
                 return NULL;
-        mortal->slot->pending[0] = r->layout.chunks_off + *built;
+        mortal->gate->pending[0] = r->layout.chunks_off + *built;
         return mortal;
 }
 
