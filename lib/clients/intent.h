@@ -30,9 +30,9 @@ intent_has_dest(uint64_t kind)
         }
 }
 
-/* Operands first, then the kind: a reaper that sees the kind sees the operands.  The dest stands in the slot's gate, too,
- * from before until after: a thread that takes over from the dead looks at nothing else (intent_names_dest).  Whatever it
- * finds there was stored after what earlier intents of this slot did, by its owner or by a reaper. */
+/* Operands first, then the kind: a reaper that sees the kind sees the operands.  The dest stands in the slot's gate,
+ * too, from before until after: a thread that takes over from the dead looks at nothing else (intent_names_dest).
+ * Whatever it finds there was stored after what earlier intents of this slot did, by its owner or by a reaper. */
 static inline void
 intent_begin(struct thread *t, struct intent begun)
 {

@@ -174,7 +174,7 @@ slot_lock_life(struct slot_gate *gate)
         return liveness->lock_try(&gate->life, load_relaxed(&gate->os_pid), false);
 }
 
-/* ATTACH.1 and .2, and BACK: 0 with both locks held, the slot empty and its pages there.  -ENOMEM: they cannot be had. */
+/* ATTACH.1, .2 and BACK: 0 with both locks held, the slot empty and its pages there.  -ENOMEM: they cannot be had. */
 static int
 slot_lock_empty(struct region *r, uint32_t idx)
 {

@@ -31,12 +31,12 @@ slot_is_empty(const struct region *r, uint32_t idx)
  * -EBUSY: somebody who died was just purging it, and has not been reaped. */
 int slot_back(struct region *r, uint32_t idx);
 
-/* PURGE_SLOT: gives the pages of an empty slot back.  0, or -errno: it is in use, somebody else is at it, or there is no
- * memory for the totals. */
+/* PURGE_SLOT: gives the pages of an empty slot back.  0, or -errno: it is in use, somebody else is at it, or there is
+ * no memory for the totals. */
 int slot_purge(struct thread *t, uint32_t idx);
 
-/* The same of all empty slots that have pages; `fd` is a descriptor of the file (region/file.h), by which they are found.
- * About `most` bytes at most.  How many. */
+/* The same of all empty slots that have pages; `fd` is a descriptor of the file (region/file.h), by which they are
+ * found.  About `most` bytes at most.  How many. */
 uint64_t slot_purge_all(struct thread *t, int fd, uint64_t most);
 
 /* PURGE_SLOT: what a reaper does for a dead thread. */

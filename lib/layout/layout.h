@@ -165,7 +165,7 @@ struct slot_gate {
         uint64_t n_remote_free;     /* blocks that went home to another node */                                        \
         uint64_t n_fallback;        /* allocations served by another node */                                           \
         uint64_t purged_bytes;                                                                                         \
-        uint64_t room[2];                                                                                              \
+        uint64_t room[2]; /* nobody reads it */                                                                        \
         struct class_counters counters[SIZE_CLASS_N];
 
 struct thread_counters {
@@ -174,8 +174,8 @@ struct thread_counters {
 
 enum { THREAD_COUNTERS_N = sizeof(struct thread_counters) / sizeof(uint64_t) };
 
-/* One attached thread's own.  While the slot is empty its pages may be away: they are reserved, and zeroed, before it is
- * used again. */
+/* One attached thread's own.  While the slot is empty its pages may be away: they are reserved, and zeroed, before it
+ * is used again. */
 struct thread_slot {
         uint64_t candidate __attribute__((aligned(64))); /* owner, reaper  words.h */
         uint32_t hand;                                   /* owner, reaper  magazine index + 1 in between two places */

@@ -169,8 +169,8 @@ region_gate(const struct region *r, uint32_t idx)
         return LIKELY(idx < region_threads_hwm(r)) ? &r->gates[idx] : NULL;
 }
 
-/* The slot itself, which has its pages while it is not empty: others than its own thread and its reaper look at the gate
- * first. */
+/* The slot itself, which has its pages while it is not empty: others than its own thread and its reaper look at the
+ * gate first. */
 static inline struct thread_slot *
 region_thread(const struct region *r, uint32_t idx)
 {

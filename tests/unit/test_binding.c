@@ -220,7 +220,8 @@ bind_in_turns(void *arg)
                 struct thread t;
 
                 pthread_barrier_wait(&start);
-                t = (struct thread){.region = r, .slot = region_thread(r, idx), .gate = region_gate(r, idx), .no = idx + 1};
+                t = (struct thread){
+                        .region = r, .slot = region_thread(r, idx), .gate = region_gate(r, idx), .no = idx + 1};
                 ck_assert_int_eq(binding_choose(&t, 0), 0);
                 pthread_barrier_wait(&end);
         }
