@@ -438,8 +438,8 @@ void
 world_make(const struct script *script)
 {
         struct layout_params params = {.max_capacity = (script->n_chunks ? script->n_chunks : 4) * GEO_CHUNK_BYTES,
-                                       .max_clients = ACTOR_F,         /* F needs the place of one who died */
-                                       .max_threads = 2 * ACTOR_F + 1, /* one is left by somebody in a script */
+                                       .max_clients = ACTOR_F, /* F needs the place of one who died */
+                                       .max_threads = 2 * ACTOR_F + (script->flags & SCRIPT_SLOT ? 1 : 0),
                                        .n_nodes = script->n_nodes ? script->n_nodes : 1,
                                        .arenas_per_node = script->n_arenas ? script->n_arenas : 1,
                                        .max_roots = 4,
