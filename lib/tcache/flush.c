@@ -10,6 +10,7 @@
 #include "blocks/fault.h"
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
+#include "blocks/slab_pages.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "heap/free.h"
@@ -62,14 +63,17 @@ count_remote(struct thread *th, uint32_t tag, uint64_t n_blocks)
                 fetch_add_relaxed(&a->n_remote_free, n_blocks); /* a statistic */
 }
 
-/* Room in the current magazine of a small tag.  MAGAZINE_IDX_NONE: none to be had. */
+/* Room in the current magazine of a small tag.  MAGAZINE_IDX_NONE: none to be had, or the block goes past them. */
 static uint32_t
 ensure_room(struct tcache *t, uint32_t tag)
 {
         struct thread *th = &t->thread;
         struct region *r = th->region;
-        uint32_t current = tcache_ensure_current(t, tag), spare;
+        uint32_t current, spare;
 
+        if (!tcache_has_magazine(t, tag) && slab_free_goes_past(th, tag_class(tag)))
+                return MAGAZINE_IDX_NONE;
+        current = tcache_ensure_current(t, tag);
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (current == MAGAZINE_IDX_NONE || !is_full(r, current))
                 return current;

@@ -80,6 +80,15 @@ tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t sp
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
 }
 
+bool
+tcache_has_magazine(const struct tcache *t, uint32_t tag)
+{
+        const struct thread *th = &t->thread;
+
+        return magazine_in(th, magazine_current(th, tag)) != MAGAZINE_IDX_NONE ||
+               magazine_in(th, magazine_spare(th, tag)) != MAGAZINE_IDX_NONE;
+}
+
 uint32_t
 tcache_ensure_current(struct tcache *t, uint32_t tag)
 {

@@ -7,6 +7,7 @@
 
 #include "base/verify.h"
 #include "blocks/magazine.h"
+#include "blocks/slab_pages.h"
 #include "clients/intent.h"
 #include "clients/owned.h"
 #include "heap/find.h"
@@ -90,9 +91,12 @@ malloc_small(struct tcache *t)
         struct thread *th = &t->thread;
         struct region *r = th->region;
         struct call *c = &th->call;
-        uint32_t class_idx = c->class_idx, tag = tag_make(th->node, class_idx);
-        uint32_t current = tcache_ensure_current(t, tag), spare = magazine_in(th, magazine_spare(th, tag));
+        uint32_t class_idx = c->class_idx, tag = tag_make(th->node, class_idx), current, spare;
 
+        if (!tcache_has_magazine(t, tag) && slab_malloc_goes_past(th, class_idx))
+                return find_block(th) < 0 ? NULL : region_block(r, c->found_off);
+        current = tcache_ensure_current(t, tag);
+        spare = magazine_in(th, magazine_spare(th, tag));
         ASSERT_INVARIANT(I19, thread_is_valid(th));
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (current != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[current].n) > 0)

@@ -203,6 +203,9 @@ bool tcache_shows(const struct tcache *t, uint32_t tag);
 /* Exchanges what is in the two places of a tag; both magazines are the thread's. */
 void tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare);
 
+/* One in either place of the tag. */
+bool tcache_has_magazine(const struct tcache *t, uint32_t tag);
+
 /* The magazine in the current place, an empty one if there was none; MAGAZINE_IDX_NONE: none is to be had. */
 uint32_t tcache_ensure_current(struct tcache *t, uint32_t tag);
 
