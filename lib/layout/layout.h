@@ -23,7 +23,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 7u
+#define LAYOUT_VERSION 8u
 
 /* The first line of the header, and the bits of its feature words that this version knows. */
 #define LAYOUT_FROZEN_BYTES       64u

@@ -263,7 +263,7 @@ START_TEST(magazine_cap_is_the_budget_over_the_size_within_its_bounds)
                 if (size_class_is_small(idx))
                         expected = is_tiny         ? clamp(512 / bytes, 2, 4)
                                    : bytes <= 1024 ? clamp(32768 / bytes, 64, 128)
-                                                   : clamp(131072 / bytes, 2, 64);
+                                                   : clamp(262144 / bytes, 2, 64);
                 else
                         expected = is_tiny ? 1 : clamp(262144 / bytes, 1, 8);
                 FAIL_IF_CLASS(cap != expected, idx, "cap", cap);
