@@ -18,7 +18,6 @@
 
 #include <string.h>
 
-#include "base/bits.h"
 #include "base/size_class.h"
 #include "base/verify.h"
 #include "blocks/fault.h"
