@@ -21,17 +21,36 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define NOINLINE      __attribute__((noinline, cold))
 
-/* The calling thread's tcache of this heap if it was the last one that it used; else the dummy. */
+/* So likely that a branch is better than a conditional move, which would wait for what it is about. */
+#define SURELY(condition) __builtin_expect_with_probability(!!(condition), 1, 0.999)
+
+/* The calling thread's tcache of this heap if it was the last one that it left, or is known; else the dummy. */
 static ALWAYS_INLINE struct tcache *
 quick_tcache(const struct shheap *h)
 {
         struct tcache *t = tcache_last;
 
-        return LIKELY(t->heap == h) ? t : tcache_none();
+        if (LIKELY(t->hit_heap == h))
+                return t;
+        t = tcache_known_of(h);
+        return SURELY(t->hit_heap == h) ? t : tcache_none();
 }
 
-/* True: the thread had used another heap last, and from now on it is this one: a call may try to be a hit once more. */
+/* The one of the heap that an address lies in, if a block near it is remembered; else another one, or the dummy. */
+static ALWAYS_INLINE struct tcache *
+quick_tcache_at(const void *p)
+{
+        struct tcache *t = tcache_known_at(p);
+
+        return SURELY(t->hit_heap != TCACHE_HIDDEN) ? t : tcache_none();
+}
+
+/* True: the thread has a tcache of this heap that was not known, and now is: a call may try to be a hit once more. */
 bool quick_turn_to(const struct shheap *h);
+
+/* The same by a block of the heap, for who has tried tcache_default and quick_tcache_at(p): the tcache, remembered now;
+ * the dummy, if it is one of these or there is none. */
+struct tcache *quick_turn_to_near(const struct shheap *h, const void *p);
 
 /* A block that was taken lies beyond the limit, which may be behind: reports a fault, and does not return, where it is
  * beyond the heap. */

@@ -19,8 +19,20 @@ static NOINLINE size_t
 default_usable_slow(const void *p)
 {
         const struct shheap *h = p ? handle_of_address(p) : NULL;
+        uint32_t class1 = quick_class1_at(quick_turn_to_near(h, p), p);
 
+        if (class1 != 0)
+                return size_class_bytes(class1 - 1);
         return h ? handle_usable(h, p) : 0;
+}
+
+/* What is another heap's. */
+static __attribute__((noinline)) size_t
+default_usable_elsewhere(const void *p)
+{
+        uint32_t class1 = quick_class1_at(quick_tcache_at(p), p);
+
+        return LIKELY(class1 != 0) ? size_class_bytes(class1 - 1) : default_usable_slow(p);
 }
 
 size_t
@@ -38,7 +50,7 @@ shmalloc_usable_size(const void *p)
 {
         uint32_t class1 = quick_class1_at(tcache_default, p);
 
-        return LIKELY(class1 != 0) ? size_class_bytes(class1 - 1) : default_usable_slow(p);
+        return LIKELY(class1 != 0) ? size_class_bytes(class1 - 1) : default_usable_elsewhere(p);
 }
 
 size_t
@@ -109,13 +121,28 @@ shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
                 free_sized_in(h, p, size, align, "shheap_free_aligned_sized");
 }
 
+static NOINLINE void
+default_free_sized_slow(void *p, size_t size)
+{
+        struct shheap *h = p ? handle_of_address(p) : NULL;
+
+        if (p && !quick_free_sized(quick_turn_to_near(h, p), p, size))
+                free_sized_in(h, p, size, 1, "shfree_sized");
+}
+
+/* What is another heap's. */
+static __attribute__((noinline)) void
+default_free_sized_elsewhere(void *p, size_t size)
+{
+        if (UNLIKELY(!quick_free_sized(quick_tcache_at(p), p, size)))
+                default_free_sized_slow(p, size);
+}
+
 void
 shfree_sized(void *p, size_t size)
 {
-        if (LIKELY(quick_free_sized(tcache_default, p, size)))
-                return;
-        if (p)
-                free_sized_in(handle_of_address(p), p, size, 1, "shfree_sized");
+        if (UNLIKELY(!quick_free_sized(tcache_default, p, size)))
+                default_free_sized_elsewhere(p, size);
 }
 
 /* ------------------------------------------------------------------ realloc */
@@ -228,12 +255,24 @@ static NOINLINE void *
 default_realloc_slow(void *p, size_t size, const char *operation)
 {
         struct shheap *h = p ? handle_of_address(p) : handle_default();
+        void *new_p = p ? realloc_quick(quick_turn_to_near(h, p), p, size, operation) : NULL;
 
+        if (new_p)
+                return new_p;
         if (h)
                 return realloc_slow(h, p, size, operation);
         if (p)
                 fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
         return NULL;
+}
+
+/* What is another heap's, or no block yet. */
+static __attribute__((noinline)) void *
+default_realloc_elsewhere(void *p, size_t size, const char *operation)
+{
+        void *new_p = realloc_quick(quick_tcache_at(p), p, size, operation);
+
+        return LIKELY(new_p != NULL) ? new_p : default_realloc_slow(p, size, operation);
 }
 
 void *
@@ -249,7 +288,7 @@ shrealloc(void *p, size_t size)
 {
         void *new_p = realloc_quick(tcache_default, p, size, "shrealloc");
 
-        return LIKELY(new_p != NULL) ? new_p : default_realloc_slow(p, size, "shrealloc");
+        return LIKELY(new_p != NULL) ? new_p : default_realloc_elsewhere(p, size, "shrealloc");
 }
 
 static void *
@@ -280,7 +319,7 @@ shreallocarray(void *p, size_t n, size_t size)
         if (__builtin_mul_overflow(n, size, &bytes))
                 return array_too_large(n, size);
         new_p = realloc_quick(tcache_default, p, bytes, "shreallocarray");
-        return LIKELY(new_p != NULL) ? new_p : default_realloc_slow(p, bytes, "shreallocarray");
+        return LIKELY(new_p != NULL) ? new_p : default_realloc_elsewhere(p, bytes, "shreallocarray");
 }
 
 /* ------------------------------------------------------------------ *allocx */
