@@ -432,6 +432,7 @@ publish_all(struct tcache *t)
         for (uint32_t tag = 1; tag < r->layout.n_tags; tag++)
                 tcache_publish(t, tag);
         t->chunks = r->chunks;
+        t->slabs = r->slabs;
         allow_hits(t);
 }
 

@@ -54,6 +54,7 @@ struct tcache {
         char *chunks;       /* address of the first chunk */
         uint64_t limit;     /* bytes of chunks whose tags may be read: the mark when this thread last looked */
         const struct shheap *hit_heap;               /* by whose handle hits find it; TCACHE_HIDDEN: nothing does */
+        const struct slab_bitmap *slabs;             /* of all granules; those below the limit may be read */
         uint8_t by_size[SIZE_CLASS_BY_SIZE_MAX + 8]; /* class + 1 by size, 0 = slow */
         int64_t malloc_at[TAG_CLASSES + 1];          /* by class + 1: distance of the magazine to take from; 0 = slow */
 
@@ -360,22 +361,13 @@ tcache_pop(const struct tcache *t, uint32_t class_idx1, void **ret_p)
         return true;
 }
 
-/* Puts a block into its tag's magazine; false: go slow.  The tag is read without order: whoever may free the block was
- * handed it, in the end, by a thread that filled its magazine under E3, after the slab's tags were written. */
+/* Puts a block into its tag's magazine; false: go slow. */
 static inline __attribute__((always_inline)) bool
-tcache_push(const struct tcache *t, const void *p)
+tcache_push_tagged(const struct tcache *t, const void *p, uint32_t tag)
 {
-        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
-        const uint16_t *tags;
-        struct magazine *m;
-        uint64_t n;
+        struct magazine *m = tcache_magazine(t, t->free_at[tag]);
+        uint64_t n = load_hit(&m->n);
 
-        if (UNLIKELY(block_off >= t->limit))
-                return false;
-        /* Not before the limit is known to hold: the dummy has no chunks. */
-        tags = (const uint16_t *)(const void *)(t->chunks - LAYOUT_TAGS_DISTANCE);
-        m = tcache_magazine(t, t->free_at[load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT])]);
-        n = load_hit(&m->n);
         if (UNLIKELY(n == m->cap)) /* written by this thread only */
                 return false;
         __builtin_prefetch(p, 1); /* the next malloc of the class gets it: its first store is a hit then */
@@ -383,6 +375,21 @@ tcache_push(const struct tcache *t, const void *p)
         kill_order();
         store_hit(&m->n, n + 1); /* PUSH.2: commit */
         return true;
+}
+
+/* The same where the tag is not known.  It is read without order: whoever may free the block was handed it, in the end,
+ * by a thread that filled its magazine under E3, after the slab's tags were written. */
+static inline __attribute__((always_inline)) bool
+tcache_push(const struct tcache *t, const void *p)
+{
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
+        const uint16_t *tags;
+
+        if (UNLIKELY(block_off >= t->limit))
+                return false;
+        /* Not before the limit is known to hold: the dummy has no chunks. */
+        tags = (const uint16_t *)(const void *)(t->chunks - LAYOUT_TAGS_DISTANCE);
+        return tcache_push_tagged(t, p, load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT]));
 }
 
 #endif
