@@ -204,19 +204,10 @@ free_in(struct shheap *h, void *p, const char *operation)
 static NOINLINE void
 free_anywhere(void *p, const char *operation)
 {
-        struct shheap *h;
+        struct shheap *h = p ? handle_of_address(p) : NULL;
 
-        if (!p)
+        if (!p || tcache_push(quick_turn_to_near(h, p), p))
                 return;
-        h = tcache_heap_near(p);
-        if (LIKELY(h && tcache_push(quick_tcache(h), p)))
-                return;
-        if (!h)
-                h = handle_of_address(p);
-        if (h && (tcache_push(quick_tcache(h), p) || (quick_turn_to(h) && tcache_push(quick_tcache(h), p)))) {
-                tcache_remember(p);
-                return;
-        }
         if (h)
                 free_in(h, p, operation);
         else
@@ -277,8 +268,16 @@ default_malloc_slow(size_t size)
 static NOINLINE void
 default_free_slow(void *p)
 {
-        if (!free_plain(tcache_default, p, "shfree"))
+        if (!free_plain(tcache_default, p, "shfree") && !free_plain(quick_tcache_at(p), p, "shfree"))
                 free_anywhere(p, "shfree");
+}
+
+/* What has no room in the default heap's magazine, or is another heap's. */
+static __attribute__((noinline)) void
+default_free_elsewhere(void *p)
+{
+        if (UNLIKELY(!tcache_push(quick_tcache_at(p), p)))
+                default_free_slow(p);
 }
 
 /* Beyond the table of sizes: the class is computed. */
@@ -312,7 +311,7 @@ shfree(void *p)
         const struct tcache *t = tcache_default;
 
         if (UNLIKELY(!tcache_push(t, p)))
-                default_free_slow(p);
+                default_free_elsewhere(p);
 }
 
 /* ------------------------------------------------------------------ the same on a heap */
@@ -320,13 +319,22 @@ shfree(void *p)
 bool
 quick_turn_to(const struct shheap *h)
 {
-        struct tcache *t = h && tcache_last->heap != h ? tcache_find(h) : NULL;
+        return h && quick_tcache(h) == tcache_none() && tcache_find(h) && quick_tcache(h) != tcache_none();
+}
 
-        if (!t)
-                return false;
-        tcache_enter(t); /* as long as a call is in it nobody unmaps it: a handler that closes the heap neither */
-        tcache_leave(t);
-        return true;
+struct tcache *
+quick_turn_to_near(const struct shheap *h, const void *p)
+{
+        struct tcache *t;
+
+        if (!h)
+                return tcache_none();
+        (void)quick_turn_to(h);
+        t = quick_tcache(h);
+        if (t == tcache_default || t == quick_tcache_at(p)) /* that has been tried */
+                return tcache_none();
+        tcache_remember(t, p);
+        return t;
 }
 
 void
@@ -351,9 +359,10 @@ malloc_slow(struct shheap *h, size_t size)
 void *
 shheap_malloc(shheap *h, size_t size)
 {
-        void *p = quick_malloc(quick_tcache(h), size);
+        const struct tcache *t = quick_tcache(h);
+        void *p;
 
-        return LIKELY(p != NULL) ? p : malloc_slow(h, size);
+        return LIKELY(tcache_pop(t, quick_class1_of(t, size), &p)) ? p : malloc_slow(h, size);
 }
 
 static NOINLINE void
@@ -381,7 +390,8 @@ call_free(struct shheap *h, void *p, const char *operation)
 void
 shheap_free(shheap *h, void *p)
 {
-        call_free(h, p, "shheap_free");
+        if (UNLIKELY(!tcache_push(quick_tcache(h), p)))
+                free_slow(h, p, "shheap_free");
 }
 
 /* ------------------------------------------------------------------ calloc, aligned */

@@ -103,6 +103,20 @@ EACH_CLASS(ASSERT_CLASS)
 
 const struct size_class size_class_table[SIZE_CLASS_N] = {EACH_CLASS(CLASS)};
 
+#define IS_IN_GRANULE(idx) (IS_SMALL(idx) && SLAB_GRANULES(idx) == 1)
+#define IN_GRANULE(idx)                                                                                                \
+        [((idx) + 1) % SIZE_CLASS_IN_GRANULE_N] = {                                                                    \
+                .reciprocal = IS_IN_GRANULE(idx) ? ((UINT64_C(1) << 32) + BYTES(idx) - 1) / BYTES(idx) : 0,            \
+                .n_blocks = IS_IN_GRANULE(idx) ? SLAB_BLOCKS(idx) : 0,                                                 \
+                .bytes = IS_IN_GRANULE(idx) ? BYTES(idx) : 0,                                                          \
+        },
+
+_Static_assert(SIZE_CLASS_N_SMALL < SIZE_CLASS_IN_GRANULE_N && SIZE_CLASS_N <= SIZE_CLASS_IN_GRANULE_N,
+               "no small class has the place of none");
+_Static_assert(SIZE_CLASS_BLOCKS_MAX <= UINT16_MAX && GEO_SMALL_MAX <= UINT16_MAX, "a record is one word");
+
+const struct size_class_in_granule size_class_in_granule[SIZE_CLASS_IN_GRANULE_N] = {EACH_CLASS(IN_GRANULE)};
+
 /* size_class_of(last + 1) as a constant expression, for the four doublings that reach SIZE_CLASS_BY_SIZE_MAX.
    */
 #define CLASS_OF_LAST(last)                                                                                            \

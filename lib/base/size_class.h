@@ -99,6 +99,22 @@ extern const struct size_class size_class_table[SIZE_CLASS_N] __attribute__((vis
    slow path, so the hit path needs no second comparison. Size 0 is served as size 1. */
 extern const uint8_t size_class_by_size[SIZE_CLASS_BY_SIZE_MAX + 1] __attribute__((visibility("hidden")));
 
+/*
+ * Of small classes whose slab is one granule, in one word: what tells whether a block starts at an offset in that, as
+ * size_class_is_block_start() does.  By class **plus one**, of which the lower bits do: none has the index 0, and the
+ * largest runs have it, too.  All others are zeroes, and of them nothing starts anywhere.
+ */
+#define SIZE_CLASS_IN_GRANULE_N 64u
+
+struct size_class_in_granule {
+        uint32_t reciprocal; /* 2^32 / bytes, rounded up */
+        uint16_t n_blocks;
+        uint16_t bytes;
+};
+
+extern const struct size_class_in_granule size_class_in_granule[SIZE_CLASS_IN_GRANULE_N]
+        __attribute__((visibility("hidden")));
+
 /* The class of a block for a request: small, large, or SIZE_CLASS_NONE for huge.  False: never to be had (too large, or
  * no such
    alignment). */
@@ -243,6 +259,22 @@ size_class_is_multiple(uint64_t reciprocal, uint64_t off_in_slab)
 {
         ASSERT(off_in_slab < SIZE_CLASS_SLAB_BYTES_MAX);
         return (off_in_slab * reciprocal & ((UINT64_C(1) << SIZE_CLASS_RECIPROCAL_SHIFT) - 1)) < reciprocal;
+}
+
+/*
+ * The same in a slab of one granule: whether a block starts at `off`, below its length; *ret_block_idx is that.  Here
+ * off * e < 2^32 has to hold, and the lower half of the product tells multiples.
+ */
+_Static_assert(GEO_GRANULE_BYTES *GEO_SMALL_MAX < UINT64_C(1) << 32, "quotient and fraction are exact");
+
+static inline bool
+size_class_starts_in_granule(const struct size_class_in_granule *c, uint64_t off, uint64_t *ret_block_idx)
+{
+        uint64_t product = off * c->reciprocal;
+
+        ASSERT(off < GEO_GRANULE_BYTES);
+        *ret_block_idx = product >> 32;
+        return (uint32_t)product < c->reciprocal && *ret_block_idx < c->n_blocks;
 }
 
 /* Whether a block starts at `off_in_slab`: false inside blocks and at the start of the tail. */

@@ -238,13 +238,19 @@ region_entry_off(const struct region *r, uint64_t entry)
         return entry - r->canonical;
 }
 
-/* E1.acq: whether the slab of a class that starts at a granule has pages behind all words of its bitmap. */
+/* E1.acq: whether there are pages behind the words of a bitmap that are apart. */
+static inline bool
+region_has_rest(const struct region *r, uint64_t head)
+{
+        return load_acquire(&r->rest_maps[head / GEO_GRANULES_PER_CHUNK]) >> head % GEO_GRANULES_PER_CHUNK & 1;
+}
+
+/* Whether the slab of a class that starts at a granule has pages behind all words of its bitmap. */
 static inline bool
 region_has_bitmap(const struct region *r, uint64_t head, uint32_t class_idx)
 {
         ASSERT(head < r->layout.n[TABLE_GRANULES]);
-        return size_class_slab_blocks(class_idx) <= SLAB_WORDS * 64 ||
-               (load_acquire(&r->rest_maps[head / GEO_GRANULES_PER_CHUNK]) >> head % GEO_GRANULES_PER_CHUNK & 1);
+        return size_class_slab_blocks(class_idx) <= SLAB_WORDS * 64 || region_has_rest(r, head);
 }
 
 /* Word w of the bitmap of a slab that has one. */

@@ -395,11 +395,13 @@ actor_switch(struct actor *a)
                 actor_now->tcache_list = tcache_list;
                 actor_now->tcache_default = tcache_default;
                 actor_now->tcache_last = tcache_last;
+                actor_now->tcache_known = tcache_known;
         }
         actor_now = a;
         tcache_list = a->tcache_list;
         tcache_default = a->tcache_default;
         tcache_last = a->tcache_last;
+        tcache_known = a->tcache_known;
         world_region = &a->heap->region;
 }
 
@@ -425,6 +427,7 @@ actor_make(struct actor *a, int no, const struct layout *layout)
         a->heap = &handles[no];
         a->heap->is_open = true;
         a->tcache_default = a->tcache_last = tcache_none();
+        a->tcache_known = (struct tcache_known *)(uintptr_t)&tcache_known_none;
         a->heap->told_s = UINT64_MAX; /* bad frees of others are counted, and nothing is said */
         a->heap->region.fd = WORLD_FD;
         region_bind(&a->heap->region, (void *)WORLD_BASE, layout);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "api/quick.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
@@ -155,6 +156,44 @@ START_TEST(thread_finds_each_of_many_heaps_while_some_come_and_go)
         }
         for (int i = 0; i < N_HEAPS; i++)
                 close_heap(heaps[i]);
+}
+END_TEST
+
+/* What is known of several heaps, too, is not used by what a handler, or the thread after a jump, calls meanwhile. */
+START_TEST(no_hit_finds_a_cache_that_a_call_is_in)
+{
+        shheap *mine = heap_dir_open("default", SHHEAP_CREATE, NULL),
+               *other = heap_dir_open("other", SHHEAP_CREATE, NULL);
+        const struct magazine *m;
+        struct tcache *t;
+        void *p[3];
+        uint64_t n;
+
+        ck_assert_int_eq(shheap_set_default(mine), 0);
+        for (int i = 0; i < 3; i++)
+                p[i] = shheap_malloc(other, 64);
+        shfree(p[0]);
+        shheap_free(mine, shheap_malloc(mine, 64));
+        t = tcache_find(other);
+        ck_assert_ptr_eq(quick_tcache(other), t);
+        ck_assert_ptr_eq(quick_tcache_at(p[1]), t);
+        m = tcache_magazine(t, t->malloc_at[t->by_size[64]]);
+        n = m->n;
+        tcache_enter(t);
+        ck_assert_ptr_ne(quick_tcache(other), t);
+        ck_assert_ptr_ne(quick_tcache_at(p[1]), t);
+        shheap_free(other, shheap_malloc(other, 64));
+        shfree(p[1]);
+        ck_assert_uint_eq(m->n, n);
+        ck_assert_ptr_ne(tcache_find(other), t);
+        tcache_leave(t);
+        ck_assert_ptr_eq(quick_tcache(other), t);
+        shheap_free(other, p[2]);
+        ck_assert_uint_eq(m->n, n + 1);
+        ck_assert_uint_eq(heap_ctl(other, "stats.allocated"), 0);
+        heap_assert_clean(other);
+        close_heap(other);
+        close_heap(mine);
 }
 END_TEST
 
@@ -693,6 +732,7 @@ suite_make(void)
         tcase_add_test(tcase, name_that_was_unlinked_and_created_again_is_another_heap);
         tcase_add_test(tcase, block_of_any_open_heap_is_freed_by_its_address);
         tcase_add_test(tcase, thread_finds_each_of_many_heaps_while_some_come_and_go);
+        tcase_add_test(tcase, no_hit_finds_a_cache_that_a_call_is_in);
         tcase_add_test(tcase, bad_arguments_are_refused_with_a_reason);
         tcase_add_test(tcase, caller_who_knew_fewer_attributes_gets_defaults_for_the_rest);
         tcase_add_test(tcase, taken_address_is_refused_unless_any_will_do);
