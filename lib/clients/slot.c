@@ -66,6 +66,10 @@
  * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: a thread that took
  * `life` under `reap` either wrote its own process there, too, or is dead.
  *
+ * The locks of an empty slot that nobody holds are taken, and those of ATTACH.1 to .7 and RESERVE.1 to .6 let go of, in
+ * one quiet stretch (os/robust.h): there is no system call in it, and nobody is asked about, so nothing changes but how
+ * often signals are blocked.
+ *
  * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
  * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who
  * may be stopped, is lent another one's (thread_lend()).  When all slots are taken, the reserve slots of clients that
@@ -186,24 +190,38 @@ slot_lock_life(struct thread_slot *slot)
         return liveness->lock_try(&slot->life, load_relaxed(&slot->os_pid), false);
 }
 
-/* ATTACH.1 and .2: 0 with both locks held and the slot empty. */
+/* Nobody has to be asked about to take both locks. */
+static bool
+slot_is_unlocked(const struct thread_slot *slot)
+{
+        return !robust_word_is_held(robust_word(&slot->reap)) && !robust_word_is_held(robust_word(&slot->life));
+}
+
+/* ATTACH.1 and .2: 0 with both locks held and the slot empty; in a quiet stretch, where that can be, for the caller to
+ * end. */
 static int
-slot_lock_empty(struct region *r, uint32_t idx)
+slot_lock_empty(struct region *r, uint32_t idx, struct robust_quiet *ret_quiet)
 {
         struct thread_slot *slot = region_thread(r, idx);
 
         ASSERT(idx < r->layout.n[TABLE_THREADS]);
-        if (slot == NULL || !slot_is_empty(r, slot, idx) || slot_lock_reap(slot) < 0)
+        ret_quiet->is_quiet = false;
+        if (slot == NULL || !slot_is_empty(r, slot, idx))
                 return -EBUSY;
-        if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)
-                return 0;
-        liveness->lock_release(&slot->reap);
+        if (slot_is_unlocked(slot))
+                liveness->quiet_begin(ret_quiet);
+        if (slot_lock_reap(slot) >= 0) {
+                if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)
+                        return 0;
+                liveness->lock_release(&slot->reap);
+        }
+        liveness->quiet_end(ret_quiet);
         return -EBUSY;
 }
 
-/* ATTACH.1 for a thread that detached from this slot and has not ended: 0 with both locks held. */
+/* ATTACH.1 for a thread that detached from this slot and has not ended: 0 with both locks held, in no stretch. */
 static int
-slot_lock_own(const struct thread *t, struct region *r, const struct client_id *client)
+slot_lock_own(const struct thread *t, struct region *r, const struct client_id *client, struct robust_quiet *ret_quiet)
 {
         uint32_t idx = t->no - 1;
         struct thread_slot *slot = t->region == r && t->no != 0 ? region_thread(r, idx) : NULL;
@@ -211,26 +229,31 @@ slot_lock_own(const struct thread *t, struct region *r, const struct client_id *
         if (slot == NULL || !slot_is_of(slot, client) || !slot_is_empty(r, slot, idx) ||
             liveness->lock_view(&slot->life, 0, true) != LOCK_MINE)
                 return -EBUSY;
+        ret_quiet->is_quiet = false;
         return slot_lock_reap(slot) < 0 ? -EBUSY : 0;
 }
 
 static void
 slot_unlock_both(struct thread_slot *slot)
 {
+        struct robust_quiet quiet;
+
         ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
+        liveness->quiet_begin(&quiet);
         liveness->lock_release(&slot->life);
         liveness->lock_release(&slot->reap);
+        liveness->quiet_end(&quiet);
 }
 
 /* ------------------------------------------------------------------ finding an empty one */
 
 static int
-slot_find_empty(struct region *r, uint32_t *ret_idx)
+slot_find_empty(struct region *r, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t idx = 0; idx < hwm; idx++)
-                if (load_relaxed(&r->bindings[idx]) == 0 && slot_lock_empty(r, idx) == 0) {
+                if (load_relaxed(&r->bindings[idx]) == 0 && slot_lock_empty(r, idx, ret_quiet) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -239,13 +262,13 @@ slot_find_empty(struct region *r, uint32_t *ret_idx)
 
 /* What the kernel has marked costs one load to see. */
 static int
-slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t idx = 0; settle != NULL && idx < hwm; idx++)
                 if (slot_thread_is_dead_hint(r, idx) && slot_reap_one(r, idx, settle, arg) == 1 &&
-                    slot_lock_empty(r, idx) == 0) {
+                    slot_lock_empty(r, idx, ret_quiet) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -254,7 +277,7 @@ slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *
 
 /* Others may take what this thread raised the mark for; each turn of the loop is a slot that somebody got. */
 static int
-slot_find_new(struct region *r, uint32_t *ret_idx)
+slot_find_new(struct region *r, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t n = (uint32_t)r->layout.n[TABLE_THREADS];
 
@@ -264,7 +287,7 @@ slot_find_new(struct region *r, uint32_t *ret_idx)
                 if (err < 0)
                         return err == -ENOSPC ? -ENOMEM : err; /* idx < n: it is the file system that is full */
                 ASSERT_INVARIANT(I17, region_threads_hwm(r) > idx);
-                if (slot_lock_empty(r, idx) == 0) {
+                if (slot_lock_empty(r, idx, ret_quiet) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -286,7 +309,7 @@ slot_find_failed(const struct region *r, int err)
 /* The reserve slot of a client, not the caller's, that uses none: the client is evicted, and the slot emptied. */
 static int
 slot_find_evicting(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg,
-                   uint32_t *ret_idx)
+                   uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t hwm = region_threads_hwm(r);
 
@@ -300,7 +323,7 @@ slot_find_evicting(struct region *r, const struct client_id *client, slot_settle
                                          .incarnation = load_relaxed(&slot->client_incarnation)};
                 client_evict(r, &its);
                 slot_reap_one(r, idx, settle, arg);
-                if (slot_lock_empty(r, idx) == 0) {
+                if (slot_lock_empty(r, idx, ret_quiet) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -308,22 +331,23 @@ slot_find_evicting(struct region *r, const struct client_id *client, slot_settle
         return -EUSERS;
 }
 
-/* An empty slot with both locks held: ATTACH.1 and .2. */
+/* An empty slot with both locks held: ATTACH.1 and .2; in a quiet stretch, perhaps, that the caller ends. */
 static int
-slot_find(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+slot_find(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg, uint32_t *ret_idx,
+          struct robust_quiet *ret_quiet)
 {
         int err;
 
-        if (slot_find_empty(r, ret_idx) == 0 || slot_find_marked(r, settle, arg, ret_idx) == 0)
+        if (slot_find_empty(r, ret_idx, ret_quiet) == 0 || slot_find_marked(r, settle, arg, ret_idx, ret_quiet) == 0)
                 return 0;
-        err = slot_find_new(r, ret_idx);
+        err = slot_find_new(r, ret_idx, ret_quiet);
         if (err == 0)
                 return 0;
         if (settle != NULL) {
                 slot_reap_all(r, settle, arg);
-                if (slot_find_empty(r, ret_idx) == 0) /* perhaps one that others have just settled */
+                if (slot_find_empty(r, ret_idx, ret_quiet) == 0) /* perhaps one that others have just settled */
                         return 0;
-                if (slot_find_evicting(r, client, settle, arg, ret_idx) == 0)
+                if (slot_find_evicting(r, client, settle, arg, ret_idx, ret_quiet) == 0)
                         return 0;
         }
         return slot_find_failed(r, err);
@@ -390,6 +414,7 @@ int
 slot_attach(struct thread *t, struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg)
 {
         struct liveness_self self;
+        struct robust_quiet quiet;
         struct thread_slot *slot;
         uint32_t idx = t->no - 1;
         int err = liveness->identify(&self);
@@ -397,12 +422,14 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         ASSERT(t->slot == NULL || t->no == THREAD_NONE);
         if (err < 0)
                 return err;
-        if (slot_lock_own(t, r, client) < 0 && (err = slot_find(r, client, settle, arg, &idx)) < 0)
+        if (slot_lock_own(t, r, client, &quiet) < 0 && (err = slot_find(r, client, settle, arg, &idx, &quiet)) < 0)
                 return err;
         slot = region_thread(r, idx);
         err = slot_check_locked(slot);
-        if (err < 0)
+        if (err < 0) {
+                liveness->quiet_end(&quiet);
                 return err;
+        }
         ASSERT_INVARIANT(I9, slot_has_no_step(slot));
         slot_fill(slot, client, &self);  /* ATTACH.3 */
         slot_bind(r, idx, BINDING_USED); /* ATTACH.4 */
@@ -412,10 +439,12 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         if (!client_confirm(r, client)) { /* ATTACH.6 */
                 slot_empty(r, slot, idx, 0);
                 slot_unlock_both(slot);
+                liveness->quiet_end(&quiet);
                 t->no = 0;
                 return -ESTALE;
         }
         liveness->lock_release(&slot->reap); /* ATTACH.7 */
+        liveness->quiet_end(&quiet);
         thread_fill(t, r, idx, slot, client);
         ASSERT(t->no == idx + 1 && t->slot == slot);
         return 0;
@@ -582,20 +611,24 @@ slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *
              void *arg)
 {
         struct liveness_self self;
+        struct robust_quiet quiet;
         struct thread_slot *slot;
         uint32_t idx;
         int err = liveness->identify(&self);
 
-        if (err < 0 || (err = slot_find(r, client, settle, arg, &idx)) < 0) /* RESERVE.1, .2 */
+        if (err < 0 || (err = slot_find(r, client, settle, arg, &idx, &quiet)) < 0) /* RESERVE.1, .2 */
                 return err;
         slot = region_thread(r, idx);
         err = slot_check_locked(slot);
-        if (err < 0)
+        if (err < 0) {
+                liveness->quiet_end(&quiet);
                 return err;
+        }
         ASSERT_INVARIANT(I9, slot_has_no_step(slot));
         slot_fill(slot, client, &self);     /* RESERVE.3 */
         slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
         slot_unlock_both(slot);             /* RESERVE.5, .6 */
+        liveness->quiet_end(&quiet);
         process_lock(&reserve->lock);
         reserve->idx = idx;
         pthread_mutex_unlock(&reserve->lock);

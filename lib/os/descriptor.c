@@ -5,21 +5,48 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/verify.h"
 #include "os/syscall.h"
 
 enum { STDIO_N = 3 };
 
+static __thread bool is_plugged __attribute__((tls_model("initial-exec"))); /* by descriptor_plug_all() */
+
+/* Which of them are closed: bit by number. */
+static unsigned
+closed_set(void)
+{
+        struct pollfd p[STDIO_N] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
+        const struct timespec at_once = {0, 0};
+        bool is_known = syscall(SYS_ppoll, p, STDIO_N, &at_once, NULL, 0) >= 0;
+        unsigned closed = 0;
+
+        for (int i = 0; i < STDIO_N; i++)
+                if (is_known ? (p[i].revents & POLLNVAL) != 0 : sys_fcntl(i, F_GETFD, 0) == -EBADF)
+                        closed |= 1u << i;
+        return closed;
+}
+
+static void
+plug(struct descriptor_plugs *ret_plugs)
+{
+        unsigned closed = closed_set();
+
+        for (int i = 0; i < STDIO_N; i++)
+                ret_plugs->fd[i] = closed >> i & 1 ? sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0) : -1;
+}
+
 void
 descriptor_plug(struct descriptor_plugs *ret_plugs)
 {
-        for (int i = 0; i < STDIO_N; i++) {
-                int *plug = &ret_plugs->fd[i];
-
-                *plug = sys_fcntl(i, F_GETFD, 0) == -EBADF ? sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0) : -1;
-        }
+        if (is_plugged)
+                *ret_plugs = (struct descriptor_plugs){{-1, -1, -1}};
+        else
+                plug(ret_plugs);
 }
 
 void
@@ -28,6 +55,21 @@ descriptor_unplug(const struct descriptor_plugs *plugs)
         for (int i = 0; i < STDIO_N; i++)
                 if (plugs->fd[i] >= 0)
                         sys_close(plugs->fd[i]);
+}
+
+void
+descriptor_plug_all(struct descriptor_plugs *ret_plugs)
+{
+        plug(ret_plugs); /* whatever a jump has left */
+        is_plugged = true;
+}
+
+void
+descriptor_unplug_all(const struct descriptor_plugs *plugs)
+{
+        ASSERT(is_plugged);
+        is_plugged = false;
+        descriptor_unplug(plugs);
 }
 
 /* A duplicate from `min` up, or as high as the process's limit allows. */

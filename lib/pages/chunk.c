@@ -195,7 +195,8 @@ chunk_give(struct thread *t, uint32_t arena)
                                 run_free_word(owner_load(run_word(r, g)), stamp)); /* CHUNK.6, E3.rel */
         run_renew_hints(r, chunk);
         candidate_clear(t); /* CHUNK.7 */
-        sweep_now(t);       /* where much is used, what nobody knows of is missed first */
+        if (chunk > 0)
+                sweep_now(t); /* where much is used, what nobody knows of is missed first */
         return 0;
 }
 

@@ -83,7 +83,8 @@ int region_reserve_table(struct region *r, enum layout_table table, uint64_t idx
 /* Gives the pages of [off, off + bytes) back to the system.  0 or -errno; then nothing may be assumed. */
 int region_punch(struct region *r, uint64_t off, uint64_t bytes);
 
-/* Backs what every region has backed from the start: header, arena words, bindings, free-chunk hints. */
+/* Backs what every region has backed from the start: header, arena words, bindings, free-chunk hints; and, with one
+ * call for all, the first pool hints. */
 int region_reserve_fixed(struct region *r);
 
 /* Raise a mark from k to k + 1: reserve k's metadata, then CAS.  0 when the mark is above k now, whoever did it;

@@ -34,6 +34,7 @@
 #include "clients/announce.h"
 #include "heap/reap.h"
 #include "heap/root.h"
+#include "os/process.h"
 #include "os/robust.h"
 #include "os/shield.h"
 #include "os/shm.h"
@@ -208,37 +209,14 @@ ensure_key(void)
 
 /* ------------------------------------------------------------------ fork */
 
-/* Says "same process" until a fork, however made, wipes it. */
-static uint32_t *same_process;
-
-/* NULL where there is no memory: the next call tries again.  The page is the first thread's that had one to offer. */
-static uint32_t *
-same_process_page(void)
-{
-        uint32_t *known = load_acquire(&same_process); /* E12.acq: what the page says */
-        void *page;
-
-        if (known || os_map_private(OS_PAGE_BYTES, true, &page) < 0)
-                return known;
-        store_relaxed((uint32_t *)page, 1u);
-        if (cas_release(&same_process, &known, (uint32_t *)page)) /* E12.rel: what the page says */
-                return page;
-        os_unmap(page, OS_PAGE_BYTES);
-        return load_acquire(&same_process); /* E12.acq: another thread's, for good */
-}
-
 /* False: nothing can tell us of forks, so nobody may attach. */
 static bool
 notice_fork(void)
 {
-        uint32_t *page = same_process_page();
-
-        if (!page)
+        if (process_remember() < 0)
                 return false;
-        if (load_relaxed(page) == 0) { /* a fork that ran no handler: one thread, ours */
+        if (load_relaxed(process_mark()) == 0) /* a fork that ran no handler: one thread, ours */
                 tcache_after_fork();
-                store_relaxed(page, 1u);
-        }
         return true;
 }
 
@@ -546,24 +524,43 @@ attach_anew(struct shheap *heap, int *ret_err)
         return t;
 }
 
-struct tcache *
-tcache_get(struct shheap *heap, int *ret_err)
+/* Whether there is one, or can be none: else it is attached anew. */
+static bool
+find_or_refuse(struct shheap *heap, struct tcache **ret_tcache, int *ret_err)
 {
         struct tcache *t = tcache_find(heap);
-        struct shield shield;
 
         *ret_err = 0;
+        *ret_tcache = t;
         if (load_relaxed(&heap->is_closed)) {
                 tcache_forget(heap);
                 *ret_err = error_set(-EBADF, "the heap has been closed by this process");
-                return NULL;
+                *ret_tcache = NULL;
+                return true;
         }
-        if (t)
+        return t != NULL;
+}
+
+struct tcache *
+tcache_get(struct shheap *heap, int *ret_err)
+{
+        struct tcache *t;
+        struct shield shield;
+
+        if (find_or_refuse(heap, &t, ret_err))
                 return t;
         shield_raise(&shield);
         t = attach_anew(heap, ret_err);
         shield_lower(&shield);
         return t;
+}
+
+struct tcache *
+tcache_get_shielded(struct shheap *heap, int *ret_err)
+{
+        struct tcache *t;
+
+        return find_or_refuse(heap, &t, ret_err) ? t : attach_anew(heap, ret_err);
 }
 
 /* ------------------------------------------------------------------ letting go */
@@ -721,14 +718,33 @@ thread_return(struct shheap *heap, struct thread *t)
 
 /* ------------------------------------------------------------------ the default heap, fork */
 
+/* By a CAS, also where nothing changes: see tcache_unset_default(). */
 void
 tcache_set_default(struct shheap *heap)
 {
+        struct shheap *was = load_relaxed(&default_heap); /* a failed try reloads: somebody else chose */
         struct tcache *t;
 
-        store_release(&default_heap, heap);
+        while (!cas_acq_rel(&default_heap, &was, heap)) /* E20.rel: that it is open; E20.acq: that it is closed */
+                continue;
         t = heap ? tcache_find(heap) : NULL;
         tcache_default = t ? t : tcache_none();
+}
+
+/*
+ * Whoever makes a heap the default looks afterwards whether it is open, and whoever closes one looks whether it is the
+ * default after it has said that it is not open.  Both change the word, so one of them comes second and sees what the
+ * other did before (E20).
+ */
+void
+tcache_unset_default(const struct shheap *heap)
+{
+        struct shheap *was = load_relaxed(&default_heap); /* as above */
+
+        while (!cas_acq_rel(&default_heap, &was, was == heap ? NULL : was)) /* E20.rel, E20.acq */
+                continue;
+        if (was == heap)
+                tcache_default = tcache_none();
 }
 
 struct shheap *
@@ -746,11 +762,10 @@ tcache_generation(void)
 void
 tcache_after_fork(void)
 {
-        uint32_t *page;
+        uint32_t *mark = process_mark();
 
         generation++;
-        page = load_relaxed(&same_process); /* nobody else is left who could store there */
-        if (page)
-                store_relaxed(page, 1u);
-        forget_all(); /* the wiped mappings of the parent's threads stay mapped: a page each */
+        if (mark)
+                store_relaxed(mark, 1u); /* nobody else is left who could */
+        forget_all();                    /* the wiped mappings of the parent's threads stay mapped: a page each */
 }

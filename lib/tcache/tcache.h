@@ -109,6 +109,7 @@ extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exe
  * thread_borrow) or the heap cannot be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a
  * message. */
 struct tcache *tcache_get(struct shheap *heap, int *ret_err);
+struct tcache *tcache_get_shielded(struct shheap *heap, int *ret_err); /* behind a shield of the caller's */
 
 /* The same, without attaching: NULL if the thread has none. */
 struct tcache *tcache_find(const struct shheap *heap);
@@ -119,6 +120,9 @@ void tcache_remember(struct tcache *t, const void *p);
 /* Makes this heap the one that tcache_default stands for, in this thread now and in others at their next slow call. */
 void tcache_set_default(struct shheap *heap);
 struct shheap *tcache_default_heap(void);
+
+/* This heap, which is open no more, is not the default one any more, if it was. */
+void tcache_unset_default(const struct shheap *heap);
 
 /* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach().  One that a call is
  * in, or whose slot has something half done, is left as it is, for a reaper. */

@@ -314,6 +314,18 @@ fake_lock_view(const struct robust_lock *lock, uint32_t pid, bool ask)
         return holder_is_gone(word, pid) ? LOCK_DEAD : LOCK_HELD;
 }
 
+static void
+fake_quiet_begin(struct robust_quiet *ret_quiet)
+{
+        ret_quiet->is_quiet = false;
+}
+
+static void
+fake_quiet_end(struct robust_quiet *quiet)
+{
+        (void)quiet;
+}
+
 static int
 fake_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
@@ -338,6 +350,8 @@ static const struct liveness_ops fake_liveness = {
         .identify = fake_identify,
         .pid_ns = fake_pid_ns,
         .lock_view = fake_lock_view,
+        .quiet_begin = fake_quiet_begin,
+        .quiet_end = fake_quiet_end,
         .lock_try = fake_lock_try,
         .lock_release = fake_lock_release,
         .process_is_gone = is_gone,

@@ -111,6 +111,18 @@ explore_lock_view(const struct robust_lock *lock, uint32_t pid, bool ask)
         return ask && id == self_id() ? LOCK_MINE : LOCK_HELD;
 }
 
+static void
+explore_quiet_begin(struct robust_quiet *ret_quiet)
+{
+        ret_quiet->is_quiet = false;
+}
+
+static void
+explore_quiet_end(struct robust_quiet *quiet)
+{
+        (void)quiet;
+}
+
 static int
 explore_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
@@ -142,6 +154,8 @@ static const struct liveness_ops explore_liveness = {
         .identify = explore_identify,
         .pid_ns = explore_pid_ns,
         .lock_view = explore_lock_view,
+        .quiet_begin = explore_quiet_begin,
+        .quiet_end = explore_quiet_end,
         .lock_try = explore_lock_try,
         .lock_release = explore_lock_release,
         .process_is_gone = explore_process_is_gone,

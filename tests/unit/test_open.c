@@ -393,6 +393,50 @@ START_TEST(default_heap_comes_from_the_environment_or_from_the_program)
 }
 END_TEST
 
+static pthread_barrier_t turn;
+static shheap *closing;
+
+enum { CLOSING_N = 3000 };
+
+static void *
+choose_what_is_closed(void *arg)
+{
+        for (int i = 0; i < CLOSING_N; i++) {
+                int err;
+
+                pthread_barrier_wait(&turn);
+                while ((err = shheap_set_default(closing)) == 0)
+                        continue;
+                pthread_barrier_wait(&turn);
+                if (err != -EBADF)
+                        return "neither chosen nor refused";
+        }
+        return arg;
+}
+
+/* Whichever of the two comes first. */
+START_TEST(heap_that_is_closed_just_now_does_not_stay_the_default)
+{
+        pthread_t chooser;
+        void *wrong;
+
+        closing = heap_dir_open("closing", SHHEAP_CREATE, "max_threads:16");
+        close_heap(closing);
+        pthread_barrier_init(&turn, NULL, 2);
+        ck_assert_int_eq(pthread_create(&chooser, NULL, choose_what_is_closed, NULL), 0);
+        for (int i = 0; i < CLOSING_N; i++) {
+                closing = heap_dir_open("closing", 0, NULL);
+                pthread_barrier_wait(&turn);
+                close_heap(closing);
+                pthread_barrier_wait(&turn);
+                ck_assert_ptr_null(shheap_default());
+        }
+        pthread_join(chooser, &wrong);
+        ck_assert_msg(!wrong, "%s", (char *)wrong);
+        pthread_barrier_destroy(&turn);
+}
+END_TEST
+
 static void *
 use_default(void *arg)
 {
@@ -739,6 +783,7 @@ suite_make(void)
         tcase_add_test(tcase, references_outside_of_the_heap_are_null);
         tcase_add_test(tcase, read_only_heap_is_looked_at_and_not_changed);
         tcase_add_test(tcase, default_heap_comes_from_the_environment_or_from_the_program);
+        tcase_add_test(tcase, heap_that_is_closed_just_now_does_not_stay_the_default);
         tcase_add_test(tcase, threads_agree_on_the_default_heap);
         suite_add_tcase(suite, tcase);
 

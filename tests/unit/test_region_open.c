@@ -501,7 +501,7 @@ choose_base(const char *name, uint64_t ino, uint64_t bytes)
 {
         int err;
 
-        return map_choose_base(-1, name, ino, bytes, &err);
+        return map_choose_base(-1, name, ino, bytes, true, &err);
 }
 
 START_TEST(files_of_one_name_have_different_addresses)
