@@ -66,6 +66,13 @@ quick_class1_of(const struct tcache *t, size_t size)
         return size <= GEO_LARGE_MAX && t->by_size[0] != 0 ? size_class_of(size) + 1 : 0;
 }
 
+/* Whether it is one of a huge block for which there is a magazine. */
+static ALWAYS_INLINE bool
+quick_takes_huge(const struct tcache *t, size_t size)
+{
+        return size - GEO_LARGE_MAX - 1 < SIZE_CLASS_HUGE_MAX - GEO_LARGE_MAX && t->by_size[0] != 0;
+}
+
 /* A block for the caller. */
 static ALWAYS_INLINE void *
 quick_take(const struct tcache *t, uint32_t class1)

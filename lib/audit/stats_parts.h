@@ -18,7 +18,7 @@ struct stats {
         struct check_totals totals;
         struct check_totals *by_arena;
         struct class_counters counters[SIZE_CLASS_N]; /* of all slots */
-        uint64_t n_huge_malloc, n_huge_free, n_reaped, n_remote_free, n_fallback, purged_bytes;
+        uint64_t n_huge_malloc, n_huge_free, n_huge_drained, n_reaped, n_remote_free, n_fallback, purged_bytes;
         uint32_t n_bound[ARENA_MAX]; /* threads per arena */
 };
 

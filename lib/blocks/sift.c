@@ -21,6 +21,7 @@
 #include "base/size_class.h"
 #include "base/verify.h"
 #include "blocks/fault.h"
+#include "blocks/huge.h"
 #include "blocks/large.h"
 #include "blocks/magazine.h"
 #include "blocks/valid.h"
@@ -126,6 +127,7 @@ find_no_start(struct region *r, const struct magazine *m, uint64_t from, uint64_
 {
         const uint64_t canonical = r->canonical;
 
+        ASSERT(from <= n && n <= MAGAZINE_CAP_MAX);
         while (from < n && !is_no_start(r, load_relaxed(&m->slot[from]) - canonical, class_idx, is_long))
                 from++;
         return from;
@@ -175,6 +177,28 @@ find_bad_large(struct region *r, const struct magazine *m, uint64_t n, uint32_t 
                     granule_state(owner_load(run_word(r, block_off >> GEO_GRANULE_SHIFT))) == GRANULE_LARGE &&
                     !large_block_of(r, block_off, &head, &word)) {
                         *ret_what = FAULT_INVALID_FREE;
+                        return i;
+                }
+        }
+        return n;
+}
+
+/* The same of huge ones, whose chunk has a word that says how many they have. */
+static uint64_t
+find_bad_huge(struct region *r, const struct magazine *m, uint64_t n, uint32_t class_idx, uint32_t *ret_what)
+{
+        ASSERT(n <= MAGAZINE_CAP_MAX && size_class_is_huge(class_idx));
+        for (uint64_t i = 0; i < n; i++) {
+                uint64_t block_off = region_entry_off(r, load_relaxed(&m->slot[i])), chunk, word;
+
+                for (uint64_t k = 0; k < i; k++)
+                        if (region_entry_off(r, load_relaxed(&m->slot[k])) == block_off) {
+                                *ret_what = FAULT_DOUBLE_FREE;
+                                return i;
+                        }
+                if (!huge_block_of(r, block_off, &chunk, &word) ||
+                    size_class_of_chunks(chunk_count(word)) != class_idx) {
+                        *ret_what = block_off % GEO_CHUNK_BYTES != 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE;
                         return i;
                 }
         }
@@ -267,13 +291,14 @@ sift_small(struct region *r, struct magazine *m, uint32_t class_idx, const struc
 }
 
 static void
-sift_large(struct region *r, struct magazine *m, struct sifted *done)
+sift_whole(struct region *r, struct magazine *m, uint32_t class_idx, struct sifted *done)
 {
         uint32_t what = FAULT_NONE;
         uint64_t n, bad;
 
         while ((n = load_relaxed(&m->n)) > 0) {
-                bad = find_bad_large(r, m, n, &what);
+                bad = size_class_is_huge(class_idx) ? find_bad_huge(r, m, n, class_idx, &what)
+                                                    : find_bad_large(r, m, n, &what);
                 if (bad == n)
                         return;
                 drop(r, m, bad, done, what);
@@ -294,8 +319,8 @@ sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_
         ASSERT_INVARIANT(I5, magazine_owner(word) == thread_no);
         if (n == 0 || n > MAGAZINE_CAP_MAX || !region_has_tag(r, tag))
                 return done;                       /* nothing to find, or damage that is no business of ours */
-        if (size_class_is_large(tag_class(tag))) { /* they have no spare */
-                sift_large(r, m, &done);
+        if (size_class_is_whole(tag_class(tag))) { /* they have no spare */
+                sift_whole(r, m, tag_class(tag), &done);
                 return done;
         }
         for (uint32_t place = tag; place < 2 * r->layout.n_tags; place += r->layout.n_tags) {

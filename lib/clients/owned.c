@@ -204,6 +204,8 @@ intent_entries_is_valid(const struct thread *t, const struct intent *in)
                        e->n <= load_relaxed(&m->cap);
         if (in->kind == INTENT_DRAIN)
                 return granule_is_mine(t, e->head, GRANULE_SLAB) && e->n < n;
+        if (in->kind == INTENT_DRAIN_HUGE)
+                return e->n + 1 == n && chunk_is_named(t->region, t->slot, &t->region->chunk_words[e->head]);
         return e->n + 1 == n && granule_is_named(t->region, t->slot, &t->region->granules[e->head]);
 }
 

@@ -71,9 +71,11 @@ block_is_free_or_cached(struct region *r, uint64_t block_off)
 
         if (block_is_home(r, block_off))
                 return true;
-        if (!slab_block_of(r, block_off, &head, &block_idx) && !large_block_of(r, block_off, &head, &word))
+        if (huge_block_of(r, block_off, &head, &word))
+                tag = huge_tag_of(r, word);
+        else if (!slab_block_of(r, block_off, &head, &block_idx) && !large_block_of(r, block_off, &head, &word))
                 return false;
-        for (uint64_t idx = 0; idx < r->layout.n[TABLE_MAGAZINES]; idx++) {
+        for (uint64_t idx = 0; tag != TAG_NONE && idx < r->layout.n[TABLE_MAGAZINES]; idx++) {
                 uint64_t node_idx = idx / r->layout.magazines_per_node * r->layout.magazines_per_node;
 
                 if (!region_has_magazine(r, idx)) {

@@ -29,7 +29,7 @@ FROZEN_AT(features_incompat, 56, 8);
 _Static_assert(offsetof(struct region_header, params) == LAYOUT_FROZEN_BYTES, "nothing else is in the frozen line");
 _Static_assert(sizeof(struct region_header) <= 4096, "the header is one page");
 _Static_assert(sizeof(struct robust_lock) == 64, "a lock has a cache line of its own");
-_Static_assert(SIZE_CLASS_N <= TAG_CLASSES, "class indices fit the stride of the tags");
+_Static_assert(SIZE_CLASS_N_CACHED <= TAG_CLASSES, "class indices fit the stride of the tags");
 _Static_assert(HINT_DIRTY < HINT_N_KINDS, "hint kinds fit a group");
 _Static_assert(SIZE_CLASS_BLOCKS_MAX < 1 << 13, "free counts fit a granule word");
 _Static_assert(sizeof(struct client_slot) == 128, "client slots are two lines");
@@ -124,7 +124,7 @@ tables_size(const struct layout_params *params, struct layout *l)
 static uint32_t
 magazines_per_node(const struct layout_params *params)
 {
-        uint32_t n = params->max_threads * 2 * SIZE_CLASS_N + params->arenas_per_node * SIZE_CLASS_DEPOT_PLACES;
+        uint32_t n = params->max_threads * 2 * SIZE_CLASS_N_CACHED + params->arenas_per_node * SIZE_CLASS_DEPOT_PLACES;
 
         ASSERT(params->max_threads <= THREAD_NO_MAX && params->arenas_per_node <= ARENA_MAX);
         return (uint32_t)bits_align_up(n, 64);
@@ -172,6 +172,7 @@ layout_hash(void)
                                   GEO_SMALL_MAX,
                                   GEO_LARGE_MAX,
                                   SIZE_CLASS_N,
+                                  SIZE_CLASS_N_HUGE,
                                   SIZE_CLASS_BLOCKS_MAX,
                                   sizeof(struct robust_lock),
                                   sizeof(struct region_header),

@@ -150,14 +150,13 @@ struct thread_slot {
 
         uint64_t n_huge_malloc __attribute__((aligned(64))); /* owner */
         uint64_t n_huge_free;                                /* owner */
-        uint64_t huge_malloc_bytes;                          /* owner  nobody reads it */
-        uint64_t huge_free_bytes;                            /* owner  nobody reads it */
+        uint64_t n_huge_drained;                             /* owner  those that went back out of a magazine */
         uint64_t n_reaped;                                   /* owner  slots this thread settled for others */
         uint64_t n_remote_free;                              /* owner  blocks that went home to another node */
         uint64_t n_fallback;                                 /* owner  allocations served by another node */
         uint64_t purged_bytes;                               /* owner */
 
-        struct class_counters counters[SIZE_CLASS_N];
+        struct class_counters counters[SIZE_CLASS_N] __attribute__((aligned(64)));
 
         uint32_t magazines[]; /* owner, reaper  [0, n_tags) current, [n_tags, 2 n_tags) spare; index + 1, 0 = none */
 };

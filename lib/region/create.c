@@ -259,7 +259,7 @@ static int
 populate_arenas(struct region *r, uint64_t n_chunks)
 {
         uint64_t n_groups = (n_chunks + 63) / 64;
-        uint32_t n_threads = r->layout.n_arenas, n_magazines = r->arenas_per_node * 2 * SIZE_CLASS_N;
+        uint32_t n_threads = r->layout.n_arenas, n_magazines = r->arenas_per_node * 2 * SIZE_CLASS_N_CACHED;
         int err = region_reserve_table(r, TABLE_ARENAS, 0, r->layout.n_arenas);
 
         ASSERT_INVARIANT(I17, n_chunks <= r->layout.n_chunks);

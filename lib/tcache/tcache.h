@@ -24,6 +24,7 @@
 #include "base/atomic.h"
 #include "base/size_class.h"
 #include "base/verify.h"
+#include "blocks/huge.h"
 #include "clients/slot.h"
 #include "clients/thread.h"
 #include "os/shield.h"
@@ -68,17 +69,18 @@ struct tcache {
         uint32_t n_called; /* calls that call back just now, or were left so by a jump: it outlasts a close */
         bool is_crowded;   /* its slot has no room for another root under construction: calls take another one */
         uint32_t n_destructor_rounds;
-        uint32_t n_slow;                        /* calls of slow paths, for what is done now and then */
-        uint32_t home_node;                     /* where the thread ran when it last looked */
-        uint32_t n_elsewhere;                   /* slow calls in a row that found it on another node */
-        bool is_away;                           /* bound to a node that is not its own, because its own was full */
-        uint64_t run_bytes_max;                 /* sum of what the magazines of large classes may hold */
-        uint64_t run_bytes_share;               /* the most that this may be; 0 = not known yet */
-        uint32_t large_hand;                    /* tag of the large magazine that was looked at last, to make room */
-        uint8_t large_seen[SIZE_CLASS_N_LARGE]; /* blocks that it held then, plus 1; 0 = never seen */
+        uint32_t n_slow;          /* calls of slow paths, for what is done now and then */
+        uint32_t home_node;       /* where the thread ran when it last looked */
+        uint32_t n_elsewhere;     /* slow calls in a row that found it on another node */
+        bool is_away;             /* bound to a node that is not its own, because its own was full */
+        uint64_t run_bytes_max;   /* sum of what the magazines of large classes may hold */
+        uint64_t run_bytes_share; /* the most that this may be; 0 = not known yet */
+        uint32_t large_hand;      /* tag of the large magazine that was looked at last, to make room */
+        uint8_t large_seen[SIZE_CLASS_N_CACHED -
+                           SIZE_CLASS_N_SMALL]; /* blocks that it held then, plus 1; 0 = never seen */
         uint32_t trim_tag;                      /* looked at next, to see whether it is in use; 0 = none for now */
         uint32_t trim_stamp;                    /* when the round of looks began (decay_stamp.h) */
-        uint8_t trim_seen[SIZE_CLASS_N];        /* blocks that the magazine of the thread's node held then, plus 1 */
+        uint8_t trim_seen[SIZE_CLASS_N_CACHED]; /* blocks that the magazine of the thread's node held then, plus 1 */
         uint64_t mapped_bytes;
         struct tcache_known *known; /* room for what the thread knows, behind all of this; NULL once wiped by a fork */
 
@@ -397,6 +399,57 @@ tcache_push(const struct tcache *t, const void *p)
         /* Not before the limit is known to hold: the dummy has no chunks. */
         tags = (const uint16_t *)(const void *)(t->chunks - LAYOUT_TAGS_DISTANCE);
         return tcache_push_tagged(t, p, load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT]));
+}
+
+/*
+ * The same of huge blocks, which are few and have a word each: that is looked at, and so are the other entries.  What a
+ * pop gives is a huge block, nobody's, of as many chunks and of the very size that is asked for, above GEO_LARGE_MAX
+ * and up to SIZE_CLASS_HUGE_MAX; what is pushed is one that starts there and is not in the magazine already.
+ */
+static inline __attribute__((always_inline)) bool
+tcache_pop_huge(const struct tcache *t, size_t size, void **ret_p)
+{
+        uint64_t n_chunks = (size + GEO_CHUNK_BYTES - 1) >> GEO_CHUNK_SHIFT, block_off, entry, n;
+        const struct region *r = t->thread.region;
+        struct magazine *m = tcache_magazine(t, t->malloc_at[SIZE_CLASS_N + n_chunks]);
+
+        ASSERT(size > GEO_LARGE_MAX && size <= SIZE_CLASS_HUGE_MAX);
+        if (UNLIKELY(__builtin_sub_overflow(load_hit(&m->n), 1, &n)))
+                return false;
+        entry = load_hit(&m->slot[n]);
+        block_off = entry - (uint64_t)(uintptr_t)t->chunks;
+        if (UNLIKELY(block_off >= t->limit) || UNLIKELY(block_off % GEO_CHUNK_BYTES != 0) ||
+            UNLIKELY(!chunk_is_huge_of(load_acquire(&r->chunk_words[block_off >> GEO_CHUNK_SHIFT]), n_chunks)) ||
+            UNLIKELY(load_relaxed(&r->huge_bytes[block_off >> GEO_CHUNK_SHIFT]) != /* written by who had the block */
+                     bits_align_up(size, GEO_PAGE_BYTES)))
+                return false;
+        store_hit(&m->n, n); /* MALLOC.1: commit */
+        *ret_p = (void *)(uintptr_t)entry;
+        return true;
+}
+
+static inline __attribute__((always_inline)) bool
+tcache_push_huge(const struct tcache *t, const void *p)
+{
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks), n;
+        const struct region *r = t->thread.region;
+        struct magazine *m;
+        uint32_t tag;
+
+        if (block_off % GEO_CHUNK_BYTES != 0 || block_off >= t->limit)
+                return false;
+        tag = huge_tag_of(r, load_acquire(&r->chunk_words[block_off >> GEO_CHUNK_SHIFT])); /* E3.acq */
+        m = tcache_magazine(t, t->free_at[tag]);
+        n = load_hit(&m->n);
+        if (UNLIKELY(n >= m->cap) || UNLIKELY(n >= MAGAZINE_CAP_MAX)) /* written by this thread only */
+                return false;
+        for (uint64_t i = 0; i < n; i++)
+                if (UNLIKELY(load_hit(&m->slot[i]) == (uint64_t)(uintptr_t)p))
+                        return false;
+        store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* PUSH.1 */
+        kill_order();
+        store_hit(&m->n, n + 1); /* PUSH.2: commit */
+        return true;
 }
 
 #endif

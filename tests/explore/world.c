@@ -410,7 +410,7 @@ is_held_twice(uint64_t block_off, uint32_t by, uint32_t at)
 static const char *
 judge_held(const struct check_totals *totals)
 {
-        uint64_t n_live = totals->n_huge, n_held = 0, n_maybe = 0;
+        uint64_t n_live = totals->n_huge - totals->n_huge_cached, n_held = 0, n_maybe = 0;
 
         for (uint32_t c = 0; c < SIZE_CLASS_N; c++)
                 n_live += totals->classes[c].n_live;
@@ -465,6 +465,8 @@ judge_capacity(void)
         for (uint32_t c = 0; c < SIZE_CLASS_N; c++)
                 if (totals.classes[c].n_cached > 0)
                         return "a block in a depot cannot be allocated";
+        if (totals.n_huge_cached > 0)
+                return "a huge block in a depot cannot be allocated";
         if (totals.free_run_bytes > 0)
                 return "a free granule cannot be allocated";
         return totals.n_chunks_free > 0 ? "a free chunk cannot be allocated" : NULL;

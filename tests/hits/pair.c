@@ -89,6 +89,18 @@ calls_to_from(void)
 }
 
 static void
+calls_huge(void)
+{
+        shfree(shmalloc((size_t)3 << 20));
+}
+
+static void
+calls_heap_huge(void)
+{
+        shheap_free(heap, shheap_malloc(heap, (size_t)20 << 20));
+}
+
+static void
 calls_handle(void)
 {
         shheap_free(heap, shheap_malloc(heap, 64));
@@ -123,7 +135,9 @@ static const struct family {
               {"to-from", calls_to_from},
               {"handle", calls_handle},
               {"turns", calls_turns},
-              {"another", calls_another}};
+              {"another", calls_another},
+              {"huge", calls_huge},
+              {"huge-of-heap", calls_heap_huge}};
 enum { N_FAMILY = sizeof family / sizeof family[0], WARM = 1000 };
 
 static bool
@@ -162,7 +176,7 @@ open_heap(const char *what, shheap **ret_heap)
         int err;
 
         snprintf(name, sizeof name, "hits-%s-%ld", what, (long)getpid());
-        attr.capacity = 64 << 20;
+        attr.capacity = 1 << 30;
         err = shheap_open(ret_heap, name, SHHEAP_CREATE | SHHEAP_EXCL, &attr);
         if (err == 0)
                 (void)shheap_unlink(name);
