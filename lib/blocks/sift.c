@@ -207,10 +207,8 @@ find_bad_huge(struct region *r, const struct magazine *m, uint64_t n, uint32_t c
 
 /* SIFT.1 the topmost entry takes its place; SIFT.2 there is one less. */
 static void
-drop(struct region *r, struct magazine *m, uint64_t i, struct sifted *done, uint32_t what)
+drop(struct region *r, struct magazine *m, uint64_t i, uint64_t n, struct sifted *done, uint32_t what)
 {
-        uint64_t n = load_relaxed(&m->n);
-
         ASSERT(i < n && n <= MAGAZINE_CAP_MAX);
         if (done->n++ == 0) {
                 done->what = what;
@@ -281,12 +279,12 @@ sift_small(struct region *r, struct magazine *m, uint32_t class_idx, const struc
         uint64_t n, bad;
 
         ASSERT(size_class_is_small(class_idx) && n_others <= 2);
-        while ((n = load_relaxed(&m->n)) > 0) {
+        while ((n = load_relaxed(&m->n)) > 0 && n <= MAGAZINE_CAP_MAX) { /* who damages the heap may change it */
                 bad = is_long ? search_small(r, m, n, class_idx, true, others, n_others, &what)
                               : search_small(r, m, n, class_idx, false, others, n_others, &what);
                 if (LIKELY(bad == n))
                         return;
-                drop(r, m, bad, done, what);
+                drop(r, m, bad, n, done, what);
         }
 }
 
@@ -296,12 +294,12 @@ sift_whole(struct region *r, struct magazine *m, uint32_t class_idx, struct sift
         uint32_t what = FAULT_NONE;
         uint64_t n, bad;
 
-        while ((n = load_relaxed(&m->n)) > 0) {
+        while ((n = load_relaxed(&m->n)) > 0 && n <= MAGAZINE_CAP_MAX) {
                 bad = size_class_is_huge(class_idx) ? find_bad_huge(r, m, n, class_idx, &what)
                                                     : find_bad_large(r, m, n, &what);
                 if (bad == n)
                         return;
-                drop(r, m, bad, done, what);
+                drop(r, m, bad, n, done, what);
         }
 }
 

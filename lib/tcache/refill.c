@@ -134,14 +134,15 @@ static bool
 top_fits(struct thread *t, uint32_t class_idx, uint32_t idx)
 {
         struct region *r = t->region;
-        uint64_t top = load_relaxed(&r->magazines[idx].n) - 1, chunk, word;
-        uint64_t block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[top]));
+        uint64_t top = load_relaxed(&r->magazines[idx].n) - 1, chunk, word, block_off;
         uint64_t n_chunks = size_class_bytes(class_idx) >> GEO_CHUNK_SHIFT;
 
-        ASSERT(size_class_is_huge(class_idx) && top < MAGAZINE_CAP_MAX);
+        ASSERT(size_class_is_huge(class_idx));
+        if (top >= MAGAZINE_CAP_MAX)
+                return false;
+        block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[top]));
         if (!huge_block_of(r, block_off, &chunk, &word) || !chunk_is_huge_of(word, n_chunks)) {
-                drain_magazine(t, idx,
-                               top); /* freed by others as well: that is told before it may be allocated again */
+                drain_magazine(t, idx, top); /* freed by others as well: that is told before it is allocated again */
                 return false;
         }
         return huge_usable(r, chunk, word) == bits_align_up(t->call.size, GEO_PAGE_BYTES) ||
