@@ -5,9 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/verify.h"
 #include "os/syscall.h"
@@ -16,28 +14,23 @@ enum { STDIO_N = 3 };
 
 static __thread bool is_plugged __attribute__((tls_model("initial-exec"))); /* by descriptor_plug_all() */
 
-/* Which of them are closed: bit by number. */
-static unsigned
-closed_set(void)
-{
-        struct pollfd p[STDIO_N] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
-        const struct timespec at_once = {0, 0};
-        bool is_known = syscall(SYS_ppoll, p, STDIO_N, &at_once, NULL, 0) >= 0;
-        unsigned closed = 0;
-
-        for (int i = 0; i < STDIO_N; i++)
-                if (is_known ? (p[i].revents & POLLNVAL) != 0 : sys_fcntl(i, F_GETFD, 0) == -EBADF)
-                        closed |= 1u << i;
-        return closed;
-}
-
+/* A new descriptor has the lowest number that is free, so nobody is asked about 0 to 2, whose files may have servers
+ * that do not answer. */
 static void
 plug(struct descriptor_plugs *ret_plugs)
 {
-        unsigned closed = closed_set();
+        int fd = 0;
 
-        for (int i = 0; i < STDIO_N; i++)
-                ret_plugs->fd[i] = closed >> i & 1 ? sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0) : -1;
+        ASSERT(!is_plugged);
+        *ret_plugs = (struct descriptor_plugs){{-1, -1, -1}};
+        for (int i = 0; i <= STDIO_N && fd >= 0 && fd < STDIO_N; i++) {
+                fd = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+                if (fd >= STDIO_N)
+                        sys_close(fd);
+                else if (fd >= 0 && i < STDIO_N)
+                        ret_plugs->fd[i] = fd;
+                ASSERT(fd < 0 || fd >= i);
+        }
 }
 
 void

@@ -126,6 +126,16 @@ process_generation(void)
         return cas_relaxed(&p->generation, &generation, next) ? next : generation; /* a sibling's */
 }
 
+/* Who shares the memory of a process without being a thread of it has no list: what it is told is not remembered. */
+static bool
+is_thread(void)
+{
+        void *head = NULL;
+        size_t bytes;
+
+        return syscall(SYS_get_robust_list, 0, &head, &bytes) == 0 && head;
+}
+
 uint32_t
 process_id(void)
 {
@@ -135,7 +145,7 @@ process_id(void)
         if (pid != 0)
                 return pid;
         pid = (uint32_t)getpid();
-        if (p)
+        if (p && is_thread())
                 store_relaxed(&p->pid, pid);
         return pid;
 }
@@ -145,7 +155,7 @@ process_tid(void)
 {
         uint32_t generation = process_generation();
 
-        if (generation == 0)
+        if (generation == 0 || (self.generation != generation && !is_thread()))
                 return (uint32_t)syscall(SYS_gettid);
         if (self.generation != generation) {
                 self.tid = (uint32_t)syscall(SYS_gettid);
@@ -274,7 +284,7 @@ process_pid_ns_refresh(void)
         ASSERT(ns != 0);
         errno = saved;
         /* Relaxed: all threads store the same, and each relies on its own store only. */
-        if (p)
+        if (p && is_thread())
                 store_relaxed(&p->pid_ns, ns);
         store_relaxed(&pid_ns_known, ns);
         store_relaxed(&pid_ns_known_by, process_id());

@@ -187,6 +187,14 @@ own_list(void)
 }
 
 int
+robust_check_anew(void)
+{
+        ASSERT(!held.is_quiet);
+        held.generation = 0;
+        return robust_check();
+}
+
+int
 robust_check(void)
 {
         int err;

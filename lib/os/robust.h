@@ -66,6 +66,7 @@ robust_word_is_held(uint64_t word)
  * raw clone(2), nor where the C library keeps its robust mutexes at another distance from their list than x86-64's
  * does.  Else what the system says that refuses to tell; it is remembered (base/error.h). */
 int robust_check(void);
+int robust_check_anew(void); /* the kernel is asked, whatever it told before */
 
 /* Takes a lock that is free, or whose holder is known to be dead, if its word still is `seen`.  The caller is thread
  * `tid` of namespace `pid_ns`. */

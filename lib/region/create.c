@@ -202,7 +202,8 @@ fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_bas
                                 error_set(err, "no %s of %" PRIu64 " bytes for %s",
                                           err == -EADDRINUSE ? "free address range" : "memory to find an address range",
                                           p->layout.region_bytes, p->what));
-                err = map_region(r, &p->layout, p->what, base, relocatable, stays);
+                err = map_region(r, &p->layout, p->what, base,
+                                 relocatable && (looks || p->args->options.base_addr != 0), stays);
                 looks = true;
         }
         ASSERT(err < 0 || (base != 0 && base % HEADER_BASE_ALIGN == 0));

@@ -512,6 +512,7 @@ attach_anew(struct shheap *heap, int *ret_err)
                 *ret_err = error_set_refused(-ENOMEM, "attach: no memory for the thread's cache");
                 return NULL;
         }
+        (void)robust_check_anew(); /* slot_attach() says what is wrong */
         *ret_err = attach(t, heap);
         if (*ret_err < 0) {
                 if (is_new)

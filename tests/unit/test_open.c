@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -305,6 +306,25 @@ START_TEST(references_outside_of_the_heap_are_null)
         ck_assert_ptr_eq(shptr_of(shheap_ref(h, p)), p);
         shheap_free(h, p);
         close_heap(h);
+}
+END_TEST
+
+/* Others are in the way that have no name any more. */
+START_TEST(new_heap_that_may_lie_anywhere_lies_at_its_own_address)
+{
+        shheap *heaps[80];
+        enum { N = sizeof heaps / sizeof heaps[0] };
+
+        for (int i = 0; i < N; i++) {
+                char name[16];
+
+                snprintf(name, sizeof name, "%d", i);
+                heaps[i] = heap_dir_open(name, SHHEAP_CREATE | SHHEAP_RELOCATABLE, "max_threads:16");
+                ck_assert(!heaps[i]->region.is_relocated);
+                ck_assert_int_eq(shheap_unlink(name), 0);
+        }
+        for (int i = 0; i < N; i++)
+                close_heap(heaps[i]);
 }
 END_TEST
 
@@ -669,6 +689,7 @@ suite_make(void)
         tcase_add_test(tcase, caller_who_knew_fewer_attributes_gets_defaults_for_the_rest);
         tcase_add_test(tcase, taken_address_is_refused_unless_any_will_do);
         tcase_add_test(tcase, references_outside_of_the_heap_are_null);
+        tcase_add_test(tcase, new_heap_that_may_lie_anywhere_lies_at_its_own_address);
         tcase_add_test(tcase, read_only_heap_is_looked_at_and_not_changed);
         suite_add_tcase(suite, tcase);
 
