@@ -42,6 +42,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <forward_list>
 #include <functional>
 #include <iterator>
 #include <limits>
@@ -141,6 +142,14 @@ template <class T> struct is_private<std::pmr::polymorphic_allocator<T>> : detai
 
 namespace detail
 {
+/* A node that is linked by plain pointers, whatever the allocator's are. */
+template <class T> struct is_linked_plainly : std::is_pointer<T> {
+};
+#if defined(__GLIBCXX__)
+template <class T> struct is_linked_plainly<std::_Fwd_list_node<T>> : std::true_type {
+};
+#endif
+
 /* What can be told of a type that may still be incomplete. */
 template <class T> struct storable {
         static constexpr reason why = is_private<T>::value;
@@ -164,6 +173,7 @@ template <class T> struct storable {
 
 /* What is left to be told of a complete one. */
 template <class T> struct storable_complete : storable<T> {
+        static_assert(!std::is_array_v<T>, "shm: arrays are made by construct<T>(name)[n]");
         static_assert(!std::is_polymorphic_v<T>, "shm: a type with virtual functions keeps a pointer to a private "
                                                  "table, which crashes the second process");
 };
@@ -295,8 +305,9 @@ template <class T> class ref
 /*
  * A pointer for heaps that processes map at different addresses: the distance from itself to what it points to.  It
  * may lie in the heap, or on the stack of who uses it.  A copy points to the same object, but bytes that are copied
- * (memcpy) do not.  As std::vector, deque, forward_list and the unordered containers of libstdc++ 12 take such pointers
- * but string, list, set and map do not, those come from Boost.Container.
+ * (memcpy) do not.  Of the containers of libstdc++ 12 only vector and deque keep such pointers.  string, list, set and
+ * map do not compile with them; forward_list and the unordered ones would, and link their nodes by plain pointers all
+ * the same, so they are refused.  Boost.Container has all of them.
  */
 template <class T> class offset_ptr
 {
@@ -305,14 +316,12 @@ template <class T> class offset_ptr
         using value_type = std::remove_cv_t<T>;
         using difference_type = std::ptrdiff_t;
         using pointer = T *;
-        using reference = std::add_lvalue_reference_t<T>;
+        using reference =
+                std::add_lvalue_reference_t<std::conditional_t<std::is_void_v<T>, char, T>>; /* void has none */
         using iterator_category = std::random_access_iterator_tag;
         template <class U> using rebind = offset_ptr<U>;
 
         offset_ptr() noexcept = default;
-        offset_ptr(std::nullptr_t) noexcept
-        {
-        }
         offset_ptr(T *p) noexcept
         {
                 set(p);
@@ -540,6 +549,8 @@ template <class T, class Make> struct construction {
 /* What construct<T>(name) gives: to be called with the constructor's arguments; [n] before that makes it n objects. */
 template <class T> class named_proxy
 {
+        static_assert(storable<T>::value);
+
       public:
         named_proxy(shheap *h, const char *name, wanted what) noexcept : heap_(h), name_(name), what_(what)
         {
@@ -553,7 +564,7 @@ template <class T> class named_proxy
                 return proxy;
         }
         template <class... A>
-        T *
+        std::add_pointer_t<T>
         operator()(A &&...args) const
         {
                 static_assert(storable_complete<T>::value);
@@ -584,7 +595,7 @@ template <class T> class named_proxy
                         throw error(err, "shm: an object of this name is there already");
                 if (err < 0)
                         throw error(err);
-                return static_cast<T *>(obj);
+                return static_cast<std::add_pointer_t<T>>(obj);
         }
 
       private:
@@ -601,7 +612,7 @@ template <class T> class anonymous_proxy
         {
         }
         template <class... A>
-        T *
+        std::add_pointer_t<T>
         operator()(A &&...args) const
         {
                 std::unique_ptr<void, void (*)(void *) noexcept> block(allocate<T>(heap_, 1), free_anywhere);
@@ -806,21 +817,20 @@ class segment_manager : public detail::objects<segment_manager>
         allocate_many(size_type elem_bytes, size_type n_elements, Chain &chain)
         {
                 while (n_elements-- > 0)
-                        append(elem_bytes, chain);
+                        append<multiallocation_chain>(elem_bytes, chain);
         }
         template <class Chain>
         void
         allocate_many(const size_type *elem_sizes, size_type n_elements, size_type sizeof_element, Chain &chain)
         {
                 for (size_type i = 0; i < n_elements; i++)
-                        append(elem_sizes[i] * sizeof_element, chain);
+                        append<multiallocation_chain>(elem_sizes[i] * sizeof_element, chain);
         }
         template <class Chain>
         void
         deallocate_many(Chain &chain) noexcept
         {
-                while (!chain.empty())
-                        deallocate(chain.pop_front());
+                empty<multiallocation_chain>(chain);
         }
         template <class T>
         T *
@@ -872,6 +882,14 @@ class segment_manager : public detail::objects<segment_manager>
         }
 
       private:
+        /* Chain: of void, which is only known where Boost is.  That of a type is derived from it. */
+        template <class Chain>
+        void
+        empty(Chain &chain) noexcept
+        {
+                while (!chain.empty())
+                        deallocate(chain.pop_front());
+        }
         template <class Chain>
         void
         append(size_type bytes, Chain &chain)
@@ -879,7 +897,7 @@ class segment_manager : public detail::objects<segment_manager>
                 void *p = shheap_malloc(native(), bytes);
 
                 if (!p) {
-                        deallocate_many(chain);
+                        empty(chain);
                         throw std::bad_alloc();
                 }
                 chain.push_back(p);
@@ -973,8 +991,9 @@ template <class T> class relocatable_allocator
         using propagate_on_container_swap = std::true_type;
         using is_always_equal = std::false_type;
         static_assert(detail::storable<T>::value);
-        static_assert(!std::is_pointer_v<T>, "shm: a plain pointer means nothing where the heap lies elsewhere; use "
-                                             "shm::offset_ptr or shm::ref");
+        static_assert(!detail::is_linked_plainly<T>::value,
+                      "shm: a plain pointer means nothing where the heap lies elsewhere; use shm::offset_ptr or "
+                      "shm::ref, and for lists and maps Boost.Container");
 
         relocatable_allocator(segment_manager *manager) noexcept : manager_(manager)
         {
