@@ -7,17 +7,21 @@ source=$1
 shift
 file=$source/tests/cpp/refused.cpp
 
-messages=$(mktemp)
-trap 'rm -f "$messages"' EXIT
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
+messages=$tmp/messages
 
 bad=0
 compile() {
-        "$@" -std=c++17 -I"$source/include" -fsyntax-only "$file" >"$messages" 2>&1
+        "$@" -std=c++17 -I"$source/include" -include "$tmp/all.hpp" -fsyntax-only "$file" >"$messages" 2>&1
 }
 
+# What it includes is read once.
 for compiler in "$@"; do
         n=0
+        grep '^#include' "$file" >"$tmp/all.hpp"
+        "$compiler" -std=c++17 -I"$source/include" -x c++-header -o "$tmp/all.hpp.gch" "$tmp/all.hpp"
         if ! compile "$compiler" -DCASE=0; then
                 echo "$compiler: what is allowed does not compile:"
                 head -20 "$messages"
