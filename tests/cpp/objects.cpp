@@ -52,6 +52,18 @@ struct alignas(128) wide {
         char bytes[128];
 };
 
+/* Whose destructor looks for itself: the name is gone by then. */
+struct looks_back {
+        const shm::heap *h;
+        explicit looks_back(const shm::heap *h_) : h(h_)
+        {
+        }
+        ~looks_back()
+        {
+                CHECK(!h->destroy<looks_back>("looks_back"));
+        }
+};
+
 void
 names(const shm::heap &h)
 {
@@ -67,6 +79,8 @@ names(const shm::heap &h)
         CHECK(error_of([&] { h.find_or_construct<odd>("p")(); }) == EEXIST);
         CHECK(error_of([&] { h.destroy<odd>("p"); }) == EEXIST && h.find<point>("p").first == p);
         CHECK(h.destroy<point>("p") && !h.destroy<point>("p"));
+        h.construct<looks_back>("looks_back")(&h);
+        CHECK(h.destroy<looks_back>("looks_back"));
         CHECK(!h.find<point>("p").first);
 
         point *many = h.construct<point>("many")[10](1, 2);
@@ -152,25 +166,30 @@ struct tallied {
         }
 };
 
+/* All go through the same names in the same order, and most of the way is between looking and taking. */
 void
 destructors_run_once(const shm::heap &h)
 {
+        constexpr int n_names = 100, n_rounds = 20;
         tally *t = h.construct<tally>("tally")();
-        pid_t pids[3];
+        auto name = [](int i) { return "prey" + std::to_string(i); };
 
-        for (pid_t &pid : pids) {
-                pid = start([&] {
-                        for (int i = 0; i < 3000; i++) {
-                                h.find_or_construct<tallied>("prey")(t);
-                                t->won += h.destroy<tallied>("prey");
-                        }
-                });
+        for (int round = 1; round <= n_rounds; round++) {
+                pid_t pids[3];
+
+                for (int i = 0; i < n_names; i++)
+                        h.construct<tallied>(name(i).c_str())(t);
+                for (pid_t &pid : pids) {
+                        pid = start([&] {
+                                for (int i = 0; i < n_names; i++)
+                                        t->won += h.destroy<tallied>(name(i).c_str());
+                        });
+                }
+                for (pid_t pid : pids)
+                        CHECK(ended(pid) == 0);
+                CHECK(t->won == round * n_names && t->destroyed == round * n_names);
         }
-        for (pid_t pid : pids)
-                CHECK(ended(pid) == 0);
-        t->won += h.destroy<tallied>("prey");
-        CHECK(t->constructed == t->destroyed && t->won > 0 && t->won <= t->destroyed);
-        CHECK(h.destroy<tally>("tally"));
+        CHECK(t->constructed == t->destroyed && h.destroy<tally>("tally"));
 }
 
 struct deadly {
