@@ -63,7 +63,8 @@ judge(int n, const acts &a)
         for (auto &d : deaths) {
                 int i = 0;
 
-                if (run(a.make, name.c_str(), 0) != 0)
+                /* As long as nobody is killed it works with both. */
+                if (run(a.make, name.c_str(), 0) != 0 || run(a.come_next, name.c_str(), watchdog) != 0)
                         return 2;
                 while (i < n && run(d.victim, name.c_str(), 0) == SIGKILL &&
                        run(a.come_next, name.c_str(), watchdog) == 0)
