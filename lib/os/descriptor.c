@@ -21,7 +21,6 @@ plug(struct descriptor_plugs *ret_plugs)
 {
         int fd = 0;
 
-        ASSERT(!is_plugged);
         *ret_plugs = (struct descriptor_plugs){{-1, -1, -1}};
         for (int i = 0; i <= STDIO_N && fd >= 0 && fd < STDIO_N; i++) {
                 fd = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
@@ -29,7 +28,6 @@ plug(struct descriptor_plugs *ret_plugs)
                         sys_close(fd);
                 else if (fd >= 0 && i < STDIO_N)
                         ret_plugs->fd[i] = fd;
-                ASSERT(fd < 0 || fd >= i);
         }
 }
 

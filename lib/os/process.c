@@ -133,7 +133,10 @@ is_thread(void)
         void *head = NULL;
         size_t bytes;
 
-        return syscall(SYS_get_robust_list, 0, &head, &bytes) == 0 && head;
+        if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0)
+                return false;
+        ASSERT(bytes == 3 * sizeof(void *)); /* struct robust_list_head */
+        return head != NULL;
 }
 
 uint32_t
