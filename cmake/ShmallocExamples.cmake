@@ -24,3 +24,5 @@ foreach(entry IN LISTS entries)
     list(APPEND SHMALLOC_EXAMPLE_NAMES ${name})
   endif()
 endforeach()
+
+add_subdirectory("${PROJECT_SOURCE_DIR}/examples/boost_comparison")

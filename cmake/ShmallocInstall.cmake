@@ -14,7 +14,7 @@ install(TARGETS shmalloc EXPORT shmallocTargets
 install(TARGETS shmalloc_static EXPORT shmallocStaticTargets
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/shmalloc" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-  FILES_MATCHING PATTERN "*.h")
+  FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 
 install(EXPORT shmallocTargets NAMESPACE shmalloc:: DESTINATION "${package_dir}")
 install(EXPORT shmallocStaticTargets NAMESPACE shmalloc:: DESTINATION "${package_dir}")

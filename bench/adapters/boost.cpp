@@ -63,5 +63,5 @@ teardown()
 }
 } // namespace
 
-extern "C" const struct bench_allocator bench_adapter = {"boost", true,    false,  setup, take, give,    nullptr,
+extern "C" const struct bench_allocator bench_adapter = {"boost", true,    false,  setup, take, give,     nullptr,
                                                          backing, nullptr, reopen, false, 4,    teardown, nullptr};

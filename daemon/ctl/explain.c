@@ -189,7 +189,7 @@ find_block_state(struct place *p, bool is_free)
 {
         if (is_free)
                 p->what = WHAT_BLOCK_FREE;
-        else if (p->class_idx != SIZE_CLASS_NONE && find_in_magazines(p))
+        else if (find_in_magazines(p))
                 p->what = WHAT_BLOCK_CACHED;
         else if (find_pending(p))
                 p->what = WHAT_BLOCK_PENDING;

@@ -304,8 +304,9 @@ terminal_classes(const struct map *map, FILE *out, bool has_colour)
                         size_class_is_small(i) ? "slabs" : "runs");
         }
         if (map->totals.n_huge != 0)
-                fprintf(out, "%s     huge  %10s allocated, %6" PRIu64 " blocks\n", has_colour ? " " : "",
-                        text_bytes(live, map->totals.huge_bytes), map->totals.n_huge);
+                fprintf(out, "%s     huge  %10s allocated, %10s cached, %6" PRIu64 " blocks\n", has_colour ? " " : "",
+                        text_bytes(live, map->totals.huge_bytes - map->totals.huge_cached_bytes),
+                        text_bytes(cached, map->totals.huge_cached_bytes), map->totals.n_huge);
 }
 
 void

@@ -73,7 +73,7 @@ add_counters(const struct region *r, struct sample *s)
                 s->n_in += counted.counters[i].n_drained;
         }
         s->n_out += counted.n_huge_malloc;
-        s->n_in += counted.n_huge_free;
+        s->n_in += counted.n_huge_free + counted.n_huge_drained;
         s->n_reaped += counted.n_reaped;
         s->purged_bytes += counted.purged_bytes;
 }
@@ -200,25 +200,12 @@ draw_title(const struct top *t)
         clrtoeol();
 }
 
-static uint64_t
-cached_bytes(const struct check_totals *totals, uint64_t *ret_blocks)
-{
-        uint64_t bytes = 0;
-
-        *ret_blocks = 0;
-        for (uint32_t i = 0; i < SIZE_CLASS_N; i++) {
-                *ret_blocks += totals->classes[i].n_cached;
-                bytes += totals->classes[i].n_cached * size_class_bytes(i);
-        }
-        return bytes;
-}
-
 static int
 draw_totals(const struct top *t)
 {
         const struct check_totals *c = &t->now.totals;
-        uint64_t capacity = region_capacity_chunks(&t->view.region) << GEO_CHUNK_SHIFT, n_cached, n_live = c->n_huge;
-        uint64_t cached = cached_bytes(c, &n_cached);
+        uint64_t capacity = region_capacity_chunks(&t->view.region) << GEO_CHUNK_SHIFT;
+        uint64_t n_live = c->n_huge - c->n_huge_cached;
         char a[TEXT_BYTES_MAX], b[TEXT_BYTES_MAX], text[64];
 
         for (uint32_t i = 0; i < SIZE_CLASS_N; i++)
@@ -228,8 +215,8 @@ draw_totals(const struct top *t)
                  text_bytes(b, t->view.file_bytes));
         snprintf(text, sizeof text, "%" PRIu64 " blocks", n_live);
         bar(2, "allocated", check_live_bytes(c), capacity, COLOUR_LIVE, text);
-        snprintf(text, sizeof text, "%" PRIu64 " blocks", n_cached);
-        bar(3, "cached", cached, capacity, COLOUR_CACHED, text);
+        snprintf(text, sizeof text, "%" PRIu64 " blocks", check_cached_blocks(c));
+        bar(3, "cached", check_cached_bytes(c), capacity, COLOUR_CACHED, text);
         bar(4, "dirty", c->dirty_bytes, capacity, COLOUR_DIRTY, "free, with pages");
         return 6;
 }
@@ -273,12 +260,12 @@ static void
 draw_part(int line, const char *what, uint32_t idx, uint32_t node, uint32_t n_threads, const struct check_totals *c)
 {
         char live[TEXT_BYTES_MAX], cached[TEXT_BYTES_MAX], free_run[TEXT_BYTES_MAX], dirty[TEXT_BYTES_MAX];
-        uint64_t n_cached, live_bytes = 0;
+        uint64_t live_bytes = 0;
 
         for (uint32_t i = 0; i < SIZE_CLASS_N; i++)
                 live_bytes += c->classes[i].n_live * size_class_bytes(i);
         mvprintw(line, 0, "%-5s %4u %5u %8u %8" PRIu64 " %11s %11s %11s %11s", what, idx, node, n_threads,
-                 c->n_chunks_arena, text_bytes(live, live_bytes), text_bytes(cached, cached_bytes(c, &n_cached)),
+                 c->n_chunks_arena, text_bytes(live, live_bytes), text_bytes(cached, check_cached_bytes(c)),
                  text_bytes(free_run, c->free_run_bytes), text_bytes(dirty, c->dirty_bytes));
 }
 

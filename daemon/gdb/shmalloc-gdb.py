@@ -25,7 +25,7 @@ WORDS = {
                  ("foreign", 44, 1)],
     "candidate": [("kind", 0, 4, "candidate_kind"), ("head", 4, 30), ("length", 34, 28)],
 }
-TAG_CLASSES = 64
+TAG_CLASSES = 128
 
 
 def enum_name(enum, value):

@@ -499,8 +499,9 @@ typedef void shheap_fault_fn(const struct shheap_fault *fault, void *arg);
  * What is noticed when:
  *   at once      pointers into no open heap, or another one; into a heap's tables, or its memory that is free; into
  *                huge blocks (above 2 MiB) but not at their start, and into large ones (above 32 KiB) beyond their
- *                first 64 KiB; sizes and alignments that do not fit; a second free of a huge block; of what has been
- *                freed and is in no cache any more, a realloc, and a free by its size
+ *                first 64 KiB; sizes and alignments that do not fit; a second free of a huge block, by the thread that
+ *                caches it or once nobody does; of what has been freed and is in no cache any more, a realloc, and a
+ *                free by its size
  *   later        before they leave the thread's caches (these are full, idle, or emptied; shheap_purge(),
  *                shheap_close(), the end of the thread): a second free of a small or large block while the caches of
  *                this thread still have it, or after it has gone home, and other pointers that are not the start of a

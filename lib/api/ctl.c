@@ -175,16 +175,6 @@ get_thread_node(struct shheap *h, uint64_t *ret)
 
 /* ------------------------------------------------------------------ figures */
 
-static uint64_t
-cached_bytes(const struct check_totals *totals)
-{
-        uint64_t bytes = 0;
-
-        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
-                bytes += totals->classes[class_idx].n_cached * size_class_bytes(class_idx);
-        return bytes;
-}
-
 /* Into memory of its own: the caller's stack may be small. */
 static int
 count(struct shheap *h, uint64_t (*bytes_of)(const struct check_totals *totals), uint64_t *ret)
@@ -209,7 +199,7 @@ get_allocated(struct shheap *h, uint64_t *ret)
 static int
 get_cached(struct shheap *h, uint64_t *ret)
 {
-        return count(h, cached_bytes, ret);
+        return count(h, check_cached_bytes, ret);
 }
 
 static int

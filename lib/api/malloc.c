@@ -79,13 +79,16 @@ take(struct visit *v)
         const struct call *c = &v->thread->call;
         struct region *r = v->thread->region;
         bool is_small = size_class_is_small(c->class_idx);
-        bool has_magazine = is_small || (size_class_is_large(c->class_idx) && c->align <= LARGE_COLOUR_ALIGN);
+        bool has_magazine =
+                is_small || (size_class_is_large(c->class_idx) && c->align <= LARGE_COLOUR_ALIGN) ||
+                (c->class_idx == SIZE_CLASS_NONE && c->size <= SIZE_CLASS_HUGE_MAX && c->align <= GEO_CHUNK_BYTES);
         void *p;
 
         if (v->tcache && has_magazine && (is_small || c->dest_off == 0) && !(c->flags & CALL_NO_MAGAZINE)) {
                 if (c->dest_off != 0)
                         p = tcache_pop_to(v->tcache, c->class_idx, c->dest_off);
-                else if (r->is_relocated || !tcache_pop(v->tcache, c->class_idx + 1, &p))
+                else if (r->is_relocated || c->class_idx == SIZE_CLASS_NONE ||
+                         !tcache_pop(v->tcache, c->class_idx + 1, &p))
                         p = NULL;
                 if (p)
                         return p;
@@ -204,19 +207,10 @@ free_in(struct shheap *h, void *p, const char *operation)
 static NOINLINE void
 free_anywhere(void *p, const char *operation)
 {
-        struct shheap *h;
+        struct shheap *h = p ? handle_of_address(p) : NULL;
 
-        if (!p)
+        if (!p || tcache_push(quick_turn_to_near(h, p), p))
                 return;
-        h = tcache_heap_near(p);
-        if (LIKELY(h && tcache_push(quick_tcache(h), p)))
-                return;
-        if (!h)
-                h = handle_of_address(p);
-        if (h && (tcache_push(quick_tcache(h), p) || (quick_turn_to(h) && tcache_push(quick_tcache(h), p)))) {
-                tcache_remember(p);
-                return;
-        }
         if (h)
                 free_in(h, p, operation);
         else
@@ -277,8 +271,28 @@ default_malloc_slow(size_t size)
 static NOINLINE void
 default_free_slow(void *p)
 {
-        if (!free_plain(tcache_default, p, "shfree"))
+        if (!free_plain(tcache_default, p, "shfree") && !free_plain(quick_tcache_at(p), p, "shfree"))
                 free_anywhere(p, "shfree");
+}
+
+/* Behind the hit paths: what is huge hits here. */
+static __attribute__((noinline)) void *
+default_malloc_huge(size_t size)
+{
+        const struct tcache *t = tcache_default;
+        void *p;
+
+        if (LIKELY(quick_takes_huge(t, size)) && LIKELY(tcache_pop_huge(t, size, &p)))
+                return p;
+        return default_malloc_slow(size);
+}
+
+/* What is huge, another heap's, or has no room in the default heap's magazine. */
+static __attribute__((noinline)) void
+default_free_elsewhere(void *p)
+{
+        if (UNLIKELY(!tcache_push_huge(tcache_default, p) && !tcache_push(quick_tcache_at(p), p)))
+                default_free_slow(p);
 }
 
 /* Beyond the table of sizes: the class is computed. */
@@ -290,7 +304,7 @@ default_malloc_computed(size_t size)
 
         if (LIKELY(size <= GEO_LARGE_MAX && t->by_size[0] != 0 && tcache_pop(t, size_class_of(size) + 1, &p)))
                 return p;
-        return default_malloc_slow(size);
+        return size > GEO_LARGE_MAX ? default_malloc_huge(size) : default_malloc_slow(size);
 }
 
 PLACED_PAIR void *
@@ -312,7 +326,7 @@ shfree(void *p)
         const struct tcache *t = tcache_default;
 
         if (UNLIKELY(!tcache_push(t, p)))
-                default_free_slow(p);
+                default_free_elsewhere(p);
 }
 
 /* ------------------------------------------------------------------ the same on a heap */
@@ -320,13 +334,22 @@ shfree(void *p)
 bool
 quick_turn_to(const struct shheap *h)
 {
-        struct tcache *t = h && tcache_last->heap != h ? tcache_find(h) : NULL;
+        return h && quick_tcache(h) == tcache_none() && tcache_find(h) && quick_tcache(h) != tcache_none();
+}
 
-        if (!t)
-                return false;
-        tcache_enter(t); /* as long as a call is in it nobody unmaps it: a handler that closes the heap neither */
-        tcache_leave(t);
-        return true;
+struct tcache *
+quick_turn_to_near(const struct shheap *h, const void *p)
+{
+        struct tcache *t;
+
+        if (!h)
+                return tcache_none();
+        (void)quick_turn_to(h);
+        t = quick_tcache(h);
+        if (t == tcache_default || t == quick_tcache_at(p)) /* that has been tried */
+                return tcache_none();
+        tcache_remember(t, p);
+        return t;
 }
 
 void
@@ -348,12 +371,25 @@ malloc_slow(struct shheap *h, size_t size)
                        : call_allocate(h, size, 1, 0, 0, "shheap_malloc");
 }
 
+/* As default_malloc_huge(). */
+static __attribute__((noinline)) void *
+malloc_huge(struct shheap *h, size_t size)
+{
+        const struct tcache *t = quick_tcache(h);
+        void *p;
+
+        if (LIKELY(quick_takes_huge(t, size)) && LIKELY(tcache_pop_huge(t, size, &p)))
+                return p;
+        return malloc_slow(h, size);
+}
+
 void *
 shheap_malloc(shheap *h, size_t size)
 {
-        void *p = quick_malloc(quick_tcache(h), size);
+        const struct tcache *t = quick_tcache(h);
+        void *p;
 
-        return LIKELY(p != NULL) ? p : malloc_slow(h, size);
+        return LIKELY(tcache_pop(t, quick_class1_of(t, size), &p)) ? p : malloc_huge(h, size);
 }
 
 static NOINLINE void
@@ -371,17 +407,26 @@ free_slow(struct shheap *h, void *p, const char *operation)
                 fault_report_pointer(h, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, 0);
 }
 
+/* As default_free_elsewhere(). */
+static __attribute__((noinline)) void
+free_huge(struct shheap *h, void *p, const char *operation)
+{
+        if (UNLIKELY(!tcache_push_huge(quick_tcache(h), p)))
+                free_slow(h, p, operation);
+}
+
 void
 call_free(struct shheap *h, void *p, const char *operation)
 {
         if (UNLIKELY(!tcache_push(quick_tcache(h), p)))
-                free_slow(h, p, operation);
+                free_huge(h, p, operation);
 }
 
 void
 shheap_free(shheap *h, void *p)
 {
-        call_free(h, p, "shheap_free");
+        if (UNLIKELY(!tcache_push(quick_tcache(h), p)))
+                free_huge(h, p, "shheap_free");
 }
 
 /* ------------------------------------------------------------------ calloc, aligned */

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "blocks/fault.h"
 #include "clients/client.h"
+#include "os/descriptor.h"
 #include "os/pin.h"
 #include "os/process.h"
 #include "os/shm.h"
@@ -69,6 +70,7 @@ args_make(struct region_open_args *ret_args, unsigned flags, const struct shheap
         if (err < 0)
                 return err;
         given = (struct options_given){
+                .opens = (flags & SHHEAP_CREATE) == 0,
                 .capacity = a.capacity,
                 .max_capacity = a.max_capacity,
                 .max_clients = a.max_clients,
@@ -91,7 +93,7 @@ attach_caller(struct shheap *h)
 {
         int err;
 
-        return h->is_readonly || tcache_get(h, &err) ? 0 : err;
+        return h->is_readonly || tcache_get_shielded(h, &err) ? 0 : err;
 }
 
 /* The heap is open already, or was and is still mapped. */
@@ -210,7 +212,7 @@ find_by_name(const char *name)
 static int
 open_by_name(struct shheap **ret_heap, const char *name, const struct region_open_args *args)
 {
-        struct shheap *h = args->flags & REGION_EXCL ? NULL : find_by_name(name);
+        struct shheap *h = args->flags & REGION_EXCL || registry_is_empty() ? NULL : find_by_name(name);
         struct region region;
         int err;
 
@@ -251,26 +253,42 @@ open_by_fd(struct shheap **ret_heap, int fd, const struct region_open_args *args
 
 /* ------------------------------------------------------------------ the public side */
 
+/* What lasts as long as a heap is being opened: so none of it is asked for or undone at each step. */
+struct opening {
+        struct shield shield;
+        struct descriptor_plugs plugs;
+};
+
 static void
-enter(struct shield *ret_shield)
+enter(struct opening *ret_opening)
 {
+        shield_raise(&ret_opening->shield);
         os_pin();
-        registry_lock(ret_shield);
+        (void)process_remember(); /* else who attaches is told */
+        registry_lock_shielded();
+        descriptor_plug_all(&ret_opening->plugs);
         registry_sweep();
+}
+
+static void
+leave(const struct opening *opening)
+{
+        descriptor_unplug_all(&opening->plugs);
+        registry_unlock(&opening->shield);
 }
 
 int
 shheap_open(shheap **ret_heap, const char *name, unsigned flags, const struct shheap_attr *attr)
 {
         struct region_open_args args;
-        struct shield shield;
+        struct opening opening;
         int err = args_make(&args, flags, attr);
 
         if (err < 0)
                 return err;
-        enter(&shield);
+        enter(&opening);
         err = open_by_name(ret_heap, name, &args);
-        registry_unlock(&shield);
+        leave(&opening);
         return err;
 }
 
@@ -278,14 +296,14 @@ int
 shheap_open_fd(shheap **ret_heap, int fd, unsigned flags)
 {
         struct region_open_args args;
-        struct shield shield;
+        struct opening opening;
         int err = args_make(&args, flags, NULL);
 
         if (err < 0)
                 return err;
-        enter(&shield);
+        enter(&opening);
         err = open_by_fd(ret_heap, fd, &args);
-        registry_unlock(&shield);
+        leave(&opening);
         return err;
 }
 
@@ -322,9 +340,8 @@ flush_caller(struct shheap *h)
 static void
 close_heap(struct shheap *h)
 {
-        if (tcache_default_heap() == h)
-                tcache_set_default(NULL);
         registry_remove(h);
+        tcache_unset_default(h);
         tcache_close_all(h);
         tcache_forget(h);
         registry_sweep();
@@ -376,7 +393,7 @@ handle_default(void)
 {
         struct shheap *h = default_heap();
         struct region_open_args args;
-        struct shield shield;
+        struct opening opening;
         const char *name;
         int err;
 
@@ -390,11 +407,11 @@ handle_default(void)
                 errno = -err;
                 return NULL;
         }
-        enter(&shield);
+        enter(&opening);
         h = default_heap(); /* another thread was faster */
         if (!h && (err = open_by_name(&h, name, &args)) == 0)
                 tcache_set_default(h);
-        registry_unlock(&shield);
+        leave(&opening);
         if (err < 0)
                 errno = -err;
         return h;
@@ -409,16 +426,15 @@ shheap_default(void)
 int
 shheap_set_default(shheap *h)
 {
-        struct shield shield;
-        int err = 0;
+        bool is_open = !h || registry_lists(h);
 
-        registry_lock(&shield);
-        if (h && !registry_has(h))
-                err = error_set(-EBADF, "shheap_set_default: not an open heap");
-        else if (h && h->is_readonly)
-                err = error_set(-EACCES, "shheap_set_default: the heap is open read-only");
-        else
-                tcache_set_default(h ? h : NULL);
-        registry_unlock(&shield);
-        return err;
+        if (is_open && h && h->is_readonly)
+                return error_set(-EACCES, "shheap_set_default: the heap is open read-only");
+        if (is_open)
+                tcache_set_default(h);
+        if (is_open && h && !registry_lists(h)) { /* closed meanwhile */
+                tcache_unset_default(h);
+                is_open = false;
+        }
+        return is_open ? 0 : error_set(-EBADF, "shheap_set_default: not an open heap");
 }

@@ -15,18 +15,42 @@
 
 /* ------------------------------------------------------------------ sizes */
 
-static NOINLINE size_t
-default_usable_slow(const void *p)
+static __attribute__((noinline)) struct tcache *
+tcache_elsewhere(const void *p)
+{
+        struct tcache *t = quick_tcache_at(p);
+
+        return LIKELY(quick_is_near(t, p) || !p) ? t : quick_turn_to_near(handle_of_address(p), p);
+}
+
+/* The tcache to ask about what quick_is_block() does not know in the default heap's: that, or another heap's, or the
+ * dummy. */
+static ALWAYS_INLINE struct tcache *
+tcache_anywhere(const void *p)
+{
+        return LIKELY(quick_is_near(tcache_default, p)) ? tcache_default : tcache_elsewhere(p);
+}
+
+static __attribute__((noinline)) size_t
+default_usable_large(const void *p)
 {
         const struct shheap *h = p ? handle_of_address(p) : NULL;
 
         return h ? handle_usable(h, p) : 0;
 }
 
-size_t
-shheap_usable_size(const shheap *h, const void *p)
+static __attribute__((noinline)) size_t
+default_usable_slow(const void *p)
 {
-        uint32_t class1 = quick_class1_at(quick_tcache(h), p);
+        uint32_t class1 = quick_class1_in_slab(tcache_anywhere(p), p);
+
+        return LIKELY(class1 != 0) ? size_class_bytes(class1 - 1) : default_usable_large(p);
+}
+
+static __attribute__((noinline)) size_t
+usable_slow(const struct shheap *h, const void *p)
+{
+        uint32_t class1 = quick_class1_in_slab(quick_tcache(h), p);
 
         if (LIKELY(class1 != 0))
                 return size_class_bytes(class1 - 1);
@@ -34,11 +58,21 @@ shheap_usable_size(const shheap *h, const void *p)
 }
 
 size_t
+shheap_usable_size(const shheap *h, const void *p)
+{
+        uint32_t tag;
+
+        return LIKELY(quick_is_block(quick_tcache(h), p, &tag)) ? size_class_in_granule[quick_class1(tag)].bytes
+                                                                : usable_slow(h, p);
+}
+
+size_t
 shmalloc_usable_size(const void *p)
 {
-        uint32_t class1 = quick_class1_at(tcache_default, p);
+        uint32_t tag;
 
-        return LIKELY(class1 != 0) ? size_class_bytes(class1 - 1) : default_usable_slow(p);
+        return LIKELY(quick_is_block(tcache_default, p, &tag)) ? size_class_in_granule[quick_class1(tag)].bytes
+                                                               : default_usable_slow(p);
 }
 
 size_t
@@ -89,13 +123,27 @@ free_sized_in(struct shheap *h, void *p, size_t size, size_t align, const char *
                 call_free(h, p, operation);
 }
 
+/* Of any slab; false: nothing was done. */
+static bool
+free_sized_in_slab(const struct tcache *t, const void *p, size_t size)
+{
+        uint32_t class1 = quick_class1_in_slab(t, p);
+
+        return class1 != 0 && quick_class1_of(t, size) == class1 && tcache_push(t, p);
+}
+
+static __attribute__((noinline)) void
+free_sized_slow(struct shheap *h, void *p, size_t size)
+{
+        if (!free_sized_in_slab(quick_tcache(h), p, size) && p && call_may_free(h, p, "shheap_free_sized", size))
+                free_sized_in(h, p, size, 1, "shheap_free_sized");
+}
+
 void
 shheap_free_sized(shheap *h, void *p, size_t size)
 {
-        if (LIKELY(quick_free_sized(quick_tcache(h), p, size)))
-                return;
-        if (p && call_may_free(h, p, "shheap_free_sized", size))
-                free_sized_in(h, p, size, 1, "shheap_free_sized");
+        if (UNLIKELY(!quick_free_sized(quick_tcache(h), p, size)))
+                free_sized_slow(h, p, size);
 }
 
 void
@@ -109,13 +157,18 @@ shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t size)
                 free_sized_in(h, p, size, align, "shheap_free_aligned_sized");
 }
 
+static __attribute__((noinline)) void
+default_free_sized_slow(void *p, size_t size)
+{
+        if (p && !free_sized_in_slab(tcache_anywhere(p), p, size))
+                free_sized_in(handle_of_address(p), p, size, 1, "shfree_sized");
+}
+
 void
 shfree_sized(void *p, size_t size)
 {
-        if (LIKELY(quick_free_sized(tcache_default, p, size)))
-                return;
-        if (p)
-                free_sized_in(handle_of_address(p), p, size, 1, "shfree_sized");
+        if (UNLIKELY(!quick_free_sized(tcache_default, p, size)))
+                default_free_sized_slow(p, size);
 }
 
 /* ------------------------------------------------------------------ realloc */
@@ -200,56 +253,108 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         return new_p;
 }
 
-/* By the magazines and the tag; NULL: nothing was done. */
-static ALWAYS_INLINE void *
-realloc_quick(struct tcache *t, void *p, size_t size, const char *operation)
+/* By the magazines and the tag, of any slab's block; NULL: nothing was done. */
+static void *
+realloc_in_slab(struct tcache *t, void *p, size_t size, const char *operation)
 {
-        bool is_new;
-        void *new_p = quick_realloc(t, p, size, &is_new, operation);
+        uint32_t class1 = quick_class1_in_slab(t, p), new_class1 = quick_class1_of(t, size);
+        void *copy;
 
-        if (is_new && UNLIKELY(!tcache_push(t, p)))
+        if (class1 == 0 || class1 == new_class1)
+                return class1 != 0 ? p : NULL;
+        copy = quick_copy(t, p, class1, new_class1, operation);
+        if (copy && !tcache_push(t, p))
                 call_free(t->heap, p, operation);
-        return new_p;
+        return copy;
 }
 
-static NOINLINE void *
+static __attribute__((noinline)) void *
 realloc_slow(struct shheap *h, void *p, size_t size, const char *operation)
 {
-        void *new_p = NULL;
+        void *new_p = realloc_in_slab(quick_tcache(h), p, size, operation);
 
-        if (quick_turn_to(h))
-                new_p = realloc_quick(quick_tcache(h), p, size, operation);
+        if (!new_p && quick_turn_to(h))
+                new_p = realloc_in_slab(quick_tcache(h), p, size, operation);
         if (!p && !new_p)
                 new_p = quick_malloc(quick_tcache(h), size);
         return new_p ? new_p : realloc_in(h, p, size, 0, operation);
 }
 
 static NOINLINE void *
+default_realloc_new(size_t size, const char *operation)
+{
+        struct shheap *h = handle_default();
+        void *p = h ? quick_malloc(quick_tcache(h), size) : NULL;
+
+        return p || !h ? p : realloc_in(h, NULL, size, 0, operation);
+}
+
+static __attribute__((noinline)) void *
 default_realloc_slow(void *p, size_t size, const char *operation)
 {
-        struct shheap *h = p ? handle_of_address(p) : handle_default();
+        struct shheap *h;
+        void *new_p;
 
+        if (!p)
+                return default_realloc_new(size, operation);
+        new_p = realloc_in_slab(tcache_anywhere(p), p, size, operation);
+        if (LIKELY(new_p != NULL))
+                return new_p;
+        h = handle_of_address(p);
         if (h)
-                return realloc_slow(h, p, size, operation);
-        if (p)
-                fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
+                return realloc_in(h, p, size, 0, operation);
+        fault_report_pointer(NULL, SHHEAP_FAULT_FOREIGN_POINTER, operation, p, size);
         return NULL;
+}
+
+/* A block that has been looked at, to another class. */
+static __attribute__((noinline)) void *
+realloc_moved(struct tcache *t, void *p, size_t size, uint32_t tag, uint32_t new_class1, const char *operation)
+{
+        void *copy = quick_copy(t, p, quick_class1(tag), new_class1, operation);
+
+        if (LIKELY(copy != NULL)) {
+                if (UNLIKELY(!tcache_push_tagged(t, p, tag)))
+                        call_free(t->heap, p, operation);
+                return copy;
+        }
+        return realloc_in(t->heap, p, size, 0, operation);
+}
+
+static ALWAYS_INLINE void *
+heap_realloc(struct shheap *h, void *p, size_t size, const char *operation)
+{
+        struct tcache *t = quick_tcache(h);
+        uint32_t tag, new_class1;
+
+        if (UNLIKELY(!quick_is_block(t, p, &tag)))
+                return realloc_slow(h, p, size, operation);
+        new_class1 = quick_class1_of(t, size);
+        return new_class1 == quick_class1(tag) ? p : realloc_moved(t, p, size, tag, new_class1, operation);
+}
+
+static ALWAYS_INLINE void *
+default_realloc(void *p, size_t size, const char *operation)
+{
+        struct tcache *t = tcache_default;
+        uint32_t tag, new_class1;
+
+        if (UNLIKELY(!quick_is_block(t, p, &tag)))
+                return default_realloc_slow(p, size, operation);
+        new_class1 = quick_class1_of(t, size);
+        return new_class1 == quick_class1(tag) ? p : realloc_moved(t, p, size, tag, new_class1, operation);
 }
 
 void *
 shheap_realloc(shheap *h, void *p, size_t size)
 {
-        void *new_p = realloc_quick(quick_tcache(h), p, size, "shheap_realloc");
-
-        return LIKELY(new_p != NULL) ? new_p : realloc_slow(h, p, size, "shheap_realloc");
+        return heap_realloc(h, p, size, "shheap_realloc");
 }
 
 void *
 shrealloc(void *p, size_t size)
 {
-        void *new_p = realloc_quick(tcache_default, p, size, "shrealloc");
-
-        return LIKELY(new_p != NULL) ? new_p : default_realloc_slow(p, size, "shrealloc");
+        return default_realloc(p, size, "shrealloc");
 }
 
 static void *
@@ -263,24 +368,20 @@ void *
 shheap_reallocarray(shheap *h, void *p, size_t n, size_t size)
 {
         size_t bytes;
-        void *new_p;
 
         if (__builtin_mul_overflow(n, size, &bytes))
                 return handle_is_open(h, "shheap_reallocarray") ? array_too_large(n, size) : NULL;
-        new_p = realloc_quick(quick_tcache(h), p, bytes, "shheap_reallocarray");
-        return LIKELY(new_p != NULL) ? new_p : realloc_slow(h, p, bytes, "shheap_reallocarray");
+        return heap_realloc(h, p, bytes, "shheap_reallocarray");
 }
 
 void *
 shreallocarray(void *p, size_t n, size_t size)
 {
         size_t bytes;
-        void *new_p;
 
         if (__builtin_mul_overflow(n, size, &bytes))
                 return array_too_large(n, size);
-        new_p = realloc_quick(tcache_default, p, bytes, "shreallocarray");
-        return LIKELY(new_p != NULL) ? new_p : default_realloc_slow(p, bytes, "shreallocarray");
+        return default_realloc(p, bytes, "shreallocarray");
 }
 
 /* ------------------------------------------------------------------ *allocx */

@@ -40,16 +40,20 @@
 #include "os/syscall.h"
 #include "region/open.h"
 
-#define HANDLE_BYTES bits_align_up(sizeof(struct shheap), OS_PAGE_BYTES)
+#define HANDLE_BYTES 4096
+
+_Static_assert(sizeof(struct shheap) <= HANDLE_BYTES && OS_PAGE_BYTES == HANDLE_BYTES, "a handle is one page");
 
 static CDS_LIST_HEAD(heaps);  /* open */
 static CDS_LIST_HEAD(closed); /* all of this only under the lock, but where it says otherwise */
 static pthread_mutex_t lock;
 static uint32_t lock_pid; /* of the process that the lock belongs to; 0 = nobody has used it yet */
 
-static char *handles;      /* REGISTRY_HANDLES of them; NULL = not needed yet */
-static uint32_t n_handles; /* that may be read and written */
-static uint32_t n_given;   /* how many times one was given out */
+/* The first one, for the many who have one heap, and the others. */
+static char first_handle[HANDLE_BYTES] __attribute__((aligned(HANDLE_BYTES)));
+static char *handles;          /* REGISTRY_HANDLES of them, but for the first; NULL = not needed yet */
+static uint32_t n_handles = 1; /* that may be read and written */
+static uint32_t n_given;       /* how many times one was given out */
 
 static struct shheap *places[REGISTRY_HANDLES]; /* of open heaps, NULL between them; read without the lock */
 static uint32_t n_places;                       /* that were ever in use, likewise */
@@ -96,16 +100,22 @@ take_over(void)
 }
 
 void
-registry_lock(struct shield *ret_shield)
+registry_lock_shielded(void)
 {
         uint32_t pid = load_relaxed(&lock_pid); /* changes in new processes only, which have one thread */
 
-        shield_raise(ret_shield);
         if (pid == 0)
                 store_relaxed(&lock_pid, process_id());
         else if (pid != process_id())
                 take_over();
         process_lock(&lock);
+}
+
+void
+registry_lock(struct shield *ret_shield)
+{
+        shield_raise(ret_shield);
+        registry_lock_shielded();
 }
 
 void
@@ -158,23 +168,25 @@ install_fork_handlers(void)
 static struct shheap *
 handle_at(uint32_t idx)
 {
-        return (struct shheap *)(void *)(handles + idx * HANDLE_BYTES);
+        return (struct shheap *)(void *)(idx == 0 ? first_handle : handles + idx * HANDLE_BYTES);
 }
 
 struct shheap *
 registry_new(void)
 {
-        void *reserved;
-
-        if (!handles) {
-                if (os_hold_private(REGISTRY_HANDLES * HANDLE_BYTES, &reserved) < 0)
-                        return NULL;
-                handles = reserved;
-        }
         for (uint32_t tries = 0; tries < REGISTRY_HANDLES; tries++) {
                 uint32_t idx = n_given++ % REGISTRY_HANDLES;
-                struct shheap *h = handle_at(idx);
+                struct shheap *h;
+                void *reserved;
 
+                if (idx > 0 && !handles) {
+                        if (os_hold_private((uint64_t)REGISTRY_HANDLES * HANDLE_BYTES, &reserved) < 0) {
+                                n_given--;
+                                return NULL;
+                        }
+                        handles = reserved;
+                }
+                h = handle_at(idx);
                 if (idx == n_handles) {
                         if (os_unprotect(h, HANDLE_BYTES) < 0) {
                                 n_given--;
@@ -232,6 +244,17 @@ find_place(bool (*has)(const struct shheap *h, const void *p), const void *p)
         return NULL;
 }
 
+bool
+registry_lists(const struct shheap *handle)
+{
+        uint32_t n = load_relaxed(&n_places); /* who has the handle of an open heap saw it opened */
+
+        for (uint32_t i = 0; handle && i < n; i++)
+                if (load_acquire(&places[i]) == handle) /* E14.acq: what it says */
+                        return true;
+        return false;
+}
+
 struct shheap *
 handle_of_address(const void *p)
 {
@@ -268,6 +291,12 @@ find_in(struct cds_list_head *list, uint64_t dev, uint64_t ino)
 
         cds_list_for_each_entry(h, list, node) if (h->region.dev == dev && h->region.ino == ino) return h;
         return NULL;
+}
+
+bool
+registry_is_empty(void)
+{
+        return cds_list_empty(&heaps) && cds_list_empty(&closed);
 }
 
 struct shheap *

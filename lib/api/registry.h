@@ -13,8 +13,15 @@
 /* Held while heaps are opened and closed, and across fork(), behind a shield.  Notices a fork that ran no handlers. */
 void registry_lock(struct shield *ret_shield);
 void registry_unlock(const struct shield *shield);
+void registry_lock_shielded(void); /* behind a shield of the caller's, who lowers it afterwards by registry_unlock() */
+
+/* Without the lock: whether it is the handle of an open heap.  Does not look into it.  It may be closed just now. */
+bool registry_lists(const struct shheap *h);
 
 /* All of the rest: under the lock. */
+
+/* Whether there are no heaps, open or closed. */
+bool registry_is_empty(void);
 
 /* The heap of this file, open or closed (process.is_closed), or NULL. */
 struct shheap *registry_find(uint64_t dev, uint64_t ino);

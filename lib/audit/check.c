@@ -28,6 +28,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/verify.h"
+#include "blocks/huge.h"
 #include "clients/owner.h"
 #include "clients/slot_pages.h"
 #include "os/print.h"
@@ -127,7 +128,7 @@ check_thread(const struct check *c, uint32_t idx)
 {
         const struct slot_gate *gate = region_gate(c->r, idx);
 
-        return gate && load_acquire(&gate->is_bare) == 0 ? slot_at(c->r, idx) : NULL; /* E20.acq */
+        return gate && load_acquire(&gate->is_bare) == 0 ? slot_at(c->r, idx) : NULL; /* E21.acq */
 }
 
 bool
@@ -173,8 +174,16 @@ find_huge(const struct check *c, uint64_t block_off, struct check_found *f)
         f->mark_off = block_off;
         f->bytes = bytes < most ? bytes : most;
         f->class_idx = SIZE_CLASS_NONE;
+        f->tag = huge_tag_of(c->r, word);
         f->arena = CHECK_ARENA_NONE;
         return NULL;
+}
+
+/* What a damaged word says may be no arena. */
+static uint32_t
+tag_in_arena(const struct check *c, uint32_t arena, uint32_t class_idx)
+{
+        return arena < c->r->layout.n_arenas ? tag_make(region_arena_node(c->r, arena), class_idx) : TAG_NONE;
 }
 
 static const char *
@@ -195,12 +204,13 @@ find_small(const struct check *c, uint64_t block_off, uint64_t word, struct chec
         f->mark_off = block_off;
         f->bytes = size_class_bytes(class_idx);
         f->class_idx = class_idx;
+        f->tag = tag_in_arena(c, f->arena, class_idx);
         f->is_free = load_relaxed(region_slab_word(c->r, f->head, f->block_idx / 64)) >> f->block_idx % 64 & 1;
         return NULL;
 }
 
 static const char *
-find_large(uint64_t block_off, uint64_t word, struct check_found *f)
+find_large(const struct check *c, uint64_t block_off, uint64_t word, struct check_found *f)
 {
         if (!size_class_is_large(granule_class(word)))
                 return "lies in a large run of no class";
@@ -209,6 +219,7 @@ find_large(uint64_t block_off, uint64_t word, struct check_found *f)
         f->mark_off = f->head << GEO_GRANULE_SHIFT; /* one block per run, whatever its colour */
         f->bytes = size_class_bytes(granule_class(word));
         f->class_idx = granule_class(word);
+        f->tag = tag_in_arena(c, f->arena, f->class_idx);
         return NULL;
 }
 
@@ -239,7 +250,7 @@ check_find(const struct check *c, uint64_t block_off, struct check_found *f)
         case GRANULE_SLAB:
                 return find_small(c, block_off, word, f);
         case GRANULE_LARGE:
-                return find_large(block_off, word, f);
+                return find_large(c, block_off, word, f);
         case GRANULE_NONE:
                 return find_huge(c, block_off, f);
         case GRANULE_FREE:
@@ -274,8 +285,8 @@ count_marked(struct check_totals *totals, const struct check_found *f, bool is_p
         struct check_class *class;
 
         if (f->class_idx == SIZE_CLASS_NONE) {
-                totals->n_huge_pending++;
-                totals->huge_pending_bytes += f->bytes;
+                *(is_pending ? &totals->n_huge_pending : &totals->n_huge_cached) += 1;
+                *(is_pending ? &totals->huge_pending_bytes : &totals->huge_cached_bytes) += f->bytes;
                 return;
         }
         class = &totals->classes[f->class_idx];
@@ -473,12 +484,10 @@ static void
 summarise(const struct check *c)
 {
         const struct check_totals *t = &c->totals;
-        uint64_t n_live = t->n_huge - t->n_huge_pending, n_cached = 0;
+        uint64_t n_live = t->n_huge - t->n_huge_pending - t->n_huge_cached, n_cached = check_cached_blocks(t);
 
-        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
                 n_live += t->classes[class_idx].n_live;
-                n_cached += t->classes[class_idx].n_cached;
-        }
         if (t->n_faults > c->n_lines)
                 print(c->report, "and %" PRIu64 " more faults\n", t->n_faults - c->n_lines);
         print(c->report,
@@ -490,11 +499,31 @@ summarise(const struct check *c)
 uint64_t
 check_live_bytes(const struct check_totals *totals)
 {
-        uint64_t bytes = totals->huge_bytes - totals->huge_pending_bytes;
+        uint64_t bytes = totals->huge_bytes - totals->huge_pending_bytes - totals->huge_cached_bytes;
 
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
                 bytes += totals->classes[class_idx].n_live * size_class_bytes(class_idx);
         return bytes;
+}
+
+uint64_t
+check_cached_bytes(const struct check_totals *totals)
+{
+        uint64_t bytes = totals->huge_cached_bytes;
+
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+                bytes += totals->classes[class_idx].n_cached * size_class_bytes(class_idx);
+        return bytes;
+}
+
+uint64_t
+check_cached_blocks(const struct check_totals *totals)
+{
+        uint64_t n = totals->n_huge_cached;
+
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+                n += totals->classes[class_idx].n_cached;
+        return n;
 }
 
 /* Live blocks are all blocks less those that are free or cached.  While others run a block may be seen twice on its
@@ -506,8 +535,11 @@ cut_below_zero(struct check_totals *totals)
         for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
                 if (totals->classes[class_idx].n_live > UINT64_MAX / 2)
                         totals->classes[class_idx].n_live = 0;
-        if (totals->n_huge_pending > totals->n_huge || totals->huge_pending_bytes > totals->huge_bytes)
+        if (totals->n_huge_pending + totals->n_huge_cached > totals->n_huge ||
+            totals->huge_pending_bytes + totals->huge_cached_bytes > totals->huge_bytes) {
                 totals->n_huge_pending = totals->huge_pending_bytes = 0;
+                totals->n_huge_cached = totals->huge_cached_bytes = 0;
+        }
 }
 
 int

@@ -40,6 +40,8 @@ struct check_totals {
         uint64_t huge_span_bytes;    /* of the chunks that they take */
         uint64_t n_huge_pending;     /* of n_huge: root objects under construction */
         uint64_t huge_pending_bytes; /* of huge_bytes */
+        uint64_t n_huge_cached;      /* of n_huge: in a magazine of a thread or of a depot */
+        uint64_t huge_cached_bytes;  /* of huge_bytes */
         uint64_t free_run_bytes;     /* granules that are free in arenas */
         uint64_t moving_bytes;       /* granules and chunks that somebody is just claiming, freeing or purging */
         uint64_t dirty_bytes;        /* free granules and chunks that may have pages */
@@ -63,6 +65,10 @@ int check_region_by_arena(const struct region *r, unsigned flags, FILE *report, 
 
 /* Bytes of all live blocks. */
 uint64_t check_live_bytes(const struct check_totals *totals);
+
+/* Bytes of all that are cached; how many these are. */
+uint64_t check_cached_bytes(const struct check_totals *totals);
+uint64_t check_cached_blocks(const struct check_totals *totals);
 
 /* Whether a block starts here that is allocated: neither free nor cached nor under construction.  Looks into every
  * magazine. */

@@ -10,6 +10,7 @@
  */
 #include "audit/check_parts.h"
 #include "base/verify.h"
+#include "blocks/huge.h"
 #include "blocks/magazine.h"
 #include "clients/owner.h"
 #include "clients/slot_pages.h"
@@ -63,7 +64,7 @@ check_numbers(struct check *c, uint64_t idx, uint64_t word)
         const struct magazine *m = &c->r->magazines[idx];
         uint64_t n = load_relaxed(&m->n), cap = load_relaxed(&m->cap),
                  most = size_class_magazine_cap(tag_class(magazine_tag(word)));
-        bool has_grown = cap > most && cap <= MAGAZINE_CAP_MAX && size_class_is_large(tag_class(magazine_tag(word)));
+        bool has_grown = cap > most && cap <= MAGAZINE_CAP_MAX && size_class_is_whole(tag_class(magazine_tag(word)));
         bool is_fresh =
                 !c->is_quiescent && n == 0 && magazine_state(word) == MAGAZINE_TCACHE && is_in_hand(c, idx, word);
 
@@ -216,9 +217,7 @@ check_entry(struct check *c, uint64_t unit)
         if (!load_entry(c, unit, &e))
                 return;
         wrong = check_find(c, e.block_off, &f);
-        if (wrong || f.is_free || f.class_idx != tag_class(magazine_tag(e.word)) ||
-            f.arena >= c->r->layout.n_arenas || /* what a damaged word says */
-            region_arena_node(c->r, f.arena) != tag_node(magazine_tag(e.word))) {
+        if (wrong || f.is_free || f.tag != magazine_tag(e.word)) {
                 if (may_be_moving(c, &e, f.is_held))
                         return;
                 if (wrong)
@@ -381,24 +380,40 @@ check_magazines(struct check *c)
                 }
 }
 
+/* Usable bytes of the huge block that starts there, if one does. */
+static uint64_t
+huge_bytes_at(const struct region *r, uint64_t block_off)
+{
+        uint64_t chunk = block_off >> GEO_CHUNK_SHIFT, bytes;
+
+        if (huge_tag(r, block_off) == TAG_NONE)
+                return 0;
+        bytes = load_relaxed(&r->huge_bytes[chunk]); /* a look */
+        return bytes <= SIZE_CLASS_HUGE_MAX ? bytes : 0;
+}
+
 void
 check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, uint64_t *bytes)
 {
         const struct slot_gate *gate = region_gate(r, thread_no - 1);
         const struct thread_slot *slot =
-                gate && load_acquire(&gate->is_bare) == 0 ? slot_at(r, thread_no - 1) : NULL; /* E20.acq */
+                gate && load_acquire(&gate->is_bare) == 0 ? slot_at(r, thread_no - 1) : NULL; /* E21.acq */
 
         for (uint32_t place = 0; slot && place < 2 * r->layout.n_tags; place++) {
                 uint32_t idx1 = load_relaxed(&slot->magazines[place]); /* a look, as all that follows */
                 const struct magazine *m = idx1 != 0 ? region_magazine(r, idx1 - 1) : NULL;
                 uint64_t word = m ? owner_load(&r->magazine_words[idx1 - 1]) : 0, n;
-                uint32_t class_idx = magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N;
+                uint32_t class_idx =
+                        magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N_CACHED;
 
-                if (magazine_owner(word) != thread_no || magazine_is_bare(word) || class_idx >= SIZE_CLASS_N)
+                if (magazine_owner(word) != thread_no || magazine_is_bare(word) || class_idx >= SIZE_CLASS_N_CACHED)
                         continue;
                 n = load_relaxed(&m->n);
                 n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;
                 *blocks += n;
-                *bytes += n * size_class_bytes(class_idx);
+                if (!size_class_is_huge(class_idx))
+                        *bytes += n * size_class_bytes(class_idx);
+                for (uint64_t i = 0; size_class_is_huge(class_idx) && i < n; i++)
+                        *bytes += huge_bytes_at(r, region_entry_off(r, load_relaxed(&m->slot[i])));
         }
 }

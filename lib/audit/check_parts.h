@@ -22,6 +22,7 @@ struct check_found {
         uint64_t bytes;
         uint64_t head;      /* granule; chunk of a huge block */
         uint32_t class_idx; /* SIZE_CLASS_NONE: huge */
+        uint32_t tag;       /* of the magazines that may have it; TAG_NONE: none may */
         uint32_t block_idx;
         uint32_t arena; /* CHECK_ARENA_NONE: huge */
         bool is_held;   /* its slab, run or chunk has an owner just now */

@@ -136,9 +136,9 @@ heap_bytes(const struct stats *s, uint64_t *v)
 
         v[HEAP_USED] = region_chunks_hwm(s->r) << GEO_CHUNK_SHIFT;
         v[HEAP_ALLOCATED] = check_live_bytes(t);
-        v[HEAP_BLOCKS] = sums.live_blocks + t->n_huge - t->n_huge_pending;
-        v[HEAP_CACHED] = sums.cached_bytes;
-        v[HEAP_CACHED_BLOCKS] = sums.cached_blocks;
+        v[HEAP_BLOCKS] = sums.live_blocks + t->n_huge - t->n_huge_pending - t->n_huge_cached;
+        v[HEAP_CACHED] = check_cached_bytes(t);
+        v[HEAP_CACHED_BLOCKS] = check_cached_blocks(t);
         v[HEAP_PENDING] = sums.pending_bytes + t->huge_pending_bytes;
         v[HEAP_FREE_SLAB] = sums.free_bytes;
         v[HEAP_FREE_RUN] = t->free_run_bytes;
@@ -208,11 +208,14 @@ huge_row(const struct stats *s, struct stats_row *row)
 {
         label_text(row, "size", "huge", sizeof "huge");
         row->values[CLASS_RUNS] = s->totals.n_huge;
-        row->values[CLASS_ALLOCATED] = s->totals.huge_bytes - s->totals.huge_pending_bytes;
-        row->values[CLASS_BLOCKS] = s->totals.n_huge - s->totals.n_huge_pending;
+        row->values[CLASS_ALLOCATED] =
+                s->totals.huge_bytes - s->totals.huge_pending_bytes - s->totals.huge_cached_bytes;
+        row->values[CLASS_BLOCKS] = s->totals.n_huge - s->totals.n_huge_pending - s->totals.n_huge_cached;
+        row->values[CLASS_CACHED] = s->totals.n_huge_cached;
         row->values[CLASS_PENDING] = s->totals.n_huge_pending;
         row->values[CLASS_FILLED] = row->values[CLASS_DIRECT] = s->counted.n_huge_malloc;
-        row->values[CLASS_DRAINED] = row->values[CLASS_DIRECT_FREE] = s->counted.n_huge_free;
+        row->values[CLASS_DRAINED] = s->counted.n_huge_free + s->counted.n_huge_drained;
+        row->values[CLASS_DIRECT_FREE] = s->counted.n_huge_free;
         return true;
 }
 

@@ -9,10 +9,11 @@
  */
 #include "base/size_class.h"
 
-/* Bytes of a class. From the fifth class on, the quarters of a doubling; below, plain quanta. */
+/* Bytes of a class. From the fifth class on, the quarters of a doubling; below, plain quanta; of huge ones, chunks. */
 #define BYTES(idx)                                                                                                     \
-        ((idx) < 4 ? ((idx) + UINT64_C(1)) << SIZE_CLASS_QUANTUM_SHIFT                                                 \
-                   : (5 + UINT64_C(1) * (idx) % 4) << (SIZE_CLASS_QUANTUM_SHIFT + (idx) / 4 - 1))
+        ((idx) >= SIZE_CLASS_N ? ((idx)-SIZE_CLASS_N + UINT64_C(1)) << GEO_CHUNK_SHIFT                                 \
+         : (idx) < 4           ? ((idx) + UINT64_C(1)) << SIZE_CLASS_QUANTUM_SHIFT                                     \
+                               : (5 + UINT64_C(1) * (idx) % 4) << (SIZE_CLASS_QUANTUM_SHIFT + (idx) / 4 - 1))
 
 #define IS_SMALL(idx) ((idx) < SIZE_CLASS_N_SMALL)
 
@@ -56,7 +57,7 @@
 #else
 #define MAGAZINE_FULL_BYTES_MAX  UINT64_C(1024)
 #define MAGAZINE_FULL_MIN        UINT64_C(64)
-#define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(128) << 10)
+#define MAGAZINE_SMALL_BYTES_MAX (UINT64_C(256) << 10)
 #define MAGAZINE_LARGE_BYTES_MAX (UINT64_C(256) << 10)
 #endif
 
@@ -84,11 +85,11 @@
 #if SIZE_CLASS_N == 64
 #define EACH_CLASS(f)                                                                                                  \
         EIGHT(f, 0)                                                                                                    \
-        EIGHT(f, 8) EIGHT(f, 16) EIGHT(f, 24) EIGHT(f, 32) EIGHT(f, 40) EIGHT(f, 48) EIGHT(f, 56)
+        EIGHT(f, 8) EIGHT(f, 16) EIGHT(f, 24) EIGHT(f, 32) EIGHT(f, 40) EIGHT(f, 48) EIGHT(f, 56) EIGHT(f, 64)
 #elif SIZE_CLASS_N == 24
-#define EACH_CLASS(f) EIGHT(f, 0) EIGHT(f, 8) EIGHT(f, 16)
+#define EACH_CLASS(f) EIGHT(f, 0) EIGHT(f, 8) EIGHT(f, 16) EIGHT(f, 24)
 #else
-#error "EACH_CLASS() has to name SIZE_CLASS_N classes"
+#error "EACH_CLASS() has to name SIZE_CLASS_N_CACHED classes"
 #endif
 
 #define ASSERT_CLASS(idx)                                                                                              \
@@ -98,10 +99,26 @@
 _Static_assert(SIZE_CLASS_SLAB_GRANULES_MAX == 4, "SLAB_GRANULES() tries all lengths");
 _Static_assert(BYTES(SIZE_CLASS_N_SMALL - 1) == GEO_SMALL_MAX, "the last small class is the largest small block");
 _Static_assert(BYTES(SIZE_CLASS_N - 1) == GEO_LARGE_MAX, "the last class is the largest large block");
-_Static_assert(SIZE_CLASS_N % 4 == 0 && SIZE_CLASS_N <= 4 * 16, "SIZE_CLASS_DEPOT_BELOW() sums up all doublings");
+_Static_assert(SIZE_CLASS_N_HUGE == 8, "EACH_CLASS() names eight of them");
+_Static_assert(SIZE_CLASS_HUGE_MAX <= UINT32_MAX, "the bytes of a class fit 32 bits");
+_Static_assert(SIZE_CLASS_N % 4 == 0 && SIZE_CLASS_N_CACHED % 4 == 0 && SIZE_CLASS_N_CACHED <= 4 * 20,
+               "SIZE_CLASS_DEPOT_BELOW() sums up all doublings");
 EACH_CLASS(ASSERT_CLASS)
 
-const struct size_class size_class_table[SIZE_CLASS_N] = {EACH_CLASS(CLASS)};
+const struct size_class size_class_table[SIZE_CLASS_N_CACHED] = {EACH_CLASS(CLASS)};
+
+#define IS_IN_GRANULE(idx) (IS_SMALL(idx) && SLAB_GRANULES(idx) == 1)
+#define IN_GRANULE(idx)                                                                                                \
+        [(idx) + 1] = {                                                                                                \
+                .reciprocal = IS_IN_GRANULE(idx) ? ((UINT64_C(1) << 32) + BYTES(idx) - 1) / BYTES(idx) : 0,            \
+                .n_blocks = IS_IN_GRANULE(idx) ? SLAB_BLOCKS(idx) : 0,                                                 \
+                .bytes = IS_IN_GRANULE(idx) ? BYTES(idx) : 0,                                                          \
+        },
+
+_Static_assert(SIZE_CLASS_N_CACHED < SIZE_CLASS_IN_GRANULE_N, "each has a place, and none another's");
+_Static_assert(SIZE_CLASS_BLOCKS_MAX <= UINT16_MAX && GEO_SMALL_MAX <= UINT16_MAX, "a record is one word");
+
+const struct size_class_in_granule size_class_in_granule[SIZE_CLASS_IN_GRANULE_N] = {EACH_CLASS(IN_GRANULE)};
 
 /* size_class_of(last + 1) as a constant expression, for the four doublings that reach SIZE_CLASS_BY_SIZE_MAX.
    */

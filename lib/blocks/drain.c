@@ -11,6 +11,7 @@
 
 #include "base/size_class.h"
 #include "base/verify.h"
+#include "blocks/huge.h"
 #include "blocks/large.h"
 #include "blocks/magazine.h"
 #include "blocks/sift.h"
@@ -38,7 +39,7 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
 {
         struct region *r = t->region;
         struct magazine *m = &r->magazines[idx];
-        bool is_small = size_class_is_small(tag_class(magazine_tag(owner_load(&r->magazine_words[idx]))));
+        uint32_t class_idx = tag_class(magazine_tag(owner_load(&r->magazine_words[idx])));
         uint64_t bottom = 0; /* entries below it were tried and are held by others */
 
         ASSERT_INVARIANT(I19, thread_is_valid(t));
@@ -46,7 +47,9 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
         sift_own(t, idx); /* one from a depot, too: its thread may have put blocks there since */
         for (uint64_t n = load_relaxed(&m->n); n > keep && n > bottom && n <= MAGAZINE_CAP_MAX;
              n = load_relaxed(&m->n)) {
-                int err = is_small ? slab_drain(t, idx) : large_drain(t, idx);
+                int err = size_class_is_small(class_idx)   ? slab_drain(t, idx)
+                          : size_class_is_large(class_idx) ? large_drain(t, idx)
+                                                           : huge_drain(t, idx);
 
                 if (err != -EBUSY)
                         continue;
@@ -108,7 +111,7 @@ drain_depots(struct thread *t, uint32_t arena, uint32_t want)
         uint32_t n = 0, idx;
 
         ASSERT(arena < t->region->layout.n_arenas);
-        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N_CACHED; class_idx++)
                 /* Bounded: others may put as many there meanwhile. */
                 for (uint32_t i = size_class_depot_places(class_idx); i > 0 && n < want; i--, n++) {
                         if (!magazine_take_depot(t, arena, tag_make(node, class_idx), &idx))

@@ -12,6 +12,7 @@
 #include "base/bits.h"
 #include "base/verify.h"
 #include "blocks/fault.h"
+#include "blocks/magazine.h"
 #include "blocks/valid.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
@@ -308,7 +309,6 @@ huge_alloc(struct thread *t, uint64_t bytes, uint64_t align, uint32_t node, uint
                 intent_end(t); /* HUGE_TO.3 */
         candidate_clear(t);    /* HUGE.7 */
         owner_add(&t->slot->n_huge_malloc, UINT64_C(1));
-        owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
         *ret_block_off = chunk << GEO_CHUNK_SHIFT;
         return 0;
@@ -347,7 +347,6 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                         if (dest_off != 0)
                                 intent_end(t); /* HUGE_FROM.3 */
                         owner_add(&t->slot->n_huge_free, UINT64_C(1));
-                        owner_add(&t->slot->huge_free_bytes, huge_usable(r, chunk, word));
                         release_all(t, chunk, chunk_count(word)); /* HUGE_FREE.2 */
                         return 0;
                 }
@@ -356,6 +355,59 @@ huge_free(struct thread *t, uint64_t block_off, uint64_t dest_off)
                 candidate_clear(t);
         }
         return fault_note(t, FAULT_METADATA, block_off);
+}
+
+int
+huge_drain(struct thread *t, uint64_t magazine_idx)
+{
+        struct region *r = t->region;
+        struct magazine *m = &r->magazines[magazine_idx];
+        uint32_t class_idx = tag_class(magazine_tag(owner_load(&r->magazine_words[magazine_idx])));
+        uint64_t n = load_relaxed(&m->n), block_off, chunk, word;
+
+        ASSERT_INVARIANT(I11, magazine_is_own(t, magazine_idx));
+        if (n == 0 || n > MAGAZINE_CAP_MAX)
+                return 0;
+        block_off = region_entry_off(r, load_relaxed(&m->slot[n - 1]));
+        if (!huge_block_of(r, block_off, &chunk, &word) || size_class_of_chunks(chunk_count(word)) != class_idx) {
+                bool is_inside = block_off % GEO_CHUNK_BYTES != 0; /* of a damaged entry: anything */
+
+                store_relaxed(&m->n, n - 1);
+                magazine_bad_entry(t, (uint32_t)magazine_idx, is_inside ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE,
+                                   block_off);
+                return -EINVAL;
+        }
+        if (chunk_owner(word) != THREAD_NONE)
+                return -EBUSY; /* somebody resizes what has been freed */
+        candidate_set(t, candidate_make(CANDIDATE_HUGE, chunk, chunk_count(word))); /* DRAIN_HUGE.1 */
+        intent_begin(t, INTENT(DRAIN_HUGE, drain_huge, .head = chunk, .magazine = magazine_idx,
+                               .n = n - 1)); /* DRAIN_HUGE.2 */
+        if (!chunk_acquire(t, &r->chunk_words[chunk], &word,
+                           chunk_with_owner(chunk_with_state(word, CHUNK_FREEING), t->no))) { /* DRAIN_HUGE.3: commit */
+                intent_end(t);
+                candidate_clear(t);
+                store_relaxed(&m->n, n - 1);
+                magazine_bad_entry(t, (uint32_t)magazine_idx, FAULT_DOUBLE_FREE, block_off);
+                return -EINVAL;
+        }
+        kill_order();
+        store_relaxed(&m->n, n - 1); /* DRAIN_HUGE.4 */
+        intent_end(t);               /* DRAIN_HUGE.5 */
+        ASSERT_INVARIANT(I14, huge_is_valid(r, chunk, word));
+        owner_add(&t->slot->n_huge_drained, UINT64_C(1));
+        release_all(t, chunk, chunk_count(word)); /* HUGE_FREE.2 */
+        return 0;
+}
+
+uint32_t
+huge_tag(const struct region *r, uint64_t block_off)
+{
+        uint64_t chunk = block_off >> GEO_CHUNK_SHIFT, word;
+
+        if (chunk >= region_chunks_hwm(r) || block_off % GEO_CHUNK_BYTES != 0)
+                return TAG_NONE;
+        word = load_acquire(&r->chunk_words[chunk]); /* E3.acq */
+        return chunk + chunk_count(word) <= region_chunks_hwm(r) ? huge_tag_of(r, word) : TAG_NONE;
 }
 
 /* ------------------------------------------------------------------ resize */
@@ -418,8 +470,6 @@ huge_resize(struct thread *t, uint64_t block_off, uint64_t bytes)
                 for (uint64_t i = n; i < old; i++)
                         release_chunk(r, t->no, chunk + i);
         }
-        owner_add(&t->slot->huge_free_bytes, load_relaxed(&r->huge_bytes[chunk]));
-        owner_add(&t->slot->huge_malloc_bytes, page_up(bytes));
         store_relaxed(&r->huge_bytes[chunk], page_up(bytes)); /* HUGE_RESIZE.7 */
         drop_owner(t, chunk, word);                           /* HUGE_RESIZE.8: commit of a growth */
         return 0;

@@ -244,7 +244,7 @@ struct depot {
         uint32_t n_places;
 };
 
-/* False: there is no such arena yet. */
+/* False: there is no such arena yet, or no such class. */
 static bool
 depot_of(struct region *r, uint32_t arena, uint32_t tag, struct depot *ret_depot)
 {
@@ -252,7 +252,7 @@ depot_of(struct region *r, uint32_t arena, uint32_t tag, struct depot *ret_depot
         uint32_t class_idx = tag_class(tag);
 
         ASSERT_INVARIANT(I3, tag_is_of_class(&r->layout, tag));
-        if (!a)
+        if (!a || class_idx >= SIZE_CLASS_N_CACHED) /* of a damaged word: anything */
                 return false;
         *ret_depot = (struct depot){.place = &a->depot[size_class_depot_first(class_idx)],
                                     .n = &a->depot_n[class_idx],

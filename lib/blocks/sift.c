@@ -18,10 +18,10 @@
 
 #include <string.h>
 
-#include "base/bits.h"
 #include "base/size_class.h"
 #include "base/verify.h"
 #include "blocks/fault.h"
+#include "blocks/huge.h"
 #include "blocks/large.h"
 #include "blocks/magazine.h"
 #include "blocks/valid.h"
@@ -40,35 +40,24 @@ enum { SEEN_SHIFT = 10, SEEN_MAX = 1 << SEEN_SHIFT, SEEN_PER_ENTRY = 8 };
 
 _Static_assert(MAGAZINE_CAP_MAX < UINT8_MAX && MAGAZINE_CAP_MAX * SEEN_PER_ENTRY <= SEEN_MAX, "entry numbers fit");
 
-/* By hash of an entry, its number in the magazine plus 1; 0 = none.  Whoever meets another one there goes on.  Of the
- * table as much is used as there are entries, several times over. */
+/* By hash of an entry, its number in the magazine plus 1; 0 = none.  Whoever meets another one there goes on. */
 struct seen {
-        uint32_t bits; /* of a hash */
         uint8_t number1[SEEN_MAX];
 };
 
-static inline uint32_t
-seen_slot(uint32_t bits, uint64_t entry)
+static inline uint64_t
+seen_slot(uint64_t entry)
 {
-        ASSERT(bits >= 1 && bits <= SEEN_SHIFT);
-        return (uint32_t)(entry * UINT64_C(0x9e3779b97f4a7c15) >> (64 - bits)); /* by the golden ratio */
-}
-
-static void
-seen_init(struct seen *seen, uint64_t n)
-{
-        ASSERT(n >= 1 && n <= MAGAZINE_CAP_MAX);
-        seen->bits = bits_log2_floor(n * SEEN_PER_ENTRY - 1) + 1;
-        memset(seen->number1, 0, (size_t)1 << seen->bits);
+        return entry * UINT64_C(0x9e3779b97f4a7c15) >> (64 - SEEN_SHIFT); /* by the golden ratio */
 }
 
 /* Where the entry is, or would be. */
-static inline uint32_t
-seen_find(const struct seen *seen, const struct magazine *m, uint64_t entry, uint32_t at)
+static uint64_t
+seen_find(const struct seen *seen, const struct magazine *m, uint64_t entry, uint64_t at)
 {
-        ASSERT(at < 1u << seen->bits);
+        ASSERT(at < SEEN_MAX);
         while (seen->number1[at] != 0 && load_relaxed(&m->slot[seen->number1[at] - 1]) != entry)
-                at = (at + 1) & ((1u << seen->bits) - 1);
+                at = (at + 1) % SEEN_MAX;
         return at;
 }
 
@@ -132,30 +121,41 @@ is_apart(const struct magazine *m, uint64_t n, const struct magazine *other)
         return true;
 }
 
-/* The lowest of n entries that is bad; n: none is.  *seen has all before it.  The first n_good are known to be good. */
+/* The lowest of n entries, from the one of that number on, that cannot be the start of a block; n: all can. */
 static inline __attribute__((always_inline)) uint64_t
-find_bad_small(struct region *r, const struct magazine *m, uint64_t n_good, uint64_t n, uint32_t class_idx,
-               bool is_long, struct seen *seen, uint32_t *ret_what)
+find_no_start(struct region *r, const struct magazine *m, uint64_t from, uint64_t n, uint32_t class_idx, bool is_long)
 {
         const uint64_t canonical = r->canonical;
-        const uint32_t bits = seen->bits;
 
+        ASSERT(from <= n && n <= MAGAZINE_CAP_MAX);
+        while (from < n && !is_no_start(r, load_relaxed(&m->slot[from]) - canonical, class_idx, is_long))
+                from++;
+        return from;
+}
+
+/* Another entry is where entry `i` would be: notes it elsewhere; false where it is the same one. */
+static __attribute__((noinline, cold)) bool
+seen_add_aside(struct seen *seen, const struct magazine *m, uint64_t i, uint64_t at)
+{
+        at = seen_find(seen, m, load_relaxed(&m->slot[i]), at);
+        if (seen->number1[at] != 0)
+                return false;
+        seen->number1[at] = (uint8_t)(i + 1);
+        return true;
+}
+
+/* Notes the first n entries.  The lowest that is there twice; n: none is. */
+static uint64_t
+seen_add(struct seen *seen, const struct magazine *m, uint64_t n)
+{
+        ASSERT(n <= MAGAZINE_CAP_MAX);
         for (uint64_t i = 0; i < n; i++) {
-                uint64_t entry = load_relaxed(&m->slot[i]); /* owned */
-                uint32_t at = seen_slot(bits, entry);
+                uint64_t at = seen_slot(load_relaxed(&m->slot[i])); /* owned */
 
-                if (i >= n_good && is_no_start(r, entry - canonical, class_idx, is_long)) {
-                        *ret_what = FAULT_INVALID_FREE;
+                if (LIKELY(seen->number1[at] == 0))
+                        seen->number1[at] = (uint8_t)(i + 1);
+                else if (!seen_add_aside(seen, m, i, at))
                         return i;
-                }
-                if (UNLIKELY(seen->number1[at] != 0)) {
-                        at = seen_find(seen, m, entry, at);
-                        if (i >= n_good && seen->number1[at] != 0) {
-                                *ret_what = FAULT_DOUBLE_FREE;
-                                return i;
-                        }
-                }
-                seen->number1[at] = (uint8_t)(i + 1);
         }
         return n;
 }
@@ -183,12 +183,32 @@ find_bad_large(struct region *r, const struct magazine *m, uint64_t n, uint32_t 
         return n;
 }
 
+/* The same of huge ones, whose chunk has a word that says how many they have. */
+static uint64_t
+find_bad_huge(struct region *r, const struct magazine *m, uint64_t n, uint32_t class_idx, uint32_t *ret_what)
+{
+        ASSERT(n <= MAGAZINE_CAP_MAX && size_class_is_huge(class_idx));
+        for (uint64_t i = 0; i < n; i++) {
+                uint64_t block_off = region_entry_off(r, load_relaxed(&m->slot[i])), chunk, word;
+
+                for (uint64_t k = 0; k < i; k++)
+                        if (region_entry_off(r, load_relaxed(&m->slot[k])) == block_off) {
+                                *ret_what = FAULT_DOUBLE_FREE;
+                                return i;
+                        }
+                if (!huge_block_of(r, block_off, &chunk, &word) ||
+                    size_class_of_chunks(chunk_count(word)) != class_idx) {
+                        *ret_what = block_off % GEO_CHUNK_BYTES != 0 ? FAULT_INVALID_FREE : FAULT_DOUBLE_FREE;
+                        return i;
+                }
+        }
+        return n;
+}
+
 /* SIFT.1 the topmost entry takes its place; SIFT.2 there is one less. */
 static void
-drop(struct region *r, struct magazine *m, uint64_t i, struct sifted *done, uint32_t what)
+drop(struct region *r, struct magazine *m, uint64_t i, uint64_t n, struct sifted *done, uint32_t what)
 {
-        uint64_t n = load_relaxed(&m->n);
-
         ASSERT(i < n && n <= MAGAZINE_CAP_MAX);
         if (done->n++ == 0) {
                 done->what = what;
@@ -205,12 +225,12 @@ static uint64_t
 find_shared(const struct seen *seen, const struct magazine *m, uint64_t n, const struct magazine *other)
 {
         uint64_t n_other = load_relaxed(&other->n);
-        const uint32_t bits = seen->bits;
 
         ASSERT(n <= MAGAZINE_CAP_MAX && other != m);
-        for (uint64_t i = 0; i < n_other && i < MAGAZINE_CAP_MAX; i++) {
+        n_other = n_other < MAGAZINE_CAP_MAX ? n_other : MAGAZINE_CAP_MAX;
+        for (uint64_t i = 0; i < n_other; i++) {
                 uint64_t entry = load_relaxed(&other->slot[i]);
-                uint32_t at = seen_slot(bits, entry);
+                uint64_t at = seen_slot(entry);
 
                 if (LIKELY(seen->number1[at] == 0))
                         continue;
@@ -238,12 +258,14 @@ search_small(struct region *r, const struct magazine *m, uint64_t n, uint32_t cl
                 i++;
         if (n_good == n && i == n_others)
                 return n;
-        seen_init(&seen, n);
-        bad = find_bad_small(r, m, n_good, n, class_idx, is_long, &seen, ret_what);
-        for (i = 0; bad == n && i < n_others; i++) {
-                *ret_what = FAULT_DOUBLE_FREE;
+        memset(&seen, 0, sizeof seen);
+        n_good = find_no_start(r, m, n_good, n, class_idx, is_long);
+        *ret_what = FAULT_DOUBLE_FREE;
+        bad = seen_add(&seen, m, n_good);
+        if (bad == n_good && n_good < n)
+                *ret_what = FAULT_INVALID_FREE;
+        for (i = 0; bad == n && i < n_others; i++)
                 bad = find_shared(&seen, m, n, others[i]);
-        }
         return bad;
 }
 
@@ -257,26 +279,27 @@ sift_small(struct region *r, struct magazine *m, uint32_t class_idx, const struc
         uint64_t n, bad;
 
         ASSERT(size_class_is_small(class_idx) && n_others <= 2);
-        while ((n = load_relaxed(&m->n)) > 0) {
+        while ((n = load_relaxed(&m->n)) > 0 && n <= MAGAZINE_CAP_MAX) { /* who damages the heap may change it */
                 bad = is_long ? search_small(r, m, n, class_idx, true, others, n_others, &what)
                               : search_small(r, m, n, class_idx, false, others, n_others, &what);
                 if (LIKELY(bad == n))
                         return;
-                drop(r, m, bad, done, what);
+                drop(r, m, bad, n, done, what);
         }
 }
 
 static void
-sift_large(struct region *r, struct magazine *m, struct sifted *done)
+sift_whole(struct region *r, struct magazine *m, uint32_t class_idx, struct sifted *done)
 {
         uint32_t what = FAULT_NONE;
         uint64_t n, bad;
 
-        while ((n = load_relaxed(&m->n)) > 0) {
-                bad = find_bad_large(r, m, n, &what);
+        while ((n = load_relaxed(&m->n)) > 0 && n <= MAGAZINE_CAP_MAX) {
+                bad = size_class_is_huge(class_idx) ? find_bad_huge(r, m, n, class_idx, &what)
+                                                    : find_bad_large(r, m, n, &what);
                 if (bad == n)
                         return;
-                drop(r, m, bad, done, what);
+                drop(r, m, bad, n, done, what);
         }
 }
 
@@ -294,8 +317,8 @@ sift_magazine(struct region *r, const struct thread_slot *slot, uint32_t thread_
         ASSERT_INVARIANT(I5, magazine_owner(word) == thread_no);
         if (n == 0 || n > MAGAZINE_CAP_MAX || !region_has_tag(r, tag))
                 return done;                       /* nothing to find, or damage that is no business of ours */
-        if (size_class_is_large(tag_class(tag))) { /* they have no spare */
-                sift_large(r, m, &done);
+        if (size_class_is_whole(tag_class(tag))) { /* they have no spare */
+                sift_whole(r, m, tag_class(tag), &done);
                 return done;
         }
         for (uint32_t place = tag; place < 2 * r->layout.n_tags; place += r->layout.n_tags) {

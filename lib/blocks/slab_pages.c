@@ -14,20 +14,47 @@
 #include "blocks/valid.h"
 #include "clients/owner.h"
 
-enum {
-        FILL_PART_FIRST = 8, /* of a magazine, in the first fill */
-        STEP_DOUBLINGS = 2   /* of the pages reserved at once, where a fill doubles once */
-};
+enum { STEP_DOUBLINGS = 2 }; /* a fill, and the pages that are reserved at once, quadruple */
 
-_Static_assert(1 << FILL_DOUBLINGS_MAX == FILL_PART_FIRST, "the last fill is a whole magazine");
+_Static_assert(1 << (FILL_STEPS_MAX - FILL_STEPS_PAST) * STEP_DOUBLINGS >= SIZE_CLASS_MAGAZINE_CAP_MAX,
+               "the last fill is a whole magazine");
+
+bool
+slab_malloc_goes_past(struct thread *t, uint32_t class_idx)
+{
+        ASSERT(size_class_is_small(class_idx));
+        if (t->fill_steps[class_idx] > 0)
+                return false;
+        t->fill_steps[class_idx] = 1;
+        return true;
+}
+
+bool
+slab_free_goes_past(struct thread *t, uint32_t class_idx)
+{
+        ASSERT(size_class_is_small(class_idx));
+        if (t->fill_steps[class_idx] >= FILL_STEPS_PAST)
+                return false;
+        t->fill_steps[class_idx] = FILL_STEPS_PAST;
+        return true;
+}
+
+/* How often fills have grown. */
+static uint32_t
+growth_of(const struct thread *t, uint32_t class_idx)
+{
+        uint32_t steps = t->fill_steps[class_idx];
+
+        ASSERT(steps <= FILL_STEPS_MAX);
+        return steps > FILL_STEPS_PAST ? steps - FILL_STEPS_PAST : 0;
+}
 
 uint32_t
 slab_fill_size(const struct thread *t, uint32_t class_idx)
 {
         uint32_t cap = size_class_magazine_cap(class_idx);
-        uint32_t first = (cap + FILL_PART_FIRST - 1) / FILL_PART_FIRST, size = first << t->fill_doublings[class_idx];
+        uint32_t size = 1 << STEP_DOUBLINGS * growth_of(t, class_idx);
 
-        ASSERT(t->fill_doublings[class_idx] <= FILL_DOUBLINGS_MAX);
         return size < cap ? size : cap;
 }
 
@@ -35,14 +62,15 @@ void
 slab_fill_more(struct thread *t, uint32_t class_idx)
 {
         ASSERT(size_class_is_small(class_idx));
-        t->fill_doublings[class_idx] += t->fill_doublings[class_idx] < FILL_DOUBLINGS_MAX;
+        t->fill_steps[class_idx] = (uint8_t)(FILL_STEPS_PAST + growth_of(t, class_idx));
+        t->fill_steps[class_idx] += t->fill_steps[class_idx] < FILL_STEPS_MAX;
 }
 
 void
 slab_fill_less(struct thread *t, uint32_t class_idx)
 {
         ASSERT(size_class_is_small(class_idx));
-        t->fill_doublings[class_idx] = 0;
+        t->fill_steps[class_idx] = 0;
 }
 
 static uint64_t
@@ -56,7 +84,8 @@ slab_bytes(uint32_t class_idx)
 static uint64_t
 reach_of(const struct thread *t, uint32_t class_idx, uint32_t n)
 {
-        uint64_t step = GEO_PAGE_BYTES << STEP_DOUBLINGS * t->fill_doublings[class_idx];
+        uint32_t growth = growth_of(t, class_idx);
+        uint64_t step = GEO_PAGE_BYTES << STEP_DOUBLINGS * (growth > 0 ? growth - 1 : 0);
         uint64_t reach =
                 bits_align_up(n * size_class_bytes(class_idx), step < GEO_GRANULE_BYTES ? step : GEO_GRANULE_BYTES);
 

@@ -13,14 +13,21 @@
 #include "clients/thread.h"
 #include "pages/run.h"
 
-enum { FILL_DOUBLINGS_MAX = 3 };
+enum {
+        FILL_STEPS_PAST = 2, /* up to it a call goes past the magazines */
+        FILL_STEPS_MAX = 6
+};
 
 /*
- * How many blocks a fill takes: an eighth of a magazine at first, each time twice as many, up to a whole one.  So a
- * class that a thread uses once costs it a page, and one that it uses much soon goes by magazines.  The pages that are
+ * How many blocks a fill takes: one at first, each time four times as many, up to a whole magazine.  The pages that are
  * reserved at once grow with it, from one to a granule.
  */
 uint32_t slab_fill_size(const struct thread *t, uint32_t class_idx);
+
+/* True for the first malloc, and the first free: it goes past the magazines.  So a class that a thread uses once costs
+ * it nothing, and one that it uses much soon goes by magazines.  For who has no magazine of the class. */
+bool slab_malloc_goes_past(struct thread *t, uint32_t class_idx);
+bool slab_free_goes_past(struct thread *t, uint32_t class_idx);
 
 /* A fill of the class has been needed; or its magazines were given up. */
 void slab_fill_more(struct thread *t, uint32_t class_idx);

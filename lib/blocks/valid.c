@@ -18,7 +18,7 @@ magazine_is_valid(const struct region *r, uint64_t idx)
         cap = size_class_magazine_cap(tag_class(tag));
         return load_relaxed(&m->n) <= load_relaxed(&m->cap) && load_relaxed(&m->cap) <= MAGAZINE_CAP_MAX &&
                (load_relaxed(&m->cap) == cap ||
-                (size_class_is_large(tag_class(tag)) && load_relaxed(&m->cap) > cap)); /* it has grown */
+                (size_class_is_whole(tag_class(tag)) && load_relaxed(&m->cap) > cap)); /* it has grown */
 }
 
 bool

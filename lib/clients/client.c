@@ -194,11 +194,12 @@ static void
 client_fill(struct client_slot *slot, const struct liveness_self *self, uint32_t incarnation)
 {
         char name[PROCESS_NAME_MAX + 1];
+        uint64_t start_ticks;
 
         ASSERT(self->pid != 0 && self->pid_ns != 0);
-        process_name(name);
+        process_describe(name, &start_ticks);
         store_relaxed(&slot->uid, (uint32_t)geteuid());
-        store_relaxed(&slot->start_ticks, process_start_ticks(self->pid));
+        store_relaxed(&slot->start_ticks, start_ticks);
         for (unsigned i = 0; i < sizeof name; i++)
                 store_relaxed(&slot->name[i], name[i]);
         stamp_write(&slot->process, incarnation, self->pid);

@@ -77,7 +77,7 @@ system_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
         uint64_t word = robust_word(lock);
         bool by_number = robust_word_is_held(word) && !holder_is_dead;
 
-        if (by_number && !holder_is_gone(word, pid))
+        if (by_number && (robust_is_quiet() || !holder_is_gone(word, pid)))
                 return -EBUSY;
         if (!robust_take_gone(lock, word, process_tid(), process_pid_ns(), by_number ? holder_is_gone : NULL, pid))
                 return -EBUSY;
@@ -96,6 +96,8 @@ const struct liveness_ops liveness_system = {
         .lock_view = system_lock_view,
         .lock_try = system_lock_try,
         .lock_release = system_lock_release,
+        .quiet_begin = robust_quiet_begin,
+        .quiet_end = robust_quiet_end,
         .process_is_gone = process_is_gone,
 };
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "layout/layout.h"
+#include "os/robust.h"
 
 enum lock_view {
         LOCK_FREE, /* nobody holds it */
@@ -45,6 +46,11 @@ struct liveness_ops {
 
         /* By its holder, once what it protects is settled. */
         void (*lock_release)(struct robust_lock *lock);
+
+        /* A stretch in which locks are taken and let go of without telling the system each time (os/robust.h).  Nobody
+         * is asked about in it: a lock that somebody holds is -EBUSY. */
+        void (*quiet_begin)(struct robust_quiet *ret_quiet);
+        void (*quiet_end)(struct robust_quiet *quiet);
 
         /* True only when it is known that there is no such process in the caller's pid namespace, or a zombie. */
         bool (*process_is_gone)(uint32_t pid);

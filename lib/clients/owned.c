@@ -4,6 +4,8 @@
  */
 #include "clients/owned.h"
 
+#include "clients/slot_pages.h"
+
 uint32_t
 magazine_count_places(const struct region *r, const struct thread_slot *slot, uint32_t idx)
 {
@@ -165,6 +167,15 @@ thread_is_between_steps(const struct thread *t)
         return load_relaxed(&t->slot->intent.kind) == INTENT_NONE && load_relaxed(&t->slot->candidate) == 0;
 }
 
+bool
+slot_has_no_step(const struct region *r, const struct slot_gate *gate)
+{
+        const struct thread_slot *slot = slot_at(r, (uint32_t)(gate - r->gates));
+
+        return load_relaxed(&slot->intent.kind) == INTENT_NONE && load_relaxed(&slot->candidate) == 0 &&
+               load_relaxed(&slot->hand) == 0 && load_relaxed(&gate->dest) == 0;
+}
+
 /* ------------------------------------------------------------------ intents */
 
 bool
@@ -225,6 +236,8 @@ intent_entries_is_valid(const struct thread *t, const struct intent *in)
                        e->n <= load_relaxed(&m->cap);
         if (in->kind == INTENT_DRAIN)
                 return granule_is_mine(t, e->head, GRANULE_SLAB) && e->n < n;
+        if (in->kind == INTENT_DRAIN_HUGE)
+                return e->n + 1 == n && chunk_is_named(t->region, t->slot, &t->region->chunk_words[e->head]);
         return e->n + 1 == n && granule_is_named(t->region, t->slot, &t->region->granules[e->head]);
 }
 

@@ -66,6 +66,10 @@
  * `life` only under `reap`, as above, and only in the namespace that the word of `life` names: a thread that took
  * `life` under `reap` either wrote its own process there, too, or is dead.
  *
+ * The locks of an empty slot that nobody holds are taken, and those of ATTACH.1 to .7 and RESERVE.1 to .6 let go of, in
+ * one quiet stretch (os/robust.h): there is no system call in it, and nobody is asked about, so nothing changes but how
+ * often signals are blocked.
+ *
  * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
  * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who
  * may be stopped, is lent another one's (thread_lend()).  When all slots are taken, the reserve slots of clients that
@@ -95,16 +99,6 @@ static ASSERTED_ONLY bool
 lock_is_mine(const struct robust_lock *lock)
 {
         return liveness->lock_view(lock, 0, true) == LOCK_MINE;
-}
-
-/* I9: for assertions. */
-static ASSERTED_ONLY bool
-slot_has_no_step(const struct region *r, const struct slot_gate *gate)
-{
-        const struct thread_slot *slot = slot_at(r, (uint32_t)(gate - r->gates));
-
-        return load_relaxed(&slot->intent.kind) == INTENT_NONE && load_relaxed(&slot->candidate) == 0 &&
-               load_relaxed(&slot->hand) == 0 && load_relaxed(&gate->dest) == 0;
 }
 
 static bool
@@ -174,29 +168,43 @@ slot_lock_life(struct slot_gate *gate)
         return liveness->lock_try(&gate->life, load_relaxed(&gate->os_pid), false);
 }
 
-/* ATTACH.1, .2 and BACK: 0 with both locks held, the slot empty and its pages there.  -ENOMEM: they cannot be had. */
+/* Nobody has to be asked about to take both locks. */
+static bool
+slot_is_unlocked(const struct slot_gate *gate)
+{
+        return !robust_word_is_held(robust_word(&gate->reap)) && !robust_word_is_held(robust_word(&gate->life));
+}
+
+/* ATTACH.1, .2 and BACK: 0 with both locks held, the slot empty and its pages there; in a quiet stretch, where that can
+ * be, for the caller to end.  -ENOMEM: the pages cannot be had. */
 static int
-slot_lock_empty(struct region *r, uint32_t idx)
+slot_lock_empty(struct region *r, uint32_t idx, struct robust_quiet *ret_quiet)
 {
         struct slot_gate *gate = region_gate(r, idx);
         int err = -EBUSY;
 
         ASSERT(idx < r->layout.n[TABLE_THREADS]);
-        if (gate == NULL || !slot_is_empty(r, idx) || slot_lock_reap(gate) < 0)
+        ret_quiet->is_quiet = false;
+        if (gate == NULL || !slot_is_empty(r, idx))
                 return -EBUSY;
-        if (slot_is_empty(r, idx) && slot_lock_life(gate) >= 0) {
-                err = slot_back(r, idx);
-                if (err == 0)
-                        return 0;
-                liveness->lock_release(&gate->life);
+        if (slot_is_unlocked(gate))
+                liveness->quiet_begin(ret_quiet);
+        if (slot_lock_reap(gate) >= 0) {
+                if (slot_is_empty(r, idx) && slot_lock_life(gate) >= 0) {
+                        err = slot_back(r, idx);
+                        if (err == 0)
+                                return 0;
+                        liveness->lock_release(&gate->life);
+                }
+                liveness->lock_release(&gate->reap);
         }
-        liveness->lock_release(&gate->reap);
+        liveness->quiet_end(ret_quiet);
         return err;
 }
 
-/* ATTACH.1 for a thread that detached from this slot and has not ended: 0 with both locks held. */
+/* ATTACH.1 for a thread that detached from this slot and has not ended: 0 with both locks held, in no stretch. */
 static int
-slot_lock_own(const struct thread *t, struct region *r, const struct client_id *client)
+slot_lock_own(const struct thread *t, struct region *r, const struct client_id *client, struct robust_quiet *ret_quiet)
 {
         uint32_t idx = t->no - 1;
         struct slot_gate *gate = t->region == r && t->no != 0 ? region_gate(r, idx) : NULL;
@@ -204,6 +212,7 @@ slot_lock_own(const struct thread *t, struct region *r, const struct client_id *
         if (gate == NULL || !slot_is_of(gate, client) || !slot_is_empty(r, idx) ||
             liveness->lock_view(&gate->life, 0, true) != LOCK_MINE)
                 return -EBUSY;
+        ret_quiet->is_quiet = false;
         if (slot_lock_reap(gate) < 0)
                 return -EBUSY;
         if (slot_back(r, idx) == 0)
@@ -215,16 +224,20 @@ slot_lock_own(const struct thread *t, struct region *r, const struct client_id *
 static void
 slot_unlock_both(struct slot_gate *gate)
 {
+        struct robust_quiet quiet;
+
         ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap) && lock_is_mine(&gate->life));
+        liveness->quiet_begin(&quiet);
         liveness->lock_release(&gate->life);
         liveness->lock_release(&gate->reap);
+        liveness->quiet_end(&quiet);
 }
 
 /* ------------------------------------------------------------------ finding an empty one */
 
 /* One that has its pages, or one that has to get them: -ENOMEM where it cannot. */
 static int
-slot_find_empty(struct region *r, bool is_bare, uint32_t *ret_idx)
+slot_find_empty(struct region *r, bool is_bare, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t hwm = region_threads_hwm(r);
 
@@ -232,7 +245,7 @@ slot_find_empty(struct region *r, bool is_bare, uint32_t *ret_idx)
                 int err = -EBUSY;
 
                 if (load_relaxed(&r->bindings[idx]) == 0 && (load_relaxed(&r->gates[idx].is_bare) != 0) == is_bare)
-                        err = slot_lock_empty(r, idx);
+                        err = slot_lock_empty(r, idx, ret_quiet);
                 if (err == 0)
                         *ret_idx = idx;
                 if (err == 0 || err == -ENOMEM)
@@ -243,13 +256,13 @@ slot_find_empty(struct region *r, bool is_bare, uint32_t *ret_idx)
 
 /* What the kernel has marked costs one load to see. */
 static int
-slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t idx = 0; settle != NULL && idx < hwm; idx++)
                 if (slot_thread_is_dead_hint(r, idx) && slot_reap_one(r, idx, settle, arg) == 1 &&
-                    slot_lock_empty(r, idx) == 0) {
+                    slot_lock_empty(r, idx, ret_quiet) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -258,7 +271,7 @@ slot_find_marked(struct region *r, slot_settle_fn *settle, void *arg, uint32_t *
 
 /* Others may take what this thread raised the mark for; each turn of the loop is a slot that somebody got. */
 static int
-slot_find_new(struct region *r, uint32_t *ret_idx)
+slot_find_new(struct region *r, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t n = (uint32_t)r->layout.n[TABLE_THREADS];
 
@@ -268,7 +281,7 @@ slot_find_new(struct region *r, uint32_t *ret_idx)
                 if (err < 0)
                         return err == -ENOSPC ? -ENOMEM : err; /* idx < n: it is the file system that is full */
                 ASSERT_INVARIANT(I17, region_threads_hwm(r) > idx);
-                if (slot_lock_empty(r, idx) == 0) {
+                if (slot_lock_empty(r, idx, ret_quiet) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -290,7 +303,7 @@ slot_find_failed(const struct region *r, int err)
 /* The reserve slot of a client, not the caller's, that uses none: the client is evicted, and the slot emptied. */
 static int
 slot_find_evicting(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg,
-                   uint32_t *ret_idx)
+                   uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t hwm = region_threads_hwm(r);
 
@@ -304,7 +317,7 @@ slot_find_evicting(struct region *r, const struct client_id *client, slot_settle
                                          .incarnation = load_relaxed(&gate->client_incarnation)};
                 client_evict(r, &its);
                 slot_reap_one(r, idx, settle, arg);
-                if (slot_lock_empty(r, idx) == 0) {
+                if (slot_lock_empty(r, idx, ret_quiet) == 0) {
                         *ret_idx = idx;
                         return 0;
                 }
@@ -312,24 +325,26 @@ slot_find_evicting(struct region *r, const struct client_id *client, slot_settle
         return -EUSERS;
 }
 
-/* An empty slot with both locks held: ATTACH.1 and .2. */
+/* An empty slot with both locks held: ATTACH.1 and .2; in a quiet stretch, perhaps, that the caller ends. */
 static int
-slot_find(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg, uint32_t *ret_idx)
+slot_find(struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg, uint32_t *ret_idx,
+          struct robust_quiet *ret_quiet)
 {
         int err;
 
-        if (slot_find_empty(r, false, ret_idx) == 0 || slot_find_marked(r, settle, arg, ret_idx) == 0)
+        if (slot_find_empty(r, false, ret_idx, ret_quiet) == 0 ||
+            slot_find_marked(r, settle, arg, ret_idx, ret_quiet) == 0)
                 return 0;
-        err = slot_find_empty(r, true, ret_idx);
+        err = slot_find_empty(r, true, ret_idx, ret_quiet);
         if (err == -EUSERS)
-                err = slot_find_new(r, ret_idx);
+                err = slot_find_new(r, ret_idx, ret_quiet);
         if (err == 0)
                 return 0;
         if (settle != NULL) {
                 slot_reap_all(r, settle, arg);
-                if (slot_find_empty(r, false, ret_idx) == 0) /* perhaps one that others have just settled */
+                if (slot_find_empty(r, false, ret_idx, ret_quiet) == 0) /* perhaps one that others have just settled */
                         return 0;
-                if (slot_find_evicting(r, client, settle, arg, ret_idx) == 0)
+                if (slot_find_evicting(r, client, settle, arg, ret_idx, ret_quiet) == 0)
                         return 0;
         }
         return slot_find_failed(r, err);
@@ -397,6 +412,7 @@ int
 slot_attach(struct thread *t, struct region *r, const struct client_id *client, slot_settle_fn *settle, void *arg)
 {
         struct liveness_self self;
+        struct robust_quiet quiet;
         struct slot_gate *gate;
         uint32_t idx = t->no - 1;
         int err = liveness->identify(&self);
@@ -404,12 +420,14 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         ASSERT(t->slot == NULL || t->no == THREAD_NONE);
         if (err < 0)
                 return err;
-        if (slot_lock_own(t, r, client) < 0 && (err = slot_find(r, client, settle, arg, &idx)) < 0)
+        if (slot_lock_own(t, r, client, &quiet) < 0 && (err = slot_find(r, client, settle, arg, &idx, &quiet)) < 0)
                 return err;
         gate = region_gate(r, idx);
         err = slot_check_locked(gate);
-        if (err < 0)
+        if (err < 0) {
+                liveness->quiet_end(&quiet);
                 return err;
+        }
         ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
         slot_fill(gate, client, &self);  /* ATTACH.3 */
         slot_bind(r, idx, BINDING_USED); /* ATTACH.4 */
@@ -419,10 +437,12 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
         if (!client_confirm(r, client)) { /* ATTACH.6 */
                 slot_empty(r, gate, idx, 0);
                 slot_unlock_both(gate);
+                liveness->quiet_end(&quiet);
                 t->no = 0;
                 return -ESTALE;
         }
         liveness->lock_release(&gate->reap); /* ATTACH.7 */
+        liveness->quiet_end(&quiet);
         thread_fill(t, r, idx, gate, client);
         ASSERT(t->no == idx + 1 && t->gate == gate);
         return 0;
@@ -590,20 +610,24 @@ slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *
              void *arg)
 {
         struct liveness_self self;
+        struct robust_quiet quiet;
         struct slot_gate *gate;
         uint32_t idx;
         int err = liveness->identify(&self);
 
-        if (err < 0 || (err = slot_find(r, client, settle, arg, &idx)) < 0) /* RESERVE.1, .2 */
+        if (err < 0 || (err = slot_find(r, client, settle, arg, &idx, &quiet)) < 0) /* RESERVE.1, .2 */
                 return err;
         gate = region_gate(r, idx);
         err = slot_check_locked(gate);
-        if (err < 0)
+        if (err < 0) {
+                liveness->quiet_end(&quiet);
                 return err;
+        }
         ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
         slot_fill(gate, client, &self);     /* RESERVE.3 */
         slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
         slot_unlock_both(gate);             /* RESERVE.5, .6 */
+        liveness->quiet_end(&quiet);
         process_lock(&reserve->lock);
         reserve->idx = idx;
         pthread_mutex_unlock(&reserve->lock);

@@ -55,11 +55,11 @@ totals_at(const struct region *r, uint32_t n_folds)
         return (uint64_t *)(void *)&r->totals[n_folds & 1];
 }
 
-/* E21.acq: of totals that are in force, what they are. */
+/* E22.acq: of totals that are in force, what they are. */
 static uint64_t
 folding_load(const struct region *r)
 {
-        return load_acquire(&r->header->folding); /* E21.acq */
+        return load_acquire(&r->header->folding); /* E22.acq */
 }
 
 /* ------------------------------------------------------------------ there and back */
@@ -80,7 +80,7 @@ slot_back(struct region *r, uint32_t idx)
         for (uint64_t i = 0; i < r->layout.stride[TABLE_THREADS] / sizeof *words; i++)
                 store_relaxed(&words[i], UINT64_C(0)); /* BACK.2 */
         kill_order();
-        store_release(&gate->is_bare, 0u); /* BACK.3, E20.rel: it has pages */
+        store_release(&gate->is_bare, 0u); /* BACK.3, E21.rel: it has pages */
         kill_order();
         return 0;
 }
@@ -104,11 +104,11 @@ fold(struct thread *t, uint32_t idx)
         for (uint32_t i = 0; i < THREAD_COUNTERS_N; i++) /* PURGE_SLOT.3 */
                 store_relaxed(&to[i], load_relaxed(&in_force[i]) + load_relaxed(&from[i]));
         store_release(&r->header->folding,
-                      folding_word(t->no, idx + 1, true, folding_n(word) + UINT64_C(1))); /* PURGE_SLOT.4, E21.rel */
+                      folding_word(t->no, idx + 1, true, folding_n(word) + UINT64_C(1))); /* PURGE_SLOT.4, E22.rel */
         kill_order();
         store_relaxed(&r->gates[idx].is_bare, 1u); /* PURGE_SLOT.5 */
         store_release(&r->header->folding,
-                      folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word) + UINT64_C(1))); /* .6, E21.rel */
+                      folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word) + UINT64_C(1))); /* .6, E22.rel */
         kill_order();
         return 0;
 }
@@ -188,7 +188,7 @@ slot_pages_settle(struct region *r, uint32_t thread_no)
         if (folding_is_committed(word) && folding_slot_no(word) - 1 < r->layout.n[TABLE_THREADS])
                 store_relaxed(&r->gates[folding_slot_no(word) - 1].is_bare, 1u);
         store_release(&r->header->folding,
-                      folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word))); /* E21.rel: it is bare */
+                      folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word))); /* E22.rel: it is bare */
         kill_order();
 }
 
@@ -211,7 +211,7 @@ sum_once(const struct region *r, uint64_t folding, uint32_t first, uint32_t n, u
         if (folding_n(folding) > 0)
                 add(totals_at(r, folding_n(folding)), first, n, ret_sums);
         for (uint32_t idx = 0; idx < hwm; idx++)
-                if (load_acquire(&r->gates[idx].is_bare) == 0 && /* E20.acq */
+                if (load_acquire(&r->gates[idx].is_bare) == 0 && /* E21.acq */
                     !(folding_is_committed(folding) && folding_slot_no(folding) == idx + 1))
                         add(slot_at(r, idx)->count, first, n, ret_sums);
 }

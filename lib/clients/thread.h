@@ -38,8 +38,8 @@ struct thread {
         uint32_t depot_found; /* which arena of the node had a magazine to spare last */
         uint32_t depot_hand;  /* which one to ask next */
         struct fault fault;
-        uint32_t slab_last[SIZE_CLASS_N_SMALL];     /* granule index + 1 of the slab filled from last */
-        uint8_t fill_doublings[SIZE_CLASS_N_SMALL]; /* of what a fill takes (blocks/slab_pages.h) */
+        uint32_t slab_last[SIZE_CLASS_N_SMALL]; /* granule index + 1 of the slab filled from last */
+        uint8_t fill_steps[SIZE_CLASS_N_SMALL]; /* by which fills have grown (blocks/slab_pages.h) */
 };
 
 /* The call that has begun is for a block of this size, of the thread's own arena. */

@@ -190,7 +190,7 @@ trim_depots(struct thread *t, uint32_t arena)
         struct arena *a = region_arena(r, arena);
 
         ASSERT(arena < r->layout.n_arenas);
-        for (uint32_t class_idx = 0; a && class_idx < SIZE_CLASS_N; class_idx++) {
+        for (uint32_t class_idx = 0; a && class_idx < SIZE_CLASS_N_CACHED; class_idx++) {
                 uint32_t tag = tag_make(region_arena_node(r, arena), class_idx);
                 uint32_t low = load_relaxed(&a->depot_low[class_idx]), idx; /* a hint */
                 uint32_t most = low / 4 > TRIM_AT_ONCE ? low / 4 : TRIM_AT_ONCE;

@@ -108,7 +108,11 @@ block_is_free_or_cached(struct region *r, uint64_t block_off, bool by_file)
 
         if (block_is_home(r, block_off))
                 return true;
-        if (!slab_block_of(r, block_off, &head, &block_idx) && !large_block_of(r, block_off, &head, &word))
+        if (huge_block_of(r, block_off, &head, &word))
+                tag = huge_tag_of(r, word);
+        else if (!slab_block_of(r, block_off, &head, &block_idx) && !large_block_of(r, block_off, &head, &word))
+                return false;
+        if (tag == TAG_NONE)
                 return false;
         fd = by_file ? file_borrow_kept(r) : -1;
         is_cached = is_in_any_magazine(r, tag, region_entry(r, block_off), fd);

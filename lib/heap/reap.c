@@ -142,6 +142,15 @@ redo_drain_run(struct region *r, uint32_t thread_no, const struct intent_entries
 }
 
 static void
+redo_drain_huge(struct region *r, uint32_t thread_no, const struct intent_entries *in)
+{
+        struct magazine *m = named_magazine(r, in->magazine, thread_no);
+
+        if (m && names_chunk(r, in->head, thread_no) && load_relaxed(&m->n) > in->n)
+                store_relaxed(&m->n, in->n); /* the candidate frees the chunks */
+}
+
+static void
 settle_one(struct region *r, uint32_t thread_no, const struct intent_block *in)
 {
         if (!names_slab(r, in->head, thread_no))

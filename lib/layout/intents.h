@@ -64,6 +64,8 @@ enum { intent_entries_has_dest = 0, intent_swap_has_dest = 0, intent_block_has_d
         X(SWAP, swap, "swap", swap, redo_swap)                                                                         \
         /* the entry at n, a run, is being freed */                                                                    \
         X(DRAIN_RUN, drain_run, "drain-run", entries, redo_drain_run)                                                  \
+        /* the entry at n, a huge block, is being freed */                                                             \
+        X(DRAIN_HUGE, drain_huge, "drain-huge", entries, redo_drain_huge)                                              \
         /* one block is taken past the magazines */                                                                    \
         X(ALLOC_ONE, alloc_one, "alloc-one", block, settle_one)                                                        \
         /* one block is put past the magazines */                                                                      \

@@ -64,7 +64,7 @@
 static inline bool
 tag_is_of_class(const struct layout *l, uint32_t tag) /* of a class, of some node */
 {
-        return tag != TAG_NONE && tag < l->n_tags && tag_class(tag) < SIZE_CLASS_N;
+        return tag != TAG_NONE && tag < l->n_tags && tag_class(tag) < SIZE_CLASS_N_CACHED;
 }
 
 /* I1 */

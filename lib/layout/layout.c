@@ -34,7 +34,7 @@ _Static_assert(offsetof(struct slot_gate, os_pid) + sizeof(uint32_t) == offsetof
 _Static_assert(offsetof(struct slot_gate, is_bare) + sizeof(uint32_t) == offsetof(struct slot_gate, reap.prev),
                "it fits the room of the lock");
 _Static_assert(offsetof(struct thread_slot, counters) % sizeof(struct class_counters) == 0, "of one line each");
-_Static_assert(SIZE_CLASS_N <= TAG_CLASSES, "class indices fit the stride of the tags");
+_Static_assert(SIZE_CLASS_N_CACHED <= TAG_CLASSES, "class indices fit the stride of the tags");
 _Static_assert(HINT_DIRTY < HINT_N_KINDS, "hint kinds fit a group");
 _Static_assert(SIZE_CLASS_BLOCKS_MAX < 1 << 13, "free counts fit a granule word");
 _Static_assert(sizeof(struct client_slot) == 80, "client slots take no more than they must");
@@ -131,7 +131,7 @@ tables_size(const struct layout_params *params, struct layout *l)
 static uint32_t
 magazines_per_node(const struct layout_params *params)
 {
-        uint32_t n = params->max_threads * 2 * SIZE_CLASS_N + params->arenas_per_node * SIZE_CLASS_DEPOT_PLACES;
+        uint32_t n = params->max_threads * 2 * SIZE_CLASS_N_CACHED + params->arenas_per_node * SIZE_CLASS_DEPOT_PLACES;
 
         ASSERT(params->max_threads <= THREAD_NO_MAX && params->arenas_per_node <= ARENA_MAX);
         return (uint32_t)bits_align_up(n, 64);
@@ -179,6 +179,7 @@ layout_hash(void)
                                   GEO_SMALL_MAX,
                                   GEO_LARGE_MAX,
                                   SIZE_CLASS_N,
+                                  SIZE_CLASS_N_HUGE,
                                   SIZE_CLASS_BLOCKS_MAX,
                                   sizeof(struct robust_lock),
                                   sizeof(struct region_header),

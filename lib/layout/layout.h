@@ -23,7 +23,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 8u
+#define LAYOUT_VERSION 9u
 
 /* The first line of the header, and the bits of its feature words that this version knows. */
 #define LAYOUT_FROZEN_BYTES       64u
@@ -159,13 +159,12 @@ struct slot_gate {
         uint64_t n_dropped;  /* owner, reaper  entries that were no free blocks of theirs */                           \
         uint64_t n_huge_malloc;                                                                                        \
         uint64_t n_huge_free;                                                                                          \
-        uint64_t huge_malloc_bytes; /* nobody reads it */                                                              \
-        uint64_t huge_free_bytes;   /* nobody reads it */                                                              \
-        uint64_t n_reaped;          /* slots this thread settled for others */                                         \
-        uint64_t n_remote_free;     /* blocks that went home to another node */                                        \
-        uint64_t n_fallback;        /* allocations served by another node */                                           \
+        uint64_t n_huge_drained; /* those that went back out of a magazine */                                          \
+        uint64_t n_reaped;       /* slots this thread settled for others */                                            \
+        uint64_t n_remote_free;  /* blocks that went home to another node */                                           \
+        uint64_t n_fallback;     /* allocations served by another node */                                              \
         uint64_t purged_bytes;                                                                                         \
-        uint64_t room[2]; /* nobody reads it */                                                                        \
+        uint64_t room[3]; /* nobody reads it */                                                                        \
         struct class_counters counters[SIZE_CLASS_N];
 
 struct thread_counters {

@@ -147,6 +147,22 @@ WORD_WITH(enum chunk_state, chunk_with_state, 0, 3, CHUNK_N_STATES)
 WORD_WITH(uint32_t, chunk_with_node1, 29, 7, NODE_MAX + 1)
 WORD_WITH(uint32_t, chunk_with_count, 38, 24, CHUNK_COUNT_MAX + 1)
 
+#define CHUNK_NODE  WORD_PUT(127, 29)             /* mask */
+#define CHUNK_COUNT WORD_PUT(CHUNK_COUNT_MAX, 38) /* mask */
+
+/* Whether it is the head of a huge block that nobody is at; and whether it has so many chunks. */
+static inline bool
+chunk_is_huge(uint64_t word)
+{
+        return (word & ~(CHUNK_NODE | CHUNK_COUNT)) == (uint64_t)CHUNK_HUGE;
+}
+
+static inline bool
+chunk_is_huge_of(uint64_t word, uint64_t n_chunks)
+{
+        return (word & ~CHUNK_NODE) == ((uint64_t)CHUNK_HUGE | WORD_PUT(n_chunks, 38));
+}
+
 /* ------------------------------------------------------------------ magazine words
  *
  *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43 | foreign 44 | bare 45 | depot place + 1 46..56
@@ -196,10 +212,15 @@ WORD_WITH(uint32_t, magazine_with_depot_place1, 46, 11, 1 << 11)
 
 /* ------------------------------------------------------------------ tags: what shfree reads, one u16 per granule
  *
- * 0 = no block starts here that a magazine may take (not a block, inside a large run, huge).
+ * 0 = no block starts here that shfree may put into a magazine unseen (not a block, inside a large run, huge).  A
+ * magazine has one, too: that of huge blocks is found by the word of their chunk.
  */
-#define TAG_CLASSES 64u /* stride of a node in the tag space; class indices are below it */
-#define TAG_NONE    0u
+#if SHM_TINY_GEOMETRY
+#define TAG_CLASSES 64u
+#else
+#define TAG_CLASSES 128u /* stride of a node in the tag space; class indices, of huge blocks too, are below it */
+#endif
+#define TAG_NONE 0u
 
 static inline uint32_t
 tag_make(uint32_t node, uint32_t class_idx)

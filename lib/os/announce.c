@@ -94,9 +94,15 @@ send_with(int fd, const struct announce_message *message, int pidfd)
 int
 announce_send(const char *socket_path, const struct announce_message *message)
 {
-        int saved = errno;
-        int fd = announce_connect(socket_path);
-        int pidfd = -1, err = fd < 0 ? fd : 0;
+        int saved = errno, fd, pidfd = -1, err;
+        struct stat st;
+
+        if (sys_fstatat(AT_FDCWD, socket_path, &st, 0) == -ENOENT) { /* as nearly everywhere */
+                errno = saved;
+                return -ENOENT;
+        }
+        fd = announce_connect(socket_path);
+        err = fd < 0 ? fd : 0;
 
         if (fd >= 0) {
                 if (pidfd_needed(fd))

@@ -25,6 +25,10 @@ struct descriptor_plugs {
 void descriptor_plug(struct descriptor_plugs *ret_plugs);
 void descriptor_unplug(const struct descriptor_plugs *plugs);
 
+/* The same for all that the calling thread opens from now on, which is not asked about 0 to 2 again.  Not nested. */
+void descriptor_plug_all(struct descriptor_plugs *ret_plugs);
+void descriptor_unplug_all(const struct descriptor_plugs *plugs);
+
 /* As openat(2), close-on-exec, never 0 to 2. */
 int descriptor_openat(int dirfd, const char *path, int flags, uint32_t mode);
 

@@ -37,19 +37,18 @@ proc_path(char path[32], int fd)
         snprintf(path, 32, "/proc/self/fd/%d", fd);
 }
 
-/* -EOPNOTSUPP also where the file could not be given a name later. */
+/* -EOPNOTSUPP also where the file could not be given a name later: it is looked at by the path by which it will. */
 static int
-open_unnamed(int dirfd)
+open_unnamed(int dirfd, struct stat *ret_st)
 {
         char path[32];
         int err = os_injected("tmpfile");
         int fd = err < 0 ? err : descriptor_openat(dirfd, ".", O_TMPFILE | O_RDWR, 0600);
-        struct stat st;
 
         if (fd < 0)
                 return fd;
         proc_path(path, fd);
-        if (os_injected("proc") < 0 || sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (os_injected("proc") < 0 || sys_fstatat(AT_FDCWD, path, ret_st, 0) < 0) {
                 os_close(fd);
                 return -EOPNOTSUPP;
         }
@@ -79,16 +78,14 @@ sweep_one(const char *file, void *arg)
 
 /* Between creation and lock a sweeper may have removed the name. */
 static bool
-lock_named(int fd)
+lock_named(int fd, struct stat *ret_st)
 {
-        struct stat st;
-
         ASSERT(fd >= 0);
-        return flock(fd, LOCK_EX | LOCK_NB) == 0 && sys_fstat(fd, &st) == 0 && st.st_nlink > 0;
+        return flock(fd, LOCK_EX | LOCK_NB) == 0 && sys_fstat(fd, ret_st) == 0 && ret_st->st_nlink > 0;
 }
 
 static int
-open_temp(int dirfd, char temp[32])
+open_temp(int dirfd, char temp[32], struct stat *ret_st)
 {
         ASSERT(dirfd >= 0);
         os_list_dir(dirfd, sweep_one, &dirfd);
@@ -97,7 +94,7 @@ open_temp(int dirfd, char temp[32])
 
                 snprintf(temp, 32, TEMP_PREFIX "%016" PRIx64 TEMP_SUFFIX, os_random());
                 fd = err < 0 ? err : descriptor_openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
-                if (fd >= 0 && lock_named(fd))
+                if (fd >= 0 && lock_named(fd, ret_st))
                         return fd;
                 if (fd < 0 && (err < 0 || fd != -EEXIST))
                         return fd;
@@ -106,17 +103,25 @@ open_temp(int dirfd, char temp[32])
         return -EBUSY;
 }
 
+struct os_facts
+os_facts_of(const struct stat *st)
+{
+        return (struct os_facts){.dev = st->st_dev, .ino = st->st_ino, .uid = st->st_uid, .mode = st->st_mode & 07777};
+}
+
 int
 os_newfile_open(struct os_newfile *ret_file, int dirfd)
 {
         struct os_newfile file = {.dirfd = dirfd};
+        struct stat st;
 
-        file.fd = open_unnamed(dirfd);
+        file.fd = open_unnamed(dirfd, &st);
         /* Kernels and file systems without it say one of these; others are real failures. */
         if (file.fd == -EOPNOTSUPP || file.fd == -EISDIR || file.fd == -EINVAL)
-                file.fd = open_temp(dirfd, file.temp);
+                file.fd = open_temp(dirfd, file.temp, &st);
         if (file.fd < 0)
                 return error_refused("openat", file.fd);
+        file.facts = os_facts_of(&st);
         *ret_file = file;
         return 0;
 }

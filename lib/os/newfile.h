@@ -9,13 +9,25 @@
 #ifndef OS_NEWFILE_H
 #define OS_NEWFILE_H
 
+#include <stdint.h>
+#include <sys/stat.h>
+
 enum { OS_TEMP_BYTES = 32 };
+
+/* Of a file, what its maker wants to know. */
+struct os_facts {
+        uint64_t dev, ino;
+        uint32_t uid, mode; /* permissions only */
+};
 
 struct os_newfile {
         int fd;
         int dirfd;
         char temp[OS_TEMP_BYTES]; /* empty: the file has no name */
+        struct os_facts facts;    /* as it was when it was made */
 };
+
+struct os_facts os_facts_of(const struct stat *st);
 
 /* Mode 0600 for now.  `dirfd` must stay open as long as the file is new. */
 int os_newfile_open(struct os_newfile *ret_file, int dirfd);

@@ -97,6 +97,7 @@ read_zone_line(struct os_numa *m, const char *line, uint32_t *node)
 static void
 read_zones(struct os_numa *m)
 {
+        ASSERT(m->kept_bytes[0] == 0);
         struct lines lines;
         uint32_t node = OS_NODES_MAX;
         const char *line;
@@ -149,6 +150,33 @@ machine_read(void)
                 machine_of_one(m);
 }
 
+/* Where there is one node nothing has to be read: libnuma found that out as it was loaded, and how many CPUs there are,
+ * those among them that are offline just now.  Relaxed: all threads store the same. */
+static struct os_numa one = {.online = 1, .with_cpus = 1, .with_memory = 1, .distance = {{DISTANCE_SELF}}};
+static struct once one_once = ONCE_INIT;
+
+static bool
+is_of_one_node(void)
+{
+        int n;
+
+        if (load_relaxed(&one.n_cpus_max) != 0)
+                return true;
+        if (load_relaxed(&machine_once.is_done) || mask_of(numa_nodes_ptr) != 1)
+                return false;
+        n = numa_num_configured_cpus();
+        if (n < 1)
+                return false;
+        store_relaxed(&one.n_cpus_max, (uint32_t)n);
+        return true;
+}
+
+static void
+read_zones_of_one(void)
+{
+        read_zones(&one);
+}
+
 const struct os_numa *
 os_numa(void)
 {
@@ -156,6 +184,8 @@ os_numa(void)
         if (os_numa_fake)
                 return &os_numa_fake->machine;
 #endif
+        if (is_of_one_node())
+                return &one;
         once_do(&machine_once, machine_read);
         ASSERT(machine.with_memory != 0 && (machine.with_memory & ~machine.online) == 0);
         return &machine;
@@ -201,7 +231,7 @@ meminfo_bytes(const char *text, const char *key)
 uint64_t
 os_numa_free_bytes(uint32_t node)
 {
-        uint64_t kept = os_numa()->kept_bytes[node], free_bytes;
+        uint64_t kept, free_bytes;
         char path[64], text[512];
         long n;
         int fd;
@@ -211,6 +241,9 @@ os_numa_free_bytes(uint32_t node)
         if (FAKE(free_bytes))
                 return os_numa_fake->free_bytes(node);
 #endif
+        if (os_numa() == &one)
+                once_do(&one_once, read_zones_of_one); /* a heap of several nodes, on a machine that has one */
+        kept = os_numa()->kept_bytes[node];
         snprintf(path, sizeof path, "/sys/devices/system/node/node%u/meminfo", node);
         fd = descriptor_openat(AT_FDCWD, path, O_RDONLY, 0);
         if (fd < 0)

@@ -66,6 +66,15 @@ os_remove(void *addr, uint64_t bytes, void *whole, uint64_t whole_bytes)
         return err;
 }
 
+bool
+os_is_real(void *addr)
+{
+        unsigned char is_there;
+
+        addr = (char *)addr - (uintptr_t)addr % OS_PAGE_BYTES;
+        return mincore(addr, OS_PAGE_BYTES, &is_there) < 0 || (is_there & 1);
+}
+
 void
 os_keep_sparse(void *addr, uint64_t bytes)
 {

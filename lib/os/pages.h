@@ -24,6 +24,9 @@ int os_populate(void *addr, uint64_t bytes);
  * mapping: if it is locked in memory, its pages are locked as they come into use from then on. */
 int os_remove(void *addr, uint64_t bytes, void *whole, uint64_t whole_bytes);
 
+/* Whether the page of an address is real, whoever made it so; true, too, where the kernel does not tell. */
+bool os_is_real(void *addr);
+
 /* Of a new mapping that is not accessible yet: nobody fills its holes by locking memory or by dumping it. */
 void os_keep_sparse(void *addr, uint64_t bytes);
 

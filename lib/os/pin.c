@@ -9,9 +9,9 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/atomic.h"
-#include "os/shield.h"
 
 #pragma weak dladdr1
 #pragma weak dlopen
@@ -35,12 +35,8 @@ pin(void)
 void
 os_pin(void)
 {
-        struct shield shield;
-
         if (load_relaxed(&is_pinned)) /* says nothing of anything else */
                 return;
-        shield_raise(&shield);
         pin();
         store_relaxed(&is_pinned, true);
-        shield_lower(&shield);
 }

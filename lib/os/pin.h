@@ -8,7 +8,8 @@
 #ifndef OS_PIN_H
 #define OS_PIN_H
 
-/* Idempotent.  With no lock held that a constructor of a library which is being loaded may wait for. */
+/* Idempotent.  Behind a shield, and with no lock held that a constructor of a library which is being loaded may wait
+ * for. */
 void os_pin(void);
 
 #endif

@@ -15,8 +15,18 @@
 
 enum { PROCESS_NAME_MAX = 31 };
 
+/* From now on what this process is told of itself is remembered, and forgotten by a fork.  0, or -errno: then it is
+ * asked each time. */
+int process_remember(void);
+
+/* A word that is 1 until a fork, however made, zeroes it; NULL before process_remember(). */
+uint32_t *process_mark(void);
+
+/* Of this process, and of none that it was forked from; 0 where nothing can be remembered. */
+uint32_t process_generation(void);
+
 uint32_t process_id(void);
-uint32_t process_tid(void); /* asks the kernel, not the C library */
+uint32_t process_tid(void); /* by the kernel's word, not the C library's */
 
 /* True only when there is no such process or thread in this pid namespace, or the process is a zombie whose last thread
  * has ended.  Numbers that are no id are not gone. */
@@ -45,7 +55,7 @@ uint32_t process_image(void);
 #endif
 void process_fence_all(void);
 
-/* This thread's command name. */
-void process_name(char ret_name[PROCESS_NAME_MAX + 1]);
+/* This process's command name, or where /proc does not tell the calling thread's; and when it started, as above. */
+void process_describe(char ret_name[PROCESS_NAME_MAX + 1], uint64_t *ret_start_ticks);
 
 #endif

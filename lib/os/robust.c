@@ -31,11 +31,12 @@
  * there at .2, or has died since.  It may let go meanwhile: UNLOCK.2 of a thread that has the lock in its list also
  * frees it while somebody is unsure of it, whose next step fails then.  Until then the links are that thread's own.
  *
- * Between .1 and .2 there is no system call, and no signal handler runs: one that jumped out or took a lock itself
- * would leave the list as it must not be.  What a SIGKILL there leaves is judged like every other word without a mark:
- * by its thread id where that means something, by what a daemon knows elsewhere (clients/liveness.h).  Nor is anything
- * marked where the address space went first (the OOM reaper, process_mrelease), where the list leads through memory
- * that is not mapped any more, or when another thread than the first of its process calls exec.
+ * Between .1 and .2 there is no system call, and no signal handler runs, be it that signals are blocked for these two
+ * steps or for a quiet stretch around them: one that jumped out or took a lock itself would leave the list as it must
+ * not be.  What a SIGKILL there leaves is judged like every other word without a mark: by its thread id where that
+ * means something, by what a daemon knows elsewhere (clients/liveness.h).  Nor is anything marked where the address
+ * space went first (the OOM reaper, process_mrelease), where the list leads through memory that is not mapped any more,
+ * or when another thread than the first of its process calls exec.
  *
  * The links are in shared memory, where others may damage them, and only the kernel reads them: it takes them for what
  * they are, and ends its walk where they lead nowhere.  The thread knows from memory of its own what it holds and in
@@ -58,6 +59,7 @@
 
 #include "base/error.h"
 #include "base/verify.h"
+#include "os/process.h"
 #include "os/shm.h"
 
 _Static_assert(ROBUST_TID_MASK == FUTEX_TID_MASK, "as the kernel has it");
@@ -104,8 +106,10 @@ static __thread struct held {
         uint64_t tail_prev, tail_next;
         uint64_t *others; /* the first of those that are in there, and not known any more; NULL = none */
         uint32_t n;
+        uint32_t generation;                /* of the process (os/process.h), when the kernel told; 0: ask again */
         struct robust_lock *lock[HELD_FEW]; /* the oldest, */
         struct robust_lock **more;          /* and the others, where a thread has many; NULL = not needed so far */
+        bool is_quiet;                      /* robust_quiet_begin() */
 } held __attribute__((tls_model("initial-exec")));
 
 _Static_assert((long)offsetof(struct held, tail_word) - (long)offsetof(struct held, tail_next) == ROBUST_DISTANCE &&
@@ -161,11 +165,17 @@ find_list(int *ret_err)
         size_t bytes;
 
         *ret_err = 0;
+        if (held.head && held.generation != 0 && held.generation == process_generation())
+                return held.head;
         if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0)
                 *ret_err = error_refused("get_robust_list", -errno);
         else if (!head || head->futex_offset != ROBUST_DISTANCE)
                 *ret_err = -ENOTSUP;
-        return *ret_err == 0 ? head : NULL;
+        if (*ret_err < 0)
+                return NULL;
+        held.head = head;
+        held.generation = process_generation();
+        return head;
 }
 
 static struct robust_list_head *
@@ -174,6 +184,14 @@ own_list(void)
         int err;
 
         return find_list(&err);
+}
+
+int
+robust_check_anew(void)
+{
+        ASSERT(!held.is_quiet);
+        held.generation = 0;
+        return robust_check();
 }
 
 int
@@ -199,6 +217,33 @@ signals_restore(const uint64_t *old, bool is_blocked)
 {
         if (is_blocked)
                 syscall(SYS_rt_sigprocmask, SIG_SETMASK, old, NULL, KERNEL_SIGSET_BYTES);
+}
+
+void
+robust_quiet_begin(struct robust_quiet *ret_quiet)
+{
+        bool is_known = held.generation != 0 && held.generation == process_generation(); /* nobody is to be asked */
+
+        ret_quiet->is_quiet =
+                !held.is_quiet && is_known && held.n + 2 <= HELD_FEW && signals_block(&ret_quiet->signals);
+        held.is_quiet |= ret_quiet->is_quiet;
+}
+
+void
+robust_quiet_end(struct robust_quiet *quiet)
+{
+        if (!quiet->is_quiet)
+                return;
+        ASSERT(held.is_quiet && held.n <= HELD_FEW);
+        quiet->is_quiet = false;
+        held.is_quiet = false;
+        signals_restore(&quiet->signals, true);
+}
+
+bool
+robust_is_quiet(void)
+{
+        return held.is_quiet;
 }
 
 /* Links are loaded and stored relaxed: nobody else reads them, and the kernel's walk is behind all of them. */
@@ -309,8 +354,7 @@ robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t
 
         if (!head || robust_word(lock) != seen || !held_has_room())
                 return false;
-        held.head = head;
-        is_blocked = signals_block(&old);
+        is_blocked = !held.is_quiet && signals_block(&old);
         at = link_to_ours();
         /* One that is in the list already has lost its word to somebody who damages it.  E16.acq: what the last holder
          * did, who let go or is dead.  One try: who fails has been overtaken. */
@@ -349,7 +393,7 @@ robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns)
         uint64_t old, word;
 
         ASSERT(tid != 0 && (tid & ~ROBUST_TID_MASK) == 0);
-        is_blocked = signals_block(&old);
+        is_blocked = !held.is_quiet && signals_block(&old);
         is_linked = link_out(lock);
         kill_order();
         word = robust_word(lock);
@@ -395,8 +439,7 @@ robust_forget(const void *start, uint64_t bytes)
 
         if (!head)
                 return;
-        held.head = head;
-        is_blocked = signals_block(&old);
+        is_blocked = !held.is_quiet && signals_block(&old);
         for (uint32_t i = held.n; i-- > 0 && i < held.n;)
                 if ((uintptr_t)*held_at(i) - (uintptr_t)start < bytes)
                         link_out(*held_at(i));

@@ -66,6 +66,7 @@ robust_word_is_held(uint64_t word)
  * raw clone(2), nor where the C library keeps its robust mutexes at another distance from their list than x86-64's
  * does.  Else what the system says that refuses to tell; it is remembered (base/error.h). */
 int robust_check(void);
+int robust_check_anew(void); /* the kernel is asked, whatever it told before */
 
 /* Takes a lock that is free, or whose holder is known to be dead, if its word still is `seen`.  The caller is thread
  * `tid` of namespace `pid_ns`. */
@@ -76,6 +77,18 @@ bool robust_take(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t
  * it. */
 bool robust_take_gone(struct robust_lock *lock, uint64_t seen, uint32_t tid, uint32_t pid_ns,
                       bool (*is_gone)(uint64_t word, uint32_t pid), uint32_t pid);
+
+/* A stretch in which no signal handler at all runs, so that locks are taken and let go of in it without saying so each
+ * time.  Short, and without system calls: one that a filter refuses with a signal would end the process.  One inside
+ * another is none. */
+struct robust_quiet {
+        uint64_t signals; /* that were blocked before */
+        bool is_quiet;    /* else there is no such stretch: a filter forbids it, or it is over */
+};
+
+void robust_quiet_begin(struct robust_quiet *ret_quiet);
+void robust_quiet_end(struct robust_quiet *quiet);
+bool robust_is_quiet(void);
 
 /* By its holder, who took it with the same two numbers; does nothing to a lock that is somebody else's. */
 void robust_unlock(struct robust_lock *lock, uint32_t tid, uint32_t pid_ns);

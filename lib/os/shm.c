@@ -39,10 +39,19 @@ int (*os_inject)(const char *call);
                 call_result < 0 ? error_refused(call, (int)call_result) : (int)call_result;                            \
         })
 
+/* One that may not be read can still be looked up in. */
+static int
+open_dir(const char *path)
+{
+        int fd = descriptor_openat(AT_FDCWD, path, O_DIRECTORY | O_RDONLY, 0);
+
+        return fd == -EACCES ? descriptor_openat(AT_FDCWD, path, O_DIRECTORY | O_PATH, 0) : fd;
+}
+
 int
 os_open_dir(const char *path)
 {
-        return CALL("openat", "open_dir", descriptor_openat(AT_FDCWD, path, O_DIRECTORY | O_PATH, 0));
+        return CALL("openat", "open_dir", open_dir(path));
 }
 
 int
@@ -154,10 +163,11 @@ os_allocate(int fd, uint64_t off, uint64_t bytes)
 
 /*
  * With mlockall(MCL_FUTURE) in force the kernel fills each new mapping, but for those that may not be touched; so a
- * mapping becomes accessible once it is settled that its pages are locked as they come.
+ * mapping becomes accessible once it is settled that its pages are locked as they come.  One that another one will
+ * follow is left as it is: becoming accessible does not fill it.
  */
 static int
-map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_addr)
+map(int fd, void *addr, uint64_t bytes, bool is_readonly, bool stays, int flag, void **ret_addr)
 {
         int prot = is_readonly ? PROT_READ : PROT_READ | PROT_WRITE, err = os_injected("map");
         void *p;
@@ -168,7 +178,10 @@ map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_a
         p = mmap(addr, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE | flag, fd, 0);
         if (p == MAP_FAILED)
                 return error_refused("mmap", -errno);
-        os_keep_sparse(p, bytes);
+        if (stays)
+                os_keep_sparse(p, bytes);
+        else
+                (void)os_dump(p, bytes, false);
         err = CALL("mprotect", "protect", SYS_RETRY(mprotect(p, bytes, prot)));
         if (err < 0)
                 munmap(p, bytes);
@@ -178,13 +191,13 @@ map(int fd, void *addr, uint64_t bytes, bool is_readonly, int flag, void **ret_a
 }
 
 int
-os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly)
+os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly, bool stays)
 {
         void *p = NULL;
         int err;
 
         ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
-        err = map(fd, addr, bytes, is_readonly, MAP_FIXED_NOREPLACE, &p);
+        err = map(fd, addr, bytes, is_readonly, stays, MAP_FIXED_NOREPLACE, &p);
         if (err < 0 || p == addr)
                 return err;
         munmap(p, bytes); /* a kernel before 4.17, or an emulator, took the address for a hint */
@@ -195,7 +208,7 @@ int
 os_map_over(int fd, void *addr, uint64_t bytes, bool is_readonly)
 {
         ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
-        return map(fd, addr, bytes, is_readonly, MAP_FIXED, &addr);
+        return map(fd, addr, bytes, is_readonly, true, MAP_FIXED, &addr);
 }
 
 /* Holds more addresses than needed, so that an aligned part of them exists, and gives the rest back. */
@@ -227,7 +240,7 @@ os_map_anywhere(int fd, uint64_t bytes, uint64_t align, bool is_readonly, void *
         err = hold_aligned(bytes, align, &held);
         if (err < 0)
                 return err;
-        err = map(fd, held, bytes, is_readonly, MAP_FIXED, ret_addr);
+        err = map(fd, held, bytes, is_readonly, true, MAP_FIXED, ret_addr);
         if (err < 0)
                 munmap(held, bytes);
         return err;
@@ -246,6 +259,13 @@ os_protect_none(void *addr, uint64_t bytes)
 {
         ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0);
         return CALL("mprotect", "protect", SYS_RETRY(mprotect(addr, bytes, PROT_NONE)));
+}
+
+int
+os_wipe_by_fork(void *addr, uint64_t bytes)
+{
+        ASSERT((uintptr_t)addr % OS_PAGE_BYTES == 0 && bytes > 0);
+        return CALL("madvise(MADV_WIPEONFORK)", "wipe", SYS_RETRY(madvise(addr, bytes, MADV_WIPEONFORK)));
 }
 
 int
@@ -331,23 +351,40 @@ os_seals(int fd)
 /* ------------------------------------------------------------------ directories, randomness */
 
 /* opendir() allocates; this does not. */
+struct entries {
+        long n;                                   /* bytes, or -errno */
+        _Alignas(struct dirent64) char buf[1024]; /* the caller's stack may be small; a name has 255 bytes at most */
+};
+
+static long
+entries_read(struct entries *e, int fd)
+{
+        return e->n = CALL("getdents64", "list", SYS_RETRY(getdents64(fd, e->buf, sizeof e->buf)));
+}
+
+static int
+entries_each(const struct entries *e, int (*fn)(const char *file, void *arg), void *arg)
+{
+        for (long off = 0; off < e->n;) {
+                const struct dirent64 *entry = (const void *)(e->buf + off);
+                int result = fn(entry->d_name, arg);
+
+                if (result != 0)
+                        return result;
+                off += entry->d_reclen;
+        }
+        return 0;
+}
+
 static int
 list_open_dir(int fd, int (*fn)(const char *file, void *arg), void *arg)
 {
-        _Alignas(struct dirent64) char buf[1024]; /* the caller's stack may be small; a name has 255 bytes at most */
-        long n;
+        struct entries e;
+        int result = 0;
 
-        while ((n = CALL("getdents64", "list", SYS_RETRY(getdents64(fd, buf, sizeof buf)))) > 0) {
-                for (long off = 0; off < n;) {
-                        const struct dirent64 *entry = (const void *)(buf + off);
-                        int result = fn(entry->d_name, arg);
-
-                        if (result != 0)
-                                return result;
-                        off += entry->d_reclen;
-                }
-        }
-        return (int)n;
+        while (result == 0 && entries_read(&e, fd) > 0)
+                result = entries_each(&e, fn, arg);
+        return result != 0 ? result : (int)e.n;
 }
 
 int
@@ -361,6 +398,25 @@ os_list_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg)
         result = list_open_dir(fd, fn, arg);
         os_close(fd);
         return result;
+}
+
+/* In the descriptor itself, whose place is at the end when this has been done before.  Where there would have been room
+ * for another entry there is none. */
+void
+os_glance_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg)
+{
+        struct entries e;
+        bool goes_on = true;
+
+        if (entries_read(&e, dirfd) == 0 && sys_lseek(dirfd, 0, SEEK_SET) == 0)
+                entries_read(&e, dirfd);
+        if (e.n < 0)
+                (void)os_list_dir(dirfd, fn, arg);
+        while (e.n > 0 && goes_on) {
+                goes_on = entries_each(&e, fn, arg) == 0 && e.n + (long)sizeof(struct dirent64) > (long)sizeof e.buf;
+                if (goes_on)
+                        entries_read(&e, dirfd);
+        }
 }
 
 uint64_t

@@ -46,8 +46,9 @@ int64_t os_seek(int fd, uint64_t off, bool is_page);
  * meanwhile, and a signal rolls everything back.  Of a file that is mapped: see os/pages.h. */
 int os_allocate(int fd, uint64_t off, uint64_t bytes);
 
-/* Maps a file at exactly `addr`: -EEXIST when something is there already. */
-int os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly);
+/* Maps a file at exactly `addr`: -EEXIST when something is there already.  Unless it `stays`, os_map_over() follows
+ * before anybody relies on what becomes of it when memory is locked. */
+int os_map_at(int fd, void *addr, uint64_t bytes, bool is_readonly, bool stays);
 
 /* Maps a file over what the caller has mapped there. */
 int os_map_over(int fd, void *addr, uint64_t bytes, bool is_readonly);
@@ -64,6 +65,10 @@ int os_hold_private(uint64_t bytes, void **ret_addr);
 int os_unprotect(void *addr, uint64_t bytes);
 void os_wipe_private(void *addr, uint64_t bytes);
 
+/* The child of a fork, however made, finds zeroes there: memory of this process alone, in pages of its own, and no
+ * file's. */
+int os_wipe_by_fork(void *addr, uint64_t bytes);
+
 /* Zeroed memory of this process alone.  If it is wiped by fork, a child finds zeroes there, however it was made. */
 int os_map_private(uint64_t bytes, bool wiped_by_fork, void **ret_addr);
 
@@ -79,6 +84,9 @@ int os_seals(int fd);
 
 /* Directory entries, "." and ".." too, until fn returns non-zero, which is returned. */
 int os_list_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg);
+
+/* The same, in fewer calls, for who can do without some of them.  By a descriptor that nobody else lists it by. */
+void os_glance_dir(int dirfd, int (*fn)(const char *file, void *arg), void *arg);
 
 /* Unpredictable where the kernel provides it, different in any case. */
 uint64_t os_random(void);

@@ -16,6 +16,7 @@
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "os/clock.h"
+#include "os/pages.h"
 #include "pages/decay_stamp.h"
 #include "pages/hint.h"
 #include "pages/placement.h"
@@ -195,7 +196,10 @@ chunk_give(struct thread *t, uint32_t arena)
                                 run_free_word(owner_load(run_word(r, g)), stamp)); /* CHUNK.6, E3.rel */
         run_renew_hints(r, chunk);
         candidate_clear(t); /* CHUNK.7 */
-        sweep_now(t);       /* where much is used, what nobody knows of is missed first */
+        /* Where much is used, what nobody knows of is missed first.  Where nothing is used yet there is no such thing,
+         * unless somebody locked all of the heap in memory. */
+        if (chunk > 0 || os_is_real(r->base + r->layout.region_bytes - GEO_PAGE_BYTES))
+                sweep_now(t);
         return 0;
 }
 

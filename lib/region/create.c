@@ -74,21 +74,54 @@ no_room(int err, const char *what, const char *for_what)
 
 /* ------------------------------------------------------------------ filling */
 
-/* What the first client cannot do without, behind the marks: so a lack of memory shows before there is a name. */
+/* Its own slot, and the one in reserve. */
+static uint32_t
+n_first_threads(const struct region *r)
+{
+        return r->layout.n[TABLE_THREADS] < 2 ? 1 : 2;
+}
+
+/* Where there are several nodes, which one needs it first is not known. */
+static bool
+has_first_magazine(const struct region *r)
+{
+        return r->n_nodes == 1;
+}
+
+/* What the first client cannot do without: so a lack of memory shows before there is a name, and it is done in few
+ * calls. */
 static int
 fill_first(struct region *r, const struct plan *p)
 {
-        uint64_t n_threads = r->layout.n[TABLE_THREADS] < 2 ? 1 : 2; /* its own, and the one in reserve */
         int err = region_reserve_table(r, TABLE_CLIENTS, 0, 1);
 
         ASSERT(p->layout.region_bytes == r->layout.region_bytes);
         if (err == 0)
-                err = region_reserve_table(r, TABLE_GATES, 0, n_threads);
+                err = region_reserve_table(r, TABLE_GATES, 0, n_first_threads(r));
         if (err == 0)
-                err = region_reserve_table(r, TABLE_THREADS, 0, n_threads);
+                err = region_reserve_table(r, TABLE_THREADS, 0, n_first_threads(r));
         if (err == 0)
                 err = region_reserve_table(r, TABLE_ARENAS, 0, 1);
+        if (err == 0 && has_first_magazine(r))
+                err = region_reserve_table(r, TABLE_MAGAZINE_WORDS, 0, 1);
+        if (err == 0 && has_first_magazine(r))
+                err = region_reserve_table(r, TABLE_MAGAZINES, 0, 1);
         return err < 0 ? no_room(err, p->what, "the first client") : 0;
+}
+
+/* The marks say so.  Nobody sees the region yet. */
+static void
+mark_first(struct region *r)
+{
+        ASSERT(r->header->clients_hwm == 0 && r->header->threads_hwm == 0 && r->header->magazines_hwm[0] == 0);
+        ASSERT_INVARIANT(I17, n_first_threads(r) <= r->layout.n[TABLE_THREADS]);
+        r->header->clients_hwm = 1;
+        r->header->threads_hwm = n_first_threads(r);
+        r->arena_words[0] = ARENA_READY;
+        if (!has_first_magazine(r))
+                return;
+        r->header->magazines_hwm[0] = 1;
+        r->pool_hints[0] |= 1; /* where it is found */
 }
 
 /* The whole pages of a node's part of a table. */
@@ -123,22 +156,22 @@ bind_tables(const struct region *r, const struct layout *l)
         }
 }
 
-/* The file at its full size, sparse. */
+/* The file, of which these facts are known, at its full size, sparse. */
 static int
-fill_file(struct region *r, const struct plan *p, struct stat *ret_st)
+fill_file(struct region *r, const struct plan *p, const struct os_facts *facts)
 {
+        uint32_t mode = p->args->options.mode;
         int err = os_truncate(r->fd, p->layout.region_bytes);
 
         ASSERT(r->fd >= 0);
         if (err < 0)
                 return no_room(err, p->what, "the address range");
-        err = os_fstat(r->fd, ret_st);
-        if (err == 0)
-                err = os_fchmod(r->fd, p->args->options.mode); /* whatever the umask */
+        if (facts->mode != mode)
+                err = os_fchmod(r->fd, mode); /* whatever the umask */
         if (err < 0)
                 return error_set_refused(err, "cannot set the mode of %s", p->what);
-        r->dev = ret_st->st_dev;
-        r->ino = ret_st->st_ino;
+        r->dev = facts->dev;
+        r->ino = facts->ino;
         return 0;
 }
 
@@ -159,18 +192,21 @@ fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_bas
         bool relocatable = p->args->flags & REGION_RELOCATABLE;
         uint64_t base = p->args->options.base_addr;
         int tries = base != 0 ? 1 : MAP_TRIES;
+        bool looks = false, stays = p->dirfd < 0;
         int err = -EADDRINUSE;
 
         error_forget_refused();
         while (err == -EADDRINUSE && tries-- > 0) {
                 if (p->args->options.base_addr == 0)
-                        base = map_choose_base(p->dirfd, p->name, ino, p->layout.region_bytes, &err);
+                        base = map_choose_base(p->dirfd, p->name, ino, p->layout.region_bytes, looks, &err);
                 if (base == 0)
                         return error_append_refused(
                                 error_set(err, "no %s of %" PRIu64 " bytes for %s",
                                           err == -EADDRINUSE ? "free address range" : "memory to find an address range",
                                           p->layout.region_bytes, p->what));
-                err = map_region(r, &p->layout, p->what, base, relocatable);
+                err = map_region(r, &p->layout, p->what, base,
+                                 relocatable && (looks || p->args->options.base_addr != 0), stays);
+                looks = true;
         }
         ASSERT(err < 0 || (base != 0 && base % HEADER_BASE_ALIGN == 0));
         *ret_base = base;
@@ -178,7 +214,7 @@ fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_bas
 }
 
 static void
-fill_header(struct region *r, const struct plan *p, uint64_t base, const struct stat *st)
+fill_header(struct region *r, const struct plan *p, uint64_t base, const struct os_facts *facts)
 {
         const struct options *o = &p->args->options;
         struct timespec now = {0};
@@ -188,32 +224,32 @@ fill_header(struct region *r, const struct plan *p, uint64_t base, const struct 
         clock_gettime(CLOCK_REALTIME, &now);
         r->header->created_realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
         r->header->id = os_random();
-        r->header->creator_uid = st->st_uid;
+        r->header->creator_uid = facts->uid;
         r->header->creator_user_ns = owner_user_ns();
         r->header->capacity_chunks = o->capacity / GEO_CHUNK_BYTES;
         r->header->decay_ms = o->decay_ms;
         r->header->numa_policy = o->numa_policy;
         r->header->numa_nodes = o->numa_nodes;
         region_set_policy(r, o->numa_policy, o->numa_nodes);
+        mark_first(r);
         r->id = r->header->id;
         ASSERT_INVARIANT(I17, r->header->capacity_chunks <= r->layout.n_chunks);
 }
 
 /* A complete region in the empty file r->fd, mapped.  On failure nothing is mapped. */
 static int
-fill(struct region *r, const struct plan *p)
+fill(struct region *r, const struct plan *p, const struct os_facts *facts)
 {
-        struct stat st;
         uint64_t base = 0;
-        int err = fill_file(r, p, &st);
+        int err = fill_file(r, p, facts);
 
         if (err == 0)
-                err = fill_map(r, p, st.st_ino, &base);
+                err = fill_map(r, p, facts->ino, &base);
         if (err < 0)
                 return err;
         err = fill_pages(r, p);
         if (err == 0)
-                fill_header(r, p, base, &st);
+                fill_header(r, p, base, facts);
         if (err == 0 && (p->args->flags & REGION_POPULATE))
                 err = create_populate(r, p->what, true);
         if (err < 0)
@@ -226,7 +262,7 @@ static int
 populate_arenas(struct region *r, uint64_t n_chunks)
 {
         uint64_t n_groups = (n_chunks + 63) / 64;
-        uint32_t n_threads = r->layout.n_arenas, n_magazines = r->arenas_per_node * 2 * SIZE_CLASS_N;
+        uint32_t n_threads = r->layout.n_arenas, n_magazines = r->arenas_per_node * 2 * SIZE_CLASS_N_CACHED;
         int err = region_reserve_table(r, TABLE_ARENAS, 0, r->layout.n_arenas);
 
         ASSERT_INVARIANT(I17, n_chunks <= r->layout.n_chunks);
@@ -292,7 +328,7 @@ create_populate(struct region *r, const char *what, bool is_new)
  * we have it: open and map it again by name.  If others have unlinked it meanwhile, we keep what we have.
  */
 static int
-adopt_name(struct region *r, int dirfd, const char *file)
+adopt_name(struct region *r, int dirfd, const char *file, const char *what)
 {
         int fd = descriptor_keep(name_open_file(dirfd, file, false)), old = r->fd;
         int err;
@@ -300,9 +336,10 @@ adopt_name(struct region *r, int dirfd, const char *file)
         if (!descriptor_is(fd, r->dev, r->ino)) {
                 os_close(fd);
                 r->fd = descriptor_keep(old);
-                return r->fd < 0 ? r->fd : 0;
+                return map_again(r, what);
         }
-        err = map_again(r, fd);
+        r->fd = fd;
+        err = map_again(r, what);
         os_close(old);
         return err;
 }
@@ -318,9 +355,8 @@ publish(struct os_newfile *file, const char *name, const char *what, bool replac
 }
 
 int
-create_region(struct region *ret, int dirfd, const char *name, const struct region_open_args *args, bool replaces)
+create_region(struct region *r, int dirfd, const char *name, const struct region_open_args *args, bool replaces)
 {
-        struct region r = {.fd = -1};
         struct os_newfile file;
         struct plan plan;
         char file_name[NAME_FILE_BYTES];
@@ -330,39 +366,51 @@ create_region(struct region *ret, int dirfd, const char *name, const struct regi
                 err = plan_init(&plan, dirfd, name, args);
         if (err < 0)
                 return err;
+        *r = (struct region){.fd = -1};
         err = os_newfile_open(&file, dirfd);
         if (err < 0)
                 return error_set_refused(err, "cannot create %s in %s", plan.what, name_dir());
-        r.fd = file.fd;
-        err = file_check_kind(r.fd, plan.what, args->options.disk);
+        r->fd = file.fd;
+        err = file_check_kind(r->fd, plan.what, args->options.disk);
         if (err == 0)
-                err = fill(&r, &plan);
+                err = fill(r, &plan, &file.facts);
         if (err < 0)
                 goto err_discard;
         err = publish(&file, file_name, plan.what, replaces);
         if (err < 0)
                 goto err_unmap;
-        err = adopt_name(&r, dirfd, file_name);
+        err = adopt_name(r, dirfd, file_name, plan.what);
         if (err < 0) {
-                os_close(r.fd);
-                return error_set_refused(err, "cannot map %s again", plan.what);
+                os_close(r->fd);
+                return err;
         }
-        snprintf(r.name, sizeof r.name, "%s", name);
-        r.is_new = true;
-        *ret = r;
+        snprintf(r->name, sizeof r->name, "%s", name);
+        r->is_new = true;
         return 0;
 err_unmap:
-        os_unmap(r.base, r.layout.region_bytes);
+        os_unmap(r->base, r->layout.region_bytes);
 err_discard:
         os_newfile_discard(&file);
         return err;
 }
 
-int
-region_create_anonymous(struct region *ret, const char *label, const struct region_open_args *args)
+static int
+look_at(int fd, const char *what, struct os_facts *ret_facts)
 {
-        struct region r = {.fd = -1};
+        struct stat st;
+        int err = os_fstat(fd, &st);
+
+        if (err < 0)
+                return error_set_refused(err, "cannot look at %s", what);
+        *ret_facts = os_facts_of(&st);
+        return 0;
+}
+
+int
+region_create_anonymous(struct region *r, const char *label, const struct region_open_args *args)
+{
         struct plan plan;
+        struct os_facts facts;
         char file_name[NAME_FILE_BYTES];
         int err = name_to_file(label, file_name);
 
@@ -370,22 +418,24 @@ region_create_anonymous(struct region *ret, const char *label, const struct regi
                 err = plan_init(&plan, -1, label, args);
         if (err < 0)
                 return err;
-        r.fd = descriptor_keep(os_memfd(file_name));
-        if (r.fd < 0)
-                return error_set_refused(r.fd, "cannot create %s in memory", plan.what);
-        err = fill(&r, &plan);
+        *r = (struct region){.fd = -1};
+        r->fd = descriptor_keep(os_memfd(file_name));
+        if (r->fd < 0)
+                return error_set_refused(r->fd, "cannot create %s in memory", plan.what);
+        err = look_at(r->fd, plan.what, &facts);
+        if (err == 0)
+                err = fill(r, &plan, &facts);
         if (err < 0)
                 goto err_close;
-        err = os_seal_size(r.fd);
+        err = os_seal_size(r->fd);
         if (err < 0) {
                 error_set_refused(err, "cannot seal the size of %s", plan.what);
                 goto err_unmap;
         }
-        *ret = r;
         return 0;
 err_unmap:
-        os_unmap(r.base, r.layout.region_bytes);
+        os_unmap(r->base, r->layout.region_bytes);
 err_close:
-        os_close(r.fd);
+        os_close(r->fd);
         return err;
 }

@@ -161,18 +161,20 @@ header_read(int fd, const char *what, bool is_readonly, struct header *ret_heade
 {
         struct header *h = ret_header;
         int err = os_fstat(fd, &h->st);
+        bool is_long;
 
         if (err < 0)
                 return error_set_refused(err, "cannot look at %s", what);
+        is_long = h->st.st_size >= (off_t)sizeof h->copy;
         err = check_file(h, what);
-        if (err == 0)
-                err = read_copy(fd, what, h, LAYOUT_FROZEN_BYTES);
+        if (err < 0)
+                return err;
+        /* Of another version's heap, which may be shorter, the frozen line. */
+        err = read_copy(fd, what, h, is_long ? sizeof h->copy : LAYOUT_FROZEN_BYTES);
         if (err == 0)
                 err = check_build(h, what, is_readonly);
-        if (err == 0)
+        if (err == 0 && !is_long)
                 err = read_copy(fd, what, h, sizeof h->copy);
-        if (err == 0)
-                err = check_build(h, what, is_readonly);
         if (err == 0)
                 err = check_sizes(h, what);
         return err < 0 ? err : check_values(h, what);

@@ -4,8 +4,8 @@
  * Two windows of the address space are free in nearly every process: under plain, PIE and static programs, address
  * and memory sanitizer, valgrind (the second not under the thread and memory sanitizers, which abort the process when
  * something is mapped at an address they do not like: under the former it is not used, and nothing is probed).  They
- * are cut up in slots of 1 GiB, so one bit per slot says what is in use; they are put in memory that is mapped for the
- * moment, since the caller's stack may be small.
+ * are cut up in slots of 1 GiB, so one bit per slot says what is in use; those of the second are put in memory that is
+ * mapped for the moment, since the caller's stack may be small.
  *
  * The name's hash spreads heaps over the slots, so that two creators that choose at the same moment and do not
  * see each other's file seldom collide; if they do, a process can still open either heap, only not both at once.
@@ -36,6 +36,7 @@
 #define WINDOW_SLOTS_MAX 32768u
 #define NEIGHBOURS_MAX   4096u /* heaps looked at in a directory */
 #define PLACES_MIN       40u   /* in a window, for a region to try it first */
+#define FEW_SLOTS        320u  /* of a window whose bits go on the stack */
 
 _Static_assert(SLOT_BYTES % HEADER_BASE_ALIGN == 0, "slots are good base addresses");
 
@@ -44,8 +45,8 @@ struct window {
         uint32_t n_slots;
         uint32_t n_neighbours;
         int dirfd;
-        struct region_header copy;            /* of the neighbour that is looked at */
-        uint64_t used[WINDOW_SLOTS_MAX / 64]; /* bit per slot */
+        uint64_t *used;            /* bit per slot */
+        struct region_header copy; /* of the neighbour that is looked at */
 };
 
 static const struct {
@@ -53,7 +54,7 @@ static const struct {
         uint32_t n_slots;
         bool is_good_for_tsan;
 } windows[] = {
-        {UINT64_C(0x550000000000), 320, true},
+        {UINT64_C(0x550000000000), FEW_SLOTS, true},
         {UINT64_C(0x200000000000), WINDOW_SLOTS_MAX, false},
 };
 
@@ -146,35 +147,47 @@ hash_name(const char *name)
         return (uint32_t)(hash >> 32);
 }
 
-static uint64_t
-choose_in(unsigned window_idx, int dirfd, uint64_t key, uint64_t n_slots, int *ret_err)
+/* `used`: zeroes.  Apart, for the sake of the stack: mapping follows. */
+static __attribute__((noinline)) uint64_t
+look_in(unsigned window_idx, int dirfd, bool looks, uint64_t first, uint64_t n_slots, uint64_t *used)
 {
-        uint64_t n_places = windows[window_idx].n_slots / n_slots, base;
-        struct window *w;
-        void *p;
+        struct window w = {.start = windows[window_idx].start,
+                           .n_slots = windows[window_idx].n_slots,
+                           .dirfd = dirfd,
+                           .used = used};
+
+        ASSERT(first + n_slots <= w.n_slots && used[0] == 0);
+        if (looks)
+                os_maps_each(mark_mapping, &w); /* without /proc we find out when we map */
+        if (dirfd >= 0)
+                os_glance_dir(dirfd, mark_neighbour, &w);
+        return window_find(&w, (uint32_t)first, n_slots);
+}
+
+static uint64_t
+choose_in(unsigned window_idx, int dirfd, bool looks, uint64_t key, uint64_t n_slots, int *ret_err)
+{
+        uint64_t n_places = windows[window_idx].n_slots / n_slots, few[FEW_SLOTS / 64] = {0}, base, first;
+        bool is_small = windows[window_idx].n_slots <= FEW_SLOTS;
+        void *used = few;
 
         ASSERT(window_idx < sizeof windows / sizeof windows[0] && n_slots > 0);
         if (n_places == 0 || (is_under_tsan() && !windows[window_idx].is_good_for_tsan))
                 return 0;
-        *ret_err = os_map_private(sizeof *w, false, &p);
+        first = key % n_places * n_slots;
+        *ret_err = is_small ? 0 : os_map_private(WINDOW_SLOTS_MAX / 8, false, &used);
         if (*ret_err < 0)
                 return 0;
-        w = p;
-        w->start = windows[window_idx].start;
-        w->n_slots = windows[window_idx].n_slots;
-        w->dirfd = dirfd;
-        os_maps_each(mark_mapping, w); /* without /proc we find out when we map */
-        if (dirfd >= 0)
-                os_list_dir(dirfd, mark_neighbour, w);
-        base = window_find(w, (uint32_t)(key % n_places * n_slots), n_slots);
-        os_unmap(w, sizeof *w);
+        base = look_in(window_idx, dirfd, looks, first, n_slots, used);
+        if (!is_small)
+                os_unmap(used, WINDOW_SLOTS_MAX / 8);
         ASSERT(base % SLOT_BYTES == 0);
         *ret_err = base != 0 ? 0 : -EADDRINUSE;
         return base;
 }
 
 uint64_t
-map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes, int *ret_err)
+map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes, bool looks, int *ret_err)
 {
         uint64_t n_slots = (region_bytes + SLOT_BYTES - 1) >> SLOT_SHIFT, key = hash_name(name) + ino;
         unsigned first = windows[0].n_slots / n_slots < PLACES_MIN;
@@ -182,12 +195,12 @@ map_choose_base(int dirfd, const char *name, uint64_t ino, uint64_t region_bytes
 
         ASSERT(region_bytes > 0);
         *ret_err = -EADDRINUSE;
-        base = choose_in(first, dirfd, key, n_slots, ret_err);
+        base = choose_in(first, dirfd, looks, key, n_slots, ret_err);
         if (base == 0)
-                base = choose_in(!first, dirfd, key, n_slots, ret_err);
+                base = choose_in(!first, dirfd, looks, key, n_slots, ret_err);
         if (base == 0)
-                base = choose_in(first, -1, key, n_slots, ret_err);
-        return base != 0 ? base : choose_in(!first, -1, key, n_slots, ret_err);
+                base = choose_in(first, -1, looks, key, n_slots, ret_err);
+        return base != 0 ? base : choose_in(!first, -1, looks, key, n_slots, ret_err);
 }
 
 /* ------------------------------------------------------------------ mapping */
@@ -225,10 +238,10 @@ complain_taken(const struct region *r, const char *what, uint64_t base_addr, uin
 
 /* Its own address first even if any will do: then raw pointers of others mean something here too. */
 static int
-map_somewhere(struct region *r, uint64_t bytes, uint64_t base_addr, bool relocatable, void **ret_addr)
+map_somewhere(struct region *r, uint64_t bytes, uint64_t base_addr, bool relocatable, bool stays, void **ret_addr)
 {
         void *addr = (void *)(uintptr_t)base_addr;
-        int err = is_mappable(base_addr, bytes) ? os_map_at(r->fd, addr, bytes, r->is_readonly) : -EEXIST;
+        int err = is_mappable(base_addr, bytes) ? os_map_at(r->fd, addr, bytes, r->is_readonly, stays) : -EEXIST;
 
         ASSERT(bytes > 0 && base_addr % OS_PAGE_BYTES == 0);
         r->is_relocated = false;
@@ -239,48 +252,49 @@ map_somewhere(struct region *r, uint64_t bytes, uint64_t base_addr, bool relocat
         return os_map_anywhere(r->fd, bytes, HEADER_BASE_ALIGN, r->is_readonly, ret_addr);
 }
 
-static int
-map_guard(char *base, const struct layout *layout)
-{
-        ASSERT(layout->off[TABLE_TAGS] + LAYOUT_TAGS_DISTANCE == layout->chunks_off);
-        if (LAYOUT_GUARD_BYTES == 0)
-                return 0;
-        return os_protect_none(base + layout->chunks_off - LAYOUT_GUARD_BYTES, LAYOUT_GUARD_BYTES);
-}
-
 int
-map_region(struct region *r, const struct layout *layout, const char *what, uint64_t base_addr, bool relocatable)
+map_region(struct region *r, const struct layout *layout, const char *what, uint64_t base_addr, bool relocatable,
+           bool stays)
 {
         uint64_t bytes = layout->region_bytes;
         void *addr;
-        int err = map_somewhere(r, bytes, base_addr, relocatable, &addr);
+        int err = map_somewhere(r, bytes, base_addr, relocatable, stays, &addr);
 
         ASSERT(bytes > layout->chunks_off);
         if (err == -EEXIST)
                 return complain_taken(r, what, base_addr, bytes);
         if (err < 0)
                 return error_set_refused(err, "cannot map the %" PRIu64 " bytes of %s", bytes, what);
-        err = map_guard(addr, layout);
-        if (err < 0) {
-                os_unmap(addr, bytes);
-                return error_set_refused(err, "cannot protect the guard of %s", what);
-        }
         region_bind(r, addr, layout);
         r->canonical = base_addr + layout->chunks_off;
         r->has_numa = r->n_nodes > 1;
+        return stays ? map_guard(r, what) : 0;
+}
+
+int
+map_guard(struct region *r, const char *what)
+{
+        const struct layout *l = &r->layout;
+        int err = 0;
+
+        ASSERT(l->off[TABLE_TAGS] + LAYOUT_TAGS_DISTANCE == l->chunks_off);
+        if (LAYOUT_GUARD_BYTES != 0)
+                err = os_protect_none(r->base + l->chunks_off - LAYOUT_GUARD_BYTES, LAYOUT_GUARD_BYTES);
+        if (err < 0) {
+                os_unmap(r->base, l->region_bytes);
+                return error_set_refused(err, "cannot protect the guard of %s", what);
+        }
         return 0;
 }
 
 int
-map_again(struct region *r, int fd)
+map_again(struct region *r, const char *what)
 {
-        int err = os_map_over(fd, r->base, r->layout.region_bytes, r->is_readonly);
+        int err = os_map_over(r->fd, r->base, r->layout.region_bytes, r->is_readonly);
 
         ASSERT(r->layout.region_bytes > 0 && r->base != NULL);
-        r->fd = fd;
         if (err == 0)
-                err = map_guard(r->base, &r->layout);
-        if (err < 0)
-                os_unmap(r->base, r->layout.region_bytes);
-        return err;
+                return map_guard(r, what);
+        os_unmap(r->base, r->layout.region_bytes);
+        return error_set_refused(err, "cannot map %s again", what);
 }

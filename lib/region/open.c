@@ -79,13 +79,16 @@ complain_open(const struct target *t, int err)
 static int
 check_owner(const struct target *t, int fd, const struct header *h)
 {
-        int is_self = owner_is_self(fd, &h->st);
         uid_t uid = h->st.st_uid;
         bool is_forged = uid != h->copy.creator_uid && h->copy.creator_user_ns != 0 &&
                          h->copy.creator_user_ns == owner_user_ns();
         bool is_strange = uid != 0 && wants(t->args, REGION_CREATE) && (t->args->options.mode & 0077) == 0;
+        int is_self;
 
-        if (is_self > 0 || (!is_forged && !is_strange))
+        if (!is_forged && !is_strange)
+                return 0;
+        is_self = owner_is_self(fd, &h->st);
+        if (is_self > 0)
                 return 0;
         if (is_self < 0)
                 return error_set_refused(is_self, "whether %s is this user's cannot be known", t->what);
@@ -111,7 +114,7 @@ open_checked(struct region *ret, int fd, const char *what, const struct header *
         };
         int err =
                 r.fd < 0 ? error_set(r.fd, "cannot keep a descriptor of %s: %s (see ulimit -n)", what, error_name(r.fd))
-                         : map_region(&r, &h->layout, what, h->copy.base_addr, wants(args, REGION_RELOCATABLE));
+                         : map_region(&r, &h->layout, what, h->copy.base_addr, wants(args, REGION_RELOCATABLE), true);
 
         if (err < 0) {
                 os_close(r.fd);

@@ -273,13 +273,13 @@ conf_apply(struct options *o, const char *source, const char *conf)
 /* ------------------------------------------------------------------ defaults, attributes, sense */
 
 static uint64_t
-default_capacity(void)
+default_capacity(bool opens)
 {
         struct sysinfo info;
         uint64_t max = CAPACITY_DEFAULT_MAX < LAYOUT_CAPACITY_MAX ? CAPACITY_DEFAULT_MAX : LAYOUT_CAPACITY_MAX;
         uint64_t half;
 
-        if (sysinfo(&info) < 0)
+        if (opens || sysinfo(&info) < 0)
                 return max;
         half = bits_align_down((uint64_t)info.totalram * info.mem_unit / 2, GEO_CHUNK_BYTES);
         return half < max ? half : max;
@@ -345,14 +345,14 @@ given_apply(struct options *o, const struct options_given *given)
 
 /* Whole chunks, rounded up; the defaults that depend on other options. */
 static int
-settle_capacity(struct options *o)
+settle_capacity(struct options *o, bool opens)
 {
         if (o->capacity > LAYOUT_CAPACITY_MAX || o->max_capacity > LAYOUT_CAPACITY_MAX)
                 return error_set(-EINVAL, "capacity of %llu bytes: at most %llu are possible",
                                  (unsigned long long)(o->capacity > o->max_capacity ? o->capacity : o->max_capacity),
                                  (unsigned long long)LAYOUT_CAPACITY_MAX);
         if (o->capacity == 0) {
-                o->capacity = default_capacity();
+                o->capacity = default_capacity(opens);
                 if (o->max_capacity != 0 && o->max_capacity < o->capacity)
                         o->capacity = o->max_capacity;
         }
@@ -434,7 +434,7 @@ options_resolve(const struct options_given *given, struct options *ret_options)
         if (err == 0)
                 err = given_apply(&o, given);
         if (err == 0)
-                err = settle_capacity(&o);
+                err = settle_capacity(&o, given->opens);
         if (err == 0)
                 err = check_nodes(&o);
         if (err == 0)

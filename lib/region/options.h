@@ -44,6 +44,7 @@ struct options {
 
 /* The fields of the caller's attributes; 0 or NULL = not given. */
 struct options_given {
+        bool opens; /* what is there already: how large a new heap would be is of no use */
         uint64_t capacity;
         uint64_t max_capacity;
         uint32_t max_clients;

@@ -166,12 +166,10 @@ region_reserve_table(struct region *r, enum layout_table table, uint64_t idx, ui
 int
 region_reserve_fixed(struct region *r)
 {
-        static const enum layout_table tables[] = {TABLE_ARENA_WORDS, TABLE_BINDINGS, TABLE_FREE_CHUNKS};
-        int err = region_reserve(r, 0, sizeof *r->header);
+        _Static_assert(TABLE_ARENA_WORDS == 0 && TABLE_BINDINGS == 1 && TABLE_FREE_CHUNKS == 2 && TABLE_POOL_HINTS == 3,
+                       "the header and these are side by side");
 
-        for (unsigned i = 0; err == 0 && i < sizeof tables / sizeof tables[0]; i++)
-                err = region_reserve_table(r, tables[i], 0, r->layout.n[tables[i]]);
-        return err;
+        return region_reserve(r, 0, r->layout.off[TABLE_POOL_HINTS] + r->layout.stride[TABLE_POOL_HINTS]);
 }
 
 /* Only whole pages go: punching a part of one would zero it, and with it what belongs to a neighbour.  Plain memory
@@ -193,22 +191,39 @@ region_punch(struct region *r, uint64_t off, uint64_t bytes)
 
 /* ------------------------------------------------------------------ marks */
 
+/* Pages [off, end) of the region. */
+struct pages {
+        uint64_t off, end;
+};
+
 /*
- * Backs elements [idx, idx + n) of a table, but for what lies in the page where element idx - 1 ends, if that one
- * is known to be backed (has_previous).
+ * Those of elements [idx, idx + n) of a table, but for the page where element idx - 1 ends, if that one is known to be
+ * backed (has_previous).
  */
-static int
-reserve_next(struct region *r, enum layout_table table, uint64_t idx, uint64_t n, bool has_previous)
+static struct pages
+next_pages(const struct region *r, enum layout_table table, uint64_t idx, uint64_t n, bool has_previous)
 {
         const struct layout *l = &r->layout;
         uint64_t off = l->off[table] + idx * l->stride[table];
-        uint64_t end = off + n * l->stride[table];
+        uint64_t end = bits_align_up(off + n * l->stride[table], OS_PAGE_BYTES);
 
         ASSERT(table < TABLE_N && idx + n <= l->n[table]);
         ASSERT(!has_previous || idx > 0);
-        if (has_previous)
-                off = bits_align_up(off, OS_PAGE_BYTES);
-        return off < end ? region_reserve(r, off, end - off) : 0;
+        off = has_previous ? bits_align_up(off, OS_PAGE_BYTES) : bits_align_down(off, OS_PAGE_BYTES);
+        ASSERT(off % OS_PAGE_BYTES == 0 && off <= bits_align_up(r->layout.region_bytes, OS_PAGE_BYTES));
+        return (struct pages){off, end < r->layout.region_bytes ? end : r->layout.region_bytes};
+}
+
+static int
+reserve_pages(struct region *r, struct pages p)
+{
+        return p.off < p.end ? region_reserve(r, p.off, p.end - p.off) : 0;
+}
+
+static int
+reserve_next(struct region *r, enum layout_table table, uint64_t idx, uint64_t n, bool has_previous)
+{
+        return reserve_pages(r, next_pages(r, table, idx, n, has_previous));
 }
 
 /* Somebody is just giving back pages that element k needs: header.sweep.  E17.acq: of a sweep that is over, the pages
@@ -281,16 +296,27 @@ region_raise_chunks(struct region *r, uint64_t k)
                 {TABLE_TAGS, GEO_GRANULES_PER_CHUNK},
         };
         uint64_t *mark = &r->header->chunks_hwm;
+        struct pages side_by_side = {0, 0};
         int err = raise_begin(r, SWEEP_CHUNKS, load_acquire(mark), k,
                               region_capacity_chunks(r)); /* E1.acq: k - 1 is backed */
 
         if (err != 0)
                 return err > 0 ? 0 : err;
         for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-                err = reserve_next(r, parts[i].table, k * parts[i].n, parts[i].n, k > 0);
+                struct pages p = next_pages(r, parts[i].table, k * parts[i].n, parts[i].n, k > 0);
+
+                if (p.off == side_by_side.end) {
+                        side_by_side.end = p.end > p.off ? p.end : p.off;
+                        continue;
+                }
+                err = reserve_pages(r, side_by_side);
                 if (err < 0)
                         return err;
+                side_by_side = p;
         }
+        err = reserve_pages(r, side_by_side);
+        if (err < 0)
+                return err;
         ASSERT_INVARIANT(I17, k < region_capacity_chunks(r) && region_chunks_hwm(r) >= k);
         err = raise_commit64(mark, k);
         dump_follow(r);

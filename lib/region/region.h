@@ -85,7 +85,8 @@ int region_reserve_table(struct region *r, enum layout_table table, uint64_t idx
 /* Gives the pages of [off, off + bytes) back to the system.  0 or -errno; then nothing may be assumed. */
 int region_punch(struct region *r, uint64_t off, uint64_t bytes);
 
-/* Backs what every region has backed from the start: header, arena words, bindings, free-chunk hints. */
+/* Backs what every region has backed from the start: header, arena words, bindings, free-chunk hints; and, with one
+ * call for all, the first pool hints. */
 int region_reserve_fixed(struct region *r);
 
 /* Raise a mark from k to k + 1: reserve k's metadata, then CAS.  0 when the mark is above k now, whoever did it;
@@ -251,13 +252,19 @@ region_entry_off(const struct region *r, uint64_t entry)
         return entry - r->canonical;
 }
 
-/* E1.acq: whether the slab of a class that starts at a granule has pages behind all words of its bitmap. */
+/* E1.acq: whether there are pages behind the words of a bitmap that are apart. */
+static inline bool
+region_has_rest(const struct region *r, uint64_t head)
+{
+        return load_acquire(&r->rest_maps[head / GEO_GRANULES_PER_CHUNK]) >> head % GEO_GRANULES_PER_CHUNK & 1;
+}
+
+/* Whether the slab of a class that starts at a granule has pages behind all words of its bitmap. */
 static inline bool
 region_has_bitmap(const struct region *r, uint64_t head, uint32_t class_idx)
 {
         ASSERT(head < r->layout.n[TABLE_GRANULES]);
-        return size_class_slab_blocks(class_idx) <= SLAB_WORDS * 64 ||
-               (load_acquire(&r->rest_maps[head / GEO_GRANULES_PER_CHUNK]) >> head % GEO_GRANULES_PER_CHUNK & 1);
+        return size_class_slab_blocks(class_idx) <= SLAB_WORDS * 64 || region_has_rest(r, head);
 }
 
 /* Word w of the bitmap of a slab that has one. */

@@ -12,6 +12,10 @@
  * only one call at a time may change: the thread's list of tcaches, the C library's list of the mutexes that it holds,
  * locks of the process.
  *
+ * A thread that uses several heaps finds the tcache of each by one look into a table of its own, so that hits are hits
+ * there, too.  The table is the thread's, so what leaves it empties it; a fork wipes it; and what it says is looked
+ * at, where the tcache itself says by whose handle hits may find it.
+ *
  * What it gave up: a thread that exits in its last destructor round while attached is left to be reaped as dead.  A
  * slot that a jump has left stays taken, with what it caches, until its thread ends, since nothing can tell a jump from
  * a handler that has not returned yet.  So that one thread does not take the slots of all, it has a bounded number of
@@ -30,6 +34,7 @@
 #include "clients/announce.h"
 #include "heap/reap.h"
 #include "heap/root.h"
+#include "os/process.h"
 #include "os/robust.h"
 #include "os/shield.h"
 #include "os/shm.h"
@@ -43,7 +48,9 @@ enum {
 };
 
 const struct tcache tcache_dummy __attribute__((aligned(64)));
+const struct tcache_known tcache_known_none;
 
+__thread struct tcache_known *tcache_known = (struct tcache_known *)(uintptr_t)&tcache_known_none;
 __thread struct tcache *tcache_default = (struct tcache *)(uintptr_t)&tcache_dummy;
 __thread struct tcache *tcache_last = (struct tcache *)(uintptr_t)&tcache_dummy;
 __thread struct tcache *tcache_list;
@@ -60,13 +67,14 @@ static uint64_t key1; /* of data of threads, by which their ends are known, plus
 static void
 unmap(struct tcache *t)
 {
-        os_unmap(t, t->mapped_bytes);
+        os_unmap((void *)bits_align_down((uintptr_t)t, OS_PAGE_BYTES), t->mapped_bytes);
 }
 
 /* From now on no hit finds it. */
 static void
-hide(const struct tcache *t)
+hide(struct tcache *t)
 {
+        t->hit_heap = TCACHE_HIDDEN;
         if (tcache_last == t)
                 tcache_last = tcache_none();
         if (tcache_default == t)
@@ -99,48 +107,45 @@ unlink_from_heap(const struct tcache *t)
         pthread_mutex_unlock(&heap->lock);
 }
 
-enum { HANDLE_SHIFT = 12, KNOWN_N = 1 << TCACHE_KNOWN_SHIFT }; /* handles lie on pages of their own, in a row */
-
-static inline struct tcache **
-known_of_heap(struct tcache *first, const struct shheap *heap)
+static int64_t
+distance(const struct tcache *t)
 {
-        return &first->known->by_heap[((uintptr_t)heap >> HANDLE_SHIFT) % KNOWN_N];
+        return (intptr_t)t - (intptr_t)&tcache_dummy;
 }
 
-/* Two places that an address may have. */
-static inline struct tcache **
-known_of_chunk(struct tcache *first, const void *p, uint32_t nth)
+/* The thread has no tcaches, or none that are its own. */
+static void
+forget_all(void)
 {
-        uint64_t hash = ((uint64_t)(uintptr_t)p >> GEO_CHUNK_SHIFT) * UINT64_C(0x9e3779b97f4a7c15);
-
-        return &first->known->by_chunk[(hash >> (64 - TCACHE_KNOWN_SHIFT)) ^ nth];
+        tcache_list = NULL;
+        tcache_last = tcache_default = tcache_none();
+        tcache_known = (struct tcache_known *)(uintptr_t)&tcache_known_none;
 }
 
-static inline bool
-is_near(const struct tcache *t, const void *p)
-{
-        return t && (uintptr_t)p - (uintptr_t)t->chunks < t->limit;
-}
-
-/* Behind a shield: the first of the list from now on.  What is known goes with it. */
+/* Behind a shield: the first of the list from now on. */
 static void
 link_to_thread(struct tcache *t)
 {
-        if (tcache_list && tcache_list->known) {
-                *t->known = *tcache_list->known;
-                memset(tcache_list->known, 0, sizeof *tcache_list->known);
-        }
+        if (!tcache_list)
+                tcache_known = t->known;
         t->next = tcache_list;
         tcache_list = t;
 }
 
-/* Behind a shield; `at` names it. */
+/* Behind a shield; `at` names it.  Where its room goes with it, what is known begins anew in another's. */
 static void
 unlink_from_thread(struct tcache **at)
 {
-        *at = (*at)->next;
-        if (tcache_list && tcache_list->known)
-                memset(tcache_list->known, 0, sizeof *tcache_list->known);
+        const struct tcache *t = *at;
+
+        *at = t->next;
+        if (!tcache_list || !tcache_list->known) { /* wiped by a fork */
+                tcache_known = (struct tcache_known *)(uintptr_t)&tcache_known_none;
+                return;
+        }
+        if (tcache_known == t->known)
+                tcache_known = tcache_list->known;
+        memset(tcache_known, 0, sizeof *tcache_known);
 }
 
 /* Called at the thread's end, from now on.  E19.acq: what the C library knows of the key. */
@@ -204,37 +209,14 @@ ensure_key(void)
 
 /* ------------------------------------------------------------------ fork */
 
-/* Says "same process" until a fork, however made, wipes it. */
-static uint32_t *same_process;
-
-/* NULL where there is no memory: the next call tries again.  The page is the first thread's that had one to offer. */
-static uint32_t *
-same_process_page(void)
-{
-        uint32_t *known = load_acquire(&same_process); /* E12.acq: what the page says */
-        void *page;
-
-        if (known || os_map_private(OS_PAGE_BYTES, true, &page) < 0)
-                return known;
-        store_relaxed((uint32_t *)page, 1u);
-        if (cas_release(&same_process, &known, (uint32_t *)page)) /* E12.rel: what the page says */
-                return page;
-        os_unmap(page, OS_PAGE_BYTES);
-        return load_acquire(&same_process); /* E12.acq: another thread's, for good */
-}
-
 /* False: nothing can tell us of forks, so nobody may attach. */
 static bool
 notice_fork(void)
 {
-        uint32_t *page = same_process_page();
-
-        if (!page)
+        if (process_remember() < 0)
                 return false;
-        if (load_relaxed(page) == 0) { /* a fork that ran no handler: one thread, ours */
+        if (load_relaxed(process_mark()) == 0) /* a fork that ran no handler: one thread, ours */
                 tcache_after_fork();
-                store_relaxed(page, 1u);
-        }
         return true;
 }
 
@@ -245,7 +227,22 @@ notice_fork(void)
 static size_t
 tcache_bytes(void)
 {
-        return bits_align_up(sizeof(struct tcache) + sizeof(int64_t) * (UINT16_MAX + 1), 4096);
+        return bits_align_up(sizeof(struct tcache) + sizeof(int64_t) * (UINT16_MAX + 1), OS_PAGE_BYTES) + OS_PAGE_BYTES;
+}
+
+/* Bytes behind the start of a page where the thread's next tcache begins: so that those of several heaps do not share
+ * cache sets, and what is used of one where there is one node does not take another page. */
+#define USED_BYTES (sizeof(struct tcache) + sizeof(int64_t) * (TAG_CLASSES + 1))
+_Static_assert(USED_BYTES + 64 <= OS_PAGE_BYTES, "there is more than one place in a page");
+
+static size_t
+colour(void)
+{
+        size_t n_others = 0;
+
+        for (const struct tcache *t = tcache_list; t; t = t->next)
+                n_others++;
+        return n_others % ((OS_PAGE_BYTES - USED_BYTES) / 64 + 1) * 64;
 }
 
 static struct tcache *
@@ -258,7 +255,7 @@ tcache_map(void)
         /* A child would go on with our slot if it were not wiped. */
         if (os_map_private(bytes + sizeof *t->known, true, &p) < 0)
                 return NULL;
-        t = p;
+        t = (struct tcache *)(void *)((char *)p + colour());
         t->mapped_bytes = bytes + sizeof *t->known;
         t->known = (struct tcache_known *)(void *)((char *)p + bytes);
         return t;
@@ -413,6 +410,7 @@ publish_all(struct tcache *t)
         for (uint32_t tag = 1; tag < r->layout.n_tags; tag++)
                 tcache_publish(t, tag);
         t->chunks = r->chunks;
+        t->slabs = r->slabs;
         allow_hits(t);
 }
 
@@ -435,6 +433,7 @@ attach(struct tcache *t, struct shheap *heap)
         t->is_attached = true;
         tcache_settle_node(t);
         publish_all(t);
+        t->hit_heap = heap;
         link_to_heap(t);
         dump_follow(&heap->region);
         return 0;
@@ -443,46 +442,28 @@ attach(struct tcache *t, struct shheap *heap)
 struct tcache *
 tcache_find(const struct shheap *heap)
 {
-        struct tcache *first = tcache_list, *known;
+        struct tcache *known = tcache_known_of(heap);
 
-        known = first && first->known ? *known_of_heap(first, heap) : NULL;
-        if (LIKELY(known && known->heap == heap && tcache_is_usable(known)))
+        if (LIKELY(known->heap == heap && tcache_is_usable(known)))
                 return known;
-        for (struct tcache *t = first; t; t = t->next) {
+        for (struct tcache *t = tcache_list; t; t = t->next) {
                 if (t->mapped_bytes == 0) { /* wiped by a fork: the list ends here, the mappings are lost to us */
-                        tcache_list = NULL;
-                        tcache_last = tcache_default = tcache_none();
+                        forget_all();
                         return NULL;
                 }
                 if (t->heap == heap && tcache_is_usable(t)) {
-                        *known_of_heap(first, heap) = t;
+                        tcache_known->by_heap[((uintptr_t)heap >> TCACHE_HANDLE_SHIFT) % TCACHE_KNOWN_N] = distance(t);
                         return t;
                 }
         }
         return NULL;
 }
 
-struct shheap *
-tcache_heap_near(const void *p)
-{
-        struct tcache *first = tcache_list;
-
-        for (uint32_t nth = 0; first && first->known && nth < 2; nth++) {
-                const struct tcache *t = *known_of_chunk(first, p, nth);
-
-                if (is_near(t, p))
-                        return t->heap;
-        }
-        return NULL;
-}
-
 void
-tcache_remember(const void *p)
+tcache_remember(struct tcache *t, const void *p)
 {
-        struct tcache *first = tcache_list;
-
-        if (first && first->known && is_near(tcache_last, p))
-                *known_of_chunk(first, p, *known_of_chunk(first, p, 0) ? 1 : 0) = tcache_last;
+        if ((uintptr_t)p - (uintptr_t)t->chunks < t->limit) /* so it is in the list, and there is room */
+                tcache_known->by_address[(uintptr_t)p / HEADER_BASE_ALIGN % TCACHE_KNOWN_N] = distance(t);
 }
 
 /* One that a destructor of this thread has detached already. */
@@ -531,6 +512,7 @@ attach_anew(struct shheap *heap, int *ret_err)
                 *ret_err = error_set_refused(-ENOMEM, "attach: no memory for the thread's cache");
                 return NULL;
         }
+        (void)robust_check_anew(); /* slot_attach() says what is wrong */
         *ret_err = attach(t, heap);
         if (*ret_err < 0) {
                 if (is_new)
@@ -543,24 +525,43 @@ attach_anew(struct shheap *heap, int *ret_err)
         return t;
 }
 
-struct tcache *
-tcache_get(struct shheap *heap, int *ret_err)
+/* Whether there is one, or can be none: else it is attached anew. */
+static bool
+find_or_refuse(struct shheap *heap, struct tcache **ret_tcache, int *ret_err)
 {
         struct tcache *t = tcache_find(heap);
-        struct shield shield;
 
         *ret_err = 0;
+        *ret_tcache = t;
         if (load_relaxed(&heap->is_closed)) {
                 tcache_forget(heap);
                 *ret_err = error_set(-EBADF, "the heap has been closed by this process");
-                return NULL;
+                *ret_tcache = NULL;
+                return true;
         }
-        if (t)
+        return t != NULL;
+}
+
+struct tcache *
+tcache_get(struct shheap *heap, int *ret_err)
+{
+        struct tcache *t;
+        struct shield shield;
+
+        if (find_or_refuse(heap, &t, ret_err))
                 return t;
         shield_raise(&shield);
         t = attach_anew(heap, ret_err);
         shield_lower(&shield);
         return t;
+}
+
+struct tcache *
+tcache_get_shielded(struct shheap *heap, int *ret_err)
+{
+        struct tcache *t;
+
+        return find_or_refuse(heap, &t, ret_err) ? t : attach_anew(heap, ret_err);
 }
 
 /* ------------------------------------------------------------------ letting go */
@@ -718,14 +719,33 @@ thread_return(struct shheap *heap, struct thread *t)
 
 /* ------------------------------------------------------------------ the default heap, fork */
 
+/* By a CAS, also where nothing changes: see tcache_unset_default(). */
 void
 tcache_set_default(struct shheap *heap)
 {
+        struct shheap *was = load_relaxed(&default_heap); /* a failed try reloads: somebody else chose */
         struct tcache *t;
 
-        store_release(&default_heap, heap);
+        while (!cas_acq_rel(&default_heap, &was, heap)) /* E20.rel: that it is open; E20.acq: that it is closed */
+                continue;
         t = heap ? tcache_find(heap) : NULL;
         tcache_default = t ? t : tcache_none();
+}
+
+/*
+ * Whoever makes a heap the default looks afterwards whether it is open, and whoever closes one looks whether it is the
+ * default after it has said that it is not open.  Both change the word, so one of them comes second and sees what the
+ * other did before (E20).
+ */
+void
+tcache_unset_default(const struct shheap *heap)
+{
+        struct shheap *was = load_relaxed(&default_heap); /* as above */
+
+        while (!cas_acq_rel(&default_heap, &was, was == heap ? NULL : was)) /* E20.rel, E20.acq */
+                continue;
+        if (was == heap)
+                tcache_default = tcache_none();
 }
 
 struct shheap *
@@ -743,12 +763,10 @@ tcache_generation(void)
 void
 tcache_after_fork(void)
 {
-        uint32_t *page;
+        uint32_t *mark = process_mark();
 
         generation++;
-        page = load_relaxed(&same_process); /* nobody else is left who could store there */
-        if (page)
-                store_relaxed(page, 1u);
-        tcache_list = NULL; /* the wiped mappings of the parent's threads stay mapped: a page each */
-        tcache_last = tcache_default = tcache_none();
+        if (mark)
+                store_relaxed(mark, 1u); /* nobody else is left who could */
+        forget_all();                    /* the wiped mappings of the parent's threads stay mapped: a page each */
 }

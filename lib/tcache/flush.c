@@ -8,8 +8,10 @@
 #include "base/verify.h"
 #include "blocks/drain.h"
 #include "blocks/fault.h"
+#include "blocks/huge.h"
 #include "blocks/magazine.h"
 #include "blocks/slab.h"
+#include "blocks/slab_pages.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "heap/free.h"
@@ -21,17 +23,18 @@ is_full(struct region *r, uint32_t idx)
         return load_relaxed(&r->magazines[idx].n) >= load_relaxed(&r->magazines[idx].cap);
 }
 
-/* ------------------------------------------------------------------ large */
+/* ------------------------------------------------------------------ large, huge */
 
-/* A magazine for a large class, within the bound on what the thread may cache. */
+/* A magazine for a large or huge class, within the bound on what the thread may cache. */
 static uint32_t
-ensure_large(struct tcache *t, uint32_t tag)
+ensure_whole(struct tcache *t, uint32_t tag)
 {
         struct thread *th = &t->thread;
         uint64_t bytes = tcache_run_bytes(tag_class(tag));
         uint32_t idx = magazine_in(th, magazine_current(th, tag));
 
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
+        ASSERT(!size_class_is_small(tag_class(tag)));
         if (idx != MAGAZINE_IDX_NONE)
                 return idx;
         if (!tcache_make_room(t, bytes) || magazine_take_empty(th, tag, &idx) < 0)
@@ -47,6 +50,7 @@ ensure_large(struct tcache *t, uint32_t tag)
 static uint64_t
 keep_of(uint64_t cap)
 {
+        ASSERT(cap >= 1 && cap <= MAGAZINE_CAP_MAX);
         return cap - (cap >= 4 ? cap / 4 : 1);
 }
 
@@ -57,19 +61,24 @@ count_remote(struct thread *th, uint32_t tag, uint64_t n_blocks)
 {
         struct arena *a = region_arena(th->region, magazine_home(th, tag));
 
+        ASSERT(tag_node(tag) != th->node && n_blocks <= MAGAZINE_CAP_MAX);
         owner_add(&th->slot->n_remote_free, n_blocks);
         if (a)
                 fetch_add_relaxed(&a->n_remote_free, n_blocks); /* a statistic */
 }
 
-/* Room in the current magazine of a small tag.  MAGAZINE_IDX_NONE: none to be had. */
+/* Room in the current magazine of a small tag.  MAGAZINE_IDX_NONE: none to be had, or the block goes past them. */
 static uint32_t
 ensure_room(struct tcache *t, uint32_t tag)
 {
         struct thread *th = &t->thread;
         struct region *r = th->region;
-        uint32_t current = tcache_ensure_current(t, tag), spare;
+        uint32_t current, spare;
 
+        ASSERT(size_class_is_small(tag_class(tag)));
+        if (!tcache_has_magazine(t, tag) && slab_free_goes_past(th, tag_class(tag)))
+                return MAGAZINE_IDX_NONE;
+        current = tcache_ensure_current(t, tag);
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (current == MAGAZINE_IDX_NONE || !is_full(r, current))
                 return current;
@@ -116,29 +125,42 @@ tcache_free_spare(struct tcache *t, const void *p)
         return tcache_push(t, p);
 }
 
+/* The tag of the magazines that may have the block; TAG_NONE: none may, or it is no block. */
+static uint32_t
+tag_of(const struct region *r, uint64_t block_off)
+{
+        uint32_t tag;
+
+        if (block_off >> GEO_GRANULE_SHIFT >= region_granules_hwm(r))
+                return TAG_NONE;
+        tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as in the hit path */
+        if (tag == TAG_NONE)
+                return huge_tag(r, block_off);
+        return region_has_tag(r, tag) && !size_class_is_huge(tag_class(tag)) ? tag : TAG_NONE;
+}
+
 void
 tcache_free_slow(struct tcache *t, uint64_t block_off)
 {
         struct thread *th = &t->thread;
         struct region *r = th->region;
-        uint32_t tag = TAG_NONE, idx = MAGAZINE_IDX_NONE;
+        uint32_t tag, idx = MAGAZINE_IDX_NONE;
         struct magazine *m;
 
         tcache_tick(t);
-        if (block_off >> GEO_GRANULE_SHIFT < region_granules_hwm(r))
-                tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* as in the hit path */
-        if (region_has_tag(r, tag))
-                idx = size_class_is_small(tag_class(tag)) ? ensure_room(t, tag) : ensure_large(t, tag);
+        tag = tag_of(r, block_off);
+        if (tag != TAG_NONE)
+                idx = size_class_is_small(tag_class(tag)) ? ensure_room(t, tag) : ensure_whole(t, tag);
         if (idx == MAGAZINE_IDX_NONE) {
                 free_block_finally(th, block_off);
                 return;
         }
         m = &r->magazines[idx];
-        if (is_full(r, idx)) { /* large: room for the newcomer, which is the warmest */
-                if (magazine_holds(m, region_entry(r, block_off))) {
-                        fault_note(th, FAULT_DOUBLE_FREE, block_off);
-                        return;
-                }
+        if ((is_full(r, idx) || size_class_is_huge(tag_class(tag))) && magazine_holds(m, region_entry(r, block_off))) {
+                fault_note(th, FAULT_DOUBLE_FREE, block_off);
+                return;
+        }
+        if (is_full(r, idx)) { /* large or huge: room for the newcomer, which is the warmest */
                 if (!tcache_grow(t, tag, idx))
                         drain_magazine(th, idx, keep_of(load_relaxed(&m->cap)));
         }

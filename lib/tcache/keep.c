@@ -1,6 +1,6 @@
 /*
  * keep.c - what a thread keeps for later, and when it gives that up: its magazines in their places, its share of the
- * heap in large runs, and what is done now and then on slow paths.
+ * heap in large and huge blocks, and what is done now and then on slow paths.
  *
  * A place is changed only after the slot's hand, or another place, names what is in it (blocks/magazine.c), and the
  * distances that the hit paths read are private: they follow the places, and a death does not care.
@@ -18,9 +18,12 @@
 #include "region/dump.h"
 #include "tcache/tcache.h"
 
-/* Of runs, in the magazines of one thread. */
+/* Of large and huge blocks, in the magazines of one thread. */
 #define RUN_BYTES_CACHED_MIN (UINT64_C(1) << 20)
-#define RUN_BYTES_CACHED_MAX (UINT64_C(16) << 20)
+#define RUN_BYTES_CACHED_MAX (UINT64_C(32) << 20)
+
+/* Large ones alone: up to this sum their magazines grow. */
+#define RUN_BYTES_GROWN_MAX (UINT64_C(8) << 20)
 
 enum {
         RUN_PART_CACHED = 32, /* of the heap, by all threads together, where that is more than the least for each */
@@ -80,6 +83,16 @@ tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t sp
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
 }
 
+bool
+tcache_has_magazine(const struct tcache *t, uint32_t tag)
+{
+        const struct thread *th = &t->thread;
+
+        ASSERT(tag != TAG_NONE && tag < th->region->layout.n_tags);
+        return magazine_in(th, magazine_current(th, tag)) != MAGAZINE_IDX_NONE ||
+               magazine_in(th, magazine_spare(th, tag)) != MAGAZINE_IDX_NONE;
+}
+
 uint32_t
 tcache_ensure_current(struct tcache *t, uint32_t tag)
 {
@@ -95,9 +108,9 @@ tcache_ensure_current(struct tcache *t, uint32_t tag)
         return idx;
 }
 
-/* ------------------------------------------------------------------ the share of large runs */
+/* ------------------------------------------------------------------ the share of large and huge blocks */
 
-/* What the thread may cache of large runs: its share among the threads that are bound to arenas now. */
+/* What the thread may cache of them: its share among the threads that are bound to arenas now. */
 static void
 renew_share(struct tcache *t)
 {
@@ -117,7 +130,7 @@ tcache_run_bytes(uint32_t class_idx)
         return (uint64_t)size_class_magazine_cap(class_idx) * size_class_bytes(class_idx);
 }
 
-/* A magazine of a large class holds `cap` blocks from now on; it has no more of them.  One store, so a death leaves one
+/* A magazine of whole blocks holds `cap` of them from now on; it has no more of them.  One store, so a death leaves one
  * or the other. */
 static void
 set_cap(struct tcache *t, uint32_t tag, uint32_t idx, uint64_t cap)
@@ -137,7 +150,9 @@ tcache_grow(struct tcache *t, uint32_t tag, uint32_t idx)
         uint64_t bytes = size_class_bytes(tag_class(tag)), most = t->run_bytes_share / 2, more;
         uint64_t cap = load_relaxed(&t->thread.region->magazines[idx].cap);
 
-        ASSERT(size_class_is_large(tag_class(tag)));
+        ASSERT(size_class_is_whole(tag_class(tag)));
+        if (size_class_is_large(tag_class(tag)) && most > RUN_BYTES_GROWN_MAX)
+                most = RUN_BYTES_GROWN_MAX;
         if (cap >= MAGAZINE_CAP_MAX || t->run_bytes_max >= most)
                 return false;
         more = (most - t->run_bytes_max) / bytes;
@@ -160,7 +175,7 @@ shrink(struct tcache *t, uint32_t tag, uint32_t idx)
         return true;
 }
 
-/* Empties the magazine of a large class and gives it up, if there is one. */
+/* Empties the magazine of a large or huge class and gives it up, if there is one. */
 static void
 give_up_one(struct tcache *t, uint32_t tag)
 {
@@ -178,13 +193,13 @@ give_up_one(struct tcache *t, uint32_t tag)
         t->run_bytes_max -= held < t->run_bytes_max ? held : t->run_bytes_max;
 }
 
-/* The large tag whose turn it is, of all nodes. */
+/* The tag of a large or huge class whose turn it is, of all nodes. */
 static uint32_t
 next_large(struct tcache *t)
 {
         do
                 t->large_hand = t->large_hand + 1 < t->thread.region->layout.n_tags ? t->large_hand + 1 : 1;
-        while (!size_class_is_large(tag_class(t->large_hand)));
+        while (!size_class_is_whole(tag_class(t->large_hand)));
         return t->large_hand;
 }
 
@@ -218,9 +233,9 @@ tcache_make_room(struct tcache *t, uint64_t bytes)
 static void
 give_up_large(struct tcache *t)
 {
-        for (uint32_t tag = 1; tag < t->thread.region->layout.n_tags; tag++)
-                if (size_class_is_large(tag_class(tag)))
-                        give_up_one(t, tag);
+        for (uint32_t node = 0; node < t->thread.region->n_nodes; node++)
+                for (uint32_t class_idx = SIZE_CLASS_N_SMALL; class_idx < SIZE_CLASS_N_CACHED; class_idx++)
+                        give_up_one(t, tag_make(node, class_idx));
         t->run_bytes_max = 0;
 }
 
@@ -229,6 +244,9 @@ flush_tag(struct tcache *t, uint32_t tag)
 {
         struct thread *th = &t->thread;
 
+        if (size_class_is_whole(tag_class(tag)) && t->free_at[tag] == 0 &&
+            load_relaxed(magazine_current(th, tag)) == 0 && load_relaxed(magazine_spare(th, tag)) == 0)
+                return;
         drain_out(th, magazine_current(th, tag), tag);
         drain_out(th, magazine_spare(th, tag), tag);
         t->free_at[tag] = 0;
@@ -252,7 +270,7 @@ void
 tcache_flush_node(struct tcache *t, uint32_t node)
 {
         give_up_large(t);
-        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N_CACHED; class_idx++)
                 flush_tag(t, tag_make(node, class_idx));
 }
 
@@ -277,11 +295,11 @@ trim_tag(struct tcache *t, uint32_t tag)
         struct thread *th = &t->thread;
         uint32_t current = magazine_in(th, magazine_current(th, tag));
 
-        if (tag_class(tag) >= SIZE_CLASS_N ||
+        if (tag_class(tag) >= SIZE_CLASS_N_CACHED ||
             (current == MAGAZINE_IDX_NONE && magazine_in(th, magazine_spare(th, tag)) == MAGAZINE_IDX_NONE) ||
             !is_idle(t, tag, current))
                 return false;
-        if (size_class_is_large(tag_class(tag)))
+        if (size_class_is_whole(tag_class(tag)))
                 give_up_one(t, tag);
         else
                 flush_tag(t, tag);

@@ -45,9 +45,9 @@ rebind(struct tcache *t, uint32_t node)
         if (arena_bind(th, node) < 0)
                 binding_set(th, old_arena); /* no memory for any arena of it: as before */
         memset(th->slab_last, 0, sizeof th->slab_last);
-        memset(th->fill_doublings, 0, sizeof th->fill_doublings);
+        memset(th->fill_steps, 0, sizeof th->fill_steps);
         memset(t->malloc_at, 0, sizeof t->malloc_at);
-        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++)
+        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N_CACHED; class_idx++)
                 tcache_publish(t, tag_make(th->node, class_idx));
 }
 

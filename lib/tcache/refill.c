@@ -5,8 +5,12 @@
  */
 #include <errno.h>
 
+#include "base/bits.h"
 #include "base/verify.h"
+#include "blocks/drain.h"
+#include "blocks/huge.h"
 #include "blocks/magazine.h"
+#include "blocks/slab_pages.h"
 #include "clients/intent.h"
 #include "clients/owned.h"
 #include "heap/find.h"
@@ -18,6 +22,7 @@ replace_empty(struct tcache *t, uint32_t tag, uint32_t current, uint32_t idx)
 {
         struct thread *th = &t->thread;
 
+        ASSERT(idx != current && magazine_in(th, magazine_current(th, tag)) == current);
         if (current != MAGAZINE_IDX_NONE && magazine_in(th, magazine_spare(th, tag)) == MAGAZINE_IDX_NONE) {
                 store_relaxed(magazine_spare(th, tag), current + 1);
                 kill_order();
@@ -39,6 +44,7 @@ tcache_pop_to(struct tcache *t, uint32_t class_idx, uint64_t dest_off)
 
         if (n == 0)
                 return NULL;
+        ASSERT(n <= MAGAZINE_CAP_MAX && size_class_is_small(class_idx));
         block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[n - 1]));
         dest_fill(th, dest_off, block_off, size_class_bytes(class_idx));
         intent_begin(th, INTENT(POP_TO, pop_to, .magazine = idx, .n = n - 1, .was = dest_load(r, dest_off),
@@ -71,6 +77,7 @@ tcache_malloc_spare(struct tcache *t, uint32_t class_idx1)
         uint32_t tag, current, spare;
         void *p;
 
+        ASSERT(class_idx1 <= SIZE_CLASS_N);
         if (class_idx1 == 0 || !tcache_is_quick(t))
                 return NULL;
         tag = tag_make(th->node, class_idx1 - 1);
@@ -90,9 +97,12 @@ malloc_small(struct tcache *t)
         struct thread *th = &t->thread;
         struct region *r = th->region;
         struct call *c = &th->call;
-        uint32_t class_idx = c->class_idx, tag = tag_make(th->node, class_idx);
-        uint32_t current = tcache_ensure_current(t, tag), spare = magazine_in(th, magazine_spare(th, tag));
+        uint32_t class_idx = c->class_idx, tag = tag_make(th->node, class_idx), current, spare;
 
+        if (!tcache_has_magazine(t, tag) && slab_malloc_goes_past(th, class_idx))
+                return find_block(th) < 0 ? NULL : region_block(r, c->found_off);
+        current = tcache_ensure_current(t, tag);
+        spare = magazine_in(th, magazine_spare(th, tag));
         ASSERT_INVARIANT(I19, thread_is_valid(th));
         ASSERT_INVARIANT(I21, tcache_shows(t, tag));
         if (current != MAGAZINE_IDX_NONE && load_relaxed(&r->magazines[current].n) > 0)
@@ -118,17 +128,41 @@ malloc_small(struct tcache *t)
         return pop_current(t, class_idx, c->dest_off);
 }
 
+/* Whether the topmost block of a huge class is of the size that the call asks for, or can be made so: it has the chunks
+ * for it, and most often the pages.  A block in a magazine is resized as any other, and stays in there meanwhile. */
+static bool
+top_fits(struct thread *t, uint32_t class_idx, uint32_t idx)
+{
+        struct region *r = t->region;
+        uint64_t top = load_relaxed(&r->magazines[idx].n) - 1, chunk, word, block_off;
+        uint64_t n_chunks = size_class_bytes(class_idx) >> GEO_CHUNK_SHIFT;
+
+        ASSERT(size_class_is_huge(class_idx));
+        if (top >= MAGAZINE_CAP_MAX)
+                return false;
+        block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[top]));
+        if (!huge_block_of(r, block_off, &chunk, &word) || !chunk_is_huge_of(word, n_chunks)) {
+                drain_magazine(t, idx, top); /* freed by others as well: that is told before it is allocated again */
+                return false;
+        }
+        return huge_usable(r, chunk, word) == bits_align_up(t->call.size, GEO_PAGE_BYTES) ||
+               huge_resize(t, block_off, t->call.size) == 0;
+}
+
 static void *
-malloc_large(struct tcache *t)
+malloc_whole(struct tcache *t)
 {
         struct thread *th = &t->thread;
         const struct call *c = &th->call;
-        uint32_t idx = MAGAZINE_IDX_NONE;
+        uint32_t class_idx = c->class_idx, idx = MAGAZINE_IDX_NONE;
 
-        if (size_class_is_large(c->class_idx))
-                idx = magazine_in(th, magazine_current(th, tag_make(th->node, c->class_idx)));
-        if (idx != MAGAZINE_IDX_NONE && load_relaxed(&th->region->magazines[idx].n) > 0)
-                return pop_current(t, c->class_idx, 0); /* a caller that does not use the hit path */
+        if (class_idx == SIZE_CLASS_NONE && c->align <= GEO_CHUNK_BYTES)
+                class_idx = size_class_of_huge(c->size);
+        if (class_idx != SIZE_CLASS_NONE)
+                idx = magazine_in(th, magazine_current(th, tag_make(th->node, class_idx)));
+        if (idx != MAGAZINE_IDX_NONE && load_relaxed(&th->region->magazines[idx].n) > 0 &&
+            (size_class_is_large(class_idx) || top_fits(th, class_idx, idx)))
+                return pop_current(t, class_idx, 0); /* a caller that does not use the hit path */
         return find_block(th) < 0 ? NULL : region_block(th->region, c->found_off);
 }
 
@@ -139,7 +173,7 @@ tcache_malloc_slow(struct tcache *t)
         void *p;
 
         tcache_tick(t);
-        p = size_class_is_small(c->class_idx) ? malloc_small(t) : malloc_large(t);
+        p = size_class_is_small(c->class_idx) ? malloc_small(t) : malloc_whole(t);
         if (!p)
                 errno = ENOMEM;
         else if (c->fallback_node1 != 0)

@@ -9,7 +9,7 @@
  *
  * A call may be left by another door: a signal handler jumps out of it, or ends the thread; or a handler calls us while
  * its thread is in a call, and returns.  So whoever changes more than a hit does enters the tcache first: it is marked,
- * and the hit paths are shown the dummy until the call leaves it.  Whatever the thread calls meanwhile, from a handler
+ * and the hit paths do not find it until the call leaves it.  Whatever the thread calls meanwhile, from a handler
  * or after a jump, goes slow, finds the mark, and takes another tcache of the heap, with a slot of its own.  What is
  * marked when the thread ends stays as it is, its slot's `life` held: the kernel marks that, and a reaper settles it as
  * if the thread had been killed in the call.
@@ -24,21 +24,28 @@
 #include "base/atomic.h"
 #include "base/size_class.h"
 #include "base/verify.h"
+#include "blocks/huge.h"
 #include "clients/slot.h"
 #include "clients/thread.h"
 #include "os/shield.h"
+#include "region/header.h"
 #include "region/options.h"
 #include "region/region.h"
 #include "tcache/heap.h"
 
-/* Some of the thread's tcaches, by their heap's handle, and by the chunk of blocks of theirs that it has freed.  A
- * guess: whoever takes one looks at it.  Only the first in tcache_list has any, and what leaves that list is in it no
- * more. */
-enum { TCACHE_KNOWN_SHIFT = 8 };
+/*
+ * Some of the thread's tcaches, by their heap's handle, and by where blocks of theirs lie that it has freed; as their
+ * distance from the dummy, so that zeroes are that.  A guess: whoever takes one looks at it.  What leaves tcache_list
+ * is in it no more.
+ *
+ * Handles lie on pages of their own, in a row.  No two heaps have blocks between the same multiples of
+ * HEADER_BASE_ALIGN, but for some that were relocated, where nothing is a hit.
+ */
+enum { TCACHE_KNOWN_N = 512, TCACHE_HANDLE_SHIFT = 12 };
 
 struct tcache_known {
-        struct tcache *by_heap[1 << TCACHE_KNOWN_SHIFT];
-        struct tcache *by_chunk[1 << TCACHE_KNOWN_SHIFT];
+        int64_t by_heap[TCACHE_KNOWN_N];
+        int64_t by_address[TCACHE_KNOWN_N];
 };
 
 struct tcache {
@@ -47,6 +54,8 @@ struct tcache {
         uint64_t dummy_cap; /* always 0 */
         char *chunks;       /* address of the first chunk */
         uint64_t limit;     /* bytes of chunks whose tags may be read: the mark when this thread last looked */
+        const struct shheap *hit_heap;               /* by whose handle hits find it; TCACHE_HIDDEN: nothing does */
+        const struct slab_bitmap *slabs;             /* of all granules; those below the limit may be read */
         uint8_t by_size[SIZE_CLASS_BY_SIZE_MAX + 8]; /* class + 1 by size, 0 = slow */
         int64_t malloc_at[TAG_CLASSES + 1];          /* by class + 1: distance of the magazine to take from; 0 = slow */
 
@@ -60,31 +69,38 @@ struct tcache {
         uint32_t n_called; /* calls that call back just now, or were left so by a jump: it outlasts a close */
         bool is_crowded;   /* its slot has no room for another root under construction: calls take another one */
         uint32_t n_destructor_rounds;
-        uint32_t n_slow;                        /* calls of slow paths, for what is done now and then */
-        uint32_t home_node;                     /* where the thread ran when it last looked */
-        uint32_t n_elsewhere;                   /* slow calls in a row that found it on another node */
-        bool is_away;                           /* bound to a node that is not its own, because its own was full */
-        uint64_t run_bytes_max;                 /* sum of what the magazines of large classes may hold */
-        uint64_t run_bytes_share;               /* the most that this may be; 0 = not known yet */
-        uint32_t large_hand;                    /* tag of the large magazine that was looked at last, to make room */
-        uint8_t large_seen[SIZE_CLASS_N_LARGE]; /* blocks that it held then, plus 1; 0 = never seen */
+        uint32_t n_slow;          /* calls of slow paths, for what is done now and then */
+        uint32_t home_node;       /* where the thread ran when it last looked */
+        uint32_t n_elsewhere;     /* slow calls in a row that found it on another node */
+        bool is_away;             /* bound to a node that is not its own, because its own was full */
+        uint64_t run_bytes_max;   /* sum of what the magazines of large classes may hold */
+        uint64_t run_bytes_share; /* the most that this may be; 0 = not known yet */
+        uint32_t large_hand;      /* tag of the large magazine that was looked at last, to make room */
+        uint8_t large_seen[SIZE_CLASS_N_CACHED -
+                           SIZE_CLASS_N_SMALL]; /* blocks that it held then, plus 1; 0 = never seen */
         uint32_t trim_tag;                      /* looked at next, to see whether it is in use; 0 = none for now */
         uint32_t trim_stamp;                    /* when the round of looks began (decay_stamp.h) */
-        uint8_t trim_seen[SIZE_CLASS_N];        /* blocks that the magazine of the thread's node held then, plus 1 */
+        uint8_t trim_seen[SIZE_CLASS_N_CACHED]; /* blocks that the magazine of the thread's node held then, plus 1 */
         uint64_t mapped_bytes;
-        struct tcache_known *known; /* behind all of this; NULL once wiped by a fork */
+        struct tcache_known *known; /* room for what the thread knows, behind all of this; NULL once wiped by a fork */
 
         int64_t free_at[]; /* by tag: distance of the magazine to put into; 0 = slow */
 };
 
-extern const struct tcache tcache_dummy __attribute__((aligned(64))); /* as a magazine */
+extern const struct tcache tcache_dummy __attribute__((aligned(64), visibility("hidden"))); /* as a magazine */
 
 /* The default heap's tcache of this thread, or the dummy.  All that shmalloc and shfree read of thread-local state. */
 extern __thread struct tcache *tcache_default __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* The tcache that this thread used last, or the dummy.  All that the hits of shheap_malloc and shheap_free read of
- * it. */
+/* The tcache that this thread left last, or the dummy: what the hits of shheap_malloc and shheap_free look at first. */
 extern __thread struct tcache *tcache_last __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* What this thread knows, or zeroes: what they look at next, when several heaps are used in turns. */
+extern const struct tcache_known tcache_known_none __attribute__((visibility("hidden")));
+extern __thread struct tcache_known *tcache_known __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* What is hit_heap while a call is in the tcache, and once it is given up: no handle, nor the lack of one. */
+#define TCACHE_HIDDEN ((const struct shheap *)(uintptr_t)1)
 
 /* This thread's tcaches, the youngest first; NULL-terminated.  Changed behind a shield only. */
 extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -95,19 +111,20 @@ extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exe
  * thread_borrow) or the heap cannot be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a
  * message. */
 struct tcache *tcache_get(struct shheap *heap, int *ret_err);
+struct tcache *tcache_get_shielded(struct shheap *heap, int *ret_err); /* behind a shield of the caller's */
 
 /* The same, without attaching: NULL if the thread has none. */
 struct tcache *tcache_find(const struct shheap *heap);
 
-/* The heap that an address lies in, if this thread has remembered a block of the same chunk: NULL says nothing. */
-struct shheap *tcache_heap_near(const void *p);
-
-/* A block of the heap that the thread has used last. */
-void tcache_remember(const void *p);
+/* A block of this tcache's heap: tcache_known_at() finds it by this one and its neighbours from now on. */
+void tcache_remember(struct tcache *t, const void *p);
 
 /* Makes this heap the one that tcache_default stands for, in this thread now and in others at their next slow call. */
 void tcache_set_default(struct shheap *heap);
 struct shheap *tcache_default_heap(void);
+
+/* This heap, which is open no more, is not the default one any more, if it was. */
+void tcache_unset_default(const struct shheap *heap);
 
 /* Gives everything back and lets go of the slot; `unlock` as slot_release(), else as slot_detach().  One that a call is
  * in, or whose slot has something half done, is left as it is, for a reaper. */
@@ -203,6 +220,9 @@ bool tcache_shows(const struct tcache *t, uint32_t tag);
 /* Exchanges what is in the two places of a tag; both magazines are the thread's. */
 void tcache_swap_places(struct tcache *t, uint32_t tag, uint32_t current, uint32_t spare);
 
+/* One in either place of the tag. */
+bool tcache_has_magazine(const struct tcache *t, uint32_t tag);
+
 /* The magazine in the current place, an empty one if there was none; MAGAZINE_IDX_NONE: none is to be had. */
 uint32_t tcache_ensure_current(struct tcache *t, uint32_t tag);
 
@@ -282,7 +302,7 @@ tcache_enter(struct tcache *t)
 {
         store_relaxed(&t->is_inside, true); /* ENTER.1 */
         kill_order();
-        tcache_last = tcache_none(); /* ENTER.2 */
+        t->hit_heap = TCACHE_HIDDEN; /* ENTER.2 */
         if (tcache_default == t)
                 tcache_default = tcache_none();
         kill_order();
@@ -295,9 +315,33 @@ tcache_leave(struct tcache *t)
         kill_order();
         store_relaxed(&t->is_inside, false); /* LEAVE.1 */
         kill_order();
-        tcache_last = t;                      /* LEAVE.2 */
+        t->hit_heap = t->heap; /* LEAVE.2 */
+        tcache_last = t;
         if (t->heap == tcache_default_heap()) /* it may have become that after this thread attached */
                 tcache_default = t;
+}
+
+/* ------------------------------------------------------------------ what the thread knows */
+
+static inline __attribute__((always_inline)) struct tcache *
+tcache_at_distance(int64_t distance)
+{
+        return (struct tcache *)((uintptr_t)&tcache_dummy + (uintptr_t)distance);
+}
+
+/* Perhaps the tcache of a heap; else another one, or the dummy: hit_heap says so. */
+static inline __attribute__((always_inline)) struct tcache *
+tcache_known_of(const struct shheap *heap)
+{
+        return tcache_at_distance(tcache_known->by_heap[((uintptr_t)heap >> TCACHE_HANDLE_SHIFT) % TCACHE_KNOWN_N]);
+}
+
+/* Perhaps the tcache of the heap whose block is at p; else another one, or the dummy: limit says so.  Hits may use it
+ * unless it is hidden. */
+static inline __attribute__((always_inline)) struct tcache *
+tcache_known_at(const void *p)
+{
+        return tcache_at_distance(tcache_known->by_address[(uintptr_t)p / HEADER_BASE_ALIGN % TCACHE_KNOWN_N]);
 }
 
 /* ------------------------------------------------------------------ the hit paths */
@@ -326,25 +370,82 @@ tcache_pop(const struct tcache *t, uint32_t class_idx1, void **ret_p)
         return true;
 }
 
-/* Puts a block into its tag's magazine; false: go slow.  The tag is read without order: whoever may free the block was
- * handed it, in the end, by a thread that filled its magazine under E3, after the slab's tags were written. */
+/* Puts a block into its tag's magazine; false: go slow. */
+static inline __attribute__((always_inline)) bool
+tcache_push_tagged(const struct tcache *t, const void *p, uint32_t tag)
+{
+        struct magazine *m = tcache_magazine(t, t->free_at[tag]);
+        uint64_t n = load_hit(&m->n);
+
+        if (UNLIKELY(n == m->cap)) /* written by this thread only */
+                return false;
+        __builtin_prefetch(p, 1); /* the next malloc of the class gets it: its first store is a hit then */
+        store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* PUSH.1 */
+        kill_order();
+        store_hit(&m->n, n + 1); /* PUSH.2: commit */
+        return true;
+}
+
+/* The same where the tag is not known.  It is read without order: whoever may free the block was handed it, in the end,
+ * by a thread that filled its magazine under E3, after the slab's tags were written. */
 static inline __attribute__((always_inline)) bool
 tcache_push(const struct tcache *t, const void *p)
 {
         uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks);
         const uint16_t *tags;
-        struct magazine *m;
-        uint64_t n;
 
         if (UNLIKELY(block_off >= t->limit))
                 return false;
         /* Not before the limit is known to hold: the dummy has no chunks. */
         tags = (const uint16_t *)(const void *)(t->chunks - LAYOUT_TAGS_DISTANCE);
-        m = tcache_magazine(t, t->free_at[load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT])]);
-        n = load_hit(&m->n);
-        if (UNLIKELY(n == m->cap)) /* written by this thread only */
+        return tcache_push_tagged(t, p, load_relaxed(&tags[block_off >> GEO_GRANULE_SHIFT]));
+}
+
+/*
+ * The same of huge blocks, which are few and have a word each: that is looked at, and so are the other entries.  What a
+ * pop gives is a huge block, nobody's, of as many chunks and of the very size that is asked for, above GEO_LARGE_MAX
+ * and up to SIZE_CLASS_HUGE_MAX; what is pushed is one that starts there and is not in the magazine already.
+ */
+static inline __attribute__((always_inline)) bool
+tcache_pop_huge(const struct tcache *t, size_t size, void **ret_p)
+{
+        uint64_t n_chunks = (size + GEO_CHUNK_BYTES - 1) >> GEO_CHUNK_SHIFT, block_off, entry, n;
+        const struct region *r = t->thread.region;
+        struct magazine *m = tcache_magazine(t, t->malloc_at[SIZE_CLASS_N + n_chunks]);
+
+        ASSERT(size > GEO_LARGE_MAX && size <= SIZE_CLASS_HUGE_MAX);
+        if (UNLIKELY(__builtin_sub_overflow(load_hit(&m->n), 1, &n)))
                 return false;
-        __builtin_prefetch(p, 1); /* the next malloc of the class gets it: its first store is a hit then */
+        entry = load_hit(&m->slot[n]);
+        block_off = entry - (uint64_t)(uintptr_t)t->chunks;
+        if (UNLIKELY(block_off >= t->limit) || UNLIKELY(block_off % GEO_CHUNK_BYTES != 0) ||
+            UNLIKELY(!chunk_is_huge_of(load_acquire(&r->chunk_words[block_off >> GEO_CHUNK_SHIFT]), n_chunks)) ||
+            UNLIKELY(load_relaxed(&r->huge_bytes[block_off >> GEO_CHUNK_SHIFT]) != /* written by who had the block */
+                     bits_align_up(size, GEO_PAGE_BYTES)))
+                return false;
+        store_hit(&m->n, n); /* MALLOC.1: commit */
+        *ret_p = (void *)(uintptr_t)entry;
+        return true;
+}
+
+static inline __attribute__((always_inline)) bool
+tcache_push_huge(const struct tcache *t, const void *p)
+{
+        uint64_t block_off = (uint64_t)((uintptr_t)p - (uintptr_t)t->chunks), n;
+        const struct region *r = t->thread.region;
+        struct magazine *m;
+        uint32_t tag;
+
+        if (block_off % GEO_CHUNK_BYTES != 0 || block_off >= t->limit)
+                return false;
+        tag = huge_tag_of(r, load_acquire(&r->chunk_words[block_off >> GEO_CHUNK_SHIFT])); /* E3.acq */
+        m = tcache_magazine(t, t->free_at[tag]);
+        n = load_hit(&m->n);
+        if (UNLIKELY(n >= m->cap) || UNLIKELY(n >= MAGAZINE_CAP_MAX)) /* written by this thread only */
+                return false;
+        for (uint64_t i = 0; i < n; i++)
+                if (UNLIKELY(load_hit(&m->slot[i]) == (uint64_t)(uintptr_t)p))
+                        return false;
         store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* PUSH.1 */
         kill_order();
         store_hit(&m->n, n + 1); /* PUSH.2: commit */

@@ -48,6 +48,7 @@ struct actor {
         bool is_stopped;     /* in the midst of something, for good: dies before the world is inspected */
         struct shheap *heap; /* private memory of its process */
         struct tcache *tcache_list, *tcache_default, *tcache_last; /* the thread's own, while it is not current */
+        struct tcache_known *tcache_known;                         /* likewise */
         struct tcache *entered;                                    /* by a_enter() */
         bool is_shielded;                                          /* no handler runs in it now */
         struct op op;

@@ -91,7 +91,7 @@ setup_give_up(struct actor *a)
                 p[i] = a_malloc(a, sizes[i]);
         for (int i = 0; i < 4; i++)
                 a_free(a, p[i]);
-        for (unsigned i = 0; i < SIZE_CLASS_N_LARGE + 8; i++)
+        for (unsigned i = 0; i < SIZE_CLASS_N_LARGE + SIZE_CLASS_N_HUGE + 8; i++)
                 a_free(a, a_malloc(a, 131072));
         actor_push(a, a_malloc(a, 131072));
 }
@@ -241,6 +241,62 @@ run_huge_aligned(struct actor *a)
         actor_push(a, a_aligned(a, 8 * MIB, 3 * MIB));
 }
 
+/* ------------------------------------------------------------------ huge blocks in magazines */
+
+/* As in a large heap, where a thread's share has room for huge blocks. */
+static void
+setup_huge_share(struct actor *a)
+{
+        setup_chunk(a);
+        tcache_find(a->heap)->run_bytes_share = 16 * MIB;
+}
+
+static void
+setup_huge_to_cache(struct actor *a)
+{
+        setup_huge_share(a);
+        run_malloc_huge(a);
+}
+
+/* One is in the magazine of the class. */
+static void
+setup_huge_cached(struct actor *a)
+{
+        setup_huge_to_cache(a);
+        run_free(a);
+}
+
+/* The magazine is there, and empty. */
+static void
+setup_huge_hit(struct actor *a)
+{
+        setup_huge_cached(a);
+        run_malloc_huge(a);
+}
+
+static void
+run_malloc_huge_other(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 7 * MIB));
+}
+
+static void
+run_malloc_huge_less(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 5 * MIB - 100000));
+}
+
+/* The magazine is full, and may not grow. */
+static void
+setup_huge_drain(struct actor *a)
+{
+        setup_huge_share(a);
+        run_malloc_huge(a);
+        run_malloc_huge(a);
+        run_free(a);
+        tcache_find(a->heap)->run_bytes_share = 8 * MIB;
+}
+
 /* ------------------------------------------------------------------ hand-over in one step */
 
 static void
@@ -332,6 +388,28 @@ const struct script scripts_large[] = {
          .flags = SCRIPT_TRACED,
          .hot_bytes = 3 * MIB},
         {.name = "huge-aligned", .setup = setup_chunk, .run = run_huge_aligned, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "huge-cached-free",
+         .setup = setup_huge_to_cache,
+         .run = run_free,
+         .n_chunks = 6,
+         .hot_bytes = 3 * MIB},
+        {.name = "huge-cached-alloc",
+         .setup = setup_huge_cached,
+         .run = run_malloc_huge,
+         .n_chunks = 6,
+         .hot_bytes = 3 * MIB},
+        {.name = "huge-cached-more",
+         .setup = setup_huge_cached,
+         .run = run_malloc_huge_other,
+         .n_chunks = 6,
+         .hot_bytes = 3 * MIB},
+        {.name = "huge-cached-less",
+         .setup = setup_huge_cached,
+         .run = run_malloc_huge_less,
+         .n_chunks = 6,
+         .hot_bytes = 3 * MIB},
+        {.name = "huge-hit-free", .setup = setup_huge_hit, .run = run_free, .n_chunks = 6, .hot_bytes = 3 * MIB},
+        {.name = "huge-drain", .setup = setup_huge_drain, .run = run_free, .n_chunks = 8, .hot_bytes = 3 * MIB},
         {.name = "run-to", .setup = setup_dest, .run = run_run_to, .hot_bytes = RUN},
         {.name = "run-from", .setup = setup_run_from, .run = run_from, .hot_bytes = RUN},
         {.name = "huge-to", .setup = setup_dest, .run = run_huge_to, .n_chunks = 6, .hot_bytes = 3 * MIB},

@@ -79,13 +79,13 @@ setup_fill(struct actor *a)
 static void
 setup_fill_pages(struct actor *a)
 {
-        uint8_t *doublings = &thread_of(a)->fill_doublings[size_class_of(PAGE)];
+        uint8_t *steps = &thread_of(a)->fill_steps[size_class_of(PAGE)];
 
         for (int i = 0; i < 2; i++) {
-                *doublings = 1;
-                malloc_n(a, PAGE, CAP / 4);
+                *steps = 2;
+                malloc_n(a, PAGE, CAP / 2);
         }
-        *doublings = 1;
+        *steps = 2;
 }
 
 /* As setup_fill(); what the slab has left is less than a magazine. */

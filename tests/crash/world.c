@@ -314,6 +314,18 @@ fake_lock_view(const struct robust_lock *lock, uint32_t pid, bool ask)
         return holder_is_gone(word, pid) ? LOCK_DEAD : LOCK_HELD;
 }
 
+static void
+fake_quiet_begin(struct robust_quiet *ret_quiet)
+{
+        ret_quiet->is_quiet = false;
+}
+
+static void
+fake_quiet_end(struct robust_quiet *quiet)
+{
+        (void)quiet;
+}
+
 static int
 fake_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
@@ -338,6 +350,8 @@ static const struct liveness_ops fake_liveness = {
         .identify = fake_identify,
         .pid_ns = fake_pid_ns,
         .lock_view = fake_lock_view,
+        .quiet_begin = fake_quiet_begin,
+        .quiet_end = fake_quiet_end,
         .lock_try = fake_lock_try,
         .lock_release = fake_lock_release,
         .process_is_gone = is_gone,
@@ -395,11 +409,13 @@ actor_switch(struct actor *a)
                 actor_now->tcache_list = tcache_list;
                 actor_now->tcache_default = tcache_default;
                 actor_now->tcache_last = tcache_last;
+                actor_now->tcache_known = tcache_known;
         }
         actor_now = a;
         tcache_list = a->tcache_list;
         tcache_default = a->tcache_default;
         tcache_last = a->tcache_last;
+        tcache_known = a->tcache_known;
         world_region = &a->heap->region;
 }
 
@@ -425,6 +441,7 @@ actor_make(struct actor *a, int no, const struct layout *layout)
         a->heap = &handles[no];
         a->heap->is_open = true;
         a->tcache_default = a->tcache_last = tcache_none();
+        a->tcache_known = (struct tcache_known *)(uintptr_t)&tcache_known_none;
         a->heap->told_s = UINT64_MAX; /* bad frees of others are counted, and nothing is said */
         a->heap->region.fd = WORLD_FD;
         region_bind(&a->heap->region, (void *)WORLD_BASE, layout);

@@ -56,6 +56,12 @@ free-head-first)
 owner_release(run_word(r, head), run_free_word(first, stamp));\n&|
                 }'
         ;;
+huge-drain-commit-first)
+        file=blocks/huge.c scenario=huge-drain-give
+        script='/^huge_drain(/,/^}/ {
+                        s|^ *if (!chunk_acquire(t, &r->chunk_words|store_relaxed(\&m->n, n - 1); kill_order(); &|
+                }'
+        ;;
 settle-without-head)
         file=pages/run.c scenario=claim-claim
         script='/^run_settle(/,/^}/s| && owns_head;|;|'

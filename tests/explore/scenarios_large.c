@@ -429,6 +429,90 @@ const struct scenario scenario_huge_shrink_free = {
         .tests_capacity = true,
 };
 
+/* ------------------------------------------------------------------ huge blocks in magazines */
+
+#define CLASS_2_CHUNKS (SIZE_CLASS_N + 1)
+
+static uint32_t
+kept_in(struct script *me)
+{
+        return magazine_in(&me->t, magazine_current(&me->t, tag_make(0, CLASS_2_CHUNKS)));
+}
+
+static void
+setup_kept(void)
+{
+        uint32_t idx, tag = tag_make(0, CLASS_2_CHUNKS);
+        struct script *me = play(0);
+
+        alloc_huge(me);
+        contested_off = script_drop(me);
+        script_hold(me, contested_off);
+        if (magazine_take_empty(&me->t, tag, &idx) == 0)
+                magazine_place(&me->t, magazine_current(&me->t, tag), idx);
+        script_push(me, CLASS_2_CHUNKS);
+}
+
+static void
+drain_kept(struct script *me)
+{
+        script_drain(me, CLASS_2_CHUNKS);
+}
+
+static void
+drain_contested(struct script *me)
+{
+        me->result[0] = 1 + huge_drain(&me->t, kept_in(me));
+}
+
+/* Taken for another size. */
+static void
+refit_kept(struct script *me)
+{
+        if (huge_resize(&me->t, contested_off, GEO_CHUNK_BYTES + 2 * GEO_PAGE_BYTES) < 0)
+                script_complain(me, "a huge block cannot get pages in its chunks");
+        script_pop(me, CLASS_2_CHUNKS, 1);
+}
+
+static void
+claim_chunk(struct script *me)
+{
+        script_alloc(me, GEO_CHUNK_BYTES);
+}
+
+const struct scenario scenario_huge_drain_give = {
+        .name = "huge-drain-give",
+        .what = "a kept huge block goes back while an arena wants a chunk",
+        .setup = setup_kept,
+        .actors = {drain_kept, give},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .n_chunks = 2,
+        .tests_capacity = true,
+};
+
+/* Without deaths: what is freed twice may lie in a magazine of the dead until somebody drains that. */
+const struct scenario scenario_huge_drain_free = {
+        .name = "huge-drain-free",
+        .what = "a kept huge block goes back while another frees it again: exactly one of them does",
+        .setup = setup_kept,
+        .actors = {drain_contested, free_contested},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_chunks = 2,
+        .claim = claim_one_winner,
+};
+
+const struct scenario scenario_huge_refit = {
+        .name = "huge-refit",
+        .what = "a kept huge block is taken for another size while another one is claimed",
+        .setup = setup_kept,
+        .actors = {refit_kept, claim_chunk},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .n_chunks = 3,
+        .tests_capacity = true,
+};
+
 /* ------------------------------------------------------------------ purging */
 
 static void

@@ -111,6 +111,18 @@ explore_lock_view(const struct robust_lock *lock, uint32_t pid, bool ask)
         return ask && id == self_id() ? LOCK_MINE : LOCK_HELD;
 }
 
+static void
+explore_quiet_begin(struct robust_quiet *ret_quiet)
+{
+        ret_quiet->is_quiet = false;
+}
+
+static void
+explore_quiet_end(struct robust_quiet *quiet)
+{
+        (void)quiet;
+}
+
 static int
 explore_lock_try(struct robust_lock *lock, uint32_t pid, bool holder_is_dead)
 {
@@ -142,6 +154,8 @@ static const struct liveness_ops explore_liveness = {
         .identify = explore_identify,
         .pid_ns = explore_pid_ns,
         .lock_view = explore_lock_view,
+        .quiet_begin = explore_quiet_begin,
+        .quiet_end = explore_quiet_end,
         .lock_try = explore_lock_try,
         .lock_release = explore_lock_release,
         .process_is_gone = explore_process_is_gone,
@@ -406,7 +420,7 @@ is_held_twice(uint64_t block_off, uint32_t by, uint32_t at)
 static const char *
 judge_held(const struct check_totals *totals)
 {
-        uint64_t n_live = totals->n_huge, n_held = 0, n_maybe = 0;
+        uint64_t n_live = totals->n_huge - totals->n_huge_cached, n_held = 0, n_maybe = 0;
 
         for (uint32_t c = 0; c < SIZE_CLASS_N; c++)
                 n_live += totals->classes[c].n_live;
@@ -461,6 +475,8 @@ judge_capacity(void)
         for (uint32_t c = 0; c < SIZE_CLASS_N; c++)
                 if (totals.classes[c].n_cached > 0)
                         return "a block in a depot cannot be allocated";
+        if (totals.n_huge_cached > 0)
+                return "a huge block in a depot cannot be allocated";
         if (totals.free_run_bytes > 0)
                 return "a free granule cannot be allocated";
         return totals.n_chunks_free > 0 ? "a free chunk cannot be allocated" : NULL;

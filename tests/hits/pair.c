@@ -3,6 +3,7 @@
  * pairs of shmalloc(64) and shfree, or of another call of the family and what undoes it, or N pairs of calls that do
  * nothing, for count.sh to count under callgrind.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 void *null_malloc(size_t size);
 void null_free(void *p);
 
-static shheap *heap;
+static shheap *heap, *other; /* the first is the default one, the second is there where it is used */
 static void *block;
 
 /* ------------------------------------------------------------------ the family */
@@ -87,6 +88,38 @@ calls_to_from(void)
                 (void)shheap_free_from(heap, word);
 }
 
+static void
+calls_huge(void)
+{
+        shfree(shmalloc((size_t)3 << 20));
+}
+
+static void
+calls_heap_huge(void)
+{
+        shheap_free(heap, shheap_malloc(heap, (size_t)20 << 20));
+}
+
+static void
+calls_handle(void)
+{
+        shheap_free(heap, shheap_malloc(heap, 64));
+}
+
+/* Two pairs, each of another heap than the one before, by whose handle it is known. */
+static void
+calls_turns(void)
+{
+        shheap_free(heap, shheap_malloc(heap, 64));
+        shheap_free(other, shheap_malloc(other, 64));
+}
+
+static void
+calls_another(void)
+{
+        shfree(shheap_malloc(other, 64));
+}
+
 static const struct family {
         const char *name;
         void (*calls)(void);
@@ -99,8 +132,19 @@ static const struct family {
               {"sized", calls_sized},
               {"strdup", calls_strdup},
               {"mallocx", calls_mallocx},
-              {"to-from", calls_to_from}};
+              {"to-from", calls_to_from},
+              {"handle", calls_handle},
+              {"turns", calls_turns},
+              {"another", calls_another},
+              {"huge", calls_huge},
+              {"huge-of-heap", calls_heap_huge}};
 enum { N_FAMILY = sizeof family / sizeof family[0], WARM = 1000 };
+
+static bool
+uses_other(const struct family *of)
+{
+        return of && (of->calls == calls_turns || of->calls == calls_another);
+}
 
 static void
 execute(const struct family *of, long n)
@@ -125,35 +169,38 @@ execute_pairs(void *(*volatile allocate)(size_t), void (*volatile release)(void 
 /* ------------------------------------------------------------------ main */
 
 static int
-open_heap(const char *name, shheap **ret_heap)
+open_heap(const char *what, shheap **ret_heap)
 {
         struct shheap_attr attr = SHHEAP_ATTR_INIT;
+        char name[64];
+        int err;
 
-        attr.capacity = 64 << 20;
-        return shheap_open(ret_heap, name, SHHEAP_CREATE | SHHEAP_EXCL, &attr);
+        snprintf(name, sizeof name, "hits-%s-%ld", what, (long)getpid());
+        attr.capacity = 1 << 30;
+        err = shheap_open(ret_heap, name, SHHEAP_CREATE | SHHEAP_EXCL, &attr);
+        if (err == 0)
+                (void)shheap_unlink(name);
+        return err;
 }
 
 int
 main(int argc, char **argv)
 {
         const struct family *of = NULL;
-        char name[64];
         long n;
 
         if (argc != 3) {
                 fprintf(stderr, "usage: pair null|heap|CALL PAIRS\n");
                 return 2;
         }
-        snprintf(name, sizeof name, "hits-%ld", (long)getpid());
-        if (open_heap(name, &heap) < 0) {
+        for (int i = 0; i < N_FAMILY; i++)
+                of = strcmp(argv[1], family[i].name) == 0 ? &family[i] : of;
+        if (open_heap("default", &heap) < 0 || (uses_other(of) && open_heap("other", &other) < 0)) {
                 fprintf(stderr, "%s\n", shheap_errormsg());
                 return 1;
         }
-        (void)shheap_unlink(name);
         shheap_set_default(heap);
         n = strtol(argv[2], NULL, 10);
-        for (int i = 0; i < N_FAMILY; i++)
-                of = strcmp(argv[1], family[i].name) == 0 ? &family[i] : of;
         block = shcalloc(1, 100);
         if (of)
                 execute(of, n);
@@ -161,5 +208,5 @@ main(int argc, char **argv)
                 execute_pairs(shmalloc, shfree, n);
         else
                 execute_pairs(null_malloc, null_free, n);
-        return shheap_close(heap) < 0;
+        return (other && shheap_close(other) < 0) || shheap_close(heap) < 0;
 }

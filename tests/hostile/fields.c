@@ -341,8 +341,8 @@ list_arenas(struct list *l)
                 WORD(l, struct arena, decay_hand, l->r->header->chunks_hwm);
                 WORD(l, struct arena, granule_hand, l->r->header->chunks_hwm * GEO_GRANULES_PER_CHUNK);
                 WORD(l, struct arena, magazine_hand, l->r->header->magazines_hwm[0]);
-                for (uint32_t c = 0; c < TAG_CLASSES; c += c < 6 ? 1 : 19)
-                        for (uint32_t i = 0; i < 32; i += 5) {
+                for (uint32_t c = 0; c < SIZE_CLASS_N_CACHED; c += c < 6 ? 1 : 13)
+                        for (uint32_t i = 0; i < 32 && i < size_class_depot_places(c); i += 5) {
                                 add(l, "depot",
                                     offsetof(struct arena, depot) + 4 * ((uint64_t)size_class_depot_first(c) + i), 4, 0,
                                     32, l->r->header->magazines_hwm[0], layout->n[TABLE_MAGAZINES], 7);
@@ -373,7 +373,7 @@ list_magazines(struct list *l)
                 BITS_OF(l, "state", 0, 2, MAGAZINE_N_STATES);
                 BITS_OF(l, "owner", 2, 16, l->r->header->threads_hwm, layout->n[TABLE_THREADS]);
                 BITS_OF(l, "arena", 18, 10, layout->n_arenas);
-                BITS_OF(l, "tag", 28, 16, layout->n_tags, SIZE_CLASS_N);
+                BITS_OF(l, "tag", 28, 16, layout->n_tags, SIZE_CLASS_N, SIZE_CLASS_N_CACHED);
                 BITS_OF(l, "bare", 45, 1, 1);
                 BITS_OF(l, "depot place", 46, 11, SIZE_CLASS_DEPOT_PLACES);
                 element(l, layout->off[TABLE_MAGAZINES] + i * sizeof *m, "magazine %u", i);

@@ -20,10 +20,10 @@
 #include "hostile/hostile.h"
 #include "support/heap_dir.h"
 
-enum { THREADS_A = 8, THREADS_B = 7, PAGE = 4096, BLOCKS_MAX = 64 };
+enum { THREADS_A = 8, THREADS_B = 9, PAGE = 4096, BLOCKS_MAX = 64 };
 
 static const char name[] = "image";
-static const char conf[] = "capacity:24M,max_capacity:32M,max_clients:6,max_threads:24,arenas:2,decay_ms:1000";
+static const char conf[] = "capacity:32M,max_capacity:40M,max_clients:6,max_threads:26,arenas:2,decay_ms:1000";
 
 static void __attribute__((noreturn)) fail(const char *what)
 {
@@ -117,7 +117,7 @@ static void __attribute__((noreturn)) live_and_die(void)
 
         h = heap_dir_open(name, SHHEAP_CREATE | SHHEAP_EXCL, conf);
         make_roots(h);
-        if (!shheap_malloc(h, 5 << 20) || pipe(pipes) < 0)
+        if (!shheap_malloc(h, 5 << 20) || !shheap_malloc(h, 3 << 20) || !shheap_malloc(h, 3 << 20) || pipe(pipes) < 0)
                 fail("huge");
         other = fork();
         if (other < 0)
@@ -248,6 +248,32 @@ stop_in_chunk(const struct death *d, enum intent_kind kind, enum chunk_state sta
         }
 }
 
+/* As in a heap that is larger: a magazine with the last huge block of one chunk that nobody is at. */
+static void
+stop_with_huge(const struct death *d, bool is_draining)
+{
+        uint32_t tag = tag_make(0, SIZE_CLASS_N), m = magazine_of(d, false);
+        uint64_t chunk = d->r->header->chunks_hwm, *word;
+
+        do
+                word = &d->r->chunk_words[--chunk];
+        while (chunk > 0 && !chunk_is_huge_of(*word, 1));
+        if (!chunk_is_huge_of(*word, 1))
+                fail("no huge block");
+        for (uint32_t place = 0; place < 2 * d->r->layout.n_tags; place++)
+                if (d->slot->magazines[place] == m + 1)
+                        d->slot->magazines[place] = 0; /* what was in it is lost */
+        d->r->magazine_words[m] = magazine_word(MAGAZINE_TCACHE, d->no, 0, tag);
+        d->r->magazines[m].cap = d->r->magazines[m].n = 1;
+        d->r->magazines[m].slot[0] = d->r->canonical + (chunk << GEO_CHUNK_SHIFT);
+        d->slot->magazines[tag] = m + 1;
+        if (!is_draining)
+                return;
+        *word = chunk_with_owner(chunk_with_state(*word, CHUNK_FREEING), d->no);
+        d->slot->candidate = candidate_make(CANDIDATE_HUGE, chunk, 1);
+        d->slot->intent = (struct intent){INTENT_DRAIN_HUGE, .drain_huge = {.head = chunk, .magazine = m}};
+}
+
 static void
 stop_in_resize(const struct death *d)
 {
@@ -346,11 +372,15 @@ stop_all(struct region *r)
                 case 14:
                         stop_in_handover(&d, n == 14 ? INTENT_POP_TO : INTENT_PUSH_FROM);
                         break;
+                case 15:
+                case 16:
+                        stop_with_huge(&d, n == 16);
+                        break;
                 default:
                         break; /* its magazines are all it had */
                 }
         }
-        if (n < 15)
+        if (n < 17)
                 fail("fewer dead threads than operations");
 }
 

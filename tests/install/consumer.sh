@@ -50,10 +50,13 @@ echo "shmalloc $version: $cflags $libs"
         log "$cc" -std=c11 -D_XOPEN_SOURCE=700 $cflags -o "$tmp/c-static" "$here/consumer.c" $static_libs
         log "$cxx" -x c++ -std=c++17 -Wall -Wextra -Werror $cflags -o "$tmp/c++" "$here/consumer.c" \
                 -x none $libs -Wl,-rpath,"$libdir"
+        log "$cxx" -std=c++17 -Wall -Wextra -Werror $cflags -o "$tmp/hpp" "$here/consumer.cpp" $libs \
+                -Wl,-rpath,"$libdir"
 }
 run "$tmp/c"
 run "$tmp/c-static"
 run "$tmp/c++"
+run "$tmp/hpp"
 
 log "$cmake" -S "$here" -B "$tmp/cmake" -DCMAKE_C_COMPILER="$cc" -DCMAKE_PREFIX_PATH="$tmp/prefix"
 log "$cmake" --build "$tmp/cmake"

@@ -3,7 +3,7 @@
  * system call failing, then its second, and so on until none is left to fail: really every call that the operation
  * makes, the C library's included, not only those that the library expects to fail.  Whatever fails, the operation
  * succeeds or says what is the matter, nobody dies, the heap is exact afterwards, and the same operation succeeds next
- * time.  The same for who finds no slot.
+ * time.  The same for who finds no slot.  And how many calls it takes until a process has a block.
  */
 #include <errno.h>
 #include <signal.h>
@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "os/numa.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
@@ -381,6 +382,98 @@ START_TEST(operation_survives_the_failure_of_any_call)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ how many there are */
+
+/* As bench/start counts them; of one more node or CPU there are none more. */
+enum { CALLS_TO_CREATE = 62, CALLS_TO_OPEN = 51 };
+
+static bool
+take_first(void)
+{
+        return from_error(shheap_set_default(h)) && shmalloc(64) != NULL;
+}
+
+static bool
+op_create_and_take(void)
+{
+        return op_create() && take_first();
+}
+
+static bool
+op_open_and_take(void)
+{
+        return op_open() && take_first();
+}
+
+static unsigned
+count_calls(pid_t pid, int *ret_status)
+{
+        struct registers regs;
+        unsigned n = 0, n_marks = 0;
+        int status;
+
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFSTOPPED(status));
+        ck_assert_int_eq(ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)), 0);
+        while (go_on(pid, &status)) {
+                if (call_of(pid, &regs) == SYS_sched_get_priority_max && registers_first_argument(&regs) == MARK)
+                        n_marks++;
+                else
+                        n += n_marks == 1;
+                if (!go_on(pid, &status))
+                        break;
+        }
+        *ret_status = status;
+        return n;
+}
+
+/* The maker of the heap lives: who opens it asks about it. */
+static void
+make_and_stay(struct child *self, void *arg)
+{
+        (void)arg;
+        h = heap_dir_open("every", SHHEAP_CREATE, conf);
+        child_tell(self);
+        child_hear(self);
+}
+
+START_TEST(a_heap_and_its_first_block_take_few_calls)
+{
+        static const struct op counted[] = {{"create", op_create_and_take, NOT_OPEN, 0},
+                                            {"open", op_open_and_take, NOT_OPEN, 0}};
+        static const unsigned most[] = {CALLS_TO_CREATE, CALLS_TO_OPEN};
+        struct child maker;
+        unsigned n;
+        int status;
+        pid_t pid;
+
+        if (registers_are_missing("a_heap_and_its_first_block_take_few_calls"))
+                return;
+        if (os_numa()->online != 1) {
+                printf("a_heap_and_its_first_block_take_few_calls: skipped, since nodes are asked about\n");
+                return;
+        }
+        heap_dir_empty();
+        ck_assert_int_eq(setenv("SHMALLOC_SOCKET", "/nonexistent/socket", 1), 0);
+        if (counted[_i].run == op_open_and_take) {
+                child_start(&maker, make_and_stay, NULL);
+                ck_assert(child_hear(&maker));
+        }
+        pid = fork();
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0)
+                run_traced(&counted[_i]);
+        n = count_calls(pid, &status);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        ck_assert_msg(n > 10 && n <= most[_i], "%s: %u calls, at most %u are wanted", counted[_i].name, n, most[_i]);
+        if (counted[_i].run == op_open_and_take) {
+                child_tell(&maker);
+                ck_assert_int_eq(child_end(&maker), 0);
+        }
+        heap_dir_empty();
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tables that are full */
 
 static void
@@ -439,6 +532,7 @@ main(void)
         int status;
 
         tcase_add_loop_test(tc, operation_survives_the_failure_of_any_call, 0, sizeof ops / sizeof ops[0]);
+        tcase_add_loop_test(tc, a_heap_and_its_first_block_take_few_calls, 0, 2);
         tcase_add_loop_test(tc, who_finds_no_slot_is_refused_and_served_when_there_is_one, 0, 3);
         suite_add_tcase(suite, tc);
         heap_dir_create("every");

@@ -284,6 +284,21 @@ START_TEST(what_others_made_real_comes_back)
 }
 END_TEST
 
+/* A process that locks its memory before it has anything: its first block brings back what it did not ask for. */
+START_TEST(what_was_locked_before_the_first_block_comes_back_with_that)
+{
+        shheap *h = heap_dir_open("x", SHHEAP_CREATE, "decay_ms:-1,max_clients:16,max_threads:64");
+        uint64_t before = heap_ctl(h, "stats.mapped"), after;
+
+        make_real(h, true);
+        ck_assert_ptr_nonnull(shheap_malloc(h, MIB));
+        after = heap_ctl(h, "stats.mapped");
+        ck_assert_msg(after <= before + 16 * MIB, "%lu bytes before, %lu now", before, after);
+        heap_assert_clean(h);
+        ck_assert_int_eq(shheap_close(h), 0);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ sweeps that stop half-way */
 
 /* What the children tell, and where one of them stands still. */
@@ -569,6 +584,7 @@ main(void)
         tcase_add_test(dumps, what_the_kernel_refuses_to_dump_it_is_told_of_again);
         tcase_add_loop_test(tc, who_locks_all_memory_to_come_opens_a_heap_that_stays_sparse, 0, 4);
         tcase_add_loop_test(tc, what_others_made_real_comes_back, 0, 4);
+        tcase_add_test(tc, what_was_locked_before_the_first_block_comes_back_with_that);
         suite_add_tcase(suite, dumps);
         suite_add_tcase(suite, tc);
         tc = tcase_create("sweeps");

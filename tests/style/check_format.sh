@@ -2,7 +2,7 @@
 # The sources look as clang-format writes them: clang-format -i FILE mends what is found here.
 . "$(dirname "$0")/common.sh"
 
-set -- $(files "c h" lib include daemon examples tests bench)
+set -- $(files "c h cpp hpp" lib include daemon examples tests bench)
 [ $# -gt 0 ] || finish "no sources"
 # In one process: to start it takes longer than to format a file.
 if ! "${CLANG_FORMAT:-clang-format}" --dry-run -Werror --style=file "$@" >"$tmp/messages" 2>&1; then

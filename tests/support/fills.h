@@ -11,7 +11,7 @@
 static inline void
 fills_are_whole(struct thread *t)
 {
-        memset(t->fill_doublings, FILL_DOUBLINGS_MAX, sizeof t->fill_doublings);
+        memset(t->fill_steps, FILL_STEPS_MAX, sizeof t->fill_steps);
 }
 
 #endif

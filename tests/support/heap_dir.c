@@ -131,6 +131,18 @@ heap_reap(shheap *h)
 }
 
 void
+heap_use(shheap *h, size_t size)
+{
+        for (int i = 0; i < 2; i++) {
+                void *p = shheap_malloc(h, size);
+
+                if (!p)
+                        fail("no memory");
+                shheap_free(h, p);
+        }
+}
+
+void
 heap_assert_clean(shheap *h)
 {
         if (shheap_check(h, SHHEAP_CHECK_QUIESCENT, NULL) == 0)

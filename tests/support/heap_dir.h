@@ -28,6 +28,9 @@ void heap_dir_make_stale(const char *name);
  * otherwise. */
 shheap *heap_dir_open(const char *name, unsigned flags, const char *conf);
 
+/* The calling thread uses blocks of that size until it has a magazine of them: the first ones go past it. */
+void heap_use(shheap *h, size_t size);
+
 /* A setting or figure that is a number. */
 uint64_t heap_ctl(shheap *h, const char *name);
 

@@ -328,6 +328,15 @@ judge_find(const struct judge *j, uint64_t block_off, struct judge_block *ret)
         return in == 0;
 }
 
+/* The class of magazines that it belongs in: of a huge one by its chunks. */
+static uint32_t
+class_of_magazine(const struct judge *j, const struct judge_block *block)
+{
+        if (block->class_idx != SIZE_CLASS_NONE)
+                return block->class_idx;
+        return SIZE_CLASS_N + chunk_count(j->r->chunk_words[block->head / GEO_GRANULES_PER_CHUNK]) - 1;
+}
+
 /* A block that is allocated by its slab, run or chunk is somewhere else now. */
 static void
 judge_move(struct judge *j, uint64_t block_off, enum judge_place to, uint32_t class_idx, const char *who,
@@ -339,7 +348,8 @@ judge_move(struct judge *j, uint64_t block_off, enum judge_place to, uint32_t cl
                 j->fault("%s %" PRIu64 " has %#" PRIx64 ", which is no block", who, number, block_off);
                 return;
         }
-        if (places[block.head][block.idx] != JUDGE_ALLOCATED || (to == JUDGE_CACHED && block.class_idx != class_idx)) {
+        if (places[block.head][block.idx] != JUDGE_ALLOCATED ||
+            (to == JUDGE_CACHED && class_of_magazine(j, &block) != class_idx)) {
                 j->fault("%s %" PRIu64 " has block %#" PRIx64 " of class %u as one of class %u, which is %s", who,
                          number, block_off, block.class_idx, class_idx, place_name[places[block.head][block.idx]]);
                 return;
@@ -410,7 +420,7 @@ judge_magazine(struct judge *j, uint64_t idx)
                 j->tally.n_pooled++;
                 return;
         }
-        if (tag == TAG_NONE || tag >= j->r->layout.n_tags || tag_class(tag) >= SIZE_CLASS_N || m->n > m->cap ||
+        if (tag == TAG_NONE || tag >= j->r->layout.n_tags || tag_class(tag) >= SIZE_CLASS_N_CACHED || m->n > m->cap ||
             m->cap > MAGAZINE_CAP_MAX || m->cap == 0 || magazine_state(word) >= MAGAZINE_PURGING ||
             magazine_is_bare(word)) {
                 j->fault("magazine %" PRIu64 ": %#" PRIx64 ", n %" PRIu64 ", cap %" PRIu64, idx, word, m->n, m->cap);

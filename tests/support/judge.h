@@ -19,10 +19,10 @@
 /* What there is of a class, or of chunks. */
 struct tally {
         uint64_t n_free_granules, n_slabs, n_runs, n_huge, n_free_chunks;
-        uint64_t free_blocks[SIZE_CLASS_N];   /* by the bitmaps of slabs */
-        uint64_t cached_blocks[SIZE_CLASS_N]; /* in magazines */
-        uint64_t n_cached_in_depots;          /* of those, in magazines of depots */
-        uint32_t n_pooled;                    /* magazines below the marks */
+        uint64_t free_blocks[SIZE_CLASS_N];          /* by the bitmaps of slabs */
+        uint64_t cached_blocks[SIZE_CLASS_N_CACHED]; /* in magazines */
+        uint64_t n_cached_in_depots;                 /* of those, in magazines of depots */
+        uint32_t n_pooled;                           /* magazines below the marks */
         uint32_t n_depot;
         uint32_t n_tcache;
 };

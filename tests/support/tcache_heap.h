@@ -69,7 +69,10 @@ take(size_t bytes, bool *ret_hit)
         unsigned class_idx1 = bytes <= SIZE_CLASS_BY_SIZE_MAX ? t->by_size[bytes] : size_class_of(bytes) + 1;
         void *p = NULL;
 
-        *ret_hit = class_idx1 <= TAG_CLASSES && tcache_pop(t, class_idx1, &p);
+        if (bytes > GEO_LARGE_MAX)
+                class_idx1 = UINT32_MAX;
+        *ret_hit = class_idx1 <= TAG_CLASSES ? tcache_pop(t, class_idx1, &p)
+                                             : bytes <= SIZE_CLASS_HUGE_MAX && tcache_pop_huge(t, bytes, &p);
         if (!*ret_hit && class_idx1 <= TAG_CLASSES)
                 p = tcache_malloc_spare(t, class_idx1);
         if (!*ret_hit && !p)
@@ -94,7 +97,7 @@ static inline bool
 give(uint64_t block_off)
 {
         void *p = region_block(r, block_off);
-        bool hit = tcache_push(t, p);
+        bool hit = tcache_push(t, p) || tcache_push_huge(t, p);
 
         if (!hit && !tcache_free_spare(t, p))
                 tcache_free_slow(t, block_off);

@@ -179,7 +179,7 @@ END_TEST
 /* In depots: hinted, not hinted, crowded. */
 START_TEST(depots_are_emptied_for_another_class)
 {
-        uint32_t from = GEO_GRANULE_BYTES == 512 ? 1 : SIZE_CLASS_N_SMALL - 2, to = SIZE_CLASS_N_SMALL - 1, idx;
+        uint32_t from = GEO_GRANULE_BYTES == 512 ? 1 : size_class_of(1280), to = SIZE_CLASS_N_SMALL - 1, idx;
         uint32_t n_places = size_class_depot_places(from);
 
         for (uint32_t i = 0; i < n_places + 5; i++)

@@ -45,6 +45,7 @@ catch_store(int sig, siginfo_t *info, void *context)
 static void
 leave_dirty(size_t size)
 {
+        heap_use(h, size);
         expected_block = shheap_malloc_to(h, size, 0, dest);
         NEED(expected_block);
         expected_bytes = usable(expected_block);

@@ -120,6 +120,7 @@ double_free_of_small(void)
 {
         void *p = hide(shheap_malloc(h, 100)), *again = hide(p);
 
+        heap_use(h, 100);
         MUST(shheap_malloc(h, 100)); /* keeps the slab, so that the class is still known */
         shheap_free(h, p);
         shheap_free(h, again);
@@ -139,6 +140,7 @@ double_free_at_close(void)
 static void
 free_inside_small(void)
 {
+        heap_use(h, 100);
         shheap_free(h, hide((char *)shheap_malloc(h, 100) + 16));
         shheap_purge(h, -1);
 }

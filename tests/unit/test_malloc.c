@@ -156,6 +156,36 @@ START_TEST(usable_size_is_of_block_starts_only)
 }
 END_TEST
 
+/* Of each small class so many blocks that slabs are full, and their neighbours: free ones, in slabs and caches. */
+START_TEST(each_block_of_a_slab_is_known_and_what_is_free_in_it_is_not)
+{
+        enum { N = 5000 };
+        static char *block[N];
+
+        for (unsigned i = 0; i < SIZE_CLASS_N_SMALL; i++) {
+                size_t bytes = size_class_bytes(i);
+                unsigned n = (unsigned)(4 * GEO_GRANULE_BYTES / bytes + 1);
+
+                n = n < N ? n : N;
+                for (unsigned k = 0; k < n; k++)
+                        NEED(block[k] = shheap_malloc(h, bytes));
+                for (unsigned k = 0; k < n; k++) {
+                        NEED(shmalloc_usable_size(block[k]) == bytes && shmalloc_usable_size(block[k] + 8) == 0);
+                        NEED(shrealloc(block[k], bytes) == block[k]);
+                }
+                for (unsigned k = 0; k < n; k++)
+                        if (k % 3 != 0)
+                                shfree_sized(block[k], bytes);
+                NEED(shheap_purge(h, -1) == 0);
+                for (unsigned k = 0; k < n; k++)
+                        NEED(shmalloc_usable_size(hide(block[k])) == (k % 3 != 0 ? 0 : bytes));
+                for (unsigned k = 0; k < n; k += 3)
+                        shfree_sized(block[k], bytes);
+        }
+        ck_assert_uint_eq(heap_ctl(h, "stats.allocated"), 0);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ alignment */
 
 START_TEST(every_alignment_up_to_a_gibibyte_is_kept)
@@ -397,6 +427,7 @@ add_sizes(Suite *suite)
         tcase_add_test(tcase, impossible_sizes_are_enomem);
         tcase_add_test(tcase, every_size_around_every_class_is_served_whole);
         tcase_add_test(tcase, usable_size_is_of_block_starts_only);
+        tcase_add_test(tcase, each_block_of_a_slab_is_known_and_what_is_free_in_it_is_not);
         tcase_add_test(tcase, every_alignment_up_to_a_gibibyte_is_kept);
         tcase_add_test(tcase, bad_alignments_are_einval);
         tcase_add_test(tcase, nallocx_says_what_mallocx_gives);

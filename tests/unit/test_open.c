@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "api/heap.h"
+#include "api/quick.h"
 #include "support/checks.h"
 #include "support/child.h"
 #include "support/heap_dir.h"
@@ -158,6 +160,44 @@ START_TEST(thread_finds_each_of_many_heaps_while_some_come_and_go)
 }
 END_TEST
 
+/* What is known of several heaps, too, is not used by what a handler, or the thread after a jump, calls meanwhile. */
+START_TEST(no_hit_finds_a_cache_that_a_call_is_in)
+{
+        shheap *mine = heap_dir_open("default", SHHEAP_CREATE, NULL),
+               *other = heap_dir_open("other", SHHEAP_CREATE, NULL);
+        const struct magazine *m;
+        struct tcache *t;
+        void *p[3];
+        uint64_t n;
+
+        ck_assert_int_eq(shheap_set_default(mine), 0);
+        for (int i = 0; i < 3; i++)
+                p[i] = shheap_malloc(other, 64);
+        shfree(p[0]);
+        shheap_free(mine, shheap_malloc(mine, 64));
+        t = tcache_find(other);
+        ck_assert_ptr_eq(quick_tcache(other), t);
+        ck_assert_ptr_eq(quick_tcache_at(p[1]), t);
+        m = tcache_magazine(t, t->malloc_at[t->by_size[64]]);
+        n = m->n;
+        tcache_enter(t);
+        ck_assert_ptr_ne(quick_tcache(other), t);
+        ck_assert_ptr_ne(quick_tcache_at(p[1]), t);
+        shheap_free(other, shheap_malloc(other, 64));
+        shfree(p[1]);
+        ck_assert_uint_eq(m->n, n);
+        ck_assert_ptr_ne(tcache_find(other), t);
+        tcache_leave(t);
+        ck_assert_ptr_eq(quick_tcache(other), t);
+        shheap_free(other, p[2]);
+        ck_assert_uint_eq(m->n, n + 1);
+        ck_assert_uint_eq(heap_ctl(other, "stats.allocated"), 0);
+        heap_assert_clean(other);
+        close_heap(other);
+        close_heap(mine);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ what is refused */
 
 START_TEST(bad_arguments_are_refused_with_a_reason)
@@ -269,6 +309,25 @@ START_TEST(references_outside_of_the_heap_are_null)
 }
 END_TEST
 
+/* Others are in the way that have no name any more. */
+START_TEST(new_heap_that_may_lie_anywhere_lies_at_its_own_address)
+{
+        shheap *heaps[80];
+        enum { N = sizeof heaps / sizeof heaps[0] };
+
+        for (int i = 0; i < N; i++) {
+                char name[16];
+
+                snprintf(name, sizeof name, "%d", i);
+                heaps[i] = heap_dir_open(name, SHHEAP_CREATE | SHHEAP_RELOCATABLE, "max_threads:16");
+                ck_assert(!heaps[i]->region.is_relocated);
+                ck_assert_int_eq(shheap_unlink(name), 0);
+        }
+        for (int i = 0; i < N; i++)
+                close_heap(heaps[i]);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ read-only */
 
 static int
@@ -314,74 +373,6 @@ START_TEST(read_only_heap_is_looked_at_and_not_changed)
         ck_assert_uint_eq(heap_ctl(ro, "stats.allocated"), shheap_usable_size(ro, seen));
         heap_assert_clean(ro);
         close_heap(ro);
-}
-END_TEST
-
-/* ------------------------------------------------------------------ the default heap */
-
-START_TEST(default_heap_comes_from_the_environment_or_from_the_program)
-{
-        shheap *h, *other;
-        void *p;
-
-        errno = 0;
-        ck_assert_ptr_null(shmalloc(10));
-        ck_assert_int_eq(errno, ENODEV);
-        ck_assert_ptr_nonnull(strstr(shheap_errormsg(), "SHMALLOC_HEAP"));
-        setenv("SHMALLOC_HEAP", "not/valid", 1);
-        ck_assert_ptr_null(shmalloc(10));
-        ck_assert_int_eq(errno, EINVAL);
-        setenv("SHMALLOC_HEAP", "default", 1);
-        setenv("SHMALLOC_CONF", "capacity:16M", 1);
-        p = shmalloc(10);
-        ck_assert_msg(p != NULL, "%s", shheap_errormsg());
-        h = shheap_default();
-        ck_assert_ptr_eq(handle_of_address(p), h);
-        ck_assert_uint_eq(heap_ctl(h, "heap.capacity"), 16 * MIB);
-        other = heap_dir_open("other", SHHEAP_CREATE, NULL);
-        ck_assert_int_eq(shheap_set_default(other), 0);
-        ck_assert_ptr_eq(handle_of_address(shmalloc(10)), other);
-        shfree(p); /* of the former one */
-        close_heap(other);
-        ck_assert_ptr_eq(shheap_default(), h); /* opened once more */
-        ck_assert_ptr_eq(handle_of_address(shmalloc(10)), h);
-        close_heap(h);
-        close_heap(h);
-        ck_assert_int_eq(shheap_set_default(h), -EBADF);
-        unsetenv("SHMALLOC_HEAP");
-        unsetenv("SHMALLOC_CONF");
-        ck_assert_ptr_null(shheap_default());
-}
-END_TEST
-
-static void *
-use_default(void *arg)
-{
-        for (int i = 0; i < 1000; i++) {
-                void *p = shmalloc(64);
-
-                if (!p || handle_of_address(p) != arg)
-                        return "the default heap is not the default heap";
-                shfree(p);
-        }
-        return NULL;
-}
-
-START_TEST(threads_agree_on_the_default_heap)
-{
-        shheap *h = heap_dir_open("agreed", SHHEAP_CREATE, NULL);
-        pthread_t threads[4];
-        void *wrong;
-
-        ck_assert_int_eq(shheap_set_default(h), 0);
-        for (int i = 0; i < 4; i++)
-                ck_assert_int_eq(pthread_create(&threads[i], NULL, use_default, h), 0);
-        for (int i = 0; i < 4; i++) {
-                pthread_join(threads[i], &wrong);
-                ck_assert_msg(!wrong, "%s", (char *)wrong);
-        }
-        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
-        close_heap(h);
 }
 END_TEST
 
@@ -693,13 +684,13 @@ suite_make(void)
         tcase_add_test(tcase, name_that_was_unlinked_and_created_again_is_another_heap);
         tcase_add_test(tcase, block_of_any_open_heap_is_freed_by_its_address);
         tcase_add_test(tcase, thread_finds_each_of_many_heaps_while_some_come_and_go);
+        tcase_add_test(tcase, no_hit_finds_a_cache_that_a_call_is_in);
         tcase_add_test(tcase, bad_arguments_are_refused_with_a_reason);
         tcase_add_test(tcase, caller_who_knew_fewer_attributes_gets_defaults_for_the_rest);
         tcase_add_test(tcase, taken_address_is_refused_unless_any_will_do);
         tcase_add_test(tcase, references_outside_of_the_heap_are_null);
+        tcase_add_test(tcase, new_heap_that_may_lie_anywhere_lies_at_its_own_address);
         tcase_add_test(tcase, read_only_heap_is_looked_at_and_not_changed);
-        tcase_add_test(tcase, default_heap_comes_from_the_environment_or_from_the_program);
-        tcase_add_test(tcase, threads_agree_on_the_default_heap);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("settings");

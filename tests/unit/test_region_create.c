@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -16,6 +17,7 @@
 #include "base/error.h"
 #include "os/inject.h"
 #include "os/maps.h"
+#include "os/shm.h"
 #include "region/name.h"
 #include "region/open.h"
 #include "support/checks.h"
@@ -258,6 +260,39 @@ START_TEST(listing_gives_the_names_of_heaps)
 }
 END_TEST
 
+static int
+count(const char *name, void *arg)
+{
+        if (strncmp(name, "shmalloc.neighbour-", 19) == 0)
+                ++*(int *)arg;
+        return 0;
+}
+
+/* More of them than fit a buffer; again and again by one descriptor, which may be read, or may not. */
+START_TEST(a_glance_sees_the_whole_directory_each_time)
+{
+        enum { N = 100 };
+        const int flags[] = {O_RDONLY, O_PATH};
+        char name[64];
+        int n, fd;
+
+        for (int i = 0; i < N; i++) {
+                snprintf(name, sizeof name, "neighbour-%d", i);
+                region_dir_plant(name, "", 0, 0);
+        }
+        for (int way = 0; way < 2; way++) {
+                fd = open(region_dir_name(), flags[way] | O_DIRECTORY);
+                ck_assert_int_ge(fd, 0);
+                for (int i = 0; i < 3; i++) {
+                        n = 0;
+                        os_glance_dir(fd, count, &n);
+                        ck_assert_int_eq(n, N);
+                }
+                close(fd);
+        }
+}
+END_TEST
+
 START_TEST(unlinking_forgets_the_name_and_keeps_the_memory)
 {
         struct region r = must_open("gone", REGION_CREATE);
@@ -477,6 +512,7 @@ add_names_and_creation(Suite *suite)
         tcase_add_test(tcase, a_file_size_limit_is_an_error_and_no_signal);
         tcase_add_test(tcase, impossible_parameters_are_refused_at_creation);
         tcase_add_test(tcase, listing_gives_the_names_of_heaps);
+        tcase_add_test(tcase, a_glance_sees_the_whole_directory_each_time);
         tcase_add_test(tcase, unlinking_forgets_the_name_and_keeps_the_memory);
 }
 

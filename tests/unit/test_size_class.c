@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/size_class.h"
+#include "layout/words.h"
 #include "support/checks.h"
 #include "support/suite.h"
 
@@ -263,7 +264,7 @@ START_TEST(magazine_cap_is_the_budget_over_the_size_within_its_bounds)
                 if (size_class_is_small(idx))
                         expected = is_tiny         ? clamp(512 / bytes, 2, 4)
                                    : bytes <= 1024 ? clamp(32768 / bytes, 64, 128)
-                                                   : clamp(131072 / bytes, 2, 64);
+                                                   : clamp(262144 / bytes, 2, 64);
                 else
                         expected = is_tiny ? 1 : clamp(262144 / bytes, 1, 8);
                 FAIL_IF_CLASS(cap != expected, idx, "cap", cap);
@@ -300,6 +301,26 @@ START_TEST(block_starts_are_the_multiples_below_the_tail)
                         n_starts += size_class_is_block_start(idx, off);
                 }
                 ck_assert_uint_eq(n_starts, size_class_slab_blocks(idx));
+        }
+}
+END_TEST
+
+/* By tag, so that no tag, and the tags of other classes, are among them. */
+START_TEST(records_of_slabs_of_one_granule_say_the_same)
+{
+        for (uint32_t tag = 0; tag <= TAG_CLASSES; tag++) {
+                uint32_t idx = tag - 1;
+                bool is_any = tag != 0 && size_class_is_small(idx) && size_class_slab_granules(idx) == 1;
+                const struct size_class_in_granule *c = &size_class_in_granule[tag % TAG_CLASSES];
+                uint64_t block_idx;
+
+                ck_assert_uint_eq(c->bytes, is_any ? size_class_bytes(idx) : 0);
+                for (uint64_t off = 0; off < GEO_GRANULE_BYTES; off++) {
+                        bool expected = is_any && size_class_is_block_start(idx, off);
+
+                        FAIL_IF_CLASS(size_class_starts_in_granule(c, off, &block_idx) != expected, idx, "offset", off);
+                        FAIL_IF_CLASS(expected && block_idx != off / c->bytes, idx, "offset", off);
+                }
         }
 }
 END_TEST
@@ -344,6 +365,7 @@ size_class_suite(void)
         tcase_add_test(slabs, magazine_cap_is_the_budget_over_the_size_within_its_bounds);
         tcase_add_test(slabs, block_index_is_exact_for_every_offset_of_every_slab);
         tcase_add_test(slabs, block_starts_are_the_multiples_below_the_tail);
+        tcase_add_test(slabs, records_of_slabs_of_one_granule_say_the_same);
         tcase_add_test(slabs, a_run_is_one_block_that_starts_at_its_start);
         suite_add_tcase(suite, slabs);
         return suite;

@@ -214,10 +214,13 @@ START_TEST(pairs_hit_after_the_first)
         size_t bytes = size_class_bytes(class_idx);
         bool hit, is_cached = bytes <= UINT64_C(1) << 20; /* what a thread may cache of large blocks in a small heap */
 
-        take(bytes, &hit);
-        ck_assert(!hit);
-        /* The first free of a large block makes its magazine; one that starts a chunk raises the limit. */
-        give(live.off[0]);
+        /* The first malloc and free of a small class go past the magazines, the second malloc fills one; the first free
+         * of a large block makes its magazine; one that starts a chunk raises the limit. */
+        for (int i = 0; i < 2; i++) {
+                take(bytes, &hit);
+                ck_assert(!hit || (i == 1 && is_cached && !size_class_is_small(class_idx)));
+                give(live.off[0]);
+        }
         for (int i = 0; i < 10; i++) {
                 take(bytes, &hit);
                 ck_assert_int_eq(hit, is_cached);
@@ -241,23 +244,45 @@ START_TEST(all_sizes_are_served_by_their_class)
 }
 END_TEST
 
-/* Each fill takes twice as much as the one before, up to a whole magazine. */
+/* The first block is no fill, the first fill takes one block, each next one four times as many, up to a whole
+ * magazine. */
 START_TEST(fills_begin_small)
 {
-        uint32_t class_idx = size_class_of(32), cap = cap_of(class_idx), n_slow = 0;
+        uint32_t class_idx = size_class_of(32), cap = cap_of(class_idx), filled = 1, n_had = 1;
         bool hit;
 
-        for (uint32_t i = 0; i < cap; i++) {
+        take(32, &hit);
+        ck_assert(!hit && !tcache_has_magazine(t, tag_make(0, class_idx)));
+        for (; n_had < 3 * cap; n_had++) {
                 uint32_t size = slab_fill_size(&t->thread, class_idx);
 
                 take(32, &hit);
-                n_slow += !hit;
-                ck_assert_uint_eq(slab_fill_size(&t->thread, class_idx), hit ? size : 2 * size < cap ? 2 * size : cap);
+                ck_assert_int_eq(hit, n_had < filled);
+                filled += hit ? 0 : size;
+                ck_assert_uint_eq(slab_fill_size(&t->thread, class_idx), hit ? size : 4 * size < cap ? 4 * size : cap);
         }
-        ck_assert_uint_ge(n_slow, 3);
-        ck_assert_uint_le(n_slow, 4);
         tcache_flush(t);
-        ck_assert_uint_lt(slab_fill_size(&t->thread, class_idx), cap);
+        ck_assert_uint_eq(slab_fill_size(&t->thread, class_idx), 1);
+        heap_verify(r, &live);
+}
+END_TEST
+
+/* A thread that takes one block and frees it, or frees what others took, keeps nothing; after that it caches. */
+START_TEST(first_use_goes_past_the_magazines)
+{
+        uint32_t class_idx = size_class_of(32), tag = tag_make(0, class_idx);
+        bool hit;
+
+        for (int round = 0; round < 2; round++) {
+                take(32, &hit);
+                give(live.off[0]);
+                ck_assert(!hit && !tcache_has_magazine(t, tag));
+                ck_assert_uint_eq(heap_verify_words(r).n_tcache, 0);
+                take(32, &hit);
+                ck_assert(!hit && tcache_has_magazine(t, tag));
+                give(live.off[0]);
+                tcache_flush(t); /* and begins anew */
+        }
         heap_verify(r, &live);
 }
 END_TEST
@@ -613,6 +638,7 @@ main(void)
         tcase_add_loop_test(tcase, pairs_hit_after_the_first, 0, SIZE_CLASS_N);
         tcase_add_test(tcase, all_sizes_are_served_by_their_class);
         tcase_add_test(tcase, fills_begin_small);
+        tcase_add_test(tcase, first_use_goes_past_the_magazines);
         tcase_add_test(tcase, slow_calls_are_one_per_magazine);
         tcase_add_test(tcase, edge_of_a_magazine_is_no_cliff);
         tcase_add_test(tcase, spare_serves_where_that_is_all_there_is_to_do);
