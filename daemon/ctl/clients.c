@@ -182,14 +182,14 @@ read_threads(const struct region *r, const uint32_t *by_idx, uint32_t n_idx, str
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t i = 0; i < hwm; i++) {
-                const struct thread_slot *slot = region_thread(r, i);
-                uint32_t client_idx = slot ? load_relaxed(&slot->client_idx) : UINT32_MAX;
+                const struct slot_gate *gate = region_gate(r, i);
+                uint32_t client_idx = gate ? load_relaxed(&gate->client_idx) : UINT32_MAX;
                 struct client_view *c;
 
-                if (client_idx >= n_idx || by_idx[client_idx] == 0 || load_relaxed(&slot->state) != 1)
+                if (client_idx >= n_idx || by_idx[client_idx] == 0 || load_relaxed(&gate->state) != 1)
                         continue;
                 c = &clients->all[by_idx[client_idx] - 1];
-                if (load_relaxed(&slot->client_incarnation) == c->incarnation)
+                if (load_relaxed(&gate->client_incarnation) == c->incarnation)
                         add_thread(r, i, c);
         }
 }

@@ -188,7 +188,7 @@ dump_intent(const struct intent *intent)
 static void
 dump_candidate(uint64_t candidate)
 {
-        static const char *const names[] = {"none", "run", "chunk", "huge block", "root"};
+        static const char *const names[] = {"none", "run", "chunk", "huge block", "root", "magazines"};
         _Static_assert(sizeof names / sizeof names[0] == CANDIDATE_N_KINDS, "each kind has a name");
         enum candidate_kind kind = candidate_kind(candidate);
 
@@ -213,20 +213,21 @@ dump_threads(const struct region *r)
 {
         printf("\nthreads\n");
         for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
+                const struct slot_gate *gate = region_gate(r, i);
                 const struct thread_slot *slot = region_thread(r, i);
                 uint32_t binding = load_relaxed(&r->bindings[i]), hand;
 
-                if (!slot || (binding == 0 && load_relaxed(&slot->state) == 0))
+                if (!gate || !slot || (binding == 0 && load_relaxed(&gate->state) == 0) ||
+                    load_acquire(&gate->is_bare) != 0)
                         continue;
                 hand = load_relaxed(&slot->hand);
-                printf("  %u: %s, client %u.%u, tid %" PRIu64 ", life %#" PRIx64 ", %u magazines, %" PRIu64
-                       " times attached",
+                printf("  %u: %s, client %u.%u, tid %u, life %#" PRIx64 ", %u magazines, %" PRIu64 " times attached",
                        i + 1,
                        binding & BINDING_RESERVE         ? "kept for its client"
-                       : load_relaxed(&slot->state) == 1 ? "in use"
+                       : load_relaxed(&gate->state) == 1 ? "in use"
                                                          : "being attached or emptied",
-                       load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation),
-                       load_relaxed(&slot->os_tid), robust_word(&slot->life), count_magazines(r, slot),
+                       load_relaxed(&gate->client_idx), load_relaxed(&gate->client_incarnation),
+                       load_relaxed(&gate->os_tid), robust_word(&gate->life), count_magazines(r, slot),
                        load_relaxed(&slot->n_attached));
                 if ((binding & BINDING_USED) && (binding & ~BINDING_USED) != 0)
                         printf(", arena %u", (binding & ~BINDING_USED) - 1);
@@ -320,7 +321,7 @@ dump_chunks(const struct region *r, bool is_full)
 static void
 dump_magazines(const struct region *r)
 {
-        static const char *const names[4] = {"in the pool", "of threads", "in depots", "in no known state"};
+        static const char *const names[4] = {"in the pool", "of threads", "in depots", "being purged"};
         uint64_t n_states[4] = {0};
 
         printf("\nmagazines\n");

@@ -110,10 +110,12 @@ static bool
 find_in_magazine(struct place *p, uint64_t idx)
 {
         const struct magazine *m = &p->r->magazines[idx];
-        uint64_t word = load_acquire(&p->r->magazine_words[idx]), n = load_relaxed(&m->n);
+        uint64_t word = load_acquire(&p->r->magazine_words[idx]), n;
 
-        if (magazine_state(word) == MAGAZINE_POOL)
+        if ((magazine_state(word) != MAGAZINE_TCACHE && magazine_state(word) != MAGAZINE_DEPOT) ||
+            magazine_is_bare(word))
                 return false;
+        n = load_relaxed(&m->n);
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++)
                 if (entry_names(p, load_relaxed(&m->slot[i]))) {
                         p->magazine = idx;
@@ -140,10 +142,10 @@ static bool
 find_pending(struct place *p)
 {
         for (uint32_t idx = 0; idx < region_threads_hwm(p->r); idx++) {
-                const struct thread_slot *slot = region_thread(p->r, idx);
+                const struct slot_gate *gate = region_gate(p->r, idx);
 
-                for (uint32_t k = 0; slot && k < ROOTS_PENDING_MAX; k++) {
-                        uint64_t word = load_acquire(&slot->pending[k]);
+                for (uint32_t k = 0; gate && k < ROOTS_PENDING_MAX; k++) {
+                        uint64_t word = load_acquire(&gate->pending[k]);
                         enum cell_kind kind = cell_kind(word);
 
                         if ((kind == CELL_BLOCK && word == p->block_off + p->r->layout.chunks_off) ||
@@ -381,11 +383,11 @@ pointer_to(const struct view *v, uint64_t off)
 static const struct client_view *
 client_of(const struct place *p, uint32_t thread_no)
 {
-        const struct thread_slot *slot = thread_no == THREAD_NONE ? NULL : region_thread(p->r, thread_no - 1);
+        const struct slot_gate *gate = thread_no == THREAD_NONE ? NULL : region_gate(p->r, thread_no - 1);
 
-        for (uint32_t i = 0; slot && i < p->clients.n; i++)
-                if (p->clients.all[i].idx == load_relaxed(&slot->client_idx) &&
-                    p->clients.all[i].incarnation == load_relaxed(&slot->client_incarnation))
+        for (uint32_t i = 0; gate && i < p->clients.n; i++)
+                if (p->clients.all[i].idx == load_relaxed(&gate->client_idx) &&
+                    p->clients.all[i].incarnation == load_relaxed(&gate->client_incarnation))
                         return &p->clients.all[i];
         return NULL;
 }

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
+#include "clients/slot_pages.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
 
@@ -60,22 +61,31 @@ now_ns(void)
         return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* What all threads have counted. */
+static void
+add_counters(const struct region *r, struct sample *s)
+{
+        struct thread_counters counted;
+
+        slot_totals(r, 0, THREAD_COUNTERS_N, (uint64_t *)(void *)&counted);
+        for (uint32_t i = 0; i < SIZE_CLASS_N; i++) {
+                s->n_out += counted.counters[i].n_filled;
+                s->n_in += counted.counters[i].n_drained;
+        }
+        s->n_out += counted.n_huge_malloc;
+        s->n_in += counted.n_huge_free + counted.n_huge_drained;
+        s->n_reaped += counted.n_reaped;
+        s->purged_bytes += counted.purged_bytes;
+}
+
 static void
 add_slot(const struct region *r, uint32_t idx, struct sample *s)
 {
-        const struct thread_slot *slot = region_thread(r, idx);
+        const struct slot_gate *gate = region_gate(r, idx);
         uint32_t binding = load_relaxed(&r->bindings[idx]);
         uint32_t arena = (binding & ~(BINDING_USED | BINDING_RESERVE)) - 1;
 
-        for (uint32_t i = 0; i < SIZE_CLASS_N; i++) {
-                s->n_out += load_relaxed(&slot->counters[i].n_filled);
-                s->n_in += load_relaxed(&slot->counters[i].n_drained);
-        }
-        s->n_out += load_relaxed(&slot->n_huge_malloc);
-        s->n_in += load_relaxed(&slot->n_huge_free) + load_relaxed(&slot->n_huge_drained);
-        s->n_reaped += load_relaxed(&slot->n_reaped);
-        s->purged_bytes += load_relaxed(&slot->purged_bytes);
-        s->n_dead_threads += load_relaxed(&slot->state) == 1 && slot_thread_is_dead_hint(r, idx);
+        s->n_dead_threads += load_relaxed(&gate->state) == 1 && slot_thread_is_dead_hint(r, idx);
         if ((binding & BINDING_USED) && arena < r->layout.n_arenas)
                 s->n_bound[arena]++;
 }
@@ -109,6 +119,7 @@ sample_take(struct top *t, struct sample *s)
         clients_read(r, &s->clients);
         for (uint32_t i = 0; i < region_threads_hwm(r); i++)
                 add_slot(r, i, s);
+        add_counters(r, s);
         return 0;
 }
 

@@ -109,29 +109,33 @@ def slot_at(r, idx):
     return gdb.Value(address).cast(gdb.lookup_type("struct thread_slot").pointer()).dereference()
 
 
+def gate_at(r, idx):
+    return (r["gates"] + idx).dereference()
+
+
 def print_slot(r, idx):
-    slot = slot_at(r, idx)
+    slot, gate = slot_at(r, idx), gate_at(r, idx)
     binding, kind, candidate = int(r["bindings"][idx]), int(slot["intent"]["kind"]), int(slot["candidate"])
     print("thread %d: state %d, client %d.%d, process %d, tid %d, binding %#x, life %#x, reap %#x, hand %d" % (
-        idx + 1, int(slot["state"]), int(slot["client_idx"]), int(slot["client_incarnation"]), int(slot["os_pid"]),
-        int(slot["os_tid"]), binding, int(slot["life"]["word"]), int(slot["reap"]["word"]), int(slot["hand"])))
+        idx + 1, int(gate["state"]), int(gate["client_idx"]), int(gate["client_incarnation"]), int(gate["os_pid"]),
+        int(gate["os_tid"]), binding, int(gate["life"]["word"]), int(gate["reap"]["word"]), int(slot["hand"])))
     if candidate:
         print("  candidate %s" % unpack("candidate", candidate))
     if kind:
         name = enum_name("intent_kind", kind)
         member = name[len("INTENT_"):].lower() if name.startswith("INTENT_") else "word"
         print("  intent %s %s" % (name, slot["intent"][member].format_string(symbols=False)))
-    for i in range(slot["pending"].type.range()[1] + 1):
-        if int(slot["pending"][i]):
-            print("  pending %d: %#x, record %d" % (i, int(slot["pending"][i]), int(slot["pending_record"][i])))
+    for i in range(gate["pending"].type.range()[1] + 1):
+        if int(gate["pending"][i]):
+            print("  pending %d: %#x, record %d" % (i, int(gate["pending"][i]), int(slot["pending_record"][i])))
 
 
 def print_slots(r, only_busy):
     n = 0
     for idx in range(mark_of(r, "threads_hwm", "THREADS")):
-        slot = slot_at(r, idx)
+        slot, gate = slot_at(r, idx), gate_at(r, idx)
         is_busy = int(slot["intent"]["kind"]) or int(slot["candidate"]) or int(slot["hand"])
-        if is_busy or (not only_busy and (int(slot["state"]) or int(r["bindings"][idx]))):
+        if is_busy or (not only_busy and (int(gate["state"]) or int(r["bindings"][idx]))):
             print_slot(r, idx)
             n += 1
     print("%d slots%s" % (n, " in the midst of something" if only_busy else ""))

@@ -332,8 +332,8 @@ say_died(const struct dead *dead)
 static uint64_t
 reap_slot_of_dead(struct helper *h, uint32_t idx)
 {
-        const struct thread_slot *slot = region_thread(h->r, idx);
-        struct dead key = {.client.idx = slot ? load_relaxed(&slot->client_idx) : UINT32_MAX};
+        const struct slot_gate *gate = region_gate(h->r, idx);
+        struct dead key = {.client.idx = gate ? load_relaxed(&gate->client_idx) : UINT32_MAX};
         const struct dead *dead = bsearch(&key, h->dead, h->n_dead, sizeof *h->dead, by_client);
 
         if (!dead)

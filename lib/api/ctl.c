@@ -12,6 +12,7 @@
 #include "audit/check.h"
 #include "base/bits.h"
 #include "base/error.h"
+#include "clients/slot_pages.h"
 #include "os/shm.h"
 #include "region/file.h"
 #include "region/open.h"
@@ -141,11 +142,11 @@ static int
 get_threads(struct shheap *h, uint64_t *ret)
 {
         const struct region *r = &h->region;
-        const struct thread_slot *slot;
+        const struct slot_gate *gate;
 
         *ret = 0;
-        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
-                *ret += load_relaxed(&slot->state) != 0 && !slot_thread_is_dead_hint(r, idx);
+        for (uint32_t idx = 0; (gate = region_gate(r, idx)) != NULL; idx++)
+                *ret += load_relaxed(&gate->state) != 0 && !slot_thread_is_dead_hint(r, idx);
         return 0;
 }
 
@@ -220,24 +221,14 @@ get_mapped(struct shheap *h, uint64_t *ret)
 static int
 get_purged(struct shheap *h, uint64_t *ret)
 {
-        const struct region *r = &h->region;
-        const struct thread_slot *slot;
-
-        *ret = 0;
-        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
-                *ret += load_relaxed(&slot->purged_bytes);
+        *ret = SLOT_TOTAL(&h->region, purged_bytes);
         return 0;
 }
 
 static int
 get_reaped(struct shheap *h, uint64_t *ret)
 {
-        const struct region *r = &h->region;
-        const struct thread_slot *slot;
-
-        *ret = 0;
-        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
-                *ret += load_relaxed(&slot->n_reaped);
+        *ret = SLOT_TOTAL(&h->region, n_reaped);
         return 0;
 }
 

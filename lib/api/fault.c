@@ -24,6 +24,7 @@
 #include "blocks/large.h"
 #include "blocks/slab.h"
 #include "clients/owner.h"
+#include "clients/slot_pages.h"
 #include "heap/free.h"
 #include "os/clock.h"
 #include "os/print.h"
@@ -284,13 +285,7 @@ report(struct shheap *h, uint32_t what, const char *operation, const void *p, si
 uint64_t
 handle_n_dropped(const struct shheap *h)
 {
-        const struct region *r = &h->region;
-        const struct thread_slot *slot;
-        uint64_t n = 0;
-
-        for (uint32_t idx = 0; (slot = region_thread(r, idx)) != NULL; idx++)
-                n += load_relaxed(&slot->n_dropped); /* a statistic */
-        return n;
+        return SLOT_TOTAL(&h->region, n_dropped);
 }
 
 /* Others freed what they must not, and are gone or do not know it.  This thread met it, is not to blame, and goes

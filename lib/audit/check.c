@@ -30,6 +30,7 @@
 #include "base/verify.h"
 #include "blocks/huge.h"
 #include "clients/owner.h"
+#include "clients/slot_pages.h"
 #include "os/print.h"
 #include "os/shm.h"
 
@@ -119,18 +120,26 @@ check_unit_counted(struct check *c, check_unit_fn *fn, uint64_t unit)
 bool
 check_thread_exists(const struct check *c, uint32_t thread_no)
 {
-        return thread_no != THREAD_NONE && region_thread(c->r, thread_no - 1) != NULL;
+        return thread_no != THREAD_NONE && region_gate(c->r, thread_no - 1) != NULL;
+}
+
+const struct thread_slot *
+check_thread(const struct check *c, uint32_t idx)
+{
+        const struct slot_gate *gate = region_gate(c->r, idx);
+
+        return gate && load_acquire(&gate->is_bare) == 0 ? slot_at(c->r, idx) : NULL; /* E21.acq */
 }
 
 bool
 check_thread_is_used(const struct check *c, uint32_t thread_no)
 {
-        const struct thread_slot *slot;
+        const struct slot_gate *gate;
 
         if (!check_thread_exists(c, thread_no))
                 return false;
-        slot = region_thread(c->r, thread_no - 1);
-        return slot && load_relaxed(&slot->state) == 1; /* read again if it looks wrong */
+        gate = region_gate(c->r, thread_no - 1);
+        return gate && load_relaxed(&gate->state) == 1; /* read again if it looks wrong */
 }
 
 void
@@ -385,6 +394,28 @@ n_rests(const struct check *c)
         return n;
 }
 
+/* What is bare has no pages. */
+static uint64_t
+slot_bytes(const struct check *c)
+{
+        uint64_t bytes = 0;
+
+        for (uint32_t idx = 0; idx < c->threads_hwm; idx++)
+                bytes += check_thread(c, idx) ? c->r->layout.stride[TABLE_THREADS] : 0;
+        return bytes + c->threads_hwm * c->r->layout.stride[TABLE_GATES];
+}
+
+static uint64_t
+magazine_bytes(const struct check *c, uint32_t node)
+{
+        const uint64_t *words = &c->r->magazine_words[(uint64_t)node * c->r->layout.magazines_per_node];
+        uint64_t bytes = 0;
+
+        for (uint64_t i = 0; i < c->magazines_hwm[node]; i++)
+                bytes += sizeof words[i] + (magazine_is_bare(owner_load(&words[i])) ? 0 : sizeof(struct magazine));
+        return bytes;
+}
+
 static uint64_t
 metadata_bytes(const struct check *c)
 {
@@ -393,12 +424,12 @@ metadata_bytes(const struct check *c)
 
         for (int table = TABLE_ARENA_WORDS; table <= TABLE_FREE_CHUNKS; table++)
                 bytes += l->n[table] * l->stride[table];
-        bytes += c->clients_hwm * l->stride[TABLE_CLIENTS] + c->threads_hwm * l->stride[TABLE_THREADS];
+        bytes += c->clients_hwm * l->stride[TABLE_CLIENTS] + slot_bytes(c);
         bytes += c->roots_hwm * l->stride[TABLE_ROOTS];
         for (uint32_t arena = 0; arena < l->n_arenas; arena++)
                 bytes += region_arena(c->r, arena) ? l->stride[TABLE_ARENAS] : 0;
         for (uint32_t node = 0; node < c->r->n_nodes; node++)
-                bytes += c->magazines_hwm[node] * (l->stride[TABLE_MAGAZINE_WORDS] + l->stride[TABLE_MAGAZINES]);
+                bytes += magazine_bytes(c, node);
         for (int table = TABLE_CHUNK_WORDS; table <= TABLE_CHUNK_MAPS; table++)
                 bytes += c->chunks_hwm * l->stride[table];
         bytes += c->n_granules * (l->stride[TABLE_GRANULES] + l->stride[TABLE_SLABS] + l->stride[TABLE_TAGS]);

@@ -13,6 +13,7 @@
 #include "blocks/huge.h"
 #include "blocks/magazine.h"
 #include "clients/owner.h"
+#include "clients/slot_pages.h"
 
 /* What a unit is: a magazine, and an entry of it. */
 #define ENTRY_UNIT(magazine_idx, entry_idx) ((magazine_idx) << 8 | (entry_idx))
@@ -32,7 +33,7 @@ load_word(const struct check *c, uint64_t idx)
 static void
 check_places(struct check *c, uint64_t idx, uint64_t word)
 {
-        const struct thread_slot *slot = region_thread(c->r, magazine_owner(word) - 1);
+        const struct thread_slot *slot = check_thread(c, magazine_owner(word) - 1);
         uint32_t tag = magazine_tag(word), idx1 = (uint32_t)idx + 1, n = 0;
 
         if (!slot)
@@ -50,7 +51,7 @@ check_places(struct check *c, uint64_t idx, uint64_t word)
 static bool
 is_in_hand(const struct check *c, uint64_t idx, uint64_t word)
 {
-        const struct thread_slot *slot = region_thread(c->r, magazine_owner(word) - 1);
+        const struct thread_slot *slot = check_thread(c, magazine_owner(word) - 1);
 
         return slot && load_relaxed(&slot->hand) == idx + 1;
 }
@@ -76,16 +77,27 @@ check_numbers(struct check *c, uint64_t idx, uint64_t word)
                 check_fault(c, "magazine %" PRIu64 ": empty in the depot of arena %u", idx, magazine_arena(word));
 }
 
+/* Of one that is bare, or about to be, only the word is there. */
 static void
 check_pooled(struct check *c, uint64_t idx, uint64_t word)
 {
-        uint64_t n = load_relaxed(&c->r->magazines[idx].n);
+        uint64_t n = magazine_is_bare(word) ? 0 : load_relaxed(&c->r->magazines[idx].n);
+        uint32_t owner = magazine_owner(word);
 
-        if (word != 0)
+        if ((word & ~MAGAZINE_BARE) != magazine_word(magazine_state(word), owner, 0, TAG_NONE) ||
+            (owner != THREAD_NONE) != (magazine_state(word) == MAGAZINE_PURGING))
                 check_fault(c, "magazine %" PRIu64 " (pool): fields that it has not: %#" PRIx64, idx, word);
+        else
+                check_owner(c, "magazine", idx, owner);
         if (n != 0)
                 check_fault(c, "magazine %" PRIu64 " (pool): %" PRIu64 " entries", idx, n);
         c->part.n_magazines_pool++;
+}
+
+static bool
+is_pooled(uint64_t word)
+{
+        return magazine_state(word) == MAGAZINE_POOL || magazine_state(word) == MAGAZINE_PURGING;
 }
 
 static void
@@ -119,12 +131,13 @@ check_magazine(struct check *c, uint64_t idx)
         uint64_t word = load_word(c, idx);
         uint32_t tag = magazine_tag(word), arena = magazine_arena(word);
 
-        if (magazine_state(word) == MAGAZINE_POOL) {
+        if (is_pooled(word)) {
                 check_pooled(c, idx, word);
                 return;
         }
-        if (magazine_state(word) >= MAGAZINE_N_STATES || word >> 45 != 0 ||
-            (magazine_is_foreign(word) && magazine_state(word) != MAGAZINE_TCACHE)) {
+        if (word >> 57 != 0 || (magazine_is_foreign(word) && magazine_state(word) != MAGAZINE_TCACHE) ||
+            (magazine_depot_place1(word) != 0 && magazine_state(word) != MAGAZINE_DEPOT) ||
+            (magazine_is_bare(word) && (magazine_state(word) != MAGAZINE_TCACHE || c->is_quiescent))) {
                 check_fault(c, "magazine %" PRIu64 ": no word of a magazine: %#" PRIx64, idx, word);
                 return;
         }
@@ -135,7 +148,8 @@ check_magazine(struct check *c, uint64_t idx)
         }
         if (!region_arena(c->r, arena) || region_arena_node(c->r, arena) != tag_node(tag))
                 check_fault(c, "magazine %" PRIu64 ": of arena %u, for blocks of node %u", idx, arena, tag_node(tag));
-        check_numbers(c, idx, word);
+        if (!magazine_is_bare(word))
+                check_numbers(c, idx, word);
         if (magazine_state(word) == MAGAZINE_DEPOT) {
                 c->part.n_magazines_depot++;
                 if (c->is_quiescent)
@@ -165,7 +179,7 @@ load_entry(const struct check *c, uint64_t unit, struct entry *ret_e)
 
         ASSERT(e.magazine_idx < c->r->layout.n[TABLE_MAGAZINES]);
         e.word = load_word(c, e.magazine_idx);
-        if (magazine_state(e.word) == MAGAZINE_POOL || !region_has_tag(c->r, magazine_tag(e.word)) ||
+        if (is_pooled(e.word) || magazine_is_bare(e.word) || !region_has_tag(c->r, magazine_tag(e.word)) ||
             e.entry_idx >= load_relaxed(&m->n) || e.entry_idx >= MAGAZINE_CAP_MAX) /* read again if it looks wrong */
                 return false;
         e.value = load_relaxed(&m->slot[e.entry_idx]);
@@ -230,7 +244,7 @@ static bool
 is_being_swapped(const struct check *c, const struct entry *e)
 {
         const struct thread_slot *slot =
-                magazine_owner(e->word) == THREAD_NONE ? NULL : region_thread(c->r, magazine_owner(e->word) - 1);
+                magazine_owner(e->word) == THREAD_NONE ? NULL : check_thread(c, magazine_owner(e->word) - 1);
 
         return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_SWAP && /* read again and again */
                load_relaxed(&slot->intent.swap.magazine) == e->magazine_idx;
@@ -241,7 +255,7 @@ is_being_swapped(const struct check *c, const struct entry *e)
 static bool
 is_being_put_aside(const struct check *c, const struct entry *e, uint32_t slot_idx)
 {
-        const struct thread_slot *slot = region_thread(c->r, slot_idx);
+        const struct thread_slot *slot = check_thread(c, slot_idx);
 
         return !c->is_quiescent && slot && load_relaxed(&slot->intent.kind) == INTENT_PUSH_FROM && /* as above */
                load_relaxed(&slot->intent.push_from.magazine) == e->magazine_idx;
@@ -259,7 +273,8 @@ static bool
 find_in_magazine(const struct check *c, uint64_t idx, uint64_t mark_off, struct check_place place,
                  struct check_place *ret_other)
 {
-        uint64_t n = load_relaxed(&c->r->magazines[idx].n);
+        uint64_t word = load_word(c, idx),
+                 n = is_pooled(word) || magazine_is_bare(word) ? 0 : load_relaxed(&c->r->magazines[idx].n);
         struct entry e;
 
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++) {
@@ -276,10 +291,10 @@ static bool
 find_pending(const struct check *c, uint64_t mark_off, struct check_place place, struct check_place *ret_other)
 {
         for (uint32_t idx = 0; idx < c->threads_hwm; idx++) {
-                const struct thread_slot *slot = region_thread(c->r, idx);
+                const struct slot_gate *gate = region_gate(c->r, idx);
 
-                for (uint32_t k = 0; slot && k < ROOTS_PENDING_MAX; k++) {
-                        uint64_t off = check_pending_off(c, load_acquire(&slot->pending[k])); /* E11.acq */
+                for (uint32_t k = 0; gate && k < ROOTS_PENDING_MAX; k++) {
+                        uint64_t off = check_pending_off(c, load_acquire(&gate->pending[k])); /* E11.acq */
                         struct check_found f;
 
                         if (off == CHECK_IDX_NONE || check_find(c, off, &f) || f.mark_off != mark_off ||
@@ -337,10 +352,11 @@ check_entry_twice(struct check *c, uint64_t unit)
 static void
 check_entries(struct check *c, uint64_t idx)
 {
-        uint64_t n = load_relaxed(&c->r->magazines[idx].n); /* each entry is looked at with an n of its own */
+        uint64_t word = load_word(c, idx), n;
 
-        if (magazine_state(load_word(c, idx)) == MAGAZINE_POOL)
+        if (is_pooled(word) || magazine_is_bare(word))
                 return;
+        n = load_relaxed(&c->r->magazines[idx].n); /* each entry is looked at with an n of its own */
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++) {
                 check_unit(c, check_entry, ENTRY_UNIT(idx, i));
                 if (!c->has_found)
@@ -379,7 +395,9 @@ huge_bytes_at(const struct region *r, uint64_t block_off)
 void
 check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, uint64_t *bytes)
 {
-        const struct thread_slot *slot = region_thread(r, thread_no - 1);
+        const struct slot_gate *gate = region_gate(r, thread_no - 1);
+        const struct thread_slot *slot =
+                gate && load_acquire(&gate->is_bare) == 0 ? slot_at(r, thread_no - 1) : NULL; /* E21.acq */
 
         for (uint32_t place = 0; slot && place < 2 * r->layout.n_tags; place++) {
                 uint32_t idx1 = load_relaxed(&slot->magazines[place]); /* a look, as all that follows */
@@ -388,7 +406,7 @@ check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, u
                 uint32_t class_idx =
                         magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N_CACHED;
 
-                if (magazine_owner(word) != thread_no || class_idx >= SIZE_CLASS_N_CACHED)
+                if (magazine_owner(word) != thread_no || magazine_is_bare(word) || class_idx >= SIZE_CLASS_N_CACHED)
                         continue;
                 n = load_relaxed(&m->n);
                 n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;

@@ -75,6 +75,7 @@ void check_fault(struct check *c, const char *fmt, ...) __attribute__((format(pr
 
 /* Whether a thread slot of this number exists and is in use. */
 bool check_thread_exists(const struct check *c, uint32_t thread_no);
+const struct thread_slot *check_thread(const struct check *c, uint32_t idx); /* NULL: it has no pages, too */
 bool check_thread_is_used(const struct check *c, uint32_t thread_no);
 
 /* Notes a fault if a word may not name this owner: at rest any, else one that does not exist. */

@@ -17,10 +17,10 @@ check_binding(struct check *c, uint64_t idx)
 {
         uint32_t binding = load_relaxed(&c->r->bindings[idx]); /* read again if it looks wrong */
         uint32_t arena1 = binding & ~(BINDING_USED | BINDING_RESERVE);
-        const struct thread_slot *slot = region_thread(c->r, (uint32_t)idx); /* by the mark as it is now */
-        bool is_used = slot && load_relaxed(&slot->state) == 1;
+        const struct slot_gate *gate = region_gate(c->r, (uint32_t)idx); /* by the mark as it is now */
+        bool is_used = gate && load_relaxed(&gate->state) == 1;
 
-        if (binding != 0 && !slot)
+        if (binding != 0 && !gate)
                 check_fault(c, "thread %" PRIu64 ": bound, and its slot does not exist", idx + 1);
         if (arena1 > c->r->layout.n_arenas)
                 check_fault(c, "thread %" PRIu64 ": bound to arena %u", idx + 1, arena1 - 1);
@@ -87,26 +87,16 @@ check_place(struct check *c, uint64_t idx, uint32_t place, uint32_t idx1)
                             idx + 1, tag, idx1 - 1, magazine_tag(word));
 }
 
+/* What is there as long as it has its pages. */
 static void
-check_slot(struct check *c, uint64_t idx)
+check_slot_itself(struct check *c, uint64_t idx, const struct thread_slot *slot, uint64_t state)
 {
-        const struct thread_slot *slot = region_thread(c->r, (uint32_t)idx);
-        uint64_t state;
-
-        if (!slot)
-                return;                     /* the mark has sunk since it was read: told by nobody, harmful to nobody */
-        state = load_relaxed(&slot->state); /* read again if it looks wrong */
-        if (state > 1)
-                check_fault(c, "thread %" PRIu64 ": its slot has state %" PRIu64, idx + 1, state);
         if (load_relaxed(&slot->intent.kind) >= INTENT_N_KINDS)
                 check_fault(c, "thread %" PRIu64 ": an intent of kind %" PRIu64, idx + 1,
                             load_relaxed(&slot->intent.kind));
         if (candidate_kind(load_relaxed(&slot->candidate)) >= CANDIDATE_N_KINDS)
                 check_fault(c, "thread %" PRIu64 ": a candidate of kind %u", idx + 1,
                             candidate_kind(load_relaxed(&slot->candidate)));
-        if (state == 1 && !region_client(c->r, load_relaxed(&slot->client_idx))) /* by the mark as it is now */
-                check_fault(c, "thread %" PRIu64 ": of client %u, which does not exist", idx + 1,
-                            load_relaxed(&slot->client_idx));
         if (c->is_quiescent)
                 check_slot_is_idle(c, idx, slot);
         for (uint32_t place = 0; place < 2 * c->r->layout.n_tags; place++) {
@@ -118,6 +108,31 @@ check_slot(struct check *c, uint64_t idx)
                 else if (idx1 != 0)
                         check_place(c, idx, place, idx1);
         }
+}
+
+static void
+check_slot(struct check *c, uint64_t idx)
+{
+        const struct slot_gate *gate = region_gate(c->r, (uint32_t)idx);
+        const struct thread_slot *slot = check_thread(c, (uint32_t)idx);
+        uint64_t state;
+
+        if (!gate)
+                return;                     /* the mark has sunk since it was read: told by nobody, harmful to nobody */
+        state = load_relaxed(&gate->state); /* read again if it looks wrong */
+        if (state > 1)
+                check_fault(c, "thread %" PRIu64 ": its slot has state %" PRIu64, idx + 1, state);
+        if (state == 1 && !region_client(c->r, load_relaxed(&gate->client_idx))) /* by the mark as it is now */
+                check_fault(c, "thread %" PRIu64 ": of client %u, which does not exist", idx + 1,
+                            load_relaxed(&gate->client_idx));
+        if (c->is_quiescent && load_relaxed(&gate->dest) != 0)
+                check_fault(c, "thread %" PRIu64 ": a dest stands although nobody is running: %#" PRIx64, idx + 1,
+                            load_relaxed(&gate->dest));
+        if (slot)
+                check_slot_itself(c, idx, slot, state);
+        else if (state != 0)
+                check_fault(c, "thread %" PRIu64 ": its slot is in use, and its gate says that it has no pages",
+                            idx + 1);
         c->part.n_threads += state == 1;
 }
 
@@ -139,9 +154,9 @@ check_pending_off(const struct check *c, uint64_t pending)
 static uint64_t
 load_pending(const struct check *c, uint64_t unit)
 {
-        const struct thread_slot *slot = region_thread(c->r, (uint32_t)(unit / ROOTS_PENDING_MAX));
+        const struct slot_gate *gate = region_gate(c->r, (uint32_t)(unit / ROOTS_PENDING_MAX));
 
-        return slot ? load_acquire(&slot->pending[unit % ROOTS_PENDING_MAX]) : 0; /* E11.acq */
+        return gate ? load_acquire(&gate->pending[unit % ROOTS_PENDING_MAX]) : 0; /* E11.acq */
 }
 
 static void

@@ -17,6 +17,7 @@
 
 #include "audit/stats_parts.h"
 #include "base/verify.h"
+#include "clients/slot_pages.h"
 #include "os/print.h"
 #include "os/shm.h"
 
@@ -167,10 +168,10 @@ heap_row(const struct stats *s, uint32_t idx, struct stats_row *row)
         v[HEAP_TCACHE_MAGAZINES] = t->n_magazines_tcache;
         v[HEAP_DEPOT_MAGAZINES] = t->n_magazines_depot;
         v[HEAP_POOLED_MAGAZINES] = t->n_magazines_pool;
-        v[HEAP_PURGED] = s->purged_bytes;
-        v[HEAP_REAPED] = s->n_reaped;
-        v[HEAP_REMOTE] = s->n_remote_free;
-        v[HEAP_FALLBACK] = s->n_fallback;
+        v[HEAP_PURGED] = s->counted.purged_bytes;
+        v[HEAP_REAPED] = s->counted.n_reaped;
+        v[HEAP_REMOTE] = s->counted.n_remote_free;
+        v[HEAP_FALLBACK] = s->counted.n_fallback;
         v[HEAP_FAULTS] = t->n_faults;
         return true;
 }
@@ -212,9 +213,9 @@ huge_row(const struct stats *s, struct stats_row *row)
         row->values[CLASS_BLOCKS] = s->totals.n_huge - s->totals.n_huge_pending - s->totals.n_huge_cached;
         row->values[CLASS_CACHED] = s->totals.n_huge_cached;
         row->values[CLASS_PENDING] = s->totals.n_huge_pending;
-        row->values[CLASS_FILLED] = row->values[CLASS_DIRECT] = s->n_huge_malloc;
-        row->values[CLASS_DRAINED] = s->n_huge_free + s->n_huge_drained;
-        row->values[CLASS_DIRECT_FREE] = s->n_huge_free;
+        row->values[CLASS_FILLED] = row->values[CLASS_DIRECT] = s->counted.n_huge_malloc;
+        row->values[CLASS_DRAINED] = s->counted.n_huge_free + s->counted.n_huge_drained;
+        row->values[CLASS_DIRECT_FREE] = s->counted.n_huge_free;
         return true;
 }
 
@@ -222,7 +223,7 @@ static bool
 class_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 {
         const struct check_class *c = &s->totals.classes[idx];
-        const struct class_counters *n = &s->counters[idx];
+        const struct class_counters *n = &s->counted.counters[idx];
 
         if (idx == SIZE_CLASS_N)
                 return huge_row(s, row);
@@ -365,9 +366,9 @@ client_row(const struct stats *s, uint32_t idx, struct stats_row *row)
         label_number(row, "uid", load_relaxed(&client->uid));
         label_text(row, "name", client->name, sizeof client->name);
         for (uint32_t i = 0; i < hwm; i++) {
-                const struct thread_slot *slot = region_thread(s->r, i);
+                const struct slot_gate *gate = region_gate(s->r, i);
 
-                if (!slot || load_relaxed(&slot->state) != 1 || load_relaxed(&slot->client_idx) != idx)
+                if (!gate || load_relaxed(&gate->state) != 1 || load_relaxed(&gate->client_idx) != idx)
                         continue;
                 row->values[CLIENT_THREADS]++;
                 check_add_cached(s->r, i + 1, &row->values[CLIENT_CACHED_BLOCKS], &row->values[CLIENT_CACHED]);
@@ -388,38 +389,15 @@ const struct stats_group stats_groups[STATS_GROUPS] = {
 };
 
 static void
-counters_add(struct stats *s, const struct thread_slot *slot)
-{
-        for (uint32_t class_idx = 0; class_idx < SIZE_CLASS_N; class_idx++) {
-                const struct class_counters *from = &slot->counters[class_idx];
-                struct class_counters *to = &s->counters[class_idx];
-
-                to->n_filled += load_relaxed(&from->n_filled); /* statistics of others, each on its own */
-                to->n_drained += load_relaxed(&from->n_drained);
-                to->n_malloc += load_relaxed(&from->n_malloc);
-                to->n_free += load_relaxed(&from->n_free);
-        }
-        s->n_huge_malloc += load_relaxed(&slot->n_huge_malloc);
-        s->n_huge_free += load_relaxed(&slot->n_huge_free);
-        s->n_huge_drained += load_relaxed(&slot->n_huge_drained);
-        s->n_reaped += load_relaxed(&slot->n_reaped);
-        s->n_remote_free += load_relaxed(&slot->n_remote_free);
-        s->n_fallback += load_relaxed(&slot->n_fallback);
-        s->purged_bytes += load_relaxed(&slot->purged_bytes);
-}
-
-static void
 count_slots(struct stats *s)
 {
         uint32_t hwm = region_threads_hwm(s->r);
 
+        slot_totals(s->r, 0, THREAD_COUNTERS_N, (uint64_t *)(void *)&s->counted);
         for (uint32_t idx = 0; idx < hwm; idx++) {
-                const struct thread_slot *slot = region_thread(s->r, idx);
                 uint32_t binding = load_relaxed(&s->r->bindings[idx]);
                 uint32_t arena = (binding & ~(BINDING_USED | BINDING_RESERVE)) - 1;
 
-                if (slot)
-                        counters_add(s, slot);
                 if ((binding & BINDING_USED) && arena < s->r->layout.n_arenas && arena < ARENA_MAX)
                         s->n_bound[arena]++;
         }

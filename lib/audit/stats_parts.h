@@ -17,9 +17,8 @@ struct stats {
         struct region *r; /* never written to */
         struct check_totals totals;
         struct check_totals *by_arena;
-        struct class_counters counters[SIZE_CLASS_N]; /* of all slots */
-        uint64_t n_huge_malloc, n_huge_free, n_huge_drained, n_reaped, n_remote_free, n_fallback, purged_bytes;
-        uint32_t n_bound[ARENA_MAX]; /* threads per arena */
+        struct thread_counters counted; /* by all threads that ever were */
+        uint32_t n_bound[ARENA_MAX];    /* threads per arena */
 };
 
 /* A figure.  Its name ends in its unit. */

@@ -10,6 +10,9 @@
  * counted, so two who come and go at once may leave it too low.  A magazine that no place below it names (its depot was
  * crowded, or somebody emptied the place too early) is still in a depot by its word, and is found by the clock hand of
  * its arena.
+ *
+ * A magazine in the pool may be bare: its pages have been given back (blocks/pool_purge.c).  Whoever takes one reserves
+ * them while it owns it, and touches nothing of it before.
  */
 #include "blocks/magazine.h"
 
@@ -78,7 +81,8 @@ hand_set(struct thread *t, uint32_t idx1)
         kill_order();
 }
 
-/* MAG.1 hand; MAG.2 CAS.  On failure the hand is empty again.  What comes out of a depot others have filled. */
+/* MAG.1 hand; MAG.2 CAS.  On failure the hand is empty again.  What comes out of a depot others have filled; what is
+ * bare still is. */
 static bool
 take(struct thread *t, uint32_t idx, uint64_t expected, uint32_t tag)
 {
@@ -87,7 +91,8 @@ take(struct thread *t, uint32_t idx, uint64_t expected, uint32_t tag)
         hand_set(t, idx + 1);
         if (magazine_acquire(t, &t->region->magazine_words[idx], &expected,
                              magazine_word(MAGAZINE_TCACHE, t->no, magazine_home(t, tag), tag) |
-                                     (magazine_state(expected) == MAGAZINE_DEPOT ? MAGAZINE_FOREIGN : 0)))
+                                     (magazine_state(expected) == MAGAZINE_DEPOT ? MAGAZINE_FOREIGN : 0) |
+                                     (expected & MAGAZINE_BARE)))
                 return true;
         hand_set(t, 0);
         return false;
@@ -108,23 +113,68 @@ pool_hint(struct region *r, uint32_t idx, bool is_there)
                 fetch_and_relaxed(word, ~bit);
 }
 
+/* To the pool.  Somebody may have come by before the release. */
+static void
+release_to_pool(struct region *r, uint32_t thread_no, uint32_t idx, uint64_t bare)
+{
+        ASSERT(bare == 0 || bare == MAGAZINE_BARE);
+        pool_hint(r, idx, true);
+        magazine_release(r, thread_no, &r->magazine_words[idx],
+                         magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0) | bare); /* MAG.3, E3.rel */
+        pool_hint(r, idx, true);
+}
+
+/* MAG_BARE.1 to .3: pages for a magazine that was just taken.  Without them it goes back as it was. */
+static int
+reserve_taken(struct thread *t, uint32_t idx)
+{
+        struct region *r = t->region;
+        int err = region_reserve_table(r, TABLE_MAGAZINES, idx, 1); /* MAG_BARE.1 */
+
+        ASSERT_INVARIANT(I5, magazine_owner(owner_load(&r->magazine_words[idx])) == t->no);
+        if (err < 0) {
+                release_to_pool(r, t->no, idx, MAGAZINE_BARE);
+                hand_set(t, 0);
+                return err;
+        }
+        store_relaxed(&r->magazines[idx].n, UINT64_C(0)); /* MAG_BARE.2 */
+        kill_order();
+        magazine_store(r, t->no, &r->magazine_words[idx],
+                       owner_load(&r->magazine_words[idx]) & ~MAGAZINE_BARE); /* MAG_BARE.3 */
+        kill_order();
+        return 0;
+}
+
+/* Magazines of the pool that one call looks for. */
+struct pool_search {
+        uint32_t tag;
+        bool has_pages; /* only one that has them */
+};
+
 static bool
-take_pooled(struct thread *t, uint32_t idx, uint32_t tag)
+take_pooled(struct thread *t, uint32_t idx, struct pool_search *search)
 {
         struct magazine *m = &t->region->magazines[idx];
+        uint64_t word = owner_load(&t->region->magazine_words[idx]);
 
-        pool_hint(t->region, idx, false);
-        if (!take(t, idx, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0), tag))
+        if (magazine_state(word) == MAGAZINE_POOL && magazine_is_bare(word) && search->has_pages)
                 return false;
+        pool_hint(t->region, idx, false);
+        if (magazine_state(word) != MAGAZINE_POOL || !take(t, idx, word, search->tag))
+                return false;
+        if (magazine_is_bare(word) && reserve_taken(t, idx) < 0) {
+                search->has_pages = true;
+                return false;
+        }
         store_relaxed(&m->n, UINT64_C(0));
-        store_relaxed(&m->cap, (uint64_t)size_class_magazine_cap(tag_class(tag)));
+        store_relaxed(&m->cap, (uint64_t)size_class_magazine_cap(tag_class(search->tag)));
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         return true;
 }
 
 /* The hint words below the mark, from a start that differs from thread to thread. */
 static bool
-take_hinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
+take_hinted(struct thread *t, uint32_t hwm, struct pool_search *search, uint32_t *ret_idx)
 {
         struct region *r = t->region;
         uint32_t first = t->node * r->layout.magazines_per_node;
@@ -138,7 +188,7 @@ take_hinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
 
                 for (; hints != 0 && tries < POOL_TRIES_MAX; hints &= hints - 1, tries++) {
                         *ret_idx = first + w * 64 + bits_ctz(hints);
-                        if (w * 64 + bits_ctz(hints) < hwm && take_pooled(t, *ret_idx, tag))
+                        if (w * 64 + bits_ctz(hints) < hwm && take_pooled(t, *ret_idx, search))
                                 return true;
                 }
         }
@@ -146,14 +196,15 @@ take_hinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
 }
 
 static bool
-take_unhinted(struct thread *t, uint32_t hwm, uint32_t tag, uint32_t *ret_idx)
+take_unhinted(struct thread *t, uint32_t hwm, struct pool_search *search, uint32_t *ret_idx)
 {
         struct region *r = t->region;
         uint32_t first = t->node * r->layout.magazines_per_node;
 
         ASSERT_INVARIANT(I17, hwm <= r->layout.magazines_per_node);
         for (uint32_t i = 0; i < hwm; i++)
-                if (owner_load(&r->magazine_words[first + i]) == 0 && take_pooled(t, first + i, tag)) {
+                if (magazine_state(owner_load(&r->magazine_words[first + i])) == MAGAZINE_POOL &&
+                    take_pooled(t, first + i, search)) {
                         *ret_idx = first + i;
                         return true;
                 }
@@ -164,6 +215,7 @@ int
 magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
 {
         struct region *r = t->region;
+        struct pool_search search = {.tag = tag, .has_pages = t->call.no_grow};
 
         ASSERT_INVARIANT(I19, thread_is_valid(t));
         ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == 0);
@@ -171,13 +223,13 @@ magazine_take_empty(struct thread *t, uint32_t tag, uint32_t *ret_idx)
         for (int tries = 0; tries < POOL_TRIES_MAX; tries++) {
                 uint32_t hwm = region_magazines_hwm(r, t->node);
 
-                if (take_hinted(t, hwm, tag, ret_idx))
+                if (take_hinted(t, hwm, &search, ret_idx))
                         return 0;
                 if (hwm >= r->layout.magazines_per_node || t->call.no_grow ||
                     region_raise_magazines(r, t->node, hwm) < 0)
-                        return take_unhinted(t, hwm, tag, ret_idx) ? 0 : -ENOMEM;
+                        return take_unhinted(t, hwm, &search, ret_idx) ? 0 : -ENOMEM;
                 *ret_idx = t->node * r->layout.magazines_per_node + hwm;
-                if (take_pooled(t, *ret_idx, tag))
+                if (take_pooled(t, *ret_idx, &search))
                         return 0;
         }
         return -ENOMEM;
@@ -211,11 +263,12 @@ depot_of(struct region *r, uint32_t arena, uint32_t tag, struct depot *ret_depot
 bool
 magazine_take_exactly(struct thread *t, uint32_t idx, uint32_t arena, uint32_t tag)
 {
-        uint64_t word = magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag);
+        uint64_t word = owner_load(&t->region->magazine_words[idx]);
 
         ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == 0);
         ASSERT(idx < t->region->layout.n[TABLE_MAGAZINES]);
-        return owner_load(&t->region->magazine_words[idx]) == word && take(t, idx, word, tag);
+        return magazine_with_depot_place1(word, 0) == magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag) &&
+               take(t, idx, word, tag);
 }
 
 /* What the hit paths rely on.  A magazine that was put down empty, or by somebody who damaged it, is no use. */
@@ -265,11 +318,11 @@ magazine_is_hinted(const struct region *r, uint32_t idx, uint64_t word)
 {
         const struct arena *a = region_arena(r, magazine_arena(word));
         uint32_t class_idx = tag_class(magazine_tag(word));
-        uint64_t i = load_relaxed(&r->magazines[idx].place) - size_class_depot_first(class_idx); /* a hint */
+        uint32_t place1 = magazine_depot_place1(word);
 
         ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
-        return a && i < magazine_depot_count(a, class_idx) &&
-               load_relaxed(&a->depot[size_class_depot_first(class_idx) + i]) == idx + 1;
+        return a && place1 != 0 && place1 <= magazine_depot_count(a, class_idx) &&
+               load_relaxed(&a->depot[size_class_depot_first(class_idx) + place1 - 1]) == idx + 1;
 }
 
 /* What the depot did not need since the last decay tick is given back then. */
@@ -376,30 +429,29 @@ depot_has_room(struct region *r, uint32_t arena, uint32_t tag)
         return depot_of(r, arena, tag, &depot) && load_relaxed(depot.n) < depot.n_places;
 }
 
-/* A place for an owned magazine, behind those in use.  False: there is none, or not that easily. */
-static bool
+/* A place for an owned magazine, behind those in use: its number + 1.  0: there is none, or not that easily. */
+static uint32_t
 depot_hint(struct region *r, uint32_t arena, uint32_t tag, uint32_t idx)
 {
         struct depot depot;
 
         ASSERT(idx < r->layout.n[TABLE_MAGAZINES]);
         if (!depot_of(r, arena, tag, &depot))
-                return false;
+                return 0;
         for (uint32_t i = load_relaxed(depot.n); i < depot.n_places; i++) {
                 uint32_t none = 0;
 
                 if (load_relaxed(&depot.place[i]) != 0)
                         continue;
-                store_relaxed(&r->magazines[idx].place, (uint64_t)size_class_depot_first(tag_class(tag)) + i);
                 if (!cas_relaxed(&depot.place[i], &none, idx + 1))
                         continue;
                 store_relaxed(depot.n, i + 1);
-                return true;
+                return i + 1;
         }
         /* Two who store the height at once may leave it below places that are in use, and a taker looks at none above
          * it.  So it is what it looks like: who takes next finds those that name nothing. */
         store_relaxed(depot.n, depot.n_places);
-        return false;
+        return 0;
 }
 
 /* ------------------------------------------------------------------ places */
@@ -457,7 +509,7 @@ magazine_push(struct thread *t, uint32_t idx, uint64_t block_off, uint64_t dest_
 }
 
 static void
-let_go(struct thread *t, uint32_t idx, uint32_t arena)
+let_go(struct thread *t, uint32_t idx, uint32_t arena, uint32_t place1)
 {
         struct region *r = t->region;
         uint64_t *word = &r->magazine_words[idx];
@@ -465,14 +517,12 @@ let_go(struct thread *t, uint32_t idx, uint32_t arena)
 
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         ASSERT_INVARIANT(I7, magazine_is_named(r, t->slot, word));
-        if (load_relaxed(&r->magazines[idx].n) == 0) {
-                pool_hint(r, idx, true);
-                magazine_release(r, t->no, word, magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* MAG.3, E3.rel */
-                pool_hint(r, idx, true); /* somebody may have come by before the release */
-        } else {
+        if (load_relaxed(&r->magazines[idx].n) == 0)
+                release_to_pool(r, t->no, idx, 0);
+        else
                 magazine_release(r, t->no, word,
-                                 magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag)); /* MAG.3, E3.rel */
-        }
+                                 magazine_with_depot_place1(magazine_word(MAGAZINE_DEPOT, THREAD_NONE, arena, tag),
+                                                            place1)); /* MAG.3, E3.rel */
         if (load_relaxed(&t->slot->hand) == idx + 1)
                 hand_set(t, 0); /* MAG.5 */
 }
@@ -482,7 +532,7 @@ magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
 {
         struct region *r = t->region;
         uint64_t *word = &r->magazine_words[idx];
-        uint32_t tag = magazine_tag(owner_load(word));
+        uint32_t tag = magazine_tag(owner_load(word)), place1 = 0;
 
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         ASSERT_INVARIANT(I7, magazine_is_named(r, t->slot, word));
@@ -490,9 +540,11 @@ magazine_put(struct thread *t, uint32_t idx, uint32_t arena, bool force)
         if (!force && load_relaxed(&r->magazines[idx].n) != 0 && !depot_has_room(r, arena, tag))
                 return false; /* its blocks go home instead: drain_magazine() looks at them */
         sift_own(t, idx);
-        if (load_relaxed(&r->magazines[idx].n) != 0 && !depot_hint(r, arena, tag, idx) && !force)
+        if (load_relaxed(&r->magazines[idx].n) != 0)
+                place1 = depot_hint(r, arena, tag, idx);
+        if (load_relaxed(&r->magazines[idx].n) != 0 && place1 == 0 && !force)
                 return false;
-        let_go(t, idx, arena);
+        let_go(t, idx, arena, place1);
         return true;
 }
 
@@ -502,7 +554,7 @@ magazine_put_aside(struct thread *t, uint32_t idx, uint32_t arena)
         ASSERT_INVARIANT(I11, magazine_is_own(t, idx));
         ASSERT(arena < t->region->layout.n_arenas);
         sift_own(t, idx);
-        let_go(t, idx, arena);
+        let_go(t, idx, arena, 0);
 }
 
 void
@@ -529,7 +581,7 @@ magazine_bad_entry(struct thread *t, uint32_t idx, uint32_t what, uint64_t block
 void
 magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
 {
-        uint64_t word;
+        uint64_t word, left;
 
         ASSERT(thread_no != THREAD_NONE);
         if (!region_has_magazine(r, idx))
@@ -537,15 +589,12 @@ magazine_settle(struct region *r, uint32_t thread_no, uint32_t idx)
         word = owner_load(&r->magazine_words[idx]);
         if (magazine_owner(word) != thread_no)
                 return;
-        if (load_relaxed(&r->magazines[idx].n) == 0) {
-                pool_hint(r, idx, true);
-                magazine_release(r, thread_no, &r->magazine_words[idx],
-                                 magazine_word(MAGAZINE_POOL, THREAD_NONE, 0, 0)); /* E3.rel */
-                pool_hint(r, idx, true);                                           /* as in magazine_put() */
+        if (magazine_is_bare(word) || load_relaxed(&r->magazines[idx].n) == 0) {
+                release_to_pool(r, thread_no, idx, word & MAGAZINE_BARE);
                 return;
         }
-        depot_hint(r, magazine_arena(word), magazine_tag(word), idx); /* a crowded depot: the clock hand finds it */
-        magazine_release(
-                r, thread_no, &r->magazine_words[idx],
-                magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word), magazine_tag(word))); /* E3.rel */
+        left = magazine_word(MAGAZINE_DEPOT, THREAD_NONE, magazine_arena(word), magazine_tag(word));
+        left = magazine_with_depot_place1(
+                left, depot_hint(r, magazine_arena(word), magazine_tag(word), idx)); /* 0: the clock hand finds it */
+        magazine_release(r, thread_no, &r->magazine_words[idx], left);               /* E3.rel */
 }

@@ -355,7 +355,9 @@ sift_own(struct thread *t, uint32_t idx)
 static void
 settle(struct region *r, struct thread_slot *slot, uint32_t thread_no, uint32_t idx, struct thread *reaper)
 {
-        if (region_has_magazine(r, idx) && magazine_owner(owner_load(&r->magazine_words[idx])) == thread_no) {
+        uint64_t word = region_has_magazine(r, idx) ? owner_load(&r->magazine_words[idx]) : 0;
+
+        if (magazine_owner(word) == thread_no && !magazine_is_bare(word)) {
                 struct sifted done = sift_magazine(r, slot, thread_no, idx);
 
                 if (UNLIKELY(done.n > 0))

@@ -152,9 +152,9 @@ client_is_own_past(const struct client_slot *slot, uint64_t word, const struct l
 }
 
 static bool
-slot_names(const struct thread_slot *slot, uint32_t idx, uint32_t incarnation)
+slot_names(const struct slot_gate *gate, uint32_t idx, uint32_t incarnation)
 {
-        return load_relaxed(&slot->client_idx) == idx && load_relaxed(&slot->client_incarnation) == incarnation;
+        return load_relaxed(&gate->client_idx) == idx && load_relaxed(&gate->client_incarnation) == incarnation;
 }
 
 /* Whether a thread slot of the client still has to be settled.  A reserve slot between two uses owns nothing. */
@@ -165,10 +165,10 @@ client_is_named(const struct region *r, uint32_t idx, uint32_t incarnation)
 
         for (uint32_t t = 0; t < hwm; t++) {
                 uint32_t binding = load_relaxed(&r->bindings[t]); /* a hint: an empty slot names nobody */
-                const struct thread_slot *slot = binding != 0 ? region_thread(r, t) : NULL;
+                const struct slot_gate *gate = binding != 0 ? region_gate(r, t) : NULL;
 
-                if (slot != NULL && slot_names(slot, idx, incarnation) &&
-                    ((binding & BINDING_RESERVE) == 0 || load_relaxed(&slot->state) != 0))
+                if (gate != NULL && slot_names(gate, idx, incarnation) &&
+                    ((binding & BINDING_RESERVE) == 0 || load_relaxed(&gate->state) != 0))
                         return true;
         }
         return false;
@@ -450,10 +450,10 @@ client_threads_remaining(const struct region *r, const struct client_id *client)
         uint32_t n = 0;
 
         for (uint32_t t = 0; t < hwm; t++) {
-                const struct thread_slot *slot = region_thread(r, t);
+                const struct slot_gate *gate = region_gate(r, t);
 
-                if (slot != NULL && slot_names(slot, client->idx, client->incarnation))
-                        n += liveness->lock_view(&slot->life, 0, false) == LOCK_HELD;
+                if (gate != NULL && slot_names(gate, client->idx, client->incarnation))
+                        n += liveness->lock_view(&gate->life, 0, false) == LOCK_HELD;
         }
         return n;
 }

@@ -16,37 +16,6 @@
 /* INTENT(FILL, fill, .head = 1, ...): its kind, its member of struct intent, the operands that are not 0. */
 #define INTENT(kind, member, ...) ((struct intent){INTENT_##kind, .member = {__VA_ARGS__}})
 
-/* Operands first, then the kind: a reaper that sees the kind sees the operands.  So does a thread that takes over from
- * the dead (intent_names_dest): whatever it finds here, an operand or a kind, was stored after what earlier intents of
- * this slot did, by its owner or by a reaper. */
-static inline void
-intent_begin(struct thread *t, struct intent begun)
-{
-        struct intent *intent = &t->slot->intent;
-
-        ASSERT_INVARIANT(I8, load_relaxed(&intent->kind) == INTENT_NONE);
-        ASSERT_INVARIANT(I8, intent_is_valid(t, &begun));
-        store_relaxed(&intent->word[0], begun.word[0]);
-        store_relaxed(&intent->word[1], begun.word[1]);
-        store_relaxed(&intent->word[2], begun.word[2]);
-        store_relaxed(&intent->word[3], begun.word[3]);
-        store_relaxed(&intent->word[4], begun.word[4]);
-        store_relaxed(&intent->word[5], begun.word[5]);
-        store_release(&intent->word[INTENT_DEST], begun.word[INTENT_DEST]); /* E15.rel */
-        kill_order();
-        store_release(&intent->kind, begun.kind); /* E15.rel */
-        kill_order();
-}
-
-static inline void
-intent_end(struct thread *t)
-{
-        ASSERT_INVARIANT(I8, load_relaxed(&t->slot->intent.kind) != INTENT_NONE);
-        kill_order();
-        store_release(&t->slot->intent.kind, (uint64_t)INTENT_NONE); /* E15.rel: what it did */
-        kill_order();
-}
-
 #define INTENT_HAS_DEST(kind, member, name, operands, settle)                                                          \
         case INTENT_##kind:                                                                                            \
                 return intent_##operands##_has_dest;
@@ -61,14 +30,51 @@ intent_has_dest(uint64_t kind)
         }
 }
 
+/* Operands first, then the kind: a reaper that sees the kind sees the operands.  The dest stands in the slot's gate,
+ * too, from before until after: a thread that takes over from the dead looks at nothing else (intent_names_dest).
+ * Whatever it finds there was stored after what earlier intents of this slot did, by its owner or by a reaper. */
+static inline void
+intent_begin(struct thread *t, struct intent begun)
+{
+        struct intent *intent = &t->slot->intent;
+
+        ASSERT_INVARIANT(I8, load_relaxed(&intent->kind) == INTENT_NONE);
+        ASSERT_INVARIANT(I8, intent_is_valid(t, &begun));
+        if (intent_has_dest(begun.kind) && begun.word[INTENT_DEST] != 0) {
+                store_release(&t->gate->dest, begun.word[INTENT_DEST]); /* E15.rel */
+                kill_order();
+        }
+        store_relaxed(&intent->word[0], begun.word[0]);
+        store_relaxed(&intent->word[1], begun.word[1]);
+        store_relaxed(&intent->word[2], begun.word[2]);
+        store_relaxed(&intent->word[3], begun.word[3]);
+        store_relaxed(&intent->word[4], begun.word[4]);
+        store_relaxed(&intent->word[5], begun.word[5]);
+        store_relaxed(&intent->word[INTENT_DEST], begun.word[INTENT_DEST]);
+        kill_order();
+        store_relaxed(&intent->kind, begun.kind);
+        kill_order();
+}
+
+static inline void
+intent_end(struct thread *t)
+{
+        ASSERT_INVARIANT(I8, load_relaxed(&t->slot->intent.kind) != INTENT_NONE);
+        kill_order();
+        store_relaxed(&t->slot->intent.kind, (uint64_t)INTENT_NONE);
+        kill_order();
+        if (load_relaxed(&t->gate->dest) == 0) /* ours */
+                return;
+        store_release(&t->gate->dest, UINT64_C(0)); /* E15.rel: what it did */
+        kill_order();
+}
+
 /* Whether the slot's thread, or who settles it, may be about to store to this word.  False stays so while nobody begins
  * a hand-over to it, and all that was stored there before is seen. */
 static inline bool
-intent_names_dest(const struct thread_slot *slot, uint64_t dest_off)
+intent_names_dest(const struct slot_gate *gate, uint64_t dest_off)
 {
-        uint64_t kind = load_acquire(&slot->intent.kind); /* E15.acq */
-
-        return intent_has_dest(kind) && load_acquire(&slot->intent.word[INTENT_DEST]) == dest_off; /* E15.acq */
+        return load_acquire(&gate->dest) == dest_off; /* E15.acq */
 }
 
 /* Before the first CAS of what it names. */

@@ -4,6 +4,8 @@
  */
 #include "clients/owned.h"
 
+#include "clients/slot_pages.h"
+
 uint32_t
 magazine_count_places(const struct region *r, const struct thread_slot *slot, uint32_t idx)
 {
@@ -79,7 +81,11 @@ magazine_is_named(const struct region *r, const struct thread_slot *slot, const 
 {
         uint32_t idx = (uint32_t)(word - r->magazine_words);
 
-        return load_relaxed(&slot->hand) == idx + 1 || magazine_count_places(r, slot, idx) > 0;
+        uint64_t candidate = load_relaxed(&slot->candidate);
+
+        return load_relaxed(&slot->hand) == idx + 1 || magazine_count_places(r, slot, idx) > 0 ||
+               (candidate_kind(candidate) == CANDIDATE_MAGAZINES && idx >= candidate_head(candidate) &&
+                idx - candidate_head(candidate) < candidate_length(candidate));
 }
 
 bool
@@ -90,6 +96,19 @@ granule_may_be_free(const struct region *r, const uint64_t *word, uint64_t value
 
         return load_relaxed(&r->tags[granule]) == TAG_NONE && chunk_state(chunk_word) == CHUNK_ARENA &&
                chunk_arena(chunk_word) == granule_arena(value);
+}
+
+/* Of the same numbers the thread may have others, in its places. */
+static bool
+magazines_are_let_go(const struct region *r, uint32_t no, uint64_t first, uint64_t n)
+{
+        for (uint64_t idx = first; idx < first + n; idx++) {
+                uint64_t word = region_has_magazine(r, idx) ? load_relaxed(&r->magazine_words[idx]) : 0;
+
+                if (magazine_state(word) == MAGAZINE_PURGING && magazine_owner(word) == no)
+                        return false;
+        }
+        return true;
 }
 
 static bool
@@ -119,6 +138,8 @@ candidate_is_let_go(const struct region *r, uint32_t no, uint64_t candidate)
                 return true;
         case CANDIDATE_ROOT:
                 return WORD_FIELD(load_relaxed(&r->roots[head].word), 4, 16) != no;
+        case CANDIDATE_MAGAZINES:
+                return magazines_are_let_go(r, no, head, length);
         default:
                 return true;
         }
@@ -129,12 +150,14 @@ thread_is_valid(const struct thread *t)
 {
         const struct region *r = t->region;
         uint64_t off = (t->no - UINT64_C(1)) * r->layout.stride[TABLE_THREADS];
+        const struct slot_gate *gate = t->gate;
 
         if (t->is_left) /* it has been told so, and changes nothing any more */
                 return true;
         return t->no != THREAD_NONE && t->no <= r->layout.n[TABLE_THREADS] &&
-               (const char *)t->slot == r->threads + off && load_relaxed(&t->slot->client_idx) == t->client_idx &&
-               load_relaxed(&t->slot->client_incarnation) == t->client_incarnation && t->arena < r->layout.n_arenas &&
+               (const char *)t->slot == r->threads + off && gate == &r->gates[t->no - 1] &&
+               load_relaxed(&gate->client_idx) == t->client_idx &&
+               load_relaxed(&gate->client_incarnation) == t->client_incarnation && t->arena < r->layout.n_arenas &&
                t->node == region_arena_node(r, t->arena);
 }
 
@@ -144,13 +167,22 @@ thread_is_between_steps(const struct thread *t)
         return load_relaxed(&t->slot->intent.kind) == INTENT_NONE && load_relaxed(&t->slot->candidate) == 0;
 }
 
+bool
+slot_has_no_step(const struct region *r, const struct slot_gate *gate)
+{
+        const struct thread_slot *slot = slot_at(r, (uint32_t)(gate - r->gates));
+
+        return load_relaxed(&slot->intent.kind) == INTENT_NONE && load_relaxed(&slot->candidate) == 0 &&
+               load_relaxed(&slot->hand) == 0 && load_relaxed(&gate->dest) == 0;
+}
+
 /* ------------------------------------------------------------------ intents */
 
 bool
 dest_is_valid(const struct region *r, uint64_t dest_off)
 {
-        uint64_t slots_off = r->layout.off[TABLE_THREADS], stride = r->layout.stride[TABLE_THREADS];
-        uint64_t in_chunks = dest_off - r->layout.chunks_off, in_slots = dest_off - slots_off;
+        uint64_t gates_off = r->layout.off[TABLE_GATES], stride = sizeof(struct slot_gate);
+        uint64_t in_chunks = dest_off - r->layout.chunks_off, in_gates = dest_off - gates_off;
 
         if (dest_off == 0)
                 return true;
@@ -158,9 +190,9 @@ dest_is_valid(const struct region *r, uint64_t dest_off)
                 return false;
         if (dest_off >= r->layout.chunks_off)
                 return in_chunks < region_chunks_hwm(r) << GEO_CHUNK_SHIFT;
-        return dest_off >= slots_off && in_slots < region_threads_hwm(r) * stride &&
-               in_slots % stride >= offsetof(struct thread_slot, pending) &&
-               in_slots % stride < offsetof(struct thread_slot, pending_record);
+        return dest_off >= gates_off && in_gates < region_threads_hwm(r) * stride &&
+               in_gates % stride >= offsetof(struct slot_gate, pending) &&
+               in_gates % stride < offsetof(struct slot_gate, pad);
 }
 
 static bool

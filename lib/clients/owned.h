@@ -36,6 +36,9 @@ bool thread_is_valid(const struct thread *t);
 /* No intent, no candidate: the thread owns nothing but magazines. */
 bool thread_is_between_steps(const struct thread *t);
 
+/* I9: the slot of a gate names nothing. */
+bool slot_has_no_step(const struct region *r, const struct slot_gate *gate);
+
 /* I20 */
 bool dest_is_valid(const struct region *r, uint64_t dest_off);
 

@@ -88,17 +88,11 @@
 #include "base/verify.h"
 #include "clients/liveness.h"
 #include "clients/owned.h"
+#include "clients/slot_pages.h"
 #include "os/robust.h"
 #include "os/shield.h"
 
 /* ------------------------------------------------------------------ looking */
-
-/* For assertions: where the slot of that index lies, whatever the mark says. */
-static ASSERTED_ONLY const struct thread_slot *
-slot_at(const struct region *r, uint32_t idx)
-{
-        return (const struct thread_slot *)(const void *)(r->threads + idx * r->layout.stride[TABLE_THREADS]);
-}
 
 /* I10, I19: for assertions. */
 static ASSERTED_ONLY bool
@@ -107,27 +101,11 @@ lock_is_mine(const struct robust_lock *lock)
         return liveness->lock_view(lock, 0, true) == LOCK_MINE;
 }
 
-/* I9: for assertions. */
-static ASSERTED_ONLY bool
-slot_has_no_step(const struct thread_slot *slot)
-{
-        return load_relaxed(&slot->intent.kind) == INTENT_NONE && load_relaxed(&slot->candidate) == 0 &&
-               load_relaxed(&slot->hand) == 0;
-}
-
-/* Both stay 0 while `reap` is held, unless the slot's own thread lives; without `reap` it is a hint. */
 static bool
-slot_is_empty(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+slot_is_of(const struct slot_gate *gate, const struct client_id *client)
 {
-        ASSERT(slot == slot_at(r, idx));
-        return load_relaxed(&r->bindings[idx]) == 0 && load_relaxed(&slot->state) == 0;
-}
-
-static bool
-slot_is_of(const struct thread_slot *slot, const struct client_id *client)
-{
-        return load_relaxed(&slot->client_idx) == client->idx &&
-               load_relaxed(&slot->client_incarnation) == client->incarnation;
+        return load_relaxed(&gate->client_idx) == client->idx &&
+               load_relaxed(&gate->client_incarnation) == client->incarnation;
 }
 
 static bool
@@ -139,36 +117,36 @@ slot_is_reserve(const struct region *r, uint32_t idx)
 
 /* Kept for a living client: only a death in use is a reason to touch it. */
 static bool
-slot_is_kept(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+slot_is_kept(const struct region *r, const struct slot_gate *gate, uint32_t idx)
 {
-        ASSERT(slot == slot_at(r, idx));
+        ASSERT(gate == &r->gates[idx]);
         return slot_is_reserve(r, idx) &&
-               client_is_live(r, load_relaxed(&slot->client_idx), load_relaxed(&slot->client_incarnation));
+               client_is_live(r, load_relaxed(&gate->client_idx), load_relaxed(&gate->client_incarnation));
 }
 
 /* The thread that holds `life`, or held it last, is of the client's process: else it is another one's in a reserve
  * slot, and the client's death is no evidence.  Under `reap`. */
 static bool
-slot_is_its_own(const struct region *r, const struct thread_slot *slot, const struct client_id *client)
+slot_is_its_own(const struct region *r, const struct slot_gate *gate, const struct client_id *client)
 {
-        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap));
-        return slot_is_of(slot, client) &&
-               client_is_of(r, client, load_relaxed(&slot->os_pid), robust_word_pid_ns(robust_word(&slot->life)));
+        ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap));
+        return slot_is_of(gate, client) &&
+               client_is_of(r, client, load_relaxed(&gate->os_pid), robust_word_pid_ns(robust_word(&gate->life)));
 }
 
 bool
 slot_thread_is_dead_hint(const struct region *r, uint32_t idx)
 {
-        const struct thread_slot *slot = region_thread(r, idx);
+        const struct slot_gate *gate = region_gate(r, idx);
 
-        return slot != NULL && liveness->lock_view(&slot->life, 0, false) == LOCK_DEAD;
+        return gate != NULL && liveness->lock_view(&gate->life, 0, false) == LOCK_DEAD;
 }
 
 bool
 slot_has_let_go(const struct region *r, uint32_t idx)
 {
-        const struct thread_slot *slot = region_thread(r, idx);
-        enum lock_view view = slot != NULL ? liveness->lock_view(&slot->life, 0, false) : LOCK_FREE;
+        const struct slot_gate *gate = region_gate(r, idx);
+        enum lock_view view = gate != NULL ? liveness->lock_view(&gate->life, 0, false) : LOCK_FREE;
 
         return view == LOCK_FREE || view == LOCK_DEAD;
 }
@@ -177,46 +155,51 @@ slot_has_let_go(const struct region *r, uint32_t idx)
 
 /* Nobody says of whom it is, but the word itself. */
 static int
-slot_lock_reap(struct thread_slot *slot)
+slot_lock_reap(struct slot_gate *gate)
 {
-        return liveness->lock_try(&slot->reap, 0, false);
+        return liveness->lock_try(&gate->reap, 0, false);
 }
 
 /* The caller holds `reap`, so whoever holds `life` is the slot's thread, or dead. */
 static int
-slot_lock_life(struct thread_slot *slot)
+slot_lock_life(struct slot_gate *gate)
 {
-        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap));
-        return liveness->lock_try(&slot->life, load_relaxed(&slot->os_pid), false);
+        ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap));
+        return liveness->lock_try(&gate->life, load_relaxed(&gate->os_pid), false);
 }
 
 /* Nobody has to be asked about to take both locks. */
 static bool
-slot_is_unlocked(const struct thread_slot *slot)
+slot_is_unlocked(const struct slot_gate *gate)
 {
-        return !robust_word_is_held(robust_word(&slot->reap)) && !robust_word_is_held(robust_word(&slot->life));
+        return !robust_word_is_held(robust_word(&gate->reap)) && !robust_word_is_held(robust_word(&gate->life));
 }
 
-/* ATTACH.1 and .2: 0 with both locks held and the slot empty; in a quiet stretch, where that can be, for the caller to
- * end. */
+/* ATTACH.1, .2 and BACK: 0 with both locks held, the slot empty and its pages there; in a quiet stretch, where that can
+ * be, for the caller to end.  -ENOMEM: the pages cannot be had. */
 static int
 slot_lock_empty(struct region *r, uint32_t idx, struct robust_quiet *ret_quiet)
 {
-        struct thread_slot *slot = region_thread(r, idx);
+        struct slot_gate *gate = region_gate(r, idx);
+        int err = -EBUSY;
 
         ASSERT(idx < r->layout.n[TABLE_THREADS]);
         ret_quiet->is_quiet = false;
-        if (slot == NULL || !slot_is_empty(r, slot, idx))
+        if (gate == NULL || !slot_is_empty(r, idx))
                 return -EBUSY;
-        if (slot_is_unlocked(slot))
+        if (slot_is_unlocked(gate))
                 liveness->quiet_begin(ret_quiet);
-        if (slot_lock_reap(slot) >= 0) {
-                if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)
-                        return 0;
-                liveness->lock_release(&slot->reap);
+        if (slot_lock_reap(gate) >= 0) {
+                if (slot_is_empty(r, idx) && slot_lock_life(gate) >= 0) {
+                        err = slot_back(r, idx);
+                        if (err == 0)
+                                return 0;
+                        liveness->lock_release(&gate->life);
+                }
+                liveness->lock_release(&gate->reap);
         }
         liveness->quiet_end(ret_quiet);
-        return -EBUSY;
+        return err;
 }
 
 /* ATTACH.1 for a thread that detached from this slot and has not ended: 0 with both locks held, in no stretch. */
@@ -224,39 +207,50 @@ static int
 slot_lock_own(const struct thread *t, struct region *r, const struct client_id *client, struct robust_quiet *ret_quiet)
 {
         uint32_t idx = t->no - 1;
-        struct thread_slot *slot = t->region == r && t->no != 0 ? region_thread(r, idx) : NULL;
+        struct slot_gate *gate = t->region == r && t->no != 0 ? region_gate(r, idx) : NULL;
 
-        if (slot == NULL || !slot_is_of(slot, client) || !slot_is_empty(r, slot, idx) ||
-            liveness->lock_view(&slot->life, 0, true) != LOCK_MINE)
+        if (gate == NULL || !slot_is_of(gate, client) || !slot_is_empty(r, idx) ||
+            liveness->lock_view(&gate->life, 0, true) != LOCK_MINE)
                 return -EBUSY;
         ret_quiet->is_quiet = false;
-        return slot_lock_reap(slot) < 0 ? -EBUSY : 0;
+        if (slot_lock_reap(gate) < 0)
+                return -EBUSY;
+        if (slot_back(r, idx) == 0)
+                return 0;
+        liveness->lock_release(&gate->reap);
+        return -EBUSY;
 }
 
 static void
-slot_unlock_both(struct thread_slot *slot)
+slot_unlock_both(struct slot_gate *gate)
 {
         struct robust_quiet quiet;
 
-        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
+        ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap) && lock_is_mine(&gate->life));
         liveness->quiet_begin(&quiet);
-        liveness->lock_release(&slot->life);
-        liveness->lock_release(&slot->reap);
+        liveness->lock_release(&gate->life);
+        liveness->lock_release(&gate->reap);
         liveness->quiet_end(&quiet);
 }
 
 /* ------------------------------------------------------------------ finding an empty one */
 
+/* One that has its pages, or one that has to get them: -ENOMEM where it cannot. */
 static int
-slot_find_empty(struct region *r, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
+slot_find_empty(struct region *r, bool is_bare, uint32_t *ret_idx, struct robust_quiet *ret_quiet)
 {
         uint32_t hwm = region_threads_hwm(r);
 
-        for (uint32_t idx = 0; idx < hwm; idx++)
-                if (load_relaxed(&r->bindings[idx]) == 0 && slot_lock_empty(r, idx, ret_quiet) == 0) {
+        for (uint32_t idx = 0; idx < hwm; idx++) {
+                int err = -EBUSY;
+
+                if (load_relaxed(&r->bindings[idx]) == 0 && (load_relaxed(&r->gates[idx].is_bare) != 0) == is_bare)
+                        err = slot_lock_empty(r, idx, ret_quiet);
+                if (err == 0)
                         *ret_idx = idx;
-                        return 0;
-                }
+                if (err == 0 || err == -ENOMEM)
+                        return err;
+        }
         return -EUSERS;
 }
 
@@ -314,13 +308,13 @@ slot_find_evicting(struct region *r, const struct client_id *client, slot_settle
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t idx = 0; idx < hwm; idx++) {
-                const struct thread_slot *slot = slot_is_reserve(r, idx) ? region_thread(r, idx) : NULL;
+                const struct slot_gate *gate = slot_is_reserve(r, idx) ? region_gate(r, idx) : NULL;
                 struct client_id its;
 
-                if (slot == NULL || slot_is_of(slot, client) || load_relaxed(&slot->state) != 0)
+                if (gate == NULL || slot_is_of(gate, client) || load_relaxed(&gate->state) != 0)
                         continue;
-                its = (struct client_id){.idx = load_relaxed(&slot->client_idx),
-                                         .incarnation = load_relaxed(&slot->client_incarnation)};
+                its = (struct client_id){.idx = load_relaxed(&gate->client_idx),
+                                         .incarnation = load_relaxed(&gate->client_incarnation)};
                 client_evict(r, &its);
                 slot_reap_one(r, idx, settle, arg);
                 if (slot_lock_empty(r, idx, ret_quiet) == 0) {
@@ -338,14 +332,17 @@ slot_find(struct region *r, const struct client_id *client, slot_settle_fn *sett
 {
         int err;
 
-        if (slot_find_empty(r, ret_idx, ret_quiet) == 0 || slot_find_marked(r, settle, arg, ret_idx, ret_quiet) == 0)
+        if (slot_find_empty(r, false, ret_idx, ret_quiet) == 0 ||
+            slot_find_marked(r, settle, arg, ret_idx, ret_quiet) == 0)
                 return 0;
-        err = slot_find_new(r, ret_idx, ret_quiet);
+        err = slot_find_empty(r, true, ret_idx, ret_quiet);
+        if (err == -EUSERS)
+                err = slot_find_new(r, ret_idx, ret_quiet);
         if (err == 0)
                 return 0;
         if (settle != NULL) {
                 slot_reap_all(r, settle, arg);
-                if (slot_find_empty(r, ret_idx, ret_quiet) == 0) /* perhaps one that others have just settled */
+                if (slot_find_empty(r, false, ret_idx, ret_quiet) == 0) /* perhaps one that others have just settled */
                         return 0;
                 if (slot_find_evicting(r, client, settle, arg, ret_idx, ret_quiet) == 0)
                         return 0;
@@ -355,9 +352,9 @@ slot_find(struct region *r, const struct client_id *client, slot_settle_fn *sett
 
 /* NULL: somebody has lowered the mark meanwhile. */
 static int
-slot_check_locked(const struct thread_slot *slot)
+slot_check_locked(const struct slot_gate *gate)
 {
-        return slot != NULL
+        return gate != NULL
                        ? 0
                        : error_set(-EBADMSG, "cannot attach a thread: the heap's number of thread slots is damaged");
 }
@@ -366,14 +363,14 @@ slot_check_locked(const struct thread_slot *slot)
 
 /* ATTACH.3: whom the slot speaks for.  It is empty, so nobody believes it yet. */
 static void
-slot_fill(struct thread_slot *slot, const struct client_id *client, const struct liveness_self *self)
+slot_fill(struct slot_gate *gate, const struct client_id *client, const struct liveness_self *self)
 {
-        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
+        ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap) && lock_is_mine(&gate->life));
         ASSERT(self->pid != 0 && self->tid != 0);
-        store_relaxed(&slot->client_idx, client->idx);
-        store_relaxed(&slot->client_incarnation, client->incarnation);
-        store_relaxed(&slot->os_pid, self->pid);
-        store_relaxed(&slot->os_tid, (uint64_t)self->tid);
+        store_relaxed(&gate->client_idx, client->idx);
+        store_relaxed(&gate->client_incarnation, client->incarnation);
+        store_relaxed(&gate->os_pid, self->pid);
+        store_relaxed(&gate->os_tid, self->tid);
         kill_order();
 }
 
@@ -388,23 +385,24 @@ slot_bind(struct region *r, uint32_t idx, uint32_t binding)
 
 /* state first: a slot with a binding is one that a reaper looks at. */
 static void
-slot_empty(struct region *r, struct thread_slot *slot, uint32_t idx, uint32_t binding)
+slot_empty(struct region *r, struct slot_gate *gate, uint32_t idx, uint32_t binding)
 {
-        ASSERT(slot == slot_at(r, idx));
-        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
+        ASSERT(gate == &r->gates[idx]);
+        ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
         kill_order();
-        store_relaxed(&slot->state, UINT64_C(0));
+        store_relaxed(&gate->state, UINT64_C(0));
         kill_order();
         slot_bind(r, idx, binding);
 }
 
 static void
-thread_fill(struct thread *t, struct region *r, uint32_t idx, struct thread_slot *slot, const struct client_id *client)
+thread_fill(struct thread *t, struct region *r, uint32_t idx, struct slot_gate *gate, const struct client_id *client)
 {
-        ASSERT(slot == slot_at(r, idx));
-        ASSERT_INVARIANT(I19, load_relaxed(&slot->state) == 1 && lock_is_mine(&slot->life));
+        ASSERT(gate == &r->gates[idx]);
+        ASSERT_INVARIANT(I19, load_relaxed(&gate->state) == 1 && lock_is_mine(&gate->life));
         t->region = r;
-        t->slot = slot;
+        t->gate = gate;
+        t->slot = slot_at(r, idx);
         t->no = idx + 1;
         t->client_idx = client->idx;
         t->client_incarnation = client->incarnation;
@@ -415,7 +413,7 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
 {
         struct liveness_self self;
         struct robust_quiet quiet;
-        struct thread_slot *slot;
+        struct slot_gate *gate;
         uint32_t idx = t->no - 1;
         int err = liveness->identify(&self);
 
@@ -424,39 +422,40 @@ slot_attach(struct thread *t, struct region *r, const struct client_id *client, 
                 return err;
         if (slot_lock_own(t, r, client, &quiet) < 0 && (err = slot_find(r, client, settle, arg, &idx, &quiet)) < 0)
                 return err;
-        slot = region_thread(r, idx);
-        err = slot_check_locked(slot);
+        gate = region_gate(r, idx);
+        err = slot_check_locked(gate);
         if (err < 0) {
                 liveness->quiet_end(&quiet);
                 return err;
         }
-        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
-        slot_fill(slot, client, &self);  /* ATTACH.3 */
+        ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
+        slot_fill(gate, client, &self);  /* ATTACH.3 */
         slot_bind(r, idx, BINDING_USED); /* ATTACH.4 */
-        owner_add(&slot->n_attached, UINT64_C(1));
-        store_relaxed(&slot->state, UINT64_C(1)); /* ATTACH.5 */
+        owner_add(&slot_at(r, idx)->n_attached, UINT64_C(1));
+        store_relaxed(&gate->state, UINT64_C(1)); /* ATTACH.5 */
         kill_order();
         if (!client_confirm(r, client)) { /* ATTACH.6 */
-                slot_empty(r, slot, idx, 0);
-                slot_unlock_both(slot);
+                slot_empty(r, gate, idx, 0);
+                slot_unlock_both(gate);
                 liveness->quiet_end(&quiet);
                 t->no = 0;
                 return -ESTALE;
         }
-        liveness->lock_release(&slot->reap); /* ATTACH.7 */
+        liveness->lock_release(&gate->reap); /* ATTACH.7 */
         liveness->quiet_end(&quiet);
-        thread_fill(t, r, idx, slot, client);
-        ASSERT(t->no == idx + 1 && t->slot == slot);
+        thread_fill(t, r, idx, gate, client);
+        ASSERT(t->no == idx + 1 && t->gate == gate);
         return 0;
 }
 
 void
 slot_detach(struct thread *t)
 {
-        ASSERT_INVARIANT(I9, slot_has_no_step(t->slot));
-        ASSERT_INVARIANT(I19, lock_is_mine(&t->slot->life));
-        slot_empty(t->region, t->slot, t->no - 1, 0); /* DETACH.1, .2 */
+        ASSERT_INVARIANT(I9, slot_has_no_step(t->region, t->gate));
+        ASSERT_INVARIANT(I19, lock_is_mine(&t->gate->life));
+        slot_empty(t->region, t->gate, t->no - 1, 0); /* DETACH.1, .2 */
         t->slot = NULL;
+        t->gate = NULL;
 }
 
 /* The mark is not asked, which may have been damaged since: the thread has had the slot, so its pages are there, and
@@ -464,16 +463,16 @@ slot_detach(struct thread *t)
 void
 slot_release(struct thread *t)
 {
-        struct thread_slot *slot;
+        struct slot_gate *gate;
 
         if (t->no == 0)
                 return;
-        slot = (struct thread_slot *)(void *)(t->region->threads +
-                                              (t->no - 1) * t->region->layout.stride[TABLE_THREADS]);
-        if (t->slot != NULL && liveness->lock_view(&slot->life, 0, true) == LOCK_MINE)
-                slot_empty(t->region, slot, t->no - 1, 0); /* RELEASE.1, .2 */
-        liveness->lock_release(&slot->life);               /* RELEASE.3 */
+        gate = &t->region->gates[t->no - 1];
+        if (t->slot != NULL && liveness->lock_view(&gate->life, 0, true) == LOCK_MINE)
+                slot_empty(t->region, gate, t->no - 1, 0); /* RELEASE.1, .2 */
+        liveness->lock_release(&gate->life);               /* RELEASE.3 */
         t->slot = NULL;
+        t->gate = NULL;
         t->no = 0;
 }
 
@@ -482,15 +481,15 @@ slot_release(struct thread *t)
 /* Without a lock: whether it is worth trying one.  Nobody else's slot may be disturbed for nothing: while `reap` is
  * held, its own thread cannot attach again. */
 static bool
-slot_is_dead_hint(const struct region *r, const struct thread_slot *slot, uint32_t idx)
+slot_is_dead_hint(const struct region *r, const struct slot_gate *gate, uint32_t idx)
 {
         enum lock_view view;
 
-        if (slot_is_empty(r, slot, idx))
+        if (slot_is_empty(r, idx))
                 return false;
-        view = liveness->lock_view(&slot->life, load_relaxed(&slot->os_pid), true);
+        view = liveness->lock_view(&gate->life, load_relaxed(&gate->os_pid), true);
         if (view == LOCK_FREE)
-                return !slot_is_kept(r, slot, idx);
+                return !slot_is_kept(r, gate, idx);
         return view == LOCK_DEAD;
 }
 
@@ -498,52 +497,52 @@ slot_is_dead_hint(const struct region *r, const struct thread_slot *slot, uint32
  * between two uses: the client's as long as that lives.  `dead` is NULL, or a client whose process is known to be dead:
  * then so is whoever holds the `life` of a slot that is still its own. */
 static int
-slot_lock_dead(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead)
+slot_lock_dead(struct region *r, struct slot_gate *gate, uint32_t idx, const struct client_id *dead)
 {
         int got;
 
-        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap));
-        if (slot_is_empty(r, slot, idx))
+        ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap));
+        if (slot_is_empty(r, idx))
                 return -EBUSY;
-        got = dead != NULL && slot_is_its_own(r, slot, dead) ? liveness->lock_try(&slot->life, 0, true)
-                                                             : slot_lock_life(slot);
-        if (got == 0 && slot_is_kept(r, slot, idx) && load_relaxed(&slot->state) == 0) {
-                liveness->lock_release(&slot->life);
+        got = dead != NULL && slot_is_its_own(r, gate, dead) ? liveness->lock_try(&gate->life, 0, true)
+                                                             : slot_lock_life(gate);
+        if (got == 0 && slot_is_kept(r, gate, idx) && load_relaxed(&gate->state) == 0) {
+                liveness->lock_release(&gate->life);
                 return -EBUSY;
         }
         return got < 0 ? -EBUSY : 0;
 }
 
 static int
-slot_reap(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead,
-          slot_settle_fn *settle, void *arg)
+slot_reap(struct region *r, struct slot_gate *gate, uint32_t idx, const struct client_id *dead, slot_settle_fn *settle,
+          void *arg)
 {
         struct liveness_self self;
 
-        if (liveness->identify(&self) < 0 || slot_lock_reap(slot) < 0) /* REAP.1 */
+        if (liveness->identify(&self) < 0 || slot_lock_reap(gate) < 0) /* REAP.1 */
                 return 0;
-        if (slot_lock_dead(r, slot, idx, dead) < 0) { /* REAP.2 */
-                liveness->lock_release(&slot->reap);
+        if (slot_lock_dead(r, gate, idx, dead) < 0) { /* REAP.2 */
+                liveness->lock_release(&gate->reap);
                 return 0;
         }
-        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
+        ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap) && lock_is_mine(&gate->life));
         settle(r, idx + 1, arg); /* REAP.3 */
-        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
-        slot_empty(r, slot, idx, slot_is_kept(r, slot, idx) ? BINDING_RESERVE : 0); /* REAP.4, .5 */
-        slot_unlock_both(slot);                                                     /* REAP.6, .7 */
+        ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
+        slot_empty(r, gate, idx, slot_is_kept(r, gate, idx) ? BINDING_RESERVE : 0); /* REAP.4, .5 */
+        slot_unlock_both(gate);                                                     /* REAP.6, .7 */
         return 1;
 }
 
 /* A handler that jumped out would leave both locks with this thread: what the dead had would wait for its end, too. */
 static int
-slot_reap_shielded(struct region *r, struct thread_slot *slot, uint32_t idx, const struct client_id *dead,
+slot_reap_shielded(struct region *r, struct slot_gate *gate, uint32_t idx, const struct client_id *dead,
                    slot_settle_fn *settle, void *arg)
 {
         struct shield shield;
         int n;
 
         shield_raise(&shield);
-        n = slot_reap(r, slot, idx, dead, settle, arg);
+        n = slot_reap(r, gate, idx, dead, settle, arg);
         shield_lower(&shield);
         return n;
 }
@@ -551,21 +550,21 @@ slot_reap_shielded(struct region *r, struct thread_slot *slot, uint32_t idx, con
 int
 slot_reap_one(struct region *r, uint32_t idx, slot_settle_fn *settle, void *arg)
 {
-        struct thread_slot *slot = region_thread(r, idx);
+        struct slot_gate *gate = region_gate(r, idx);
 
-        if (slot == NULL || !slot_is_dead_hint(r, slot, idx))
+        if (gate == NULL || !slot_is_dead_hint(r, gate, idx))
                 return 0;
-        return slot_reap_shielded(r, slot, idx, NULL, settle, arg);
+        return slot_reap_shielded(r, gate, idx, NULL, settle, arg);
 }
 
 int
 slot_reap_of_dead(struct region *r, uint32_t idx, const struct client_id *dead, slot_settle_fn *settle, void *arg)
 {
-        struct thread_slot *slot = region_thread(r, idx);
+        struct slot_gate *gate = region_gate(r, idx);
 
-        if (slot == NULL || slot_is_empty(r, slot, idx) || !slot_is_of(slot, dead))
+        if (gate == NULL || slot_is_empty(r, idx) || !slot_is_of(gate, dead))
                 return 0;
-        return slot_reap_shielded(r, slot, idx, dead, settle, arg);
+        return slot_reap_shielded(r, gate, idx, dead, settle, arg);
 }
 
 uint32_t
@@ -587,10 +586,10 @@ slot_count_unsettled(const struct region *r)
         uint32_t hwm = region_threads_hwm(r), n = 0;
 
         for (uint32_t idx = 0; idx < hwm; idx++) {
-                const struct thread_slot *slot = region_thread(r, idx);
+                const struct slot_gate *gate = region_gate(r, idx);
 
-                n += slot != NULL && load_relaxed(&slot->state) != 0 &&
-                     (slot_is_dead_hint(r, slot, idx) || liveness->lock_view(&slot->reap, 0, false) == LOCK_HELD);
+                n += gate != NULL && load_relaxed(&gate->state) != 0 &&
+                     (slot_is_dead_hint(r, gate, idx) || liveness->lock_view(&gate->reap, 0, false) == LOCK_HELD);
         }
         ASSERT(n <= hwm);
         return n;
@@ -612,22 +611,22 @@ slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *
 {
         struct liveness_self self;
         struct robust_quiet quiet;
-        struct thread_slot *slot;
+        struct slot_gate *gate;
         uint32_t idx;
         int err = liveness->identify(&self);
 
         if (err < 0 || (err = slot_find(r, client, settle, arg, &idx, &quiet)) < 0) /* RESERVE.1, .2 */
                 return err;
-        slot = region_thread(r, idx);
-        err = slot_check_locked(slot);
+        gate = region_gate(r, idx);
+        err = slot_check_locked(gate);
         if (err < 0) {
                 liveness->quiet_end(&quiet);
                 return err;
         }
-        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
-        slot_fill(slot, client, &self);     /* RESERVE.3 */
+        ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
+        slot_fill(gate, client, &self);     /* RESERVE.3 */
         slot_bind(r, idx, BINDING_RESERVE); /* RESERVE.4 */
-        slot_unlock_both(slot);             /* RESERVE.5, .6 */
+        slot_unlock_both(gate);             /* RESERVE.5, .6 */
         liveness->quiet_end(&quiet);
         process_lock(&reserve->lock);
         reserve->idx = idx;
@@ -638,14 +637,14 @@ slot_reserve(struct reserve *reserve, struct region *r, const struct client_id *
 void
 slot_unreserve(struct reserve *reserve, struct region *r, const struct client_id *client)
 {
-        struct thread_slot *slot = region_thread(r, reserve->idx);
+        struct slot_gate *gate = region_gate(r, reserve->idx);
 
         process_lock(&reserve->lock);
         /* A reserve slot that is busy, or whose borrower died, is left to the reapers: its client will be gone. */
-        if (slot != NULL && slot_lock_reap(slot) >= 0) { /* UNRESERVE.1 */
-                if (slot_is_reserve(r, reserve->idx) && slot_is_of(slot, client) && load_relaxed(&slot->state) == 0)
+        if (gate != NULL && slot_lock_reap(gate) >= 0) { /* UNRESERVE.1 */
+                if (slot_is_reserve(r, reserve->idx) && slot_is_of(gate, client) && load_relaxed(&gate->state) == 0)
                         slot_bind(r, reserve->idx, 0); /* UNRESERVE.2 */
-                liveness->lock_release(&slot->reap);   /* UNRESERVE.3 */
+                liveness->lock_release(&gate->reap);   /* UNRESERVE.3 */
         }
         pthread_mutex_unlock(&reserve->lock);
         pthread_mutex_destroy(&reserve->lock);
@@ -655,30 +654,30 @@ slot_unreserve(struct reserve *reserve, struct region *r, const struct client_id
 static int
 reserve_lock(struct region *r, uint32_t idx, const struct client_id *client, slot_settle_fn *settle, void *arg)
 {
-        struct thread_slot *slot = region_thread(r, idx);
+        struct slot_gate *gate = region_gate(r, idx);
         int err = -EBUSY;
         int got;
 
-        if (slot == NULL || !slot_is_of(slot, client))
+        if (gate == NULL || !slot_is_of(gate, client))
                 return -ESTALE;
-        if (slot_lock_reap(slot) < 0) /* BORROW.1 */
+        if (slot_lock_reap(gate) < 0) /* BORROW.1 */
                 return error_set(-EBUSY, "cannot use the reserve slot: another process is settling it");
-        if (!slot_is_reserve(r, idx) || !slot_is_of(slot, client)) {
+        if (!slot_is_reserve(r, idx) || !slot_is_of(gate, client)) {
                 err = -ESTALE;
                 goto err_reap;
         }
-        got = slot_lock_life(slot); /* BORROW.2 */
+        got = slot_lock_life(gate); /* BORROW.2 */
         if (got < 0) {
                 err = error_set(-EBUSY, "cannot use the reserve slot: it is in use");
                 goto err_reap;
         }
-        if (got == 1 || load_relaxed(&slot->state) != 0) {
+        if (got == 1 || load_relaxed(&gate->state) != 0) {
                 settle(r, idx + 1, arg); /* BORROW.3 */
-                slot_empty(r, slot, idx, BINDING_RESERVE);
+                slot_empty(r, gate, idx, BINDING_RESERVE);
         }
         return 0;
 err_reap:
-        liveness->lock_release(&slot->reap);
+        liveness->lock_release(&gate->reap);
         return err;
 }
 
@@ -687,50 +686,51 @@ slot_borrow(struct reserve *reserve, struct thread *t, struct region *r, const s
             slot_settle_fn *settle, void *arg)
 {
         struct liveness_self self;
-        struct thread_slot *slot;
+        struct slot_gate *gate;
         int err = liveness->identify(&self);
 
         if (err < 0)
                 return err;
         process_lock(&reserve->lock);
         err = reserve_lock(r, reserve->idx, client, settle, arg);
-        slot = region_thread(r, reserve->idx);
+        gate = region_gate(r, reserve->idx);
         if (err == 0)
-                err = slot_check_locked(slot);
+                err = slot_check_locked(gate);
         if (err < 0) {
                 pthread_mutex_unlock(&reserve->lock);
                 return err;
         }
-        ASSERT_INVARIANT(I9, slot_has_no_step(slot));
-        ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
-        store_relaxed(&slot->os_pid, self.pid); /* it may have been lent */
-        store_relaxed(&slot->os_tid, (uint64_t)self.tid);
-        owner_add(&slot->n_attached, UINT64_C(1));
-        store_relaxed(&slot->state, UINT64_C(1)); /* BORROW.4 */
+        ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
+        ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap) && lock_is_mine(&gate->life));
+        store_relaxed(&gate->os_pid, self.pid); /* it may have been lent */
+        store_relaxed(&gate->os_tid, self.tid);
+        owner_add(&slot_at(r, reserve->idx)->n_attached, UINT64_C(1));
+        store_relaxed(&gate->state, UINT64_C(1)); /* BORROW.4 */
         kill_order();
         if (!client_confirm(r, client)) { /* BORROW.5 */
-                slot_empty(r, slot, reserve->idx, 0);
-                slot_unlock_both(slot);
+                slot_empty(r, gate, reserve->idx, 0);
+                slot_unlock_both(gate);
                 pthread_mutex_unlock(&reserve->lock);
                 return -ESTALE;
         }
-        liveness->lock_release(&slot->reap); /* BORROW.6 */
-        thread_fill(t, r, reserve->idx, slot, client);
+        liveness->lock_release(&gate->reap); /* BORROW.6 */
+        thread_fill(t, r, reserve->idx, gate, client);
         return 0;
 }
 
 void
 slot_give_back(struct thread *t)
 {
-        struct thread_slot *slot = t->slot;
+        struct slot_gate *gate = t->gate;
 
-        ASSERT_INVARIANT(I19, slot_has_no_step(slot) && lock_is_mine(&slot->life));
+        ASSERT_INVARIANT(I19, slot_has_no_step(t->region, gate) && lock_is_mine(&gate->life));
         kill_order();
-        store_relaxed(&slot->state, UINT64_C(0)); /* RETURN.1 */
+        store_relaxed(&gate->state, UINT64_C(0)); /* RETURN.1 */
         kill_order();
         t->slot = NULL;
+        t->gate = NULL;
         t->no = 0;
-        liveness->lock_release(&slot->life); /* RETURN.2 */
+        liveness->lock_release(&gate->life); /* RETURN.2 */
 }
 
 void
@@ -744,21 +744,21 @@ slot_return(struct reserve *reserve, struct thread *t)
 
 /* LEND.1 to .3: 0 with both locks held and the slot settled. */
 static int
-lend_lock(struct region *r, uint32_t idx, struct thread_slot *slot, slot_settle_fn *settle, void *arg)
+lend_lock(struct region *r, uint32_t idx, struct slot_gate *gate, slot_settle_fn *settle, void *arg)
 {
         int got = -EBUSY;
 
-        if (!slot_is_reserve(r, idx) || (load_relaxed(&slot->state) != 0 && !slot_thread_is_dead_hint(r, idx)) ||
-            slot_lock_reap(slot) < 0) /* LEND.1 */
+        if (!slot_is_reserve(r, idx) || (load_relaxed(&gate->state) != 0 && !slot_thread_is_dead_hint(r, idx)) ||
+            slot_lock_reap(gate) < 0) /* LEND.1 */
                 return -EBUSY;
         if (slot_is_reserve(r, idx))
-                got = slot_lock_life(slot); /* LEND.2 */
-        if (got >= 0 && (got == 1 || load_relaxed(&slot->state) != 0)) {
+                got = slot_lock_life(gate); /* LEND.2 */
+        if (got >= 0 && (got == 1 || load_relaxed(&gate->state) != 0)) {
                 settle(r, idx + 1, arg); /* LEND.3 */
-                slot_empty(r, slot, idx, BINDING_RESERVE);
+                slot_empty(r, gate, idx, BINDING_RESERVE);
         }
         if (got < 0)
-                liveness->lock_release(&slot->reap);
+                liveness->lock_release(&gate->reap);
         return got < 0 ? -EBUSY : 0;
 }
 
@@ -772,22 +772,22 @@ slot_lend(struct thread *t, struct region *r, slot_settle_fn *settle, void *arg)
         if (err < 0)
                 return err;
         for (uint32_t idx = 0; idx < hwm; idx++) {
-                struct thread_slot *slot = region_thread(r, idx);
+                struct slot_gate *gate = region_gate(r, idx);
                 struct client_id its;
 
-                if (slot == NULL || lend_lock(r, idx, slot, settle, arg) < 0)
+                if (gate == NULL || lend_lock(r, idx, gate, settle, arg) < 0)
                         continue;
-                ASSERT_INVARIANT(I10, lock_is_mine(&slot->reap) && lock_is_mine(&slot->life));
-                ASSERT_INVARIANT(I9, slot_has_no_step(slot));
-                store_relaxed(&slot->os_pid, self.pid); /* LEND.4 */
-                store_relaxed(&slot->os_tid, (uint64_t)self.tid);
+                ASSERT_INVARIANT(I10, lock_is_mine(&gate->reap) && lock_is_mine(&gate->life));
+                ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
+                store_relaxed(&gate->os_pid, self.pid); /* LEND.4 */
+                store_relaxed(&gate->os_tid, self.tid);
                 kill_order();
-                store_relaxed(&slot->state, UINT64_C(1)); /* LEND.5 */
+                store_relaxed(&gate->state, UINT64_C(1)); /* LEND.5 */
                 kill_order();
-                liveness->lock_release(&slot->reap); /* LEND.6 */
-                its = (struct client_id){.idx = load_relaxed(&slot->client_idx),
-                                         .incarnation = load_relaxed(&slot->client_incarnation)};
-                thread_fill(t, r, idx, slot, &its);
+                liveness->lock_release(&gate->reap); /* LEND.6 */
+                its = (struct client_id){.idx = load_relaxed(&gate->client_idx),
+                                         .incarnation = load_relaxed(&gate->client_incarnation)};
+                thread_fill(t, r, idx, gate, &its);
                 return 0;
         }
         return -EBUSY;

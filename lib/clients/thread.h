@@ -22,6 +22,7 @@ struct fault {
 struct thread {
         struct region *region;
         struct thread_slot *slot;
+        struct slot_gate *gate;
         uint32_t no;    /* slot index + 1: what owner words name */
         uint32_t arena; /* bound to */
         uint32_t node;  /* of that arena */

@@ -19,9 +19,11 @@
 #include "base/verify.h"
 #include "blocks/drain.h"
 #include "blocks/magazine.h"
+#include "blocks/pool_purge.h"
 #include "blocks/slab.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
+#include "clients/slot_pages.h"
 #include "os/clock.h"
 #include "os/shm.h"
 #include "pages/chunk.h"
@@ -259,11 +261,16 @@ may_search(struct arena *a, uint64_t now_ms, uint64_t decay_ms)
         return true;
 }
 
-/* And what lies beyond the marks.  Bytes. */
+/* And what lies beyond the marks, and of the tables what nobody uses.  Bytes. */
 static uint64_t
 pass_end(struct thread *t, struct pass *pass, uint64_t most)
 {
-        uint64_t bytes = pass->fd >= 0 ? sweep_beyond_marks(t, pass->fd, most) : 0;
+        uint64_t bytes = pass->fd >= 0 ? pool_purge(t, pass->fd, most) : 0;
+
+        if (pass->fd >= 0 && bytes < most)
+                bytes += slot_purge_all(t, pass->fd, most - bytes);
+        if (pass->fd >= 0 && bytes < most)
+                bytes += sweep_beyond_marks(t, pass->fd, most - bytes);
 
         os_close(pass->fd);
         return bytes;

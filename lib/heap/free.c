@@ -21,7 +21,10 @@
 #include "clients/owner.h"
 #include "clients/slot.h"
 #include "heap/reap.h"
+#include "os/process.h"
+#include "os/shm.h"
 #include "pages/run.h"
+#include "region/file.h"
 
 enum {
         TRIES_MAX = 1 << 14, /* for a slab that is held */
@@ -62,12 +65,46 @@ block_is_home(struct region *r, uint64_t block_off)
                (load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1);
 }
 
+/* Others may purge it once they have emptied it, so it is read as one reads a file.  Where that is refused it is looked
+ * at. */
+static bool
+is_held_in(const struct region *r, uint64_t idx, uint64_t entry, int fd)
+{
+        uint64_t off = r->layout.off[TABLE_MAGAZINES] + idx * sizeof(struct magazine);
+        struct magazine copy;
+
+        if (fd < 0 || os_pread(fd, &copy, sizeof copy, off) < 0)
+                return magazine_holds(&r->magazines[idx], entry);
+        if (PROCESS_STORES_IN_ORDER || !magazine_holds(&copy, entry))
+                return magazine_holds(&copy, entry);
+        return os_pread(fd, &copy, sizeof copy, off) == 0 && magazine_holds(&copy, entry); /* that was a fence: again */
+}
+
+static bool
+is_in_any_magazine(const struct region *r, uint32_t tag, uint64_t entry, int fd)
+{
+        for (uint64_t idx = 0; idx < r->layout.n[TABLE_MAGAZINES]; idx++) {
+                uint64_t node_idx = idx / r->layout.magazines_per_node * r->layout.magazines_per_node, word;
+
+                if (!region_has_magazine(r, idx)) {
+                        idx = node_idx + r->layout.magazines_per_node - 1; /* beyond this node's mark */
+                        continue;
+                }
+                word = owner_load(&r->magazine_words[idx]);
+                if (magazine_tag(word) == tag && !magazine_is_bare(word) && is_held_in(r, idx, entry, fd))
+                        return true;
+        }
+        return false;
+}
+
 bool
-block_is_free_or_cached(struct region *r, uint64_t block_off)
+block_is_free_or_cached(struct region *r, uint64_t block_off, bool by_file)
 {
         uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* below the mark: the caller looked */
         uint64_t head, word;
         uint32_t block_idx;
+        bool is_cached;
+        int fd;
 
         if (block_is_home(r, block_off))
                 return true;
@@ -75,18 +112,12 @@ block_is_free_or_cached(struct region *r, uint64_t block_off)
                 tag = huge_tag_of(r, word);
         else if (!slab_block_of(r, block_off, &head, &block_idx) && !large_block_of(r, block_off, &head, &word))
                 return false;
-        for (uint64_t idx = 0; tag != TAG_NONE && idx < r->layout.n[TABLE_MAGAZINES]; idx++) {
-                uint64_t node_idx = idx / r->layout.magazines_per_node * r->layout.magazines_per_node;
-
-                if (!region_has_magazine(r, idx)) {
-                        idx = node_idx + r->layout.magazines_per_node - 1; /* beyond this node's mark */
-                        continue;
-                }
-                if (magazine_tag(owner_load(&r->magazine_words[idx])) == tag &&
-                    magazine_holds(&r->magazines[idx], region_entry(r, block_off)))
-                        return true;
-        }
-        return false;
+        if (tag == TAG_NONE)
+                return false;
+        fd = by_file ? file_borrow_kept(r) : -1;
+        is_cached = is_in_any_magazine(r, tag, region_entry(r, block_off), fd);
+        os_close(fd);
+        return is_cached;
 }
 
 /* ------------------------------------------------------------------ free */

@@ -23,11 +23,13 @@
 #include "blocks/huge.h"
 #include "blocks/large.h"
 #include "blocks/magazine.h"
+#include "blocks/pool_purge.h"
 #include "blocks/sift.h"
 #include "blocks/slab.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
+#include "clients/slot_pages.h"
 #include "heap/root.h"
 #include "pages/chunk.h"
 #include "pages/run.h"
@@ -62,9 +64,9 @@ names_chunk(struct region *r, uint64_t chunk, uint32_t thread_no)
 static struct magazine *
 named_magazine(struct region *r, uint64_t idx, uint32_t thread_no)
 {
-        if (!region_has_magazine(r, idx) || magazine_owner(owner_load(&r->magazine_words[idx])) != thread_no)
-                return NULL;
-        return &r->magazines[idx];
+        uint64_t word = region_has_magazine(r, idx) ? owner_load(&r->magazine_words[idx]) : 0;
+
+        return magazine_owner(word) == thread_no && !magazine_is_bare(word) ? &r->magazines[idx] : NULL;
 }
 
 /* Takes the reference to the intent's block out of its dest, for what was there before, unless somebody has stored
@@ -75,12 +77,12 @@ dest_restore(struct region *r, uint64_t dest_off, uint64_t block_off, uint64_t w
 {
         uint64_t ref = r->layout.chunks_off + block_off;
         uint64_t chunks_end = r->layout.chunks_off + (region_chunks_hwm(r) << GEO_CHUNK_SHIFT);
-        uint64_t slots_off = r->layout.off[TABLE_THREADS], stride = r->layout.stride[TABLE_THREADS];
+        uint64_t gates_off = r->layout.off[TABLE_GATES], stride = sizeof(struct slot_gate);
         bool in_chunks = dest_off >= r->layout.chunks_off && dest_off < chunks_end;
-        bool in_slots = dest_off >= slots_off && dest_off < slots_off + region_threads_hwm(r) * stride;
-        uint64_t in_slot = in_slots ? (dest_off - slots_off) % stride : 0;
-        bool is_pending = in_slots && in_slot >= offsetof(struct thread_slot, pending) &&
-                          in_slot < offsetof(struct thread_slot, pending_record);
+        bool in_gates = dest_off >= gates_off && dest_off < gates_off + region_threads_hwm(r) * stride;
+        uint64_t in_gate = in_gates ? (dest_off - gates_off) % stride : 0;
+        bool is_pending =
+                in_gates && in_gate >= offsetof(struct slot_gate, pending) && in_gate < offsetof(struct slot_gate, pad);
 
         if (dest_off % 8 == 0 && (in_chunks || is_pending))
                 cas_relaxed((uint64_t *)(void *)(r->base + dest_off), &ref, was);
@@ -202,7 +204,7 @@ redo_push(struct region *r, uint32_t thread_no, const struct intent_handover *in
                 break;
 
 static void
-settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
+settle_intent(struct region *r, struct slot_gate *gate, struct thread_slot *slot, uint32_t thread_no)
 {
         struct intent in = {.kind = load_relaxed(&slot->intent.kind)}; /* dead: nobody else writes it */
 
@@ -214,7 +216,9 @@ settle_intent(struct region *r, struct thread_slot *slot, uint32_t thread_no)
                 break;
         }
         kill_order();
-        store_release(&slot->intent.kind, (uint64_t)INTENT_NONE); /* E15.rel: what was stored to dest */
+        store_relaxed(&slot->intent.kind, (uint64_t)INTENT_NONE);
+        kill_order();
+        store_release(&gate->dest, UINT64_C(0)); /* E15.rel: what was stored to dest */
         kill_order();
 }
 
@@ -261,6 +265,9 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
         case CANDIDATE_ROOT:
                 root_settle_record(r, thread_no, head);
                 break;
+        case CANDIDATE_MAGAZINES:
+                pool_purge_settle(r, thread_no, head, length);
+                break;
         default:
                 break;
         }
@@ -273,15 +280,17 @@ settle_candidate(struct region *r, struct thread_slot *slot, uint32_t thread_no)
 void
 reap_settle(struct region *r, uint32_t thread_no, void *arg)
 {
+        struct slot_gate *gate = region_gate(r, thread_no - 1);
         struct thread_slot *slot = region_thread(r, thread_no - 1);
 
-        if (!slot)
+        if (!gate || !slot)
                 return;
-        settle_intent(r, slot, thread_no); /* SETTLE.1 */
+        settle_intent(r, gate, slot, thread_no); /* SETTLE.1 */
         ASSERT_INVARIANT(I8, load_relaxed(&slot->intent.kind) == INTENT_NONE);
         settle_candidate(r, slot, thread_no); /* SETTLE.2 */
         ASSERT_INVARIANT(I4, load_relaxed(&slot->candidate) == 0);
         sweep_settle(r, thread_no);
+        slot_pages_settle(r, thread_no);
         sift_dead(r, slot, thread_no, arg);           /* SETTLE.3, SETTLE.4 */
         root_settle_pending(r, slot, thread_no, arg); /* SETTLE.5 */
 }
@@ -293,12 +302,12 @@ reap_dest(struct thread *t, uint64_t dest_off)
         uint32_t hwm = region_threads_hwm(r);
 
         for (uint32_t idx = 0; idx < hwm; idx++) {
-                const struct thread_slot *slot = region_thread(r, idx);
+                const struct slot_gate *gate = region_gate(r, idx);
 
-                if (!slot || !intent_names_dest(slot, dest_off))
+                if (!gate || !intent_names_dest(gate, dest_off))
                         continue;
                 owner_add(&t->slot->n_reaped, (uint64_t)slot_reap_one(r, idx, reap_settle, t));
-                if (intent_names_dest(slot, dest_off))
+                if (intent_names_dest(gate, dest_off))
                         return -EBUSY;
         }
         return 0;

@@ -85,9 +85,9 @@ enum {
 static uint64_t *
 pending_at(struct region *r, uint32_t thread_no, uint32_t entry)
 {
-        struct thread_slot *slot = thread_no != THREAD_NONE ? region_thread(r, thread_no - 1) : NULL;
+        struct slot_gate *gate = thread_no != THREAD_NONE ? region_gate(r, thread_no - 1) : NULL;
 
-        return slot && entry < ROOTS_PENDING_MAX ? &slot->pending[entry] : NULL;
+        return gate && entry < ROOTS_PENDING_MAX ? &gate->pending[entry] : NULL;
 }
 
 /* What pending_record holds: the index of a record, or a cell of a dead slot. */
@@ -174,7 +174,7 @@ static int
 entry_find_free(const struct thread *t)
 {
         for (int entry = 0; entry < ROOTS_PENDING_MAX; entry++)
-                if (load_relaxed(&t->slot->pending[entry]) == 0) /* ours: nobody else makes it anything but 0 */
+                if (load_relaxed(&t->gate->pending[entry]) == 0) /* ours: nobody else makes it anything but 0 */
                         return entry;
         return -ENOBUFS;
 }
@@ -183,7 +183,7 @@ bool
 root_has_no_room(const struct thread *t)
 {
         for (int entry = 0; entry < ROOTS_PENDING_MAX; entry++) {
-                uint64_t word = load_relaxed(&t->slot->pending[entry]); /* as above */
+                uint64_t word = load_relaxed(&t->gate->pending[entry]); /* as above */
 
                 if (word == 0 || cell_kind(word) == CELL_BLOCK)
                         return false;
@@ -194,9 +194,9 @@ root_has_no_room(const struct thread *t)
 static struct mover
 entry_mover(const struct thread *t, int entry)
 {
-        uint32_t sequence = load_relaxed(&t->slot->root_sequence) + 1; /* ours alone */
+        uint32_t sequence = load_relaxed(&t->gate->root_sequence) + 1; /* ours alone */
 
-        store_relaxed(&t->slot->root_sequence, sequence);
+        store_relaxed(&t->gate->root_sequence, sequence);
         return (struct mover){.thread_no = t->no, .entry = (uint32_t)entry, .sequence = sequence & MOVER_SEQUENCE_MASK};
 }
 
@@ -206,14 +206,14 @@ entry_store(const struct thread *t, uint32_t entry, uint64_t word)
         ASSERT(entry < ROOTS_PENDING_MAX);
         ASSERT_INVARIANT(I19, thread_is_valid(t));
         kill_order();
-        store_release(&t->slot->pending[entry], word); /* E11.rel: who finds this finds the mark gone that led here */
+        store_release(&t->gate->pending[entry], word); /* E11.rel: who finds this finds the mark gone that led here */
         kill_order();
 }
 
 static uint64_t
 entry_dest_off(const struct thread *t, uint32_t entry)
 {
-        return (uint64_t)((char *)&t->slot->pending[entry] - t->region->base);
+        return (uint64_t)((char *)&t->gate->pending[entry] - t->region->base);
 }
 
 static bool
@@ -229,7 +229,7 @@ block_is_there(struct region *r, uint64_t block_off)
 {
         uint32_t class_idx;
 
-        return block_usable(r, block_off, &class_idx) != 0 && !block_is_free_or_cached(r, block_off);
+        return block_usable(r, block_off, &class_idx) != 0 && !block_is_free_or_cached(r, block_off, true);
 }
 
 /*
@@ -240,7 +240,7 @@ block_is_there(struct region *r, uint64_t block_off)
 static int
 entry_free(struct thread *t, uint32_t entry)
 {
-        uint64_t word = cell_load(&t->slot->pending[entry]), block_off = word - t->region->layout.chunks_off;
+        uint64_t word = cell_load(&t->gate->pending[entry]), block_off = word - t->region->layout.chunks_off;
         uint64_t dest_off = entry_dest_off(t, entry);
         int err = -EBUSY;
 
@@ -261,7 +261,7 @@ entry_free(struct thread *t, uint32_t entry)
 static void
 entry_abandon(struct thread *t, uint32_t entry)
 {
-        uint64_t word = cell_load(&t->slot->pending[entry]);
+        uint64_t word = cell_load(&t->gate->pending[entry]);
 
         ASSERT_INVARIANT(I22, cell_kind(word) == CELL_BUILDING);
         entry_store(t, entry, t->region->layout.chunks_off + cell_block_off(word));
@@ -272,7 +272,7 @@ void
 root_tidy(struct thread *t)
 {
         for (uint32_t entry = 0; entry < ROOTS_PENDING_MAX; entry++) {
-                uint64_t word = load_relaxed(&t->slot->pending[entry]);
+                uint64_t word = load_relaxed(&t->gate->pending[entry]);
 
                 if (word != 0 && cell_kind(word) == CELL_BLOCK)
                         (void)entry_free(t, entry);
@@ -289,7 +289,7 @@ take(struct thread *t, uint64_t *from, uint64_t seen, uint32_t home, uint64_t bl
 
         if (entry < 0)
                 return entry;
-        ASSERT_INVARIANT(I22, load_relaxed(&t->slot->pending[entry]) == 0);
+        ASSERT_INVARIANT(I22, load_relaxed(&t->gate->pending[entry]) == 0);
         mover = entry_mover(t, entry);
         mark = mark_make(CELL_TAKEN, mover, 0);
         store_relaxed(&t->slot->pending_record[entry], home);
@@ -338,7 +338,7 @@ no_entry(const struct thread *t, const struct root_name *name)
         int n_waiting = 0;
 
         for (int entry = 0; entry < ROOTS_PENDING_MAX; entry++)
-                n_waiting += cell_kind(load_relaxed(&t->slot->pending[entry])) == CELL_BLOCK; /* ours */
+                n_waiting += cell_kind(load_relaxed(&t->gate->pending[entry])) == CELL_BLOCK; /* ours */
         if (n_waiting == 0)
                 return error_set(-ENOBUFS,
                                  "root \"%s\": inside %d creations by this thread, which is as deep as can be",
@@ -449,12 +449,12 @@ object_publish(struct thread *t, uint32_t entry, struct root_record *record, str
 {
         struct region *r = t->region;
         struct mover mover = {
-                .thread_no = t->no, .entry = entry, .sequence = cell_sequence(cell_load(&t->slot->pending[entry]))};
+                .thread_no = t->no, .entry = entry, .sequence = cell_sequence(cell_load(&t->gate->pending[entry]))};
         uint32_t class_idx;
         uint64_t slack = block_usable(r, object->block_off, &class_idx) - object->size;
         uint64_t mark = mark_make(CELL_FROM, mover, slack);
 
-        ASSERT_INVARIANT(I22, cell_kind(cell_load(&t->slot->pending[entry])) == CELL_BUILDING);
+        ASSERT_INVARIANT(I22, cell_kind(cell_load(&t->gate->pending[entry])) == CELL_BUILDING);
         if (slack > OBJECT_SLACK_MAX)
                 return -EUCLEAN;
         for (int tries = 0; tries < OBJECT_TRIES_MAX; tries++) {
@@ -678,14 +678,14 @@ root_take(struct thread *t, const char *name, uint64_t *ret_block_off, uint64_t 
                 entry = take_by_name(t, &key, &slack);
         if (entry < 0)
                 return entry;
-        word = cell_load(&t->slot->pending[entry]);
+        word = cell_load(&t->gate->pending[entry]);
         block_off = word - t->region->layout.chunks_off;
         if (block_word_is_valid(t->region, word) && block_is_there(t->region, block_off))
                 usable = block_usable(t->region, block_off, &class_idx);
         entry_store(t, (uint32_t)entry, 0); /* TAKE.5: commit */
         if (usable <= slack)
                 return object_is_freed(&key);
-        ASSERT_INVARIANT(I22, load_relaxed(&t->slot->pending[entry]) == 0);
+        ASSERT_INVARIANT(I22, load_relaxed(&t->gate->pending[entry]) == 0);
         *ret_block_off = block_off;
         *ret_size = usable - slack;
         return 0;
@@ -723,7 +723,7 @@ root_iterate(struct region *r, root_visit_fn *visit, void *arg)
 static bool
 entry_settle(struct region *r, struct thread_slot *slot, struct mover mover)
 {
-        uint64_t *cell = &slot->pending[mover.entry];
+        uint64_t *cell = &r->gates[mover.thread_no - 1].pending[mover.entry];
         uint64_t word = cell_load(cell);
         uint64_t *home = home_cell(r, load_relaxed(&slot->pending_record[mover.entry])); /* the dead's, as it left it */
         uint64_t mark = home ? cell_load(home) : 0;
@@ -764,9 +764,9 @@ entry_settle(struct region *r, struct thread_slot *slot, struct mover mover)
 
 /* A block that nothing else names goes the reaper's way.  Where the reaper has no cell left it waits. */
 static void
-entry_reap(struct region *r, struct thread_slot *slot, struct mover mover, struct thread *reaper)
+entry_reap(struct region *r, struct mover mover, struct thread *reaper)
 {
-        uint64_t *cell = &slot->pending[mover.entry];
+        uint64_t *cell = &r->gates[mover.thread_no - 1].pending[mover.entry];
         uint64_t word = cell_load(cell);
 
         ASSERT(mover.entry < ROOTS_PENDING_MAX);
@@ -775,7 +775,7 @@ entry_reap(struct region *r, struct thread_slot *slot, struct mover mover, struc
                 return;
         if (!block_word_is_valid(r, word))
                 cell_cas(cell, word, 0);
-        else if (reaper->slot == slot)
+        else if (reaper->no == mover.thread_no)
                 (void)entry_free(reaper, mover.entry);
         else {
                 int entry = take(reaper, cell, word, home_of_slot(mover.thread_no, mover.entry),
@@ -795,6 +795,6 @@ root_settle_pending(struct region *r, struct thread_slot *slot, uint32_t thread_
                 for (int tries = 0; tries < SETTLE_TRIES_MAX && !entry_settle(r, slot, mover); tries++)
                         continue;
                 if (reaper)
-                        entry_reap(r, slot, mover, reaper);
+                        entry_reap(r, mover, reaper);
         }
 }

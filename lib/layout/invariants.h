@@ -132,14 +132,22 @@ static inline bool
 magazine_word_is_valid(const struct layout *l, uint64_t word)
 {
         bool has_tag = tag_is_of_class(l, magazine_tag(word)) && magazine_arena(word) < l->n_arenas;
+        bool is_in_depot = magazine_state(word) == MAGAZINE_DEPOT;
+
+        if (word >> 57 != 0 || (magazine_depot_place1(word) != 0 && !is_in_depot) ||
+            (magazine_is_bare(word) && is_in_depot))
+                return false;
 
         switch (magazine_state(word)) {
         case MAGAZINE_POOL:
-                return word == 0;
+                return (word & ~MAGAZINE_BARE) == 0;
         case MAGAZINE_TCACHE:
                 return magazine_owner(word) != THREAD_NONE && has_tag;
         case MAGAZINE_DEPOT:
                 return magazine_owner(word) == THREAD_NONE && !magazine_is_foreign(word) && has_tag;
+        case MAGAZINE_PURGING:
+                return magazine_owner(word) != THREAD_NONE && magazine_is_bare(word) &&
+                       (word & ~MAGAZINE_BARE) == magazine_word(MAGAZINE_PURGING, magazine_owner(word), 0, TAG_NONE);
         default:
                 return false;
         }
@@ -163,6 +171,8 @@ candidate_is_valid(const struct layout *l, uint64_t candidate)
                 return length >= 1 && head + length <= l->n_chunks;
         case CANDIDATE_ROOT:
                 return length == 1 && head < l->n[TABLE_ROOTS];
+        case CANDIDATE_MAGAZINES:
+                return length >= 1 && length <= CANDIDATE_MAGAZINES_MAX && head + length <= l->n[TABLE_MAGAZINES];
         default:
                 return false;
         }

@@ -28,11 +28,16 @@ FROZEN_AT(features_ro_compat, 48, 8);
 FROZEN_AT(features_incompat, 56, 8);
 _Static_assert(offsetof(struct region_header, params) == LAYOUT_FROZEN_BYTES, "nothing else is in the frozen line");
 _Static_assert(sizeof(struct region_header) <= 4096, "the header is one page");
-_Static_assert(sizeof(struct robust_lock) == 64, "a lock has a cache line of its own");
+_Static_assert(sizeof(struct slot_gate) == 128, "gates are two lines");
+_Static_assert(offsetof(struct slot_gate, os_pid) + sizeof(uint32_t) == offsetof(struct slot_gate, life.prev),
+               "it fits the room of the lock");
+_Static_assert(offsetof(struct slot_gate, is_bare) + sizeof(uint32_t) == offsetof(struct slot_gate, reap.prev),
+               "it fits the room of the lock");
+_Static_assert(offsetof(struct thread_slot, counters) % sizeof(struct class_counters) == 0, "of one line each");
 _Static_assert(SIZE_CLASS_N_CACHED <= TAG_CLASSES, "class indices fit the stride of the tags");
 _Static_assert(HINT_DIRTY < HINT_N_KINDS, "hint kinds fit a group");
 _Static_assert(SIZE_CLASS_BLOCKS_MAX < 1 << 13, "free counts fit a granule word");
-_Static_assert(sizeof(struct client_slot) == 128, "client slots are two lines");
+_Static_assert(sizeof(struct client_slot) == 80, "client slots take no more than they must");
 _Static_assert(offsetof(struct thread_slot, intent) % 64 == 0, "the intent is one line");
 _Static_assert(sizeof(struct intent) == 64, "the intent is one line");
 #define SETS_ALL(kind, member, name, operands, settle)                                                                 \
@@ -104,6 +109,8 @@ tables_size(const struct layout_params *params, struct layout *l)
         table_set(l, TABLE_FREE_CHUNKS, (l->n_chunks + 63) / 64, sizeof(uint64_t));
         table_set(l, TABLE_POOL_HINTS, (n_magazines + 63) / 64, sizeof(uint64_t));
         table_set(l, TABLE_CLIENTS, params->max_clients, sizeof(struct client_slot));
+        table_set(l, TABLE_GATES, params->max_threads, sizeof(struct slot_gate));
+        table_set(l, TABLE_TOTALS, 2, sizeof(struct thread_counters));
         table_set(l, TABLE_THREADS, params->max_threads, bits_align_up(slot_bytes, TABLE_ALIGN));
         table_set(l, TABLE_ROOTS, params->max_roots, sizeof(struct root_record));
         table_set(l, TABLE_ARENAS, l->n_arenas, bits_align_up(arena_bytes, TABLE_ALIGN));
@@ -177,6 +184,7 @@ layout_hash(void)
                                   sizeof(struct robust_lock),
                                   sizeof(struct region_header),
                                   sizeof(struct client_slot),
+                                  sizeof(struct slot_gate),
                                   sizeof(struct thread_slot),
                                   sizeof(struct magazine),
                                   LAYOUT_MAGAZINES_SHIFT,

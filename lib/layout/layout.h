@@ -23,7 +23,7 @@
 #include "layout/words.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x636f6c6c616d6873) /* "shmalloc", little-endian */
-#define LAYOUT_VERSION 8u
+#define LAYOUT_VERSION 9u
 
 /* The first line of the header, and the bits of its feature words that this version knows. */
 #define LAYOUT_FROZEN_BYTES       64u
@@ -70,7 +70,8 @@ struct region_header {
 
         /* high-water marks: from k to k + 1 only, by CAS, after reserving k's metadata; each never shrinks */
         uint64_t capacity_chunks __attribute__((aligned(64))); /* atomic CAS  grows up to max_capacity */
-        uint64_t sweep; /* atomic CAS, reaper  words.h: who sweeps beyond which mark */
+        uint64_t sweep;   /* atomic CAS, reaper  words.h: who sweeps beyond which mark */
+        uint64_t folding; /* atomic CAS, reaper  words.h: who folds which slot's counters, and where the totals are */
         uint64_t chunks_hwm __attribute__((aligned(64)));  /* atomic CAS  E1: chunk metadata below it is reserved */
         uint32_t threads_hwm __attribute__((aligned(64))); /* atomic CAS */
         uint32_t clients_hwm;                              /* atomic CAS */
@@ -99,10 +100,8 @@ struct client_slot {
         uint32_t uid;         /* owner */
         uint32_t reserve_thread; /* owner  thread number of the slot kept for threads that find no other */
         char name[32];           /* owner  command name, NUL padded */
-        uint64_t pad[6];
 };
 
-/* Monotonic, never reset: a slot's next owner counts on, totals are sums over all slots. */
 struct class_counters {
         uint64_t n_filled;  /* owner  blocks that came from slabs or runs into magazines, or straight to the user */
         uint64_t n_drained; /* owner  blocks that went back */
@@ -118,45 +117,78 @@ enum { ROOTS_PENDING_MAX = 4 };
 #define BINDING_ARENA(arena) (BINDING_USED | ((uint32_t)(arena) + 1)) /* 0 = empty slot */
 
 /* Tells, through the kernel, that its holder died: os/robust.h.  The kernel and the C library know `next`, `prev`
- * before it, and the futex word at one distance from it; zeroes are a free lock. */
+ * before it, and the futex word at one distance from it; zeroes are a free lock.  What lies between is no lock's. */
 struct robust_lock {
         uint64_t word; /* atomic CAS  futex word 0..31: thread id, mark, unsure | pid namespace of the holder 32..63 */
-        uint64_t pad[2];
+        uint64_t room[2];
         uint64_t prev; /* holder, its C library  address of what points here, in the holder's own memory */
         uint64_t next; /* holder, its C library  address of `next` of the lock that its thread took before this one */
+};
+
+/* What of a thread slot others look at, or need while its pages are away: two lines, and never anything else.  Some of
+ * it lies in the room of the locks. */
+struct slot_gate {
+        union {
+                struct robust_lock life; /* locked by the thread as long as it lives */
+                struct {
+                        uint64_t life_word;
+                        uint32_t client_idx;         /* owner  slot of its process */
+                        uint32_t client_incarnation; /* owner */
+                        uint32_t os_tid;             /* owner  gettid(), for people to read */
+                        uint32_t os_pid;             /* owner  its process: gone means that the thread is dead */
+                };
+        };
+        union {
+                struct robust_lock reap; /* locked by who attaches to, reaps or purges the slot */
+                struct {
+                        uint64_t reap_word;
+                        uint64_t dest;          /* owner, reaper  E15: what an intent names as its dest, 0 = none */
+                        uint32_t root_sequence; /* owner  counts moves of root objects through pending[]; never reset */
+                        uint32_t is_bare;       /* who holds `reap`, reaper  1 = the slot may have no pages */
+                };
+        };
+        uint64_t state;                      /* owner, reaper  1 = in use, 0 = empty */
+        uint64_t pending[ROOTS_PENDING_MAX]; /* owner, reaper, atomic CAS  root objects under construction */
+        uint64_t pad;
 } __attribute__((aligned(64)));
 
-/* One attached thread.  Type-stable for ever: a slot's memory is never anything else. */
+/* What threads count: monotonic, never reset.  A slot's next owner counts on, totals are sums over all slots and what
+ * those have counted whose pages went (clients/slot_pages.c). */
+#define THREAD_COUNTERS                                                                                                \
+        uint64_t n_attached; /* how often the slot has been taken */                                                   \
+        uint64_t n_dropped;  /* owner, reaper  entries that were no free blocks of theirs */                           \
+        uint64_t n_huge_malloc;                                                                                        \
+        uint64_t n_huge_free;                                                                                          \
+        uint64_t n_huge_drained; /* those that went back out of a magazine */                                          \
+        uint64_t n_reaped;       /* slots this thread settled for others */                                            \
+        uint64_t n_remote_free;  /* blocks that went home to another node */                                           \
+        uint64_t n_fallback;     /* allocations served by another node */                                              \
+        uint64_t purged_bytes;                                                                                         \
+        uint64_t room[3]; /* nobody reads it */                                                                        \
+        struct class_counters counters[SIZE_CLASS_N];
+
+struct thread_counters {
+        THREAD_COUNTERS
+};
+
+enum { THREAD_COUNTERS_N = sizeof(struct thread_counters) / sizeof(uint64_t) };
+
+/* One attached thread's own.  While the slot is empty its pages may be away: they are reserved, and zeroed, before it
+ * is used again. */
 struct thread_slot {
-        struct robust_lock life; /* locked by the thread as long as it lives */
-        struct robust_lock reap; /* locked by who attaches to or reaps the slot */
-
-        uint64_t state __attribute__((aligned(64))); /* owner, reaper  1 = in use, 0 = empty */
-        uint32_t client_idx;                         /* owner  slot of its process */
-        uint32_t client_incarnation;                 /* owner */
-        uint64_t os_tid;                             /* owner  gettid(), for people to read */
-        uint64_t n_attached;                         /* owner  how often this slot has been taken */
-        uint64_t n_dropped;                          /* owner, reaper  entries that were no free blocks of theirs */
-        uint32_t os_pid;                             /* owner  its process: gone means that the thread is dead */
-        uint32_t pad[5];
-
         uint64_t candidate __attribute__((aligned(64))); /* owner, reaper  words.h */
         uint32_t hand;                                   /* owner, reaper  magazine index + 1 in between two places */
-        uint32_t root_sequence;              /* owner  counts moves of root objects through pending[]; never reset */
-        uint64_t pending[ROOTS_PENDING_MAX]; /* owner, reaper, atomic CAS  root objects under construction */
-        uint32_t pending_record[ROOTS_PENDING_MAX]; /* owner  record, or where it is taken from: root_cell.h */
+        uint32_t pending_record[ROOTS_PENDING_MAX];      /* owner  record, or where it is taken from: root_cell.h */
 
         struct intent intent __attribute__((aligned(64)));
 
-        uint64_t n_huge_malloc __attribute__((aligned(64))); /* owner */
-        uint64_t n_huge_free;                                /* owner */
-        uint64_t n_huge_drained;                             /* owner  those that went back out of a magazine */
-        uint64_t n_reaped;                                   /* owner  slots this thread settled for others */
-        uint64_t n_remote_free;                              /* owner  blocks that went home to another node */
-        uint64_t n_fallback;                                 /* owner  allocations served by another node */
-        uint64_t purged_bytes;                               /* owner */
-
-        struct class_counters counters[SIZE_CLASS_N] __attribute__((aligned(64)));
+        union { /* owner */
+                struct thread_counters counted;
+                struct {
+                        THREAD_COUNTERS
+                };
+                uint64_t count[THREAD_COUNTERS_N];
+        } __attribute__((aligned(64)));
 
         uint32_t magazines[]; /* owner, reaper  [0, n_tags) current, [n_tags, 2 n_tags) spare; index + 1, 0 = none */
 };
@@ -169,13 +201,12 @@ enum { MAGAZINE_CAP_MAX = 6 };
 enum { MAGAZINE_CAP_MAX = 128 };
 #endif
 
-/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  128 + 3 words take
+/* A fixed stack of blocks, as the addresses they have where the region is mapped at its own base.  128 + 2 words take
  * 17 lines: the odd stride keeps the heads of many magazines from falling into the same cache sets. */
 struct magazine {
         uint64_t n;                      /* owner  blocks in slot[]; its store commits malloc and free */
         uint64_t cap;                    /* owner  set when it is taken from the pool */
         uint64_t slot[MAGAZINE_CAP_MAX]; /* owner  valid below n; above it only what an intent names */
-        uint64_t place;                  /* owner  hint: the place of a depot that names it, or did */
 } __attribute__((aligned(64)));
 
 /* The magazines begin so many bytes behind the start of a page: where `n` was the first word of one, as in the first
@@ -265,7 +296,9 @@ enum layout_table {
         TABLE_FREE_CHUNKS,    /* uint64_t  hint bitmap: chunk may be free; reserved at creation */
         TABLE_POOL_HINTS,     /* uint64_t  hint bitmap: magazine may be in the pool; with the magazine */
         TABLE_CLIENTS,        /* struct client_slot; below clients_hwm */
-        TABLE_THREADS,        /* struct thread_slot; below threads_hwm */
+        TABLE_GATES,          /* struct slot_gate; below threads_hwm */
+        TABLE_TOTALS,         /* struct thread_counters, two; once header.folding says so */
+        TABLE_THREADS,        /* struct thread_slot; below threads_hwm, but for those whose gate says that it is bare */
         TABLE_ROOTS,          /* struct root_record; below roots_hwm */
         TABLE_ARENAS,         /* struct arena; once its word says READY */
         TABLE_HINT_GROUPS,    /* struct hint_group  [arena][group]; once the arena's summary has a bit of the group */

@@ -165,13 +165,22 @@ chunk_is_huge_of(uint64_t word, uint64_t n_chunks)
 
 /* ------------------------------------------------------------------ magazine words
  *
- *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43 | foreign 44
+ *   state 0..1 | owner 2..17 | arena 18..27 | tag 28..43 | foreign 44 | bare 45 | depot place + 1 46..56
  *
  * `foreign` while a thread owns it: there may be blocks in it that others freed.  From a depot until it is empty.
+ * `bare`: its pages may have gone, so nobody touches it before they have been reserved again.
+ * The place is the one of its class that names it in its depot, or did: a hint.
  */
-enum magazine_state { MAGAZINE_POOL = 0, MAGAZINE_TCACHE, MAGAZINE_DEPOT, MAGAZINE_N_STATES };
+enum magazine_state {
+        MAGAZINE_POOL = 0, /* empty, and nobody's; perhaps bare */
+        MAGAZINE_TCACHE,   /* a thread's; bare for as long as it has just taken it */
+        MAGAZINE_DEPOT,
+        MAGAZINE_PURGING, /* from the pool: its pages are being given back; always owned, and bare */
+        MAGAZINE_N_STATES
+};
 
 #define MAGAZINE_FOREIGN (UINT64_C(1) << 44)
+#define MAGAZINE_BARE    (UINT64_C(1) << 45)
 
 static inline uint64_t
 magazine_word(enum magazine_state state, uint32_t owner, uint32_t arena, uint32_t tag)
@@ -191,7 +200,15 @@ magazine_is_foreign(uint64_t word)
         return (word & MAGAZINE_FOREIGN) != 0;
 }
 
+static inline bool
+magazine_is_bare(uint64_t word)
+{
+        return (word & MAGAZINE_BARE) != 0;
+}
+
 WORD_READ(uint32_t, magazine_tag, 28, 16)
+WORD_READ(uint32_t, magazine_depot_place1, 46, 11)
+WORD_WITH(uint32_t, magazine_with_depot_place1, 46, 11, 1 << 11)
 
 /* ------------------------------------------------------------------ tags: what shfree reads, one u16 per granule
  *
@@ -233,10 +250,11 @@ tag_node(uint32_t tag)
  */
 enum candidate_kind {
         CANDIDATE_NONE = 0,
-        CANDIDATE_RUN,   /* granules [head, head + length): claim, slab in use, resize, free, purge */
-        CANDIDATE_CHUNK, /* chunk head and its granules: given to an arena or taken back, purged, swept */
-        CANDIDATE_HUGE,  /* chunks [head, head + length) */
-        CANDIDATE_ROOT,  /* root record head */
+        CANDIDATE_RUN,       /* granules [head, head + length): claim, slab in use, resize, free, purge */
+        CANDIDATE_CHUNK,     /* chunk head and its granules: given to an arena or taken back, purged, swept */
+        CANDIDATE_HUGE,      /* chunks [head, head + length) */
+        CANDIDATE_ROOT,      /* root record head */
+        CANDIDATE_MAGAZINES, /* magazines [head, head + length): purged */
         CANDIDATE_N_KINDS
 };
 
@@ -246,6 +264,9 @@ candidate_make(enum candidate_kind kind, uint64_t head, uint64_t length)
         ASSERT(kind < CANDIDATE_N_KINDS && head < UINT64_C(1) << 30 && length < UINT64_C(1) << 28);
         return (uint64_t)kind | WORD_PUT(head, 4) | WORD_PUT(length, 34);
 }
+
+/* Of magazines, so that a reaper does not take long, whatever the candidate says. */
+#define CANDIDATE_MAGAZINES_MAX 256u
 
 WORD_READ(enum candidate_kind, candidate_kind, 0, 4)
 WORD_READ(uint64_t, candidate_head, 4, 30)
@@ -281,5 +302,24 @@ sweep_limit(uint64_t word)
 {
         return word >> 24;
 }
+
+/* ------------------------------------------------------------------ folding: what a slot has counted is added to the
+ * totals, so that its pages can go
+ *
+ *   owner 0..15 | thread number of the slot 16..31 | committed 32 | folds so far 33..63; owner 0 = nobody folds.
+ *   The totals are those of two that the lowest bit of the number of folds tells; before the first there are none.
+ *   Committed: they have the slot's counters, which count no more.
+ */
+static inline uint64_t
+folding_word(uint32_t owner, uint32_t slot_no, bool is_committed, uint64_t n_folds)
+{
+        ASSERT((owner != THREAD_NONE) == (slot_no != THREAD_NONE) && slot_no <= THREAD_NO_MAX);
+        return WORD_PUT(owner, 0) | WORD_PUT(slot_no, 16) | WORD_PUT(is_committed, 32) | n_folds << 33;
+}
+
+WORD_READ(uint32_t, folding_owner, 0, 16)
+WORD_READ(uint32_t, folding_slot_no, 16, 16)
+WORD_READ(bool, folding_is_committed, 32, 1)
+WORD_READ(uint32_t, folding_n, 33, 31)
 
 #endif

@@ -36,23 +36,24 @@ struct plan {
         const char *name;
         const struct region_open_args *args;
         struct layout_params params;
-        struct layout layout;
-        int dirfd; /* of the neighbours, -1 = none */
+        struct layout *layout; /* of the region that is made */
+        int dirfd;             /* of the neighbours, -1 = none */
         char what[LAYOUT_NAME_MAX + 16];
 };
 
 static int
-plan_init(struct plan *p, int dirfd, const char *name, const struct region_open_args *args)
+plan_init(struct plan *p, struct layout *ret_layout, int dirfd, const char *name, const struct region_open_args *args)
 {
         const struct options *o = &args->options;
         const char *detail;
 
         p->name = name;
         p->args = args;
+        p->layout = ret_layout;
         p->dirfd = dirfd;
         p->params = options_params(o);
         snprintf(p->what, sizeof p->what, "heap \"%s\"", name);
-        if (layout_compute(&p->params, &p->layout, &detail) < 0)
+        if (layout_compute(&p->params, p->layout, &detail) < 0)
                 return error_set(-EINVAL, "cannot create %s: %s", p->what, detail);
         if (o->page_shift != 12)
                 return error_set(-ENOTSUP, "cannot create %s: page_shift %u is not supported, only 12", p->what,
@@ -95,7 +96,9 @@ fill_first(struct region *r, const struct plan *p)
 {
         int err = region_reserve_table(r, TABLE_CLIENTS, 0, 1);
 
-        ASSERT(p->layout.region_bytes == r->layout.region_bytes);
+        ASSERT(p->layout->region_bytes == r->layout.region_bytes);
+        if (err == 0)
+                err = region_reserve_table(r, TABLE_GATES, 0, n_first_threads(r));
         if (err == 0)
                 err = region_reserve_table(r, TABLE_THREADS, 0, n_first_threads(r));
         if (err == 0)
@@ -159,7 +162,7 @@ static int
 fill_file(struct region *r, const struct plan *p, const struct os_facts *facts)
 {
         uint32_t mode = p->args->options.mode;
-        int err = os_truncate(r->fd, p->layout.region_bytes);
+        int err = os_truncate(r->fd, p->layout->region_bytes);
 
         ASSERT(r->fd >= 0);
         if (err < 0)
@@ -179,7 +182,7 @@ fill_pages(struct region *r, const struct plan *p)
 {
         int err;
 
-        bind_tables(r, &p->layout);
+        bind_tables(r, p->layout);
         err = region_reserve_fixed(r);
         return err < 0 ? no_room(err, p->what, "the first tables") : fill_first(r, p);
 }
@@ -196,14 +199,14 @@ fill_map(struct region *r, const struct plan *p, uint64_t ino, uint64_t *ret_bas
         error_forget_refused();
         while (err == -EADDRINUSE && tries-- > 0) {
                 if (p->args->options.base_addr == 0)
-                        base = map_choose_base(p->dirfd, p->name, ino, p->layout.region_bytes, looks, &err);
+                        base = map_choose_base(p->dirfd, p->name, ino, p->layout->region_bytes, looks, &err);
                 if (base == 0)
                         return error_append_refused(
                                 error_set(err, "no %s of %" PRIu64 " bytes for %s",
                                           err == -EADDRINUSE ? "free address range" : "memory to find an address range",
-                                          p->layout.region_bytes, p->what));
-                err = map_region(r, &p->layout, p->what, base,
-                                 relocatable && (looks || p->args->options.base_addr != 0), stays);
+                                          p->layout->region_bytes, p->what));
+                err = map_region(r, p->layout, p->what, base, relocatable && (looks || p->args->options.base_addr != 0),
+                                 stays);
                 looks = true;
         }
         ASSERT(err < 0 || (base != 0 && base % HEADER_BASE_ALIGN == 0));
@@ -251,7 +254,7 @@ fill(struct region *r, const struct plan *p, const struct os_facts *facts)
         if (err == 0 && (p->args->flags & REGION_POPULATE))
                 err = create_populate(r, p->what, true);
         if (err < 0)
-                os_unmap(r->base, p->layout.region_bytes);
+                os_unmap(r->base, p->layout->region_bytes);
         return err;
 }
 
@@ -362,7 +365,7 @@ create_region(struct region *ret, int dirfd, const char *name, const struct regi
         int err = name_to_file(name, file_name);
 
         if (err == 0)
-                err = plan_init(&plan, dirfd, name, args);
+                err = plan_init(&plan, &r.layout, dirfd, name, args);
         if (err < 0)
                 return err;
         err = os_newfile_open(&file, dirfd);
@@ -415,7 +418,7 @@ region_create_anonymous(struct region *ret, const char *label, const struct regi
         int err = name_to_file(label, file_name);
 
         if (err == 0)
-                err = plan_init(&plan, -1, label, args);
+                err = plan_init(&plan, &r.layout, -1, label, args);
         if (err < 0)
                 return err;
         r.fd = descriptor_keep(os_memfd(file_name));

@@ -93,8 +93,9 @@ marks_stretches(const struct region *r, uint32_t mark, uint64_t from, uint64_t t
         case SWEEP_CHUNKS:
                 return of_chunks(r, from, to, s);
         case SWEEP_THREADS:
-                s[0] = of_table(r, TABLE_THREADS, from, to);
-                return 1;
+                s[0] = of_table(r, TABLE_GATES, from, to);
+                s[1] = of_table(r, TABLE_THREADS, from, to);
+                return 2;
         case SWEEP_CLIENTS:
                 s[0] = of_table(r, TABLE_CLIENTS, from, to);
                 return 1;

@@ -55,6 +55,8 @@ region_bind(struct region *r, void *base, const struct layout *layout)
         r->free_chunks = (void *)(p + layout->off[TABLE_FREE_CHUNKS]);
         r->pool_hints = (void *)(p + layout->off[TABLE_POOL_HINTS]);
         r->clients = (void *)(p + layout->off[TABLE_CLIENTS]);
+        r->gates = (void *)(p + layout->off[TABLE_GATES]);
+        r->totals = (void *)(p + layout->off[TABLE_TOTALS]);
         r->threads = p + layout->off[TABLE_THREADS];
         r->roots = (void *)(p + layout->off[TABLE_ROOTS]);
         r->arenas = p + layout->off[TABLE_ARENAS];
@@ -321,15 +323,30 @@ region_raise_chunks(struct region *r, uint64_t k)
         return err;
 }
 
+/* A slot has pages of its own, and its next thread is the one that asks.  At best: see bind_tables() in create.c. */
+int
+region_reserve_slot(struct region *r, uint32_t idx)
+{
+        uint64_t stride = r->layout.stride[TABLE_THREADS];
+
+        ASSERT(idx < r->layout.n[TABLE_THREADS]);
+        if (r->has_numa)
+                (void)os_numa_bind(r->base + r->layout.off[TABLE_THREADS] + idx * stride, stride,
+                                   UINT64_C(1) << os_numa_here(), false);
+        return region_reserve_table(r, TABLE_THREADS, idx, 1);
+}
+
 static int
 raise_slots(struct region *r, enum layout_table table, uint32_t which, uint32_t *mark, uint32_t k)
 {
         int err = raise_begin(r, which, load_acquire(mark), k, r->layout.n[table]); /* E1.acq: k - 1 is backed */
 
-        ASSERT(table == TABLE_THREADS || table == TABLE_CLIENTS || table == TABLE_ROOTS);
+        ASSERT(table == TABLE_GATES || table == TABLE_CLIENTS || table == TABLE_ROOTS);
         if (err != 0)
                 return err > 0 ? 0 : err;
         err = reserve_next(r, table, k, 1, k > 0);
+        if (err == 0 && table == TABLE_GATES)
+                err = region_reserve_slot(r, k);
         ASSERT_INVARIANT(I17, k < r->layout.n[table] && load_relaxed(mark) >= k);
         if (err == 0)
                 err = raise_commit32(mark, k);
@@ -337,16 +354,10 @@ raise_slots(struct region *r, enum layout_table table, uint32_t which, uint32_t 
         return err;
 }
 
-/* A slot has pages of its own, and its first thread is the one that asks.  At best: see bind_tables() in create.c. */
 int
 region_raise_threads(struct region *r, uint32_t k)
 {
-        uint64_t stride = r->layout.stride[TABLE_THREADS];
-
-        if (r->has_numa && k < r->layout.n[TABLE_THREADS] && k >= region_threads_hwm(r))
-                (void)os_numa_bind(r->base + r->layout.off[TABLE_THREADS] + k * stride, stride,
-                                   UINT64_C(1) << os_numa_here(), false);
-        return raise_slots(r, TABLE_THREADS, SWEEP_THREADS, &r->header->threads_hwm, k);
+        return raise_slots(r, TABLE_GATES, SWEEP_THREADS, &r->header->threads_hwm, k);
 }
 
 int

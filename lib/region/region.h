@@ -29,6 +29,8 @@ struct region {
         uint64_t *free_chunks;
         uint64_t *pool_hints;
         struct client_slot *clients;
+        struct slot_gate *gates;
+        struct thread_counters *totals;
         char *threads;
         struct root_record *roots;
         char *arenas;
@@ -97,6 +99,9 @@ int region_raise_clients(struct region *r, uint32_t k);
 int region_raise_roots(struct region *r, uint32_t k);
 int region_raise_magazines(struct region *r, uint32_t node, uint32_t k);
 
+/* Backs the slot of a gate below the mark, or at it. */
+int region_reserve_slot(struct region *r, uint32_t idx);
+
 /* The same for the long bitmaps of slabs that may start at granules [first, first + n) of one chunk: pages, then the
  * bits that tell of them. */
 int region_raise_bitmaps(struct region *r, uint64_t first, uint32_t n);
@@ -158,7 +163,15 @@ region_magazines_hwm(const struct region *r, uint32_t node)
 
 /* Accessors: NULL (or false) for what lies beyond the marks. */
 
-/* Thread slot by index (thread number - 1), below threads_hwm. */
+/* Gate of a thread slot by index (thread number - 1), below threads_hwm. */
+static inline struct slot_gate *
+region_gate(const struct region *r, uint32_t idx)
+{
+        return LIKELY(idx < region_threads_hwm(r)) ? &r->gates[idx] : NULL;
+}
+
+/* The slot itself, which has its pages while it is not empty: others than its own thread and its reaper look at the
+ * gate first. */
 static inline struct thread_slot *
 region_thread(const struct region *r, uint32_t idx)
 {

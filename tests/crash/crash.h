@@ -77,6 +77,7 @@ enum {
         SCRIPT_TRACED = 1u << 2,     /* copies so much that only stores to the metadata are looked at */
         SCRIPT_PLAYED = 1u << 3,     /* needs other actors in its own process, or its own clock */
         SCRIPT_MISUSED = 1u << 4,    /* A frees what it must not: until it is settled the check has something to say */
+        SCRIPT_SLOT = 1u << 5,       /* somebody has left another slot */
 };
 
 extern const struct script scripts_small[], scripts_large[], scripts_life[]; /* end with a NULL name */
@@ -155,6 +156,8 @@ void workload(struct actor *a, uint64_t hot_bytes, unsigned n_ops, uint64_t seed
 uint64_t random_next(uint64_t *state);
 
 /* ------------------------------------------------------------------ judge.c */
+
+extern uint64_t judge_counted; /* in room[0] of the counters of all slots together */
 
 struct verdict {
         uint32_t n_faults;

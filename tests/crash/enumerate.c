@@ -348,7 +348,7 @@ is_attached(const struct actor *a)
 {
         const struct tcache *t = a->tcache_list;
 
-        return t && t->is_attached && t->thread.slot && t->thread.slot->state == 1;
+        return t && t->is_attached && t->thread.slot && t->thread.gate->state == 1;
 }
 
 /* Another one at work while A is stopped.  Reaping must leave A alone. */

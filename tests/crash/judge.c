@@ -12,6 +12,7 @@
 #include "audit/check.h"
 #include "base/bits.h"
 #include "base/size_class.h"
+#include "clients/slot_pages.h"
 #include "heap/root.h"
 #include "support/judge.h"
 
@@ -61,6 +62,39 @@ judge_table(enum layout_table table, uint64_t n)
                 }
 }
 
+/* All but the bare ones have theirs. */
+static void
+judge_magazine_pages(void)
+{
+        uint64_t stride = r->layout.stride[TABLE_MAGAZINES];
+
+        for (uint64_t idx = 0; idx < region_magazines_hwm(r, 0); idx++) {
+                uint64_t off = r->layout.off[TABLE_MAGAZINES] + idx * stride, first = off & ~UINT64_C(4095);
+
+                for (uint64_t page = first; page < off + stride && !magazine_is_bare(r->magazine_words[idx]);
+                     page += 4096)
+                        if (world_backing(page) == BACKING_HOLE)
+                                report_line("magazine %lu has no page at %#lx", idx, page);
+        }
+}
+
+uint64_t judge_counted;
+
+static void
+judge_slot_pages(void)
+{
+        uint64_t stride = r->layout.stride[TABLE_THREADS];
+
+        for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
+                for (uint64_t page = 0; page < stride && r->gates[idx].is_bare == 0; page += 4096)
+                        if (world_backing(r->layout.off[TABLE_THREADS] + idx * stride + page) == BACKING_HOLE)
+                                report_line("slot %u has no page, and its gate does not say so", idx + 1);
+        if (folding_owner(r->header->folding) != THREAD_NONE)
+                report_line("somebody still folds: %#lx", r->header->folding);
+        if (SLOT_TOTAL(r, room[0]) != judge_counted)
+                report_line("%lu of %lu are counted", SLOT_TOTAL(r, room[0]), judge_counted);
+}
+
 /* What lies below the marks has pages. */
 static void
 judge_marks(uint64_t hwm)
@@ -69,10 +103,11 @@ judge_marks(uint64_t hwm)
                 if (table != TABLE_SLAB_RESTS)
                         judge_table(table, hwm * (r->layout.n[table] / r->layout.n_chunks));
         judge_table(TABLE_CLIENTS, region_clients_hwm(r));
-        judge_table(TABLE_THREADS, region_threads_hwm(r));
+        judge_table(TABLE_GATES, region_threads_hwm(r));
+        judge_slot_pages();
         judge_table(TABLE_ROOTS, region_roots_hwm(r));
         judge_table(TABLE_MAGAZINE_WORDS, region_magazines_hwm(r, 0));
-        judge_table(TABLE_MAGAZINES, region_magazines_hwm(r, 0));
+        judge_magazine_pages();
         for (uint64_t chunk = hwm; chunk < r->layout.n_chunks; chunk++)
                 if (r->chunk_words[chunk] != 0)
                         report_line("chunk %lu beyond the mark is %#lx", chunk, r->chunk_words[chunk]);
@@ -108,11 +143,11 @@ judge_chunks(uint64_t hwm)
 
 /* A slot that a living client keeps in reserve, whoever it was lent to. */
 static bool
-is_reserve_of_the_living(const struct thread_slot *slot, uint32_t binding)
+is_reserve_of_the_living(const struct slot_gate *gate, uint32_t binding)
 {
         for (int no = 0; no < N_ACTORS; no++)
-                if (!actors[no].is_dead && actors[no].heap->client.idx == slot->client_idx &&
-                    actors[no].heap->client.incarnation == slot->client_incarnation)
+                if (!actors[no].is_dead && actors[no].heap->client.idx == gate->client_idx &&
+                    actors[no].heap->client.incarnation == gate->client_incarnation)
                         return binding == BINDING_RESERVE;
         return false;
 }
@@ -120,18 +155,18 @@ is_reserve_of_the_living(const struct thread_slot *slot, uint32_t binding)
 static void
 judge_slot(uint32_t idx)
 {
-        const struct thread_slot *slot = region_thread(r, idx);
+        const struct slot_gate *gate = region_gate(r, idx);
 
         for (int i = 0; i < ROOTS_PENDING_MAX; i++)
-                if (slot->pending[i] != 0)
-                        report_line("thread %u left root object %#lx", idx + 1, slot->pending[i]);
+                if (gate->pending[i] != 0)
+                        report_line("thread %u left root object %#lx", idx + 1, gate->pending[i]);
         for (int no = 0; no < N_ACTORS; no++) {
-                bool is_his = slot->os_pid == actors[no].os_pid;
+                bool is_his = gate->os_pid == actors[no].os_pid;
 
                 if (is_his && actors[no].is_dead &&
-                    (slot->state != 0 || (r->bindings[idx] != 0 && !is_reserve_of_the_living(slot, r->bindings[idx]))))
+                    (gate->state != 0 || (r->bindings[idx] != 0 && !is_reserve_of_the_living(gate, r->bindings[idx]))))
                         report_line("slot %u of dead actor %d is not empty: state %lu, binding %#x", idx + 1, no,
-                                    slot->state, r->bindings[idx]);
+                                    gate->state, r->bindings[idx]);
         }
 }
 

@@ -3,9 +3,13 @@
  */
 #include "crash.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "blocks/large.h"
+#include "blocks/pool_purge.h"
+#include "clients/slot.h"
+#include "clients/slot_pages.h"
 #include "heap/decay.h"
 #include "heap/free.h"
 #include "heap/reserve.h"
@@ -353,6 +357,90 @@ run_sweep(struct actor *a)
         a_leave(a);
 }
 
+enum { N_POOLED = 12 }; /* three pages */
+
+static uint32_t first_pooled;
+
+/* Magazines in the pool, with pages and hints. */
+static void
+setup_pool(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 100));
+        first_pooled = region_magazines_hwm(world_region, 0);
+        for (uint32_t k = first_pooled; k < first_pooled + N_POOLED; k++) {
+                if (region_raise_magazines(world_region, 0, k) < 0)
+                        abort();
+                world_region->pool_hints[k / 64] |= UINT64_C(1) << k % 64;
+        }
+}
+
+static void
+run_purge_pool(struct actor *a)
+{
+        pool_purge_stretch(a_enter(a), first_pooled, N_POOLED);
+        pool_purge_stretch(thread_of(a), first_pooled - 1, 2); /* of which the first one is in use */
+        a_leave(a);
+}
+
+/* The next magazine needs pages first: of the others there are no hints. */
+static void
+setup_pool_bare(struct actor *a)
+{
+        const struct region *r = world_region;
+
+        setup_pool(a);
+        pool_purge_stretch(thread_of(a), first_pooled, N_POOLED);
+        for (uint32_t idx = 0; idx < first_pooled + N_POOLED; idx++)
+                if (world_backing(r->layout.off[TABLE_MAGAZINES] + idx * r->layout.stride[TABLE_MAGAZINES]) !=
+                    BACKING_HOLE)
+                        r->pool_hints[idx / 64] &= ~(UINT64_C(1) << idx % 64);
+}
+
+static void
+run_take_bare(struct actor *a)
+{
+        actor_push(a, a_malloc(a, 700));
+}
+
+static uint32_t emptied; /* slot that somebody has used, and left */
+
+static void
+leave_slot(const struct actor *by)
+{
+        struct thread t = {0};
+
+        if (slot_attach(&t, world_region, &by->heap->client, NULL, NULL) < 0)
+                abort();
+        emptied = t.no - 1;
+        t.slot->room[0] += 5; /* nobody else counts there */
+        judge_counted += 5;
+        slot_release(&t);
+}
+
+static void
+setup_purge_thread(struct actor *a)
+{
+        leave_slot(a);
+}
+
+static void
+run_purge_thread(struct actor *a)
+{
+        slot_purge(a_enter(a), emptied);
+        a_leave(a);
+}
+
+/* The next thread gets a slot that has no pages. */
+static void
+setup_slot_bare(struct actor *a)
+{
+        actor_switch(&actors[ACTOR_B]);
+        leave_slot(&actors[ACTOR_B]);
+        if (slot_purge(thread_of(&actors[ACTOR_B]), emptied) < 0)
+                abort();
+        actor_switch(a);
+}
+
 /* Slabs of one and of four granules with blocks here and there, and pages in between that no block lies in. */
 static void
 setup_purge_slab(struct actor *a)
@@ -528,6 +616,18 @@ const struct script scripts_life[] = {
         {.name = "purge", .setup = setup_purge, .run = run_purge, .hot_bytes = GRANULE},
         {.name = "sweep", .setup = setup_sweep, .run = run_sweep, .hot_bytes = 3000000},
         {.name = "purge-slab", .setup = setup_purge_slab, .run = run_purge, .hot_bytes = PAGE},
+        {.name = "purge-pool", .setup = setup_pool, .run = run_purge_pool, .hot_bytes = PAGE},
+        {.name = "purge-thread",
+         .setup = setup_purge_thread,
+         .run = run_purge_thread,
+         .hot_bytes = PAGE,
+         .flags = SCRIPT_PLAYED | SCRIPT_SLOT},
+        {.name = "attach-bare",
+         .setup = setup_slot_bare,
+         .run = run_attach,
+         .flags = SCRIPT_UNATTACHED | SCRIPT_PLAYED,
+         .hot_bytes = PAGE},
+        {.name = "pool-bare", .setup = setup_pool_bare, .run = run_take_bare, .hot_bytes = 700},
         {.name = "fill-purged", .setup = setup_purged_slab, .run = run_malloc_page, .hot_bytes = PAGE},
         {.name = "reserve", .setup = setup_purge, .run = run_with_reserve, .hot_bytes = GRANULE},
         {.name = "retire", .setup = setup_retire, .run = run_retire, .hot_bytes = GRANULE},

@@ -90,7 +90,8 @@ ranges_make(void)
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
                 const struct thread_slot *slot = region_thread(r, idx);
 
-                range_add(slot, offsetof(struct thread_slot, n_huge_malloc));
+                range_add(&r->gates[idx], sizeof r->gates[idx]);
+                range_add(slot, offsetof(struct thread_slot, count));
                 range_add(slot->magazines, 2 * r->layout.n_tags * sizeof slot->magazines[0]);
         }
         for (uint32_t a = 0; a < r->layout.n_arenas; a++)

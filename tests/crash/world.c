@@ -379,8 +379,8 @@ actor_kill(struct actor *a)
 {
         a->is_dead = true;
         for (uint32_t idx = 0; marks && idx < region_threads_hwm(world_region); idx++) {
-                mark(&region_thread(world_region, idx)->life, TID_OF(a->no));
-                mark(&region_thread(world_region, idx)->reap, TID_OF(a->no));
+                mark(&region_gate(world_region, idx)->life, TID_OF(a->no));
+                mark(&region_gate(world_region, idx)->reap, TID_OF(a->no));
         }
 }
 
@@ -456,7 +456,7 @@ world_make(const struct script *script)
 {
         struct layout_params params = {.max_capacity = (script->n_chunks ? script->n_chunks : 4) * GEO_CHUNK_BYTES,
                                        .max_clients = ACTOR_F, /* F needs the place of one who died */
-                                       .max_threads = 2 * ACTOR_F,
+                                       .max_threads = 2 * ACTOR_F + (script->flags & SCRIPT_SLOT ? 1 : 0),
                                        .n_nodes = script->n_nodes ? script->n_nodes : 1,
                                        .arenas_per_node = script->n_arenas ? script->n_arenas : 1,
                                        .max_roots = 4,

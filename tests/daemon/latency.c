@@ -57,16 +57,16 @@ victim(struct child *self, void *arg)
         child_hear(self);
 }
 
-static const struct thread_slot *
-slot_of(shheap *h, pid_t pid)
+static const struct slot_gate *
+gate_of(shheap *h, pid_t pid)
 {
         const struct region *r = &h->region;
 
         for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
-                const struct thread_slot *slot = region_thread(r, i);
+                const struct slot_gate *gate = region_gate(r, i);
 
-                if (load_relaxed(&slot->state) == 1 && load_relaxed(&slot->os_pid) == (uint32_t)pid)
-                        return slot;
+                if (load_relaxed(&gate->state) == 1 && load_relaxed(&gate->os_pid) == (uint32_t)pid)
+                        return gate;
         }
         fprintf(stderr, "latency: process %d has no slot\n", (int)pid);
         exit(1);
@@ -75,17 +75,17 @@ slot_of(shheap *h, pid_t pid)
 static double
 one_death(shheap *h)
 {
-        const struct thread_slot *slot;
+        const struct slot_gate *gate;
         struct child child;
         double start, end;
 
         child_start(&child, victim, NULL);
         if (!child_hear(&child))
                 exit(1);
-        slot = slot_of(h, child.pid);
+        gate = gate_of(h, child.pid);
         start = now_us();
         kill(child.pid, SIGKILL);
-        while (load_relaxed(&slot->state) != 0)
+        while (load_relaxed(&gate->state) != 0)
                 sched_yield();
         end = now_us();
         child_end(&child);

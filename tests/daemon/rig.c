@@ -297,9 +297,9 @@ rig_count_strangers(shheap *h)
         uint32_t n = 0;
 
         for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
-                const struct thread_slot *slot = region_thread(r, i);
+                const struct slot_gate *gate = region_gate(r, i);
 
-                n += load_relaxed(&slot->state) == 1 && client_is_stranger(r, load_relaxed(&slot->client_idx));
+                n += load_relaxed(&gate->state) == 1 && client_is_stranger(r, load_relaxed(&gate->client_idx));
         }
         return n;
 }

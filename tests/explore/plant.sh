@@ -82,6 +82,14 @@ retire-chunk-before-words)
                 /RETIRE.5/d
                 }'
         ;;
+slot-taken-while-folded)
+        file=clients/slot_pages.c scenario=purge-attach
+        script='/^slot_back(/,/^}/s|if (folding_slot_no(folding_load(r)) == idx + 1)|if (idx == UINT32_MAX)|'
+        ;;
+folds-at-once)
+        file=clients/slot_pages.c scenario=purge-purge
+        script='/^fold(/,/^}/s|if (folding_owner(word) != THREAD_NONE)|if (t->no == THREAD_NONE)|'
+        ;;
 sweep-of-the-dead-unseen)
         file=pages/chunk.c scenario=sweep-give
         script='/^chunk_settle(/,/^}/s|^ *settle_beyond(r, thread_no, chunk);||'
@@ -89,20 +97,20 @@ sweep-of-the-dead-unseen)
 slot-emptied-after-unlock)
         file=clients/slot.c scenario=slot-reuse
         script='/^slot_reap(/,/^}/{
-                s|^ *slot_empty(r, slot, idx, slot_is_kept.*|slot_unlock_both(slot);|
-                s|^ *slot_unlock_both(slot); .*REAP.6.*|slot_empty(r, slot, idx, 0);|
+                s|^ *slot_empty(r, gate, idx, slot_is_kept.*|slot_unlock_both(gate);|
+                s|^ *slot_unlock_both(gate); .*REAP.6.*|slot_empty(r, gate, idx, 0);|
                 }'
         ;;
 slot-locked-blindly)
         file=clients/slot.c scenario=attach-attach
         script='/^slot_lock_empty(/,/^}/ {
-                        s|if (slot_is_empty(r, slot, idx) && slot_lock_life(slot) >= 0)|\
-if (liveness->lock_try(\&slot->life, 0, true) >= 0)|
+                        s|if (slot_is_empty(r, idx) && slot_lock_life(gate) >= 0) {|\
+if (liveness->lock_try(\&gate->life, 0, true) >= 0) {|
                 }'
         ;;
 slot-lent-blindly)
         file=clients/slot.c scenario=lend-borrow
-        script='/^lend_lock(/,/^}/s|got = slot_lock_life(slot);|got = 0;|'
+        script='/^lend_lock(/,/^}/s|got = slot_lock_life(gate);|got = 0;|'
         ;;
 attach-unconfirmed)
         file=clients/client.c scenario=evict-attach

@@ -42,6 +42,8 @@ const struct scenario *const world_scenarios[] = {
         &scenario_lend_borrow,
         &scenario_evict_attach,
         &scenario_slot_reuse,
+        &scenario_purge_attach,
+        &scenario_purge_purge,
         &scenario_reap_reap,
         &scenario_reap_nested,
         &scenario_root_root,

@@ -47,6 +47,8 @@ extern const struct scenario scenario_attach_attach;
 extern const struct scenario scenario_lend_borrow;
 extern const struct scenario scenario_evict_attach;
 extern const struct scenario scenario_slot_reuse;
+extern const struct scenario scenario_purge_attach;
+extern const struct scenario scenario_purge_purge;
 extern const struct scenario scenario_reap_reap;
 extern const struct scenario scenario_reap_nested;
 extern const struct scenario scenario_root_root;

@@ -2,8 +2,10 @@
  * scenarios_life.c - slots: attached to, left by the dead, settled by several, used again; roots.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "clients/slot.h"
+#include "clients/slot_pages.h"
 #include "explore/scenarios.h"
 #include "heap/reap.h"
 #include "heap/root.h"
@@ -198,6 +200,112 @@ const struct scenario scenario_slot_reuse = {
         .max_threads = 2,
         .is_unattached = true,
         .tests_capacity = true,
+};
+
+/* ------------------------------------------------------------------ purge */
+
+enum { COUNTED = 5 };
+
+/* Two slots that have been used, and are empty: of threads 2 and 3. */
+static void
+setup_two_slots(void)
+{
+        struct script *a = play(0), *b = play(1);
+
+        if (attach(a) < 0 || attach(b) < 0)
+                script_complain(a, "no slot");
+        b->t.slot->room[0] += COUNTED; /* nobody else counts there */
+        slot_release(&a->t);
+        slot_release(&b->t);
+}
+
+static void
+attach_purge(struct script *me)
+{
+        if (attach(me) == 0)
+                slot_purge(&me->t, me->t.no == 2 ? 2 : 1); /* the other one */
+}
+
+static void
+attach_leave(struct script *me)
+{
+        if (attach(me) < 0)
+                return;
+        if (load_relaxed(&me->t.gate->is_bare) != 0)
+                script_complain(me, "a slot in use has no pages");
+        slot_release(&me->t);
+}
+
+/* What has been counted is in the totals or in its slot, and in one of them. */
+static const char *
+claim_counted_once(void)
+{
+        uint64_t folding = world_region.header->folding;
+
+        if (folding_owner(folding) != THREAD_NONE && engine_actor_state(0) != ACTOR_DEAD &&
+            engine_actor_state(1) != ACTOR_DEAD)
+                return "somebody who lives has not finished folding";
+        return SLOT_TOTAL(&world_region, room[0]) == COUNTED ? NULL
+                                                             : "what a slot has counted is lost, or counts twice";
+}
+
+const struct scenario scenario_purge_attach = {
+        .name = "purge-attach",
+        .what = "the pages of an empty slot are given back while another thread comes and goes",
+        .setup = setup_two_slots,
+        .actors = {attach_purge, attach_leave},
+        .n_preemptions = 3,
+        .n_deaths = 1,
+        .max_threads = 3,
+        .is_unattached = true,
+        .claim = claim_counted_once,
+};
+
+/* Two more, which nobody attaches to as long as there are those. */
+static void
+setup_four_slots(void)
+{
+        static struct thread more[2];
+        struct script *a = play(0), *b = play(1);
+
+        memset(more, 0, sizeof more);
+        if (attach(a) < 0 || attach(b) < 0)
+                script_complain(a, "no slot");
+        for (int i = 0; i < 2; i++) {
+                if (slot_attach(&more[i], &world_region, &world_client, NULL, NULL) < 0)
+                        script_complain(a, "no slot");
+                more[i].slot->room[0] += i == 0 ? COUNTED : 0;
+        }
+        slot_release(&a->t);
+        slot_release(&b->t);
+        for (int i = 0; i < 2; i++)
+                slot_release(&more[i]);
+}
+
+static void
+attach_purge_third(struct script *me)
+{
+        if (attach(me) == 0)
+                slot_purge(&me->t, 3);
+}
+
+static void
+attach_purge_fourth(struct script *me)
+{
+        if (attach(me) == 0)
+                slot_purge(&me->t, 4);
+}
+
+const struct scenario scenario_purge_purge = {
+        .name = "purge-purge",
+        .what = "two threads give the pages of two empty slots back",
+        .setup = setup_four_slots,
+        .actors = {attach_purge_third, attach_purge_fourth},
+        .n_preemptions = 2,
+        .n_deaths = 1,
+        .max_threads = 5,
+        .is_unattached = true,
+        .claim = claim_counted_once,
 };
 
 /* ------------------------------------------------------------------ reap */

@@ -179,8 +179,7 @@ is_private(uint64_t off)
 {
         size_t at = in_slot(off);
 
-        return at != SIZE_MAX && at >= offsetof(struct thread_slot, candidate) &&
-               (at < offsetof(struct thread_slot, pending) || at >= offsetof(struct thread_slot, intent));
+        return at != SIZE_MAX;
 }
 
 static bool
@@ -192,25 +191,35 @@ is_statistic(uint64_t off)
                at < offsetof(struct thread_slot, magazines);
 }
 
-static const struct {
+struct member {
         const char *name;
         size_t at;
-} slot_fields[] = {
+};
+
+static const struct member slot_fields[] = {
         {"magazines", offsetof(struct thread_slot, magazines)},
-        {"counters", offsetof(struct thread_slot, counters)},
+        {"counters", offsetof(struct thread_slot, count)},
         {"intent", offsetof(struct thread_slot, intent)},
-        {"pending", offsetof(struct thread_slot, pending)},
         {"hand", offsetof(struct thread_slot, hand)},
-        {"candidate", offsetof(struct thread_slot, candidate)},
-        {"state", offsetof(struct thread_slot, state)},
-        {"reap", offsetof(struct thread_slot, reap)},
+        {"candidate", 0},
+};
+
+static const struct member gate_fields[] = {
+        {"pending", offsetof(struct slot_gate, pending)},
+        {"state", offsetof(struct slot_gate, state)},
+        {"reap links", offsetof(struct slot_gate, reap.prev)},
+        {"bare", offsetof(struct slot_gate, is_bare)},
+        {"dest", offsetof(struct slot_gate, dest)},
+        {"reap", offsetof(struct slot_gate, reap)},
+        {"life links", offsetof(struct slot_gate, life.prev)},
+        {"client", offsetof(struct slot_gate, client_idx)},
         {"life", 0},
 };
 
 static const char *const table_names[TABLE_N] = {
-        "arena word",   "binding",     "free chunks",   "pool hints",  "client",     "thread slot", "root",
-        "arena",        "hint group",  "magazine word", "magazine",    "chunk word", "huge bytes",  "chunk map",
-        "granule word", "slab bitmap", "rest map",      "slab bitmap", "tag",
+        "arena word",  "binding",   "free chunks",  "pool hints",  "client",        "gate",        "totals",
+        "thread slot", "root",      "arena",        "hint group",  "magazine word", "magazine",    "chunk word",
+        "huge bytes",  "chunk map", "granule word", "slab bitmap", "rest map",      "slab bitmap", "tag",
 };
 
 void
@@ -227,13 +236,14 @@ world_describe(uint64_t off, char *text, size_t bytes)
 
                 if (off < l->off[table] || at >= l->n[table] * stride)
                         continue;
-                if (table == TABLE_THREADS) {
-                        size_t i = 0;
+                if (table == TABLE_THREADS || table == TABLE_GATES) {
+                        const struct member *field = table == TABLE_GATES ? gate_fields : slot_fields;
 
-                        while (slot_fields[i].at > at % stride)
-                                i++;
-                        snprintf(text, bytes, "slot of thread %llu: %s + %llu", (unsigned long long)(at / stride + 1),
-                                 slot_fields[i].name, (unsigned long long)(at % stride - slot_fields[i].at));
+                        while (field->at > at % stride)
+                                field++;
+                        snprintf(text, bytes, "%s of thread %llu: %s + %llu", table == TABLE_GATES ? "gate" : "slot",
+                                 (unsigned long long)(at / stride + 1), field->name,
+                                 (unsigned long long)(at % stride - field->at));
                         return;
                 }
                 snprintf(text, bytes, "%s %llu + %llu", table_names[table], (unsigned long long)(at / stride),
@@ -388,9 +398,9 @@ judge_settled(void)
         }
         slot_reap_all(&world_region, reap_settle, scenario->is_reaper_lent ? &judge_thread : NULL);
         for (uint32_t idx = 0; idx < world_region.layout.n[TABLE_THREADS]; idx++) {
-                const struct thread_slot *slot = region_thread(&world_region, idx);
+                const struct slot_gate *gate = region_gate(&world_region, idx);
 
-                if (slot && slot->state != 0 && is_dead((uint32_t)slot->life.word))
+                if (gate && gate->state != 0 && is_dead((uint32_t)gate->life.word))
                         return "a dead thread's slot was not settled";
         }
         return NULL;

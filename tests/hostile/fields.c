@@ -183,7 +183,7 @@ list_intent(struct list *l)
         WORD(l, struct thread_slot, intent.swap.j, MAGAZINE_CAP_MAX);
         WORD(l, struct thread_slot, intent.swap.a, l->r->canonical, granules << GEO_GRANULE_SHIFT);
         WORD(l, struct thread_slot, intent.alloc_one.dest, layout->chunks_off, layout->region_bytes,
-             layout->off[TABLE_THREADS] + offsetof(struct thread_slot, pending));
+             layout->off[TABLE_THREADS] + offsetof(struct slot_gate, pending));
 }
 
 static void
@@ -202,11 +202,10 @@ list_candidate(struct list *l)
 static void
 list_pending(struct list *l)
 {
-        uint32_t roots_hwm = l->r->header->roots_hwm;
         char text[32];
 
         for (uint32_t k = 0; k < ROOTS_PENDING_MAX; k++) {
-                uint64_t at = offsetof(struct thread_slot, pending) + 8 * k;
+                uint64_t at = offsetof(struct slot_gate, pending) + 8 * k;
 
                 snprintf(text, sizeof text, "pending %u", k);
                 add(l, text, at, 8, 0, 64, l->r->layout.chunks_off, l->r->layout.region_bytes,
@@ -214,8 +213,6 @@ list_pending(struct list *l)
                 add(l, "pending kind", at, 8, 0, 3, 0, 0, 0);
                 add(l, "pending sequence", at, 8, 3, 24, 0, 0, 0);
                 add(l, "pending block", at, 8, 27, 37, (l->r->header->chunks_hwm << GEO_CHUNK_SHIFT) / 16, 0, 0);
-                add(l, "pending record", offsetof(struct thread_slot, pending_record) + 4 * k, 4, 0, 32, roots_hwm,
-                    UINT32_C(1) << 31 | 1, UINT32_C(1) << 31 | 3 << 16 | 5);
         }
 }
 
@@ -236,35 +233,55 @@ list_places(struct list *l, const struct thread_slot *slot)
 }
 
 static void
+list_gates(struct list *l)
+{
+        for (uint32_t i = 0; i < l->r->header->threads_hwm; i++) {
+                const struct slot_gate *gate = &l->r->gates[i];
+
+                element(l, l->r->layout.off[TABLE_GATES] + i * sizeof *gate, "gate of thread %u", i + 1);
+                if (i % 5 == 0) {
+                        list_lock(l, "life", offsetof(struct slot_gate, life));
+                        list_lock(l, "reap", offsetof(struct slot_gate, reap));
+                        WORD(l, struct slot_gate, os_tid, 0);
+                        WORD(l, struct slot_gate, root_sequence, 0);
+                }
+                WORD(l, struct slot_gate, state, 1);
+                WORD(l, struct slot_gate, client_idx, l->r->header->clients_hwm, l->r->layout.n[TABLE_CLIENTS]);
+                WORD(l, struct slot_gate, client_incarnation, 0);
+                WORD(l, struct slot_gate, os_pid, 1);
+                WORD(l, struct slot_gate, dest, l->r->layout.chunks_off, l->r->layout.region_bytes, 8);
+                WORD(l, struct slot_gate, is_bare, 1);
+                if (i % 5 == 0 || gate->pending[0] != 0)
+                        list_pending(l);
+        }
+}
+
+static void
 list_threads(struct list *l)
 {
+        uint32_t roots_hwm = l->r->header->roots_hwm;
+
+        list_gates(l);
         for (uint32_t i = 0; i < l->r->header->threads_hwm; i++) {
                 const struct thread_slot *slot = region_thread(l->r, i);
 
                 element(l, l->r->layout.off[TABLE_THREADS] + i * l->r->layout.stride[TABLE_THREADS], "thread %u",
                         i + 1);
                 if (i % 5 == 0) {
-                        list_lock(l, "life", offsetof(struct thread_slot, life));
-                        list_lock(l, "reap", offsetof(struct thread_slot, reap));
-                        WORD(l, struct thread_slot, os_tid, 0);
                         WORD(l, struct thread_slot, n_attached, 0);
                         WORD(l, struct thread_slot, n_dropped, 0);
                         WORD(l, struct thread_slot, n_huge_malloc, 0);
                         WORD(l, struct thread_slot, n_reaped, 0);
                         WORD(l, struct thread_slot, counters[3].n_filled, 0);
                         WORD(l, struct thread_slot, counters[3].n_drained, 0);
-                        WORD(l, struct thread_slot, root_sequence, 0);
                 }
-                WORD(l, struct thread_slot, state, 1);
-                WORD(l, struct thread_slot, client_idx, l->r->header->clients_hwm, l->r->layout.n[TABLE_CLIENTS]);
-                WORD(l, struct thread_slot, client_incarnation, 0);
-                WORD(l, struct thread_slot, os_pid, 1);
                 WORD(l, struct thread_slot, hand, l->r->header->magazines_hwm[0], l->r->layout.n[TABLE_MAGAZINES]);
                 list_candidate(l);
                 if (i % 5 == 0 || slot->intent.kind != INTENT_NONE)
                         list_intent(l);
-                if (i % 5 == 0 || slot->pending[0] != 0)
-                        list_pending(l);
+                for (uint32_t k = 0; k < ROOTS_PENDING_MAX && (i % 5 == 0 || l->r->gates[i].pending[0] != 0); k++)
+                        add(l, "pending record", offsetof(struct thread_slot, pending_record) + 4 * k, 4, 0, 32,
+                            roots_hwm, UINT32_C(1) << 31 | 1, UINT32_C(1) << 31 | 3 << 16 | 5);
                 if (i % 3 == 0)
                         list_places(l, slot);
         }
@@ -357,10 +374,11 @@ list_magazines(struct list *l)
                 BITS_OF(l, "owner", 2, 16, l->r->header->threads_hwm, layout->n[TABLE_THREADS]);
                 BITS_OF(l, "arena", 18, 10, layout->n_arenas);
                 BITS_OF(l, "tag", 28, 16, layout->n_tags, SIZE_CLASS_N, SIZE_CLASS_N_CACHED);
+                BITS_OF(l, "bare", 45, 1, 1);
+                BITS_OF(l, "depot place", 46, 11, SIZE_CLASS_DEPOT_PLACES);
                 element(l, layout->off[TABLE_MAGAZINES] + i * sizeof *m, "magazine %u", i);
                 WORD(l, struct magazine, n, MAGAZINE_CAP_MAX, m->cap);
                 WORD(l, struct magazine, cap, MAGAZINE_CAP_MAX, m->n);
-                WORD(l, struct magazine, place, SIZE_CLASS_DEPOT_PLACES);
                 WORD(l, struct magazine, slot[0], l->r->canonical, l->r->canonical + (7 << GEO_GRANULE_SHIFT),
                      l->r->canonical + (l->r->header->chunks_hwm << GEO_CHUNK_SHIFT));
                 if (m->n > 1)

@@ -144,6 +144,7 @@ static void __attribute__((noreturn)) live_and_die(void)
 struct death {
         struct region *r;
         struct thread_slot *slot;
+        struct slot_gate *gate;
         uint32_t no;
 };
 
@@ -290,16 +291,16 @@ stop_in_roots(const struct death *d)
         struct region *r = d->r;
         uint64_t off = cell_block_off(r->roots[0].object), slack = object_slack(r->roots[0].object);
 
-        d->slot->pending[0] = cell_moving(CELL_BUILDING, 7, off);
+        d->gate->pending[0] = cell_moving(CELL_BUILDING, 7, off);
         d->slot->pending_record[0] = 0;
         r->roots[0].object = mark_make(CELL_FROM, mover, slack);
         off = cell_block_off(r->roots[1].object);
         mover = (struct mover){.thread_no = d->no, .entry = 1, .sequence = 8};
-        d->slot->pending[1] = cell_moving(CELL_TAKING, 8, off);
+        d->gate->pending[1] = cell_moving(CELL_TAKING, 8, off);
         d->slot->pending_record[1] = 1;
         r->roots[1].object = mark_make(CELL_TAKEN, mover, 0);
-        d->slot->pending[2] = CELL_WANTED;
-        d->slot->root_sequence = 9;
+        d->gate->pending[2] = CELL_WANTED;
+        d->gate->root_sequence = 9;
         r->roots[r->header->roots_hwm - 1].word = ROOT_NEW | WORD_PUT(d->no, 4);
         d->slot->candidate = candidate_make(CANDIDATE_ROOT, r->header->roots_hwm - 1, 1);
 }
@@ -329,9 +330,9 @@ stop_all(struct region *r)
         unsigned n = 0;
 
         for (uint32_t idx = 0; idx < r->header->threads_hwm; idx++) {
-                struct death d = {.r = r, .slot = region_thread(r, idx), .no = idx + 1};
+                struct death d = {.r = r, .slot = region_thread(r, idx), .gate = region_gate(r, idx), .no = idx + 1};
 
-                if (d.slot->state == 0)
+                if (d.gate->state == 0)
                         continue;
                 switch (n++) {
                 case 0:

@@ -126,15 +126,15 @@ restore(const struct scene *s, char *base)
         for (size_t i = 0; i < s->image->n_pages; i++) {
                 uint64_t off = s->image->pages[i];
 
-                if (off < l->chunks_off && (off < l->off[TABLE_THREADS] || off >= l->off[TABLE_ROOTS]))
+                if (off < l->chunks_off && (off < l->off[TABLE_GATES] || off >= l->off[TABLE_TOTALS]))
                         memcpy(base + off, s->image->bytes + off, 4096);
         }
         for (uint32_t idx = 0; idx < s->image->region.header->threads_hwm; idx++) {
-                uint64_t off = l->off[TABLE_THREADS] + idx * l->stride[TABLE_THREADS];
-                uint64_t after = offsetof(struct thread_slot, state);
+                uint64_t off = l->off[TABLE_GATES] + idx * sizeof(struct slot_gate);
+                uint64_t after = offsetof(struct slot_gate, state);
                 uint32_t *life = (uint32_t *)(void *)(base + off), none = 0;
 
-                memcpy(base + off + after, s->image->bytes + off + after, l->stride[TABLE_THREADS] - after);
+                memcpy(base + off + after, s->image->bytes + off + after, sizeof(struct slot_gate) - after);
                 cas_relaxed(life, &none, *(const uint32_t *)(const void *)(s->image->bytes + off));
         }
 }

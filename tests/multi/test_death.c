@@ -41,7 +41,7 @@ START_TEST(killed_process_is_settled_within_bounded_time)
         while (slot_reap_one(r, 0, settle_count, NULL) == 0) /* nobody waits for the process or buries it */
                 sched_yield();
         ck_assert_uint_eq(shared->settled[1], 1);
-        ck_assert_uint_eq(slot_at(0)->state, 0);
+        ck_assert_uint_eq(gate_at(0)->state, 0);
         child_bury(&child);
 }
 END_TEST
@@ -75,7 +75,7 @@ START_TEST(stopped_process_is_never_dead)
         ck_assert_int_eq(kill(child.pid, SIGCONT), 0);
         child_tell(&child);
         child_must_succeed(&child);
-        ck_assert_uint_eq(slot_at(0)->state, 0);
+        ck_assert_uint_eq(gate_at(0)->state, 0);
         ck_assert(slot_has_let_go(r, 0));
 }
 END_TEST
@@ -209,8 +209,8 @@ START_TEST(reaper_killed_while_settling_is_followed_by_the_next)
         }
         ck_assert_int_eq(slot_reap_one(r, 0, settle_count, NULL), 1);
         ck_assert_uint_eq(shared->settled[1], 4);
-        ck_assert_uint_eq(robust_word(&slot_at(0)->life), 0);
-        ck_assert_uint_eq(robust_word(&slot_at(0)->reap), 0);
+        ck_assert_uint_eq(robust_word(&gate_at(0)->life), 0);
+        ck_assert_uint_eq(robust_word(&gate_at(0)->reap), 0);
 }
 END_TEST
 
@@ -270,7 +270,7 @@ START_TEST(stopped_reaper_delays_nobody)
         ck_assert_int_eq(kill(child.pid, SIGCONT), 0);
         child_must_succeed(&child);
         ck_assert_uint_eq(shared->settled[1], 1);
-        ck_assert_uint_eq(slot_at(0)->state, 0);
+        ck_assert_uint_eq(gate_at(0)->state, 0);
         slot_release(&t);
 }
 END_TEST
@@ -296,7 +296,7 @@ START_TEST(forked_child_is_a_client_of_its_own)
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
         child_start(&child, use_heap_as_forked_child);
         child_must_succeed(&child);
-        ck_assert_uint_eq(robust_word_tid(robust_word(&slot_at(0)->life)), process_tid());
+        ck_assert_uint_eq(robust_word_tid(robust_word(&gate_at(0)->life)), process_tid());
         slot_release(&t);
 }
 END_TEST
@@ -304,7 +304,7 @@ END_TEST
 /* Behind the C library's back: no robust list. */
 START_TEST(child_of_a_raw_clone_is_refused)
 {
-        struct thread_slot before;
+        struct slot_gate before;
         struct thread t = {0}, child_t = {0};
         struct reserve reserve;
         struct client_id id;
@@ -314,7 +314,7 @@ START_TEST(child_of_a_raw_clone_is_refused)
         slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
-        memcpy(&before, t.slot, sizeof before);
+        memcpy(&before, t.gate, sizeof before);
         pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
         ck_assert_int_ge(pid, 0);
         if (pid == 0) {
@@ -328,7 +328,7 @@ START_TEST(child_of_a_raw_clone_is_refused)
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         ck_assert_int_eq(status, 0);
         /* It has not got into its parent's list of held locks either. */
-        ck_assert_int_eq(memcmp(&before, t.slot, sizeof before), 0);
+        ck_assert_int_eq(memcmp(&before, t.gate, sizeof before), 0);
         slot_release(&t);
 }
 END_TEST
@@ -365,7 +365,7 @@ START_TEST(exec_ends_the_threads_but_not_the_process)
 
         child_start(&child, attach_and_exec);
         child_await(&child);
-        ck_assert(!process_is_gone(slot_at(0)->os_pid));
+        ck_assert(!process_is_gone(gate_at(0)->os_pid));
         ck_assert_int_eq(slot_reap_one(r, 0, settle_count, NULL), 1);
         child_tell(&child);
         child_must_succeed(&child);

@@ -137,7 +137,7 @@ START_TEST(thousands_of_threads_come_and_go_without_using_up_slots)
         ck_assert_uint_ge(shared->n_came, 2000);
         slot_reap_all(r, settle_user, NULL);
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
-                ck_assert_uint_eq(slot_at(idx)->state, 0);
+                ck_assert_uint_eq(gate_at(idx)->state, 0);
                 ck_assert_uint_eq(r->bindings[idx], 0);
                 ck_assert_uint_eq(shared->user_of[idx], 0);
         }

@@ -186,8 +186,8 @@ other_slot(shheap *h)
         const struct region *r = &h->region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
-                if (load_relaxed(&region_thread(r, idx)->state) == 1 &&
-                    load_relaxed(&region_thread(r, idx)->client_idx) != h->client.idx)
+                if (load_relaxed(&region_gate(r, idx)->state) == 1 &&
+                    load_relaxed(&region_gate(r, idx)->client_idx) != h->client.idx)
                         return idx;
         return UINT32_MAX;
 }
@@ -195,7 +195,7 @@ other_slot(shheap *h)
 static uint64_t
 life_of(shheap *h, uint32_t idx)
 {
-        return robust_word(&region_thread(&h->region, idx)->life);
+        return robust_word(&region_gate(&h->region, idx)->life);
 }
 
 /* ------------------------------------------------------------------ one after the other */
@@ -366,7 +366,7 @@ START_TEST(unmarked_dead_of_another_namespace_wait_for_who_knows)
 {
         shheap *h = create(SMALL_TABLES);
         struct region *r = &h->region;
-        const struct thread_slot *slot;
+        const struct slot_gate *gate;
         struct client_id its;
         struct child c;
         uint32_t idx;
@@ -383,8 +383,8 @@ START_TEST(unmarked_dead_of_another_namespace_wait_for_who_knows)
         child_kill(&c);
         ck_assert(robust_word_is_held(life_of(h, idx)));
         ck_assert_uint_eq(left_by_reaping(h), 2);
-        slot = region_thread(r, idx);
-        its = (struct client_id){.idx = slot->client_idx, .incarnation = slot->client_incarnation};
+        gate = region_gate(r, idx);
+        its = (struct client_id){.idx = gate->client_idx, .incarnation = gate->client_incarnation};
         ck_assert(!client_evict(r, &its)); /* it may be attached */
         ck_assert_int_eq(slot_reap_of_dead(r, idx, &its, reap_settle, NULL), 1);
         ck_assert(client_evict(r, &its));

@@ -201,10 +201,10 @@ judge_the_rest(shheap *h)
         const struct region *r = &h->region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
-                const struct thread_slot *slot = region_thread(r, idx);
+                const struct slot_gate *gate = region_gate(r, idx);
 
-                if (load_relaxed(&slot->state) == 1 && load_relaxed(&slot->client_idx) != h->client.idx)
-                        ck_assert_msg(robust_word_is_held(robust_word(&slot->reap)), "slot %u was not settled", idx);
+                if (load_relaxed(&gate->state) == 1 && load_relaxed(&gate->client_idx) != h->client.idx)
+                        ck_assert_msg(robust_word_is_held(robust_word(&gate->reap)), "slot %u was not settled", idx);
         }
 }
 

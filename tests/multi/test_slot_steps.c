@@ -27,6 +27,7 @@
 #include "clients/binding.h"
 #include "clients/client.h"
 #include "clients/slot.h"
+#include "clients/slot_pages.h"
 #include "os/process.h"
 #include "os/robust.h"
 #include "support/checks.h"
@@ -67,8 +68,8 @@ static struct reserve reserve;
 static void
 settle(struct region *region_settled, uint32_t thread_no, void *arg)
 {
-        (void)region_settled;
         (void)arg;
+        slot_pages_settle(region_settled, thread_no);
         __atomic_store_n(&shared->owns[thread_no], 0, __ATOMIC_RELAXED);
         __atomic_fetch_add(&shared->n_settled, 1, __ATOMIC_RELAXED);
 }
@@ -151,6 +152,38 @@ prepare_dead_detached(void)
         prepare_dead_slot();
         NEED(slot_reap_all(r, settle, NULL) == 1);
         prepare_detached();
+}
+
+/* Somebody else's slot that was in use, and is empty. */
+static void
+prepare_empty(void)
+{
+        prepare_dead_slot();
+        prepare_attached();
+        NEED(slot_reap_all(r, settle, NULL) == 1);
+}
+
+static void
+prepare_bare(void)
+{
+        prepare_empty();
+        NEED(slot_purge(&victim, 1) == 0);
+        NEED(r->gates[1].is_bare == 1);
+}
+
+static int
+run_purge(void)
+{
+        return slot_purge(&victim, 1);
+}
+
+static int
+run_attach_bare(void)
+{
+        static struct thread other;
+        int err = slot_attach(&other, r, &client, settle, NULL);
+
+        return err < 0 ? err : other.no == 2 ? 0 : -EUCLEAN;
 }
 
 static int
@@ -279,6 +312,8 @@ static const struct operation {
         {"unregister", prepare_nothing, run_unregister, true},
         {"evict", prepare_reserve, run_evict, true},
         {"bind", prepare_attached, run_bind, true},
+        {"purge a slot", prepare_empty, run_purge, false},
+        {"attach to a bare slot", prepare_bare, run_attach_bare, false},
 };
 
 enum { N_OPERATIONS = sizeof operations / sizeof operations[0] };
@@ -301,6 +336,7 @@ child_run(const struct operation *op)
 
 /* All that the operations write, but for the tables of counters. */
 struct watched {
+        struct slot_gate gates[N_THREADS];
         char slots[N_THREADS][512];
         char clients[N_CLIENTS][sizeof(struct client_slot)];
         uint32_t bindings[N_THREADS];
@@ -315,6 +351,7 @@ watch(struct watched *last)
 
         for (uint32_t i = 0; i < N_THREADS && region_thread(r, i) != NULL; i++)
                 memcpy(now.slots[i], region_thread(r, i), sizeof now.slots[i]);
+        memcpy(now.gates, r->gates, region_threads_hwm(r) * sizeof now.gates[0]);
         memcpy(now.clients, r->clients, sizeof now.clients);
         memcpy(now.bindings, r->bindings, sizeof now.bindings);
         memcpy(now.header, r->header, sizeof now.header);
@@ -408,7 +445,7 @@ go_on_beside(void)
         slot_reap_all(r, settle, NULL);
         ck_assert_int_eq(client_register(r, &id), 0);
         ck_assert_int_eq(slot_attach(&t, r, &id, settle, NULL), 0);
-        ck_assert_uint_eq(t.slot->state, 1);
+        ck_assert_uint_eq(t.gate->state, 1);
         slot_release(&t);
         client_unregister(r, &id);
 }
@@ -425,16 +462,20 @@ all_is_settled_and_empty(void)
         for (uint32_t i = 1; i < N_THREADS; i++) {
                 ck_assert_uint_eq(shared->owns[i + 1], 0);
                 ck_assert_uint_eq(r->bindings[i], 0);
-                ck_assert(region_thread(r, i) == NULL || region_thread(r, i)->state == 0);
+                ck_assert(region_thread(r, i) == NULL || region_gate(r, i)->state == 0);
         }
-        for (uint32_t i = 1; i < N_THREADS; i++) {
+        for (uint32_t i = 1; i < N_THREADS; i++) { /* those that are bare come last */
                 ck_assert_int_eq(slot_attach(&t[i], r, &client, NULL, NULL), 0);
-                ck_assert_uint_eq(t[i].no, i + 1);
+                for (uint32_t k = 1; k < i; k++)
+                        ck_assert_uint_ne(t[i].no, t[k].no);
+                ck_assert_uint_eq(t[i].gate->is_bare, 0);
         }
+        ck_assert_uint_eq(r->header->folding & UINT32_MAX, 0);
+        ck_assert_uint_ge(SLOT_TOTAL(r, n_attached), N_THREADS); /* whoever has counted what */
         for (uint32_t i = 1; i < N_THREADS; i++)
                 slot_release(&t[i]);
-        ck_assert_uint_eq(parent_thread.slot->state, 1);
-        ck_assert_uint_eq(robust_word_tid(robust_word(&parent_thread.slot->life)), process_tid());
+        ck_assert_uint_eq(parent_thread.gate->state, 1);
+        ck_assert_uint_eq(robust_word_tid(robust_word(&parent_thread.gate->life)), process_tid());
         while (client_evict_any(r)) /* of a process that died before it said who it is */
                 continue;
         for (uint32_t i = 1; i < N_CLIENTS; i++)
@@ -537,7 +578,7 @@ START_TEST(evicted_at_any_change)
                 ck_assert_int_eq(client_is_registered(r, &shared->client), !is_evicted);
                 for (uint32_t i = 1; is_evicted && i < N_THREADS && region_thread(r, i) != NULL; i++) {
                         slot_reap_one(r, i, settle, NULL); /* its reserve slot, which is nobody's now */
-                        ck_assert_uint_eq(robust_word(&region_thread(r, i)->life), 0);
+                        ck_assert_uint_eq(robust_word(&region_gate(r, i)->life), 0);
                         ck_assert_uint_eq(r->bindings[i], 0);
                 }
                 kill_and_bury(pid);

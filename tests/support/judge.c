@@ -398,9 +398,9 @@ places_naming(const struct judge *j, uint32_t thread_no, uint64_t idx)
 static void
 judge_owned(struct judge *j, uint64_t idx, uint32_t owner)
 {
-        const struct thread_slot *slot = owner == 0 ? NULL : region_thread(j->r, owner - 1);
+        const struct slot_gate *gate = owner == 0 ? NULL : region_gate(j->r, owner - 1);
 
-        if (!slot || slot->state != 1)
+        if (!gate || gate->state != 1)
                 j->fault("magazine %" PRIu64 " is owned by %u, who is not there", idx, owner);
         else if (places_naming(j, owner, idx) != 1)
                 j->fault("magazine %" PRIu64 " is in %u places of thread %u", idx, places_naming(j, owner, idx), owner);
@@ -415,13 +415,14 @@ judge_magazine(struct judge *j, uint64_t idx)
         uint32_t tag = magazine_tag(word);
 
         if (magazine_state(word) == MAGAZINE_POOL) {
-                MUST(j, word == 0 && m->n == 0, "pooled magazine %" PRIu64 ": word %#" PRIx64 ", n %" PRIu64, idx, word,
-                     m->n);
+                MUST(j, word == 0 || word == MAGAZINE_BARE, "pooled magazine %" PRIu64 ": word %#" PRIx64, idx, word);
+                MUST(j, word != 0 || m->n == 0, "pooled magazine %" PRIu64 ": n %" PRIu64, idx, m->n);
                 j->tally.n_pooled++;
                 return;
         }
         if (tag == TAG_NONE || tag >= j->r->layout.n_tags || tag_class(tag) >= SIZE_CLASS_N_CACHED || m->n > m->cap ||
-            m->cap > MAGAZINE_CAP_MAX || m->cap == 0 || magazine_state(word) >= MAGAZINE_N_STATES) {
+            m->cap > MAGAZINE_CAP_MAX || m->cap == 0 || magazine_state(word) >= MAGAZINE_PURGING ||
+            magazine_is_bare(word)) {
                 j->fault("magazine %" PRIu64 ": %#" PRIx64 ", n %" PRIu64 ", cap %" PRIu64, idx, word, m->n, m->cap);
                 return;
         }

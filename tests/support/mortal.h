@@ -229,22 +229,22 @@ attach_and_cut_robust_list(void)
 }
 
 /* The slot that a child attached to: the first, unless the test took it. */
-static inline struct thread_slot *
-slot_at(uint32_t idx)
+static inline struct slot_gate *
+gate_at(uint32_t idx)
 {
-        return region_thread(r, idx);
+        return region_gate(r, idx);
 }
 
 static inline bool
 life_is_marked(uint32_t idx)
 {
-        return (robust_word(&slot_at(idx)->life) & ROBUST_OWNER_DIED) != 0;
+        return (robust_word(&gate_at(idx)->life) & ROBUST_OWNER_DIED) != 0;
 }
 
 static inline uint32_t
 life_pid_ns(uint32_t idx)
 {
-        return robust_word_pid_ns(robust_word(&slot_at(idx)->life));
+        return robust_word_pid_ns(robust_word(&gate_at(idx)->life));
 }
 
 /* A child that attached to slot 0, was killed and is buried. */
@@ -256,7 +256,7 @@ leave_dead_slot(void)
         child_start(&child, attach_and_wait);
         child_await(&child);
         child_kill_and_bury(&child);
-        ck_assert_uint_eq(slot_at(0)->state, 1);
+        ck_assert_uint_eq(gate_at(0)->state, 1);
 }
 
 #endif

@@ -123,7 +123,7 @@ static void
 make_roots(struct rich_heap *rich)
 {
         struct thread *t = rich->t;
-        uint64_t dest = (uint64_t)((char *)&t->slot->pending[0] - rich->fx.region.base);
+        uint64_t dest = (uint64_t)((char *)&t->gate->pending[0] - rich->fx.region.base);
 
         ck_assert_int_eq(root_find_or_create(t, "a", 40, 0, NULL, NULL, NULL, &rich->object), 0);
         keep(rich, rich->object);

@@ -21,8 +21,8 @@ judge_pending(struct region *r)
 {
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
                 for (int k = 0; k < ROOTS_PENDING_MAX; k++)
-                        MUST(region_thread(r, idx)->pending[k] == 0, "thread %u has %#" PRIx64 " pending in %d",
-                             idx + 1, region_thread(r, idx)->pending[k], k);
+                        MUST(region_gate(r, idx)->pending[k] == 0, "thread %u has %#" PRIx64 " pending in %d", idx + 1,
+                             region_gate(r, idx)->pending[k], k);
 }
 
 /* Marks the record as linked, and adds its object. */

@@ -51,7 +51,7 @@ settle_never(struct region *region_settled, uint32_t thread_no, void *arg)
 uint64_t
 state_of(uint32_t idx)
 {
-        return load_relaxed(&region_thread(r, idx)->state);
+        return load_relaxed(&region_gate(r, idx)->state);
 }
 
 void *
@@ -101,7 +101,7 @@ actor_end(struct actor *actor, enum ending ending)
 void
 await_gone(uint32_t idx)
 {
-        while (!process_thread_is_gone((uint32_t)region_thread(r, idx)->os_tid))
+        while (!process_thread_is_gone((uint32_t)region_gate(r, idx)->os_tid))
                 sched_yield(); /* libcheck's limit is the watchdog */
 }
 

@@ -108,7 +108,10 @@ allow_all_that_is_reserved(void)
         allow_table(TABLE_BINDINGS, 0, r->layout.n[TABLE_BINDINGS]);
         allow_table(TABLE_FREE_CHUNKS, 0, r->layout.n[TABLE_FREE_CHUNKS]);
         allow_table(TABLE_CLIENTS, 0, region_clients_hwm(r));
+        allow_table(TABLE_GATES, 0, region_threads_hwm(r));
         allow_table(TABLE_THREADS, 0, region_threads_hwm(r));
+        if (r->header->folding != 0)
+                allow_table(TABLE_TOTALS, 0, 2);
         allow_table(TABLE_ROOTS, 0, region_roots_hwm(r));
         for (uint32_t a = 0; a < N_ARENAS; a++) {
                 if (region_arena(r, a))

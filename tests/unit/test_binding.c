@@ -41,7 +41,7 @@ static struct thread
 thread_in(uint32_t idx)
 {
         r->bindings[idx] |= BINDING_USED;
-        return (struct thread){.region = r, .slot = region_thread(r, idx), .no = idx + 1};
+        return (struct thread){.region = r, .slot = region_thread(r, idx), .gate = region_gate(r, idx), .no = idx + 1};
 }
 
 /* Gives arena a `load` threads, in slots from `*next` on. */
@@ -161,8 +161,8 @@ START_TEST(the_dead_do_not_count)
         load_arena(1, 2, &next); /* slots 2 and 3 */
         load_arena(2, 1, &next);
         load_arena(3, 1, &next);
-        region_thread(r, 2)->life.word = ROBUST_OWNER_DIED;
-        region_thread(r, 3)->life.word = ROBUST_OWNER_DIED;
+        region_gate(r, 2)->life.word = ROBUST_OWNER_DIED;
+        region_gate(r, 3)->life.word = ROBUST_OWNER_DIED;
         ck_assert_int_eq(binding_choose(&t, 0), 0);
         ck_assert_uint_eq(t.arena, 1);
 }
@@ -220,7 +220,8 @@ bind_in_turns(void *arg)
                 struct thread t;
 
                 pthread_barrier_wait(&start);
-                t = (struct thread){.region = r, .slot = region_thread(r, idx), .no = idx + 1};
+                t = (struct thread){
+                        .region = r, .slot = region_thread(r, idx), .gate = region_gate(r, idx), .no = idx + 1};
                 ck_assert_int_eq(binding_choose(&t, 0), 0);
                 pthread_barrier_wait(&end);
         }
@@ -257,7 +258,7 @@ static void *
 bind_at_once(void *arg)
 {
         uint32_t idx = (uint32_t)(uintptr_t)arg;
-        struct thread t = {.region = r, .slot = region_thread(r, idx), .no = idx + 1};
+        struct thread t = {.region = r, .slot = region_thread(r, idx), .gate = region_gate(r, idx), .no = idx + 1};
 
         pthread_barrier_wait(&start);
         ck_assert_int_eq(binding_choose(&t, 0), 0);

@@ -263,7 +263,7 @@ damage_magazines(struct damage *d)
                MAGAZINE(rich.cached).slot[1] = region_entry(r, rich.free_granule << GEO_GRANULE_SHIFT));
         DAMAGE(d, BOTH, "is not the start of its large block", MAGAZINE(rich.cached_large).slot[0] ^= 64);
         DAMAGE(d, BOTH, "is also a root under construction by thread 1",
-               t->slot->pending[0] = r->layout.chunks_off + region_entry_off(r, MAGAZINE(rich.depot).slot[0]));
+               t->gate->pending[0] = r->layout.chunks_off + region_entry_off(r, MAGAZINE(rich.depot).slot[0]));
         DAMAGE(d, BOTH, "entries, and it has room for", MAGAZINE(rich.cached).n = MAGAZINE(rich.cached).cap + 1);
         DAMAGE(d, BOTH, "entries, and it has room for", MAGAZINE(rich.cached).n = UINT64_MAX);
         DAMAGE(d, BOTH, "room for 1099511627776 blocks", MAGAZINE(rich.cached).cap = UINT64_C(1) << 40);
@@ -284,7 +284,15 @@ damage_magazines(struct damage *d)
                magazine_change(rich.cached, magazine_word(MAGAZINE_TCACHE, t->no, 0, 0xffff)));
         DAMAGE(d, BOTH, "for tag 0, which has none",
                magazine_change(rich.cached, magazine_word(MAGAZINE_TCACHE, t->no, 0, 0)));
-        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.pooled] |= 3);
+        DAMAGE(d, BOTH, "(pool): fields that it has not", r->magazine_words[rich.pooled] |= MAGAZINE_PURGING);
+        DAMAGE(d, BOTH, "(pool): fields that it has not",
+               magazine_change(rich.pooled, magazine_word(MAGAZINE_POOL, t->no, 0, 0) | MAGAZINE_BARE));
+        DAMAGE(d, REST, "is owned by thread 1 although nobody is running",
+               magazine_change(rich.pooled, magazine_word(MAGAZINE_PURGING, t->no, 0, 0) | MAGAZINE_BARE));
+        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.cached] |= UINT64_C(1) << 60);
+        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.cached] |= UINT64_C(1) << 46);
+        DAMAGE(d, BOTH, "no word of a magazine", r->magazine_words[rich.depot] |= MAGAZINE_BARE);
+        DAMAGE(d, REST, "no word of a magazine", r->magazine_words[rich.cached] |= MAGAZINE_BARE);
         DAMAGE(d, BOTH, "owned by thread 3, whose slot does not exist",
                magazine_change(rich.cached, magazine_word(MAGAZINE_TCACHE, 3, 0, TAG0)));
         DAMAGE(d, BOTH, "owned by thread 2, and none of its places names it",
@@ -306,9 +314,9 @@ damage_slots(struct damage *d)
         DAMAGE(d, BOTH, "an intent of kind 77", t->slot->intent.kind = 77);
         DAMAGE(d, REST, "stands although nobody is running", t->slot->candidate = candidate_make(CANDIDATE_RUN, 3, 1));
         DAMAGE(d, BOTH, "a candidate of kind 15", t->slot->candidate = 15);
-        DAMAGE(d, BOTH, "its slot has state 2", t->slot->state = 2);
-        DAMAGE(d, BOTH, "owned by thread 1, whose slot is empty", t->slot->state = 0);
-        DAMAGE(d, BOTH, "of client 70000, which does not exist", t->slot->client_idx = 70000);
+        DAMAGE(d, BOTH, "its slot has state 2", t->gate->state = 2);
+        DAMAGE(d, BOTH, "owned by thread 1, whose slot is empty", t->gate->state = 0);
+        DAMAGE(d, BOTH, "of client 70000, which does not exist", t->gate->client_idx = 70000);
         DAMAGE(d, BOTH, "bound to arena 900", r->bindings[t->no - 1] = BINDING_ARENA(900));
         DAMAGE(d, BOTH, "its binding 0 says empty", r->bindings[t->no - 1] = 0);
         DAMAGE(d, REST, "its slot is empty, and its binding 0x40000001 says in use", make_empty_slot();
@@ -317,11 +325,11 @@ damage_slots(struct damage *d)
         DAMAGE(d, BOTH, "bound, and its slot does not exist", r->bindings[7] = BINDING_USED);
         DAMAGE(d, BOTH, "client 0: state 3", r->clients[0].word |= 3);
         DAMAGE(d, BOTH, "pending for a root, is not the start of a block",
-               t->slot->pending[1] = r->layout.chunks_off + 8);
+               t->gate->pending[1] = r->layout.chunks_off + 8);
         DAMAGE(d, BOTH, "pending for a root, lies in a free granule",
-               t->slot->pending[1] = r->layout.chunks_off + (rich.free_granule << GEO_GRANULE_SHIFT));
-        DAMAGE(d, BOTH, "is pending for one of thread 1, too", t->slot->pending[1] = t->slot->pending[0]);
-        DAMAGE(d, REST, "a root is being made or removed", t->slot->pending[1] = 1);
+               t->gate->pending[1] = r->layout.chunks_off + (rich.free_granule << GEO_GRANULE_SHIFT));
+        DAMAGE(d, BOTH, "is pending for one of thread 1, too", t->gate->pending[1] = t->gate->pending[0]);
+        DAMAGE(d, REST, "a root is being made or removed", t->gate->pending[1] = 1);
 }
 
 static void
@@ -330,7 +338,7 @@ damage_roots(struct damage *d)
         DAMAGE(d, BOTH, "new, and it belongs to nobody", r->roots[0].word = ROOT_NEW);
         DAMAGE(d, BOTH, "free, and it has an object", r->roots[0].word = 0; r->header->roots_head = 0);
         DAMAGE(d, BOTH, "in the chain, and not linked by its word", r->roots[0].word = ROOT_FREE);
-        DAMAGE(d, BOTH, "is pending in thread 1, too", t->slot->pending[1] = r->layout.chunks_off + rich.object);
+        DAMAGE(d, BOTH, "is pending in thread 1, too", t->gate->pending[1] = r->layout.chunks_off + rich.object);
         DAMAGE(d, BOTH, "no word of a record", r->roots[0].word |= WORD_PUT(2, 4));
         DAMAGE(d, BOTH, "linked without a name", memset(r->roots[0].name, 'x', sizeof r->roots[0].name));
         DAMAGE(d, BOTH, "linked by its word, and not in the chain", r->header->roots_head = 0);

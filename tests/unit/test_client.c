@@ -60,7 +60,7 @@ client_pretend_pid(const struct client_id *id, uint32_t pid)
 START_TEST(full_client_table_reuses_the_dead_and_refuses_otherwise)
 {
         struct client_id ids[N_CLIENTS] = {client}, id;
-        uint32_t gone = (uint32_t)region_thread(r, dead_slot())->os_tid;
+        uint32_t gone = (uint32_t)region_gate(r, dead_slot())->os_tid;
 
         for (int i = 1; i < N_CLIENTS; i++)
                 ck_assert_int_eq(client_register(r, &ids[i]), 0);
@@ -87,7 +87,7 @@ START_TEST(newcomer_asks_about_few_as_long_as_there_is_room)
 {
         enum { N = 64, N_HERE = 40 };
         struct client_id ids[N], id;
-        uint32_t gone = (uint32_t)region_thread(r, dead_slot())->os_tid;
+        uint32_t gone = (uint32_t)region_gate(r, dead_slot())->os_tid;
         uint32_t far, near;
 
         plain_region_drop(r);
@@ -124,7 +124,7 @@ START_TEST(dead_client_is_reused_only_when_its_threads_are_settled)
         struct client_id id;
         uint32_t idx = dead_slot();
 
-        client_pretend_pid(&client, (uint32_t)region_thread(r, idx)->os_tid);
+        client_pretend_pid(&client, (uint32_t)region_gate(r, idx)->os_tid);
         ck_assert_int_eq(client_register(r, &id), 0);
         ck_assert_uint_ne(id.idx, client.idx);
         ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
@@ -151,7 +151,7 @@ START_TEST(client_of_another_pid_namespace_is_live_and_left_alone)
 {
         struct client_id id;
 
-        client_pretend_pid(&client, (uint32_t)region_thread(r, dead_slot())->os_tid);
+        client_pretend_pid(&client, (uint32_t)region_gate(r, dead_slot())->os_tid);
         r->clients[client.idx].pid_ns++;
         ck_assert(client_is_live(r, client.idx, client.incarnation));
         ck_assert_int_eq(client_register(r, &id), 0);

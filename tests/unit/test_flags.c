@@ -212,7 +212,7 @@ hold_all_the_same(void)
 
 static uint64_t *held; /* word of the slab of what is under construction */
 static jmp_buf out_of_init;
-static const struct thread_slot *slot; /* where that is named */
+static const struct slot_gate *gate; /* where that is named */
 
 /* The last call that init() makes may not grow, and nobody can free the object where it belongs. */
 static int
@@ -224,8 +224,8 @@ resize_without_growing(void *obj, size_t size, void *arg)
         NEED(size == 100 && p && shheap_rallocx(h, p, 1000, SHA_NOGROW) == p);
         held = run_word(r, (uint64_t)((char *)obj - r->chunks) >> GEO_GRANULE_SHIFT);
         owner_release(held, granule_with_owner(owner_load(held), h->reserve.idx + 1));
-        slot = tcache_last->thread.slot;
-        NEED(slot->pending[0] != 0);
+        gate = tcache_last->thread.gate;
+        NEED(gate->pending[0] != 0);
         if (arg)
                 longjmp(out_of_init, 1);
         return -ECANCELED;
@@ -253,7 +253,7 @@ START_TEST(nogrow_is_over_with_its_call)
                 ck_assert_int_eq(pthread_create(&thread, NULL, jump_out_and_end, NULL), 0);
                 ck_assert_int_eq(pthread_join(thread, NULL), 0);
         }
-        ck_assert_uint_eq(slot->pending[0], 0);
+        ck_assert_uint_eq(gate->pending[0], 0);
         owner_release(held, granule_with_owner(owner_load(held), THREAD_NONE));
 }
 END_TEST

@@ -741,17 +741,18 @@ START_TEST(newcomer_gets_the_place_of_one_who_holds_nothing_where_no_page_is_lef
         static struct child idle[200];
         const struct region *r;
         struct child newcomer;
-        unsigned n = 0;
+        unsigned n = 0, per_page;
 
         heap_dir_empty();
         h = heap_dir_open("i", SHHEAP_CREATE, "capacity:64M,arenas:2,max_clients:300,max_threads:1000");
         r = &h->region;
-        do { /* the next place begins a page */
+        per_page = 4096 / (unsigned)r->layout.stride[TABLE_CLIENTS];
+        do { /* the next place ends in another page */
                 child_start(&idle[n], be_idle, NULL);
                 ck_assert(child_hear(&idle[n]));
                 n++;
                 ck_assert_uint_lt(n, 200);
-        } while (region_clients_hwm(r) * r->layout.stride[TABLE_CLIENTS] % 4096 != 0);
+        } while (region_clients_hwm(r) != per_page);
         child_start(&newcomer, come_where_no_page_is_left, NULL);
         ck_assert_int_eq(child_end(&newcomer), 0);
         for (int is_short = 1; is_short >= 0; is_short--) { /* they get none, and are told why */

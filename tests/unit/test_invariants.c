@@ -271,7 +271,7 @@ static void
 settled_without_its_lock(struct region *region, uint32_t thread_no, void *arg)
 {
         (void)arg;
-        liveness->lock_release(&region_thread(region, thread_no - 1)->reap);
+        liveness->lock_release(&region_gate(region, thread_no - 1)->reap);
 }
 
 static void *
@@ -491,7 +491,7 @@ static int
 forget_the_object(void *p, size_t size, void *arg)
 {
         (void)p, (void)size, (void)arg;
-        t->slot->pending[0] = 0;
+        t->gate->pending[0] = 0;
         return 0;
 }
 

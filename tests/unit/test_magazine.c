@@ -187,7 +187,7 @@ START_TEST(magazine_with_blocks_goes_through_the_depot)
         uint32_t idx = take_filled(t, 2), got;
 
         put(t, idx);
-        ck_assert_uint_eq(word_of(idx), magazine_word(MAGAZINE_DEPOT, 0, 0, tag));
+        ck_assert_uint_eq(word_of(idx), magazine_with_depot_place1(magazine_word(MAGAZINE_DEPOT, 0, 0, tag), 1));
         ck_assert_uint_eq(heap_verify(r, NULL).n_cached_in_depots, 1);
         ck_assert(!magazine_take_depot(u, 0, tag_make(0, 3), &got)); /* another class */
         ck_assert(!magazine_take_depot(u, 1, tag, &got));            /* another arena, not even ready */

@@ -98,7 +98,7 @@ struct flip {
 
 static const struct flip flips[] = {
         FLIP(magic, UINT64_C(0x636f6c6c616d6872), -ENODEV, "does not begin"),
-        FLIP(version, LAYOUT_VERSION + 1, -EPROTO, "layout version 9 "),
+        FLIP(version, LAYOUT_VERSION + 1, -EPROTO, "layout version 10 "),
         FLIP(hash, 0xdeadbeef, -EPROTO, "build deadbeef"),
         FLIP(features_incompat, 1, -EPROTO, "features 0x1 that this library does not know"),
         FLIP(features_incompat, UINT64_C(1) << 63, -EPROTO, "features 0x8000000000000000 that this library does not"),

@@ -471,7 +471,7 @@ START_TEST(a_block_of_a_held_slab_is_put_aside)
         uint64_t *word = hold_slab(tb, create(ta, "a", 100));
 
         ck_assert_int_eq(root_remove(ta, "a"), 0);
-        ck_assert_uint_eq(ta->slot->pending[0], 0);
+        ck_assert_uint_eq(ta->gate->pending[0], 0);
         ck_assert_uint_eq(ta->slot->hand, 0);
         let_go(word);
         ck_assert_uint_eq(root_judge(r), 0);
@@ -503,12 +503,12 @@ START_TEST(without_a_magazine_the_block_waits_in_the_slot)
 
         take_every_magazine(tb);
         ck_assert_int_eq(root_remove(ta, "a"), 0);
-        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        ck_assert_uint_ne(ta->gate->pending[0], 0);
         create(ta, "b", 100000); /* tries again: still held */
-        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        ck_assert_uint_ne(ta->gate->pending[0], 0);
         let_go(word);
         root_tidy(ta);
-        ck_assert_uint_eq(ta->slot->pending[0], 0);
+        ck_assert_uint_eq(ta->gate->pending[0], 0);
         give_back_every_magazine(tb);
         ck_assert_uint_eq(root_judge(r), 1);
 }
@@ -627,14 +627,14 @@ START_TEST(a_damaged_region_is_no_trap)
         ck_assert_int_eq(root_iterate(r, list, &l), -EUCLEAN);
         r->roots[0].next = 0;
 
-        tb->slot->pending[0] = 7; /* a mark that leads nowhere */
-        tb->slot->pending[1] = 5;
-        tb->slot->pending[2] = 4 | UINT64_C(3) << 27;
+        tb->gate->pending[0] = 7; /* a mark that leads nowhere */
+        tb->gate->pending[1] = 5;
+        tb->gate->pending[2] = 4 | UINT64_C(3) << 27;
         tb->slot->pending_record[2] = UINT32_MAX;
-        tb->slot->pending[3] = 16; /* a block before the first chunk */
+        tb->gate->pending[3] = 16; /* a block before the first chunk */
         reap_settle(r, tb->no, ta);
         for (int i = 0; i < ROOTS_PENDING_MAX; i++)
-                ck_assert_uint_eq(tb->slot->pending[i], 0);
+                ck_assert_uint_eq(tb->gate->pending[i], 0);
         ck_assert_uint_eq(root_judge(r), 2);
 }
 END_TEST

@@ -78,7 +78,7 @@ START_TEST(without_a_reapers_thread_the_block_waits_for_the_next_owner)
 {
         die_in_init(ta, 100);
         reap_settle(r, ta->no, NULL);
-        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        ck_assert_uint_ne(ta->gate->pending[0], 0);
         reap_settle(r, ta->no, NULL);
         create(ta, "b", 100); /* the slot's next owner */
         ck_assert_uint_eq(root_judge(r), 1);
@@ -91,13 +91,13 @@ START_TEST(a_reaper_without_a_free_cell_leaves_the_block_where_it_is)
 
         die_in_init(ta, 100);
         for (int i = 0; i < ROOTS_PENDING_MAX; i++)
-                store_relaxed(&tb->slot->pending[i], 1); /* reserved: in the midst of allocating */
+                store_relaxed(&tb->gate->pending[i], 1); /* reserved: in the midst of allocating */
         reap_settle(r, ta->no, tb);
-        ck_assert_uint_ne(ta->slot->pending[0], 0);
+        ck_assert_uint_ne(ta->gate->pending[0], 0);
         for (int i = 0; i < ROOTS_PENDING_MAX; i++)
-                store_relaxed(&tb->slot->pending[i], 0);
+                store_relaxed(&tb->gate->pending[i], 0);
         reap_settle(r, ta->no, tb);
-        ck_assert_uint_eq(ta->slot->pending[0], 0);
+        ck_assert_uint_eq(ta->gate->pending[0], 0);
         ck_assert_int_eq(root_find_or_create(tb, "a", 1, 0, NULL, NULL, NULL, &block_off), 0);
         ck_assert_uint_eq(root_judge(r), 1);
 }
@@ -151,11 +151,11 @@ START_TEST(a_reap_in_the_midst_of_an_allocation_takes_another_cell)
         ck_assert_int_eq(free_block(tb, live_pop(&live), 0), 0);
         ck_assert_int_eq(pthread_create(&thread, NULL, attach_and_end, &no), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
-        word = hold_slab(tb, cell_block_off(region_thread(r, no - 1)->pending[0]));
+        word = hold_slab(tb, cell_block_off(region_gate(r, no - 1)->pending[0]));
         take_every_magazine(tb);
         ck_assert_int_eq(try_create(ta, "b", GEO_LARGE_MAX, NULL, NULL), -ENOMEM); /* has reaped the dead */
-        ck_assert_uint_eq(region_thread(r, no - 1)->pending[0], 0);
-        ck_assert_uint_ne(ta->slot->pending[1], 0);
+        ck_assert_uint_eq(region_gate(r, no - 1)->pending[0], 0);
+        ck_assert_uint_ne(ta->gate->pending[1], 0);
         let_go(word);
         root_tidy(ta);
         give_back_every_magazine(tb);

@@ -664,7 +664,7 @@ is_late_help(int to)
         case 1:
                 return to == A;
         default:
-                return to == DIES && running == A && n_creations == 2 && actors[A].t->slot->pending[0] != 0;
+                return to == DIES && running == A && n_creations == 2 && actors[A].t->gate->pending[0] != 0;
         }
 }
 

@@ -26,27 +26,28 @@ START_TEST(attach_takes_the_lowest_empty_slot_and_fills_it)
 {
         struct actor actor;
         struct thread t = {0};
-        struct thread_slot *slot;
+        struct slot_gate *gate;
 
         actor_start(&actor);
         ck_assert_int_eq(actor.err, 0);
         ck_assert_uint_eq(actor.t.no, 1);
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
-        slot = region_thread(r, 1);
+        gate = region_gate(r, 1);
         ck_assert_ptr_eq(t.region, r);
-        ck_assert_ptr_eq(t.slot, slot);
+        ck_assert_ptr_eq(t.gate, gate);
+        ck_assert_ptr_eq(t.slot, region_thread(r, 1));
         ck_assert_uint_eq(t.no, 2);
         ck_assert_uint_eq(t.client_idx, client.idx);
         ck_assert_uint_eq(t.client_incarnation, client.incarnation);
-        ck_assert_uint_eq(slot->state, 1);
-        ck_assert_uint_eq(slot->client_idx, client.idx);
-        ck_assert_uint_eq(slot->client_incarnation, client.incarnation);
-        ck_assert_uint_eq(slot->os_tid, process_tid());
-        ck_assert_uint_eq(slot->os_pid, (uint32_t)getpid());
-        ck_assert_uint_eq(robust_word_pid_ns(robust_word(&slot->life)), process_pid_ns());
+        ck_assert_uint_eq(gate->state, 1);
+        ck_assert_uint_eq(gate->client_idx, client.idx);
+        ck_assert_uint_eq(gate->client_incarnation, client.incarnation);
+        ck_assert_uint_eq(gate->os_tid, process_tid());
+        ck_assert_uint_eq(gate->os_pid, (uint32_t)getpid());
+        ck_assert_uint_eq(robust_word_pid_ns(robust_word(&gate->life)), process_pid_ns());
         ck_assert_uint_eq(r->bindings[1], BINDING_USED);
-        ck_assert_uint_eq(robust_word_tid(robust_word(&slot->life)), process_tid());
-        ck_assert_uint_eq(robust_word(&slot->reap), 0);
+        ck_assert_uint_eq(robust_word_tid(robust_word(&gate->life)), process_tid());
+        ck_assert_uint_eq(robust_word(&gate->reap), 0);
         slot_release(&t);
         actor_end(&actor, END_RELEASE);
 }
@@ -60,7 +61,7 @@ START_TEST(release_empties_the_slot_and_unlocks_life)
         slot_release(&t);
         ck_assert_uint_eq(state_of(0), 0);
         ck_assert_uint_eq(r->bindings[0], 0);
-        ck_assert_uint_eq(robust_word(&region_thread(r, 0)->life), 0);
+        ck_assert_uint_eq(robust_word(&region_gate(r, 0)->life), 0);
         ck_assert(slot_has_let_go(r, 0));
         slot_release(&t); /* a second time does nothing */
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
@@ -116,7 +117,7 @@ START_TEST(thread_that_attaches_again_gets_its_own_old_slot)
         ck_assert_uint_eq(state_of(0), 1);
         ck_assert_uint_eq(r->bindings[0], BINDING_USED);
         ck_assert_uint_eq(region_thread(r, 0)->n_attached, 2);
-        ck_assert_uint_eq(robust_word(&region_thread(r, 0)->reap), 0);
+        ck_assert_uint_eq(robust_word(&region_gate(r, 0)->reap), 0);
         slot_detach(&t);
         /* Who has lost what detach left in *t gets another one: the word alone is no proof that it is ours. */
         ck_assert_int_eq(slot_attach(&forgetful, r, &client, NULL, NULL), 0);
@@ -131,10 +132,10 @@ START_TEST(own_old_slot_whose_reap_is_held_is_not_waited_for)
 
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
         slot_detach(&t);
-        ck_assert_int_eq(liveness->lock_try(&region_thread(r, 0)->reap, 0, false), 0);
+        ck_assert_int_eq(liveness->lock_try(&region_gate(r, 0)->reap, 0, false), 0);
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
         ck_assert_uint_eq(t.no, 2);
-        liveness->lock_release(&region_thread(r, 0)->reap);
+        liveness->lock_release(&region_gate(r, 0)->reap);
 }
 END_TEST
 
@@ -142,13 +143,13 @@ END_TEST
 START_TEST(unmarked_word_of_another_pid_namespace_is_left_alone)
 {
         uint32_t idx = dead_slot();
-        struct thread_slot *slot = region_thread(r, idx);
+        struct slot_gate *gate = region_gate(r, idx);
         struct thread t = {0};
 
-        slot->life.word = robust_word_of((uint32_t)slot->os_tid, process_pid_ns() + 1);
-        slot->os_pid = (uint32_t)slot->os_tid; /* nor does its process exist here */
+        gate->life.word = robust_word_of(gate->os_tid, process_pid_ns() + 1);
+        gate->os_pid = gate->os_tid; /* nor does its process exist here */
         ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
-        region_thread(r, idx)->state = 0; /* nor attached to, when it is empty */
+        region_gate(r, idx)->state = 0; /* nor attached to, when it is empty */
         r->bindings[idx] = 0;
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
         ck_assert_uint_ne(t.no, idx + 1);
@@ -160,9 +161,9 @@ END_TEST
 START_TEST(unmarked_word_of_no_known_namespace_is_left_alone)
 {
         uint32_t idx = dead_slot();
-        struct thread_slot *slot = region_thread(r, idx);
+        struct slot_gate *gate = region_gate(r, idx);
 
-        slot->life.word = robust_word_of((uint32_t)slot->os_tid, PROCESS_NS_UNKNOWN);
+        gate->life.word = robust_word_of(gate->os_tid, PROCESS_NS_UNKNOWN);
         ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
 }
 END_TEST
@@ -176,8 +177,8 @@ START_TEST(mark_is_evidence_whatever_the_namespace)
                 uint32_t idx = dead_slot();
                 struct thread t = {0};
 
-                region_thread(r, idx)->life.word = robust_word_of(ROBUST_OWNER_DIED, namespaces[i]);
-                region_thread(r, idx)->reap.word = robust_word_of(ROBUST_OWNER_DIED, namespaces[i]);
+                region_gate(r, idx)->life.word = robust_word_of(ROBUST_OWNER_DIED, namespaces[i]);
+                region_gate(r, idx)->reap.word = robust_word_of(ROBUST_OWNER_DIED, namespaces[i]);
                 ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
                 ck_assert_uint_eq(settled.n[idx + 1], 1);
                 ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), 0);
@@ -194,15 +195,16 @@ START_TEST(dead_slot_is_settled_once_and_emptied)
         struct settled settled = {0};
         uint32_t idx = dead_slot();
         struct thread_slot *slot = region_thread(r, idx);
+        struct slot_gate *gate = region_gate(r, idx);
 
         slot->n_huge_malloc = 17;
         ck_assert(slot_thread_is_dead_hint(r, idx));
         ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
         ck_assert_uint_eq(settled.n[idx + 1], 1);
-        ck_assert_uint_eq(slot->state, 0);
+        ck_assert_uint_eq(gate->state, 0);
         ck_assert_uint_eq(r->bindings[idx], 0);
-        ck_assert_uint_eq(robust_word(&slot->life), 0);
-        ck_assert_uint_eq(robust_word(&slot->reap), 0);
+        ck_assert_uint_eq(robust_word(&gate->life), 0);
+        ck_assert_uint_eq(robust_word(&gate->reap), 0);
         ck_assert_uint_eq(slot->n_huge_malloc, 17); /* counters go on with the next owner */
         ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
 }
@@ -228,11 +230,11 @@ START_TEST(unmarked_word_of_a_thread_that_is_gone_is_evidence)
 {
         struct settled settled = {0};
         uint32_t idx = dead_slot();
-        struct thread_slot *slot = region_thread(r, idx);
-        uint64_t word = robust_word_of((uint32_t)slot->os_tid, process_pid_ns());
+        struct slot_gate *gate = region_gate(r, idx);
+        uint64_t word = robust_word_of(gate->os_tid, process_pid_ns());
 
-        store_relaxed(&slot->life.word, word);
-        store_relaxed(&slot->reap.word, word); /* `reap` is judged alike */
+        store_relaxed(&gate->life.word, word);
+        store_relaxed(&gate->reap.word, word); /* `reap` is judged alike */
         ck_assert(!slot_thread_is_dead_hint(r, idx));
         ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
         ck_assert_uint_eq(settled.n[idx + 1], 1);
@@ -244,12 +246,12 @@ START_TEST(process_that_is_gone_is_evidence_whoever_has_the_thread_id)
 {
         struct settled settled = {0};
         uint32_t idx = dead_slot();
-        struct thread_slot *slot = region_thread(r, idx);
-        uint32_t gone = (uint32_t)slot->os_tid;
+        struct slot_gate *gate = region_gate(r, idx);
+        uint32_t gone = gate->os_tid;
 
-        store_relaxed(&slot->life.word, robust_word_of(process_tid(), process_pid_ns()));
+        store_relaxed(&gate->life.word, robust_word_of(process_tid(), process_pid_ns()));
         ck_assert_int_eq(slot_reap_one(r, idx, settle_never, NULL), 0);
-        slot->os_pid = gone;
+        gate->os_pid = gone;
         ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), 1);
         ck_assert_uint_eq(settled.n[idx + 1], 1);
 }
@@ -287,7 +289,7 @@ START_TEST(slot_of_a_death_between_two_steps_is_reaped_or_inherited)
                 uint32_t idx = dead_slot();
 
                 ck_assert_uint_eq(idx, 0);
-                region_thread(r, idx)->state = deaths[i].state;
+                region_gate(r, idx)->state = deaths[i].state;
                 r->bindings[idx] = deaths[i].binding;
                 ck_assert_int_eq(slot_reap_one(r, idx, settle_count, &settled), deaths[i].is_reaped);
                 ck_assert_uint_eq(settled.n[idx + 1], deaths[i].is_reaped);
@@ -397,8 +399,7 @@ START_TEST(attach_to_a_full_table_finds_the_unmarked_dead)
         fill_all(actors, N_THREADS);
         actor_end(&actors[4], END_DIE);
         await_gone(4);
-        store_relaxed(&region_thread(r, 4)->life.word,
-                      robust_word_of((uint32_t)region_thread(r, 4)->os_tid, process_pid_ns()));
+        store_relaxed(&region_gate(r, 4)->life.word, robust_word_of(region_gate(r, 4)->os_tid, process_pid_ns()));
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_count, &settled), 0);
         ck_assert_uint_eq(t.no, 5);
         ck_assert_uint_eq(settled.n[5], 1);
@@ -411,7 +412,7 @@ END_TEST
 /* ------------------------------------------------------------------ the seam */
 
 #if SHM_DEBUG
-static const struct thread_slot *declared_dead;
+static const struct slot_gate *declared_dead;
 
 /* Declares one living thread dead, as an explorer does with its actors. */
 static enum lock_view
@@ -442,7 +443,7 @@ START_TEST(reaper_that_comes_too_late_leaves_the_reserve_slot_alone)
 
         slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, NULL, NULL), 0);
-        declared_dead = region_thread(r, reserve.idx);
+        declared_dead = region_gate(r, reserve.idx);
         ops.lock_view = fake_view;
         liveness = &ops;
         ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_never, NULL), 0);
@@ -473,8 +474,8 @@ START_TEST(mark_that_is_lowered_meanwhile_is_an_error)
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), -EBADMSG);
         liveness = &liveness_system;
         r->header->threads_hwm = 1;
-        liveness->lock_release(&region_thread(r, 0)->life);
-        liveness->lock_release(&region_thread(r, 0)->reap);
+        liveness->lock_release(&region_gate(r, 0)->life);
+        liveness->lock_release(&region_gate(r, 0)->reap);
         ck_assert_int_eq(slot_attach(&t, r, &client, NULL, NULL), 0);
         slot_release(&t);
 }
@@ -488,7 +489,7 @@ START_TEST(test_can_declare_a_thread_dead)
 
         damage_is_done(true);
         actor_start(&actor);
-        declared_dead = region_thread(r, actor.t.no - 1);
+        declared_dead = region_gate(r, actor.t.no - 1);
         ops.lock_view = fake_view;
         ops.lock_try = fake_try;
         ops.lock_release = fake_release;

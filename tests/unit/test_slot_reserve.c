@@ -21,7 +21,7 @@ START_TEST(reserve_slot_serves_when_all_others_are_taken)
         struct actor actors[N_THREADS];
         struct reserve reserve;
         struct thread t = {0};
-        struct thread_slot *slot;
+        struct slot_gate *gate;
 
         slot_reserve_init(&reserve);
         ck_assert_int_eq(slot_reserve(&reserve, r, &client, settle_never, NULL), 0);
@@ -30,15 +30,15 @@ START_TEST(reserve_slot_serves_when_all_others_are_taken)
         ck_assert_int_eq(slot_attach(&t, r, &client, settle_never, NULL), -EUSERS);
         for (int i = 0; i < 3; i++) {
                 ck_assert_int_eq(slot_borrow(&reserve, &t, r, &client, settle_never, NULL), 0);
-                slot = region_thread(r, reserve.idx);
-                ck_assert_ptr_eq(t.slot, slot);
+                gate = region_gate(r, reserve.idx);
+                ck_assert_ptr_eq(t.gate, gate);
                 ck_assert_uint_eq(t.no, reserve.idx + 1);
-                ck_assert_uint_eq(slot->state, 1);
-                ck_assert_uint_eq(robust_word_tid(robust_word(&slot->life)), process_tid());
+                ck_assert_uint_eq(gate->state, 1);
+                ck_assert_uint_eq(robust_word_tid(robust_word(&gate->life)), process_tid());
                 ck_assert_int_eq(slot_reap_one(r, reserve.idx, settle_never, NULL), 0);
                 slot_return(&reserve, &t);
-                ck_assert_uint_eq(slot->state, 0);
-                ck_assert_uint_eq(robust_word(&slot->life), 0);
+                ck_assert_uint_eq(gate->state, 0);
+                ck_assert_uint_eq(robust_word(&gate->life), 0);
                 ck_assert_uint_eq(slot_reap_all(r, settle_never, NULL), 0); /* it stays reserved */
         }
         for (uint32_t i = 0; i < N_THREADS - 1; i++)

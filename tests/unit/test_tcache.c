@@ -53,7 +53,7 @@ START_TEST(thread_has_one_cache_per_heap)
         ck_assert_ptr_eq(attach(), t);
         ck_assert_ptr_eq(tcache_find(&fx.heap), t);
         ck_assert_uint_eq(thread()->no, 1);
-        ck_assert_uint_eq(thread()->slot->state, 1);
+        ck_assert_uint_eq(thread()->gate->state, 1);
         ck_assert_uint_eq(r->bindings[0], BINDING_ARENA(thread()->arena));
         ck_assert_ptr_nonnull(region_arena(r, thread()->arena));
         ck_assert_ptr_eq(t->chunks, r->chunks);
@@ -81,7 +81,7 @@ START_TEST(thread_that_ends_leaves_nothing_but_what_it_allocated)
         in_thread(look_around, NULL);
         ck_assert_uint_eq(r->bindings[1], 0);
         /* It never unlocked: the kernel may still be at its list, and has marked it by now (clients/slot.c). */
-        ck_assert_int_eq(liveness->lock_view(&region_thread(r, 1)->life, 0, false), LOCK_DEAD);
+        ck_assert_int_eq(liveness->lock_view(&region_gate(r, 1)->life, 0, false), LOCK_DEAD);
         ck_assert_uint_eq(heap_verify_words(r).n_tcache, 0);
         in_thread(look_around, NULL); /* the same slot again */
         ck_assert_uint_eq(region_threads_hwm(r), 2);

@@ -239,10 +239,10 @@ is_settled(struct storm *s, const struct process *p)
         const struct region *r = &s->h->region;
 
         for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++) {
-                const struct thread_slot *slot = region_thread(r, idx);
+                const struct slot_gate *gate = region_gate(r, idx);
 
-                if (load_relaxed(&slot->os_pid) == p->own_pid &&
-                    robust_word_pid_ns(robust_word(&slot->life)) == p->pid_ns && load_relaxed(&slot->state) != 0)
+                if (load_relaxed(&gate->os_pid) == p->own_pid &&
+                    robust_word_pid_ns(robust_word(&gate->life)) == p->pid_ns && load_relaxed(&gate->state) != 0)
                         return false;
         }
         return true;
@@ -513,8 +513,8 @@ settle_orphans(struct storm *s)
                         reap_in_ns(s);
                 is_clean = true;
                 for (uint32_t idx = 0; idx < region_threads_hwm(r); idx++)
-                        is_clean &= load_relaxed(&region_thread(r, idx)->state) == 0 ||
-                                    load_relaxed(&region_thread(r, idx)->os_pid) == (uint32_t)getpid();
+                        is_clean &= load_relaxed(&region_gate(r, idx)->state) == 0 ||
+                                    load_relaxed(&region_gate(r, idx)->os_pid) == (uint32_t)getpid();
                 sched_yield();
         }
         if (!is_clean)

@@ -1,0 +1,232 @@
+/*
+ * slot_pages.c - see slot_pages.h.
+ *
+ * What others look at in a slot, its locks first of all, lies in its gate, which always has its page.  The rest is its
+ * own thread's, or its reaper's, and zero while the slot is empty, but for what has been counted in it.  So it can go,
+ * if that is kept: it is added to the totals, of which there are two.  Those in force are told by header.folding, and
+ * the others are made of them and of the slot's counters; one store then changes the totals, and says that the slot's
+ * counters are in them.  At most one thread folds at a time.
+ *
+ * A bare slot may have pages all the same, and in them what it has counted: so who takes it zeroes it.  No word tells
+ * which empty slots have pages: they are found in the file (SEEK_DATA), whatever somebody who died has left.
+ *
+ * PURGE_SLOT                                 a death after it leaves                           settled by
+ *   .1 try `reap`, the slot being empty      `reap` marked                                     taken over
+ *   (.2 to .6 unless it is bare already)
+ *   .2 folding: 0 -> {t, slot}               a slot that nobody can take, others cannot be     SETTLE: folding -> 0
+ *                                            purged
+ *   .3 the other totals := totals + counters the same                                          the same
+ *   .4 folding := {t, slot, committed}       the same; its counters are in the totals          SETTLE: .5, .6
+ *   .5 gate: bare                            the same                                          the same
+ *   .6 folding := 0, and the new totals      a bare slot, `reap` marked                        taken over
+ *   .7 its pages are punched                 the same                                          the same
+ *   .8 release `reap`                        a bare slot
+ * BACK (an attacher, behind ATTACH.2; for RESERVE, too)
+ *   .1 pages reserved                        `reap`, `life` marked; bare, empty                inherited
+ *   .2 zeroed                                the same                                          inherited
+ *   .3 gate: not bare                        the same, with its pages                          inherited
+ *
+ * While folding names a slot nobody uses it, though the purger may have died and its `reap` be anybody's: so what a
+ * reaper does for the purger later meets nobody.  Between .1 and .8 of a purger that is stopped, one slot is passed by;
+ * between .2 and .6 no other slot loses its pages, either.
+ *
+ * What it gave up: who looks at another's slot without owning it - a check, statistics, a tool - looks at the gate
+ * first; stopped in between, until the slot's thread has ended and a purge has come by, it makes a page real for
+ * nothing, and faults on a file system that is full by then.  And the order of two totals that are read at once: each
+ * is of some time since the call.
+ */
+#include "clients/slot_pages.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/verify.h"
+#include "clients/liveness.h"
+#include "clients/owned.h"
+#include "os/shield.h"
+#include "os/shm.h"
+#include "region/file.h"
+
+enum { TOTALS_TRIES_MAX = 8 }; /* each means that somebody has folded a slot meanwhile */
+
+static uint64_t *
+totals_at(const struct region *r, uint32_t n_folds)
+{
+        return (uint64_t *)(void *)&r->totals[n_folds & 1];
+}
+
+/* E22.acq: of totals that are in force, what they are. */
+static uint64_t
+folding_load(const struct region *r)
+{
+        return load_acquire(&r->header->folding); /* E22.acq */
+}
+
+/* ------------------------------------------------------------------ there and back */
+
+int
+slot_back(struct region *r, uint32_t idx)
+{
+        struct slot_gate *gate = &r->gates[idx];
+        uint64_t *words = (uint64_t *)(void *)slot_at(r, idx);
+
+        ASSERT(idx < r->layout.n[TABLE_THREADS] && slot_is_empty(r, idx));
+        if (folding_slot_no(folding_load(r)) == idx + 1)
+                return -EBUSY;
+        if (load_relaxed(&gate->is_bare) == 0)
+                return 0;
+        if (region_reserve_slot(r, idx) < 0) /* BACK.1 */
+                return -ENOMEM;
+        for (uint64_t i = 0; i < r->layout.stride[TABLE_THREADS] / sizeof *words; i++)
+                store_relaxed(&words[i], UINT64_C(0)); /* BACK.2 */
+        kill_order();
+        store_release(&gate->is_bare, 0u); /* BACK.3, E21.rel: it has pages */
+        kill_order();
+        return 0;
+}
+
+/* PURGE_SLOT.2 to .6 */
+static int
+fold(struct thread *t, uint32_t idx)
+{
+        struct region *r = t->region;
+        uint64_t word = folding_load(r);
+        const uint64_t *from = slot_at(r, idx)->count, *in_force = totals_at(r, folding_n(word));
+        uint64_t *to = totals_at(r, folding_n(word) + 1);
+
+        if (folding_owner(word) != THREAD_NONE)
+                return -EBUSY;
+        if (folding_n(word) == 0 && region_reserve_table(r, TABLE_TOTALS, 0, 2) < 0)
+                return -ENOMEM;
+        if (!cas_acquire(&r->header->folding, &word, folding_word(t->no, idx + 1, false, folding_n(word)))) /* .2 */
+                return -EBUSY;
+        kill_order();
+        for (uint32_t i = 0; i < THREAD_COUNTERS_N; i++) /* PURGE_SLOT.3 */
+                store_relaxed(&to[i], load_relaxed(&in_force[i]) + load_relaxed(&from[i]));
+        store_release(&r->header->folding,
+                      folding_word(t->no, idx + 1, true, folding_n(word) + UINT64_C(1))); /* PURGE_SLOT.4, E22.rel */
+        kill_order();
+        store_relaxed(&r->gates[idx].is_bare, 1u); /* PURGE_SLOT.5 */
+        store_release(&r->header->folding,
+                      folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word) + UINT64_C(1))); /* .6, E22.rel */
+        kill_order();
+        return 0;
+}
+
+/* PURGE_SLOT.1 is done. */
+static int
+purge_locked(struct thread *t, uint32_t idx)
+{
+        struct region *r = t->region;
+        uint64_t stride = r->layout.stride[TABLE_THREADS];
+        int err = 0;
+
+        if (!slot_is_empty(r, idx) || folding_slot_no(folding_load(r)) == idx + 1)
+                return -EBUSY;
+        if (load_relaxed(&r->gates[idx].is_bare) == 0)
+                err = fold(t, idx);
+        if (err == 0)
+                err = region_punch(r, r->layout.off[TABLE_THREADS] + idx * stride, stride); /* PURGE_SLOT.7 */
+        return err;
+}
+
+int
+slot_purge(struct thread *t, uint32_t idx)
+{
+        struct slot_gate *gate = region_gate(t->region, idx);
+        struct shield shield;
+        int err = -EBUSY;
+
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
+        if (!gate || !slot_is_empty(t->region, idx) ||
+            (load_relaxed(&gate->is_bare) == 0 && folding_owner(folding_load(t->region)) != THREAD_NONE))
+                return -EBUSY;
+        shield_raise(&shield);
+        if (liveness->lock_try(&gate->reap, 0, false) >= 0) { /* PURGE_SLOT.1 */
+                err = purge_locked(t, idx);
+                liveness->lock_release(&gate->reap); /* PURGE_SLOT.8 */
+        }
+        shield_lower(&shield);
+        return err;
+}
+
+uint64_t
+slot_purge_all(struct thread *t, int fd, uint64_t most)
+{
+        const struct region *r = t->region;
+        uint64_t stride = r->layout.stride[TABLE_THREADS], next = 0, bytes = 0;
+        uint32_t hwm = region_threads_hwm(r);
+
+        ASSERT(fd >= 0);
+        ASSERT_INVARIANT(I19, thread_is_valid(t));
+        for (uint32_t idx = 0; idx < hwm && bytes < most; idx++) {
+                uint64_t off = r->layout.off[TABLE_THREADS] + idx * stride;
+                int err = -EBUSY;
+
+                if (!slot_is_empty(r, idx))
+                        continue;
+                if (next < off)
+                        next = file_next_page(fd, off); /* the first page at `off` or behind it */
+                if (next < off + stride)
+                        err = slot_purge(t, idx);
+                bytes += err == 0 ? stride : 0;
+                if (err == -ENOMEM)
+                        break;
+        }
+        return bytes;
+}
+
+/* The dead thread held the `reap` of the slot, which others may hold by now: they do not use it before this. */
+void
+slot_pages_settle(struct region *r, uint32_t thread_no)
+{
+        uint64_t word = folding_load(r);
+
+        ASSERT(thread_no != THREAD_NONE);
+        if (folding_owner(word) != thread_no)
+                return;
+        if (folding_is_committed(word) && folding_slot_no(word) - 1 < r->layout.n[TABLE_THREADS])
+                store_relaxed(&r->gates[folding_slot_no(word) - 1].is_bare, 1u);
+        store_release(&r->header->folding,
+                      folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word))); /* E22.rel: it is bare */
+        kill_order();
+}
+
+/* ------------------------------------------------------------------ totals */
+
+static void
+add(const uint64_t *counters, uint32_t first, uint32_t n, uint64_t *sums)
+{
+        for (uint32_t i = 0; i < n; i++)
+                sums[i] += load_relaxed(&counters[first + i]); /* statistics of others, each on its own */
+}
+
+static void
+sum_once(const struct region *r, uint64_t folding, uint32_t first, uint32_t n, uint64_t *ret_sums)
+{
+        uint32_t hwm = region_threads_hwm(r);
+
+        for (uint32_t i = 0; i < n; i++)
+                ret_sums[i] = 0;
+        if (folding_n(folding) > 0)
+                add(totals_at(r, folding_n(folding)), first, n, ret_sums);
+        for (uint32_t idx = 0; idx < hwm; idx++)
+                if (load_acquire(&r->gates[idx].is_bare) == 0 && /* E21.acq */
+                    !(folding_is_committed(folding) && folding_slot_no(folding) == idx + 1))
+                        add(slot_at(r, idx)->count, first, n, ret_sums);
+}
+
+void
+slot_totals(const struct region *r, uint32_t first, uint32_t n, uint64_t *ret_sums)
+{
+        uint64_t folding = folding_load(r), before;
+
+        ASSERT(first + n <= THREAD_COUNTERS_N);
+        for (int tries = 0; tries < TOTALS_TRIES_MAX; tries++) {
+                before = folding;
+                sum_once(r, before, first, n, ret_sums);
+                folding = folding_load(r);
+                if (folding_n(folding) == folding_n(before))
+                        return;
+        }
+}
