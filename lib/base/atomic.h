@@ -48,6 +48,27 @@
 #define store_hit(ptr, value) (*(volatile __typeof__(*(ptr)) *)(ptr) = (value))
 #endif
 
+/* The address of an element, in a register of its own.  A processor that forwards a store to a load without delay
+ * (Golden Cove) does so only where neither is addressed by an index: a pair of hits takes less than half the time. */
+static inline __attribute__((always_inline)) uint64_t *
+hit_element(uint64_t *element)
+{
+        __asm__("" : "+r"(element));
+        return element;
+}
+
+/* Adds one to what only this thread writes, and is known to be `value`: in one instruction where there is one. */
+static inline __attribute__((always_inline)) void
+increment_hit(uint64_t *ptr, uint64_t value)
+{
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+        (void)value;
+        __asm__ volatile("incq %0" : "+m"(*ptr) : : "cc");
+#else
+        store_hit(ptr, value + 1);
+#endif
+}
+
 #define kill_order() __atomic_signal_fence(__ATOMIC_ACQ_REL)
 
 /* Adds to a counter that only this thread writes: readers may see an old value, never a torn one. */

@@ -364,9 +364,8 @@ tcache_pop(const struct tcache *t, uint32_t class_idx1, void **ret_p)
 
         if (UNLIKELY(__builtin_sub_overflow(load_hit(&m->n), 1, &n)))
                 return false;
-        store_hit(&m->n, n);                               /* MALLOC.1: commit */
-        *ret_p = (void *)(uintptr_t)load_hit(&m->slot[n]); /* entries are addresses: region_entry() */
-        __builtin_prefetch(*ret_p, 1); /* misses of the caller's first stores overlap, where stores alone queue up */
+        store_hit(&m->n, n);                                            /* MALLOC.1: commit */
+        *ret_p = (void *)(uintptr_t)load_hit(hit_element(&m->slot[n])); /* entries are addresses: region_entry() */
         return true;
 }
 
@@ -380,9 +379,9 @@ tcache_push_tagged(const struct tcache *t, const void *p, uint32_t tag)
         if (UNLIKELY(n == m->cap)) /* written by this thread only */
                 return false;
         __builtin_prefetch(p, 1); /* the next malloc of the class gets it: its first store is a hit then */
-        store_hit(&m->slot[n], (uint64_t)(uintptr_t)p); /* PUSH.1 */
+        store_hit(hit_element(&m->slot[n]), (uint64_t)(uintptr_t)p); /* PUSH.1 */
         kill_order();
-        store_hit(&m->n, n + 1); /* PUSH.2: commit */
+        increment_hit(&m->n, n); /* PUSH.2: commit */
         return true;
 }
 
