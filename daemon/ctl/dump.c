@@ -16,11 +16,13 @@
 #include "base/error.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
+#include "clients/slot_pages.h"
 #include "common/text.h"
 #include "ctl/ctl.h"
 #include "layout/words.h"
 #include "os/robust.h"
 #include "os/shm.h"
+#include "region/file.h"
 
 /* ------------------------------------------------------------------ saving */
 
@@ -211,15 +213,16 @@ count_magazines(const struct region *r, const struct thread_slot *slot)
 static void
 dump_threads(const struct region *r)
 {
+        struct thread_slot *slot = aligned_alloc(64, r->layout.stride[TABLE_THREADS]);
+
         printf("\nthreads\n");
-        for (uint32_t i = 0; i < region_threads_hwm(r); i++) {
+        for (uint32_t i = 0; slot && i < region_threads_hwm(r); i++) {
                 const struct slot_gate *gate = region_gate(r, i);
-                const struct thread_slot *slot = region_thread(r, i);
                 uint32_t binding = load_relaxed(&r->bindings[i]), hand;
 
-                if (!gate || !slot || (binding == 0 && load_relaxed(&gate->state) == 0) ||
-                    load_acquire(&gate->is_bare) != 0)
+                if (!gate || (binding == 0 && load_relaxed(&gate->state) == 0) || load_acquire(&gate->is_bare) != 0)
                         continue;
+                file_look(r, r->fd, slot_at(r, i), slot, r->layout.stride[TABLE_THREADS]);
                 hand = load_relaxed(&slot->hand);
                 printf("  %u: %s, client %u.%u, tid %u, life %#" PRIx64 ", %u magazines, %" PRIu64 " times attached",
                        i + 1,
@@ -237,6 +240,7 @@ dump_threads(const struct region *r)
                 dump_intent(&slot->intent);
                 dump_candidate(load_relaxed(&slot->candidate));
         }
+        free(slot);
 }
 
 /* ------------------------------------------------------------------ memory */

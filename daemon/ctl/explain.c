@@ -18,6 +18,7 @@
 #include "ctl/ctl.h"
 #include "heap/root_cell.h"
 #include "layout/words.h"
+#include "region/file.h"
 
 #define NOWHERE UINT64_MAX
 
@@ -109,15 +110,16 @@ entry_names(const struct place *p, uint64_t entry)
 static bool
 find_in_magazine(struct place *p, uint64_t idx)
 {
-        const struct magazine *m = &p->r->magazines[idx];
         uint64_t word = load_acquire(&p->r->magazine_words[idx]), n;
+        struct magazine m;
 
         if ((magazine_state(word) != MAGAZINE_TCACHE && magazine_state(word) != MAGAZINE_DEPOT) ||
             magazine_is_bare(word))
                 return false;
-        n = load_relaxed(&m->n);
+        file_look(p->r, p->r->fd, &p->r->magazines[idx], &m, sizeof m);
+        n = m.n;
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++)
-                if (entry_names(p, load_relaxed(&m->slot[i]))) {
+                if (entry_names(p, m.slot[i])) {
                         p->magazine = idx;
                         p->magazine_word = word;
                         p->entry = i;

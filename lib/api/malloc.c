@@ -164,7 +164,7 @@ call_check_free(struct thread *t, uint64_t block_off)
                 (void)fault_note(t, FAULT_INVALID_FREE, block_off);
                 return false;
         }
-        if (block_is_free_or_cached(r, block_off, false)) {
+        if (block_is_free_or_cached(r, block_off)) {
                 (void)fault_note(t, FAULT_DOUBLE_FREE, block_off);
                 return false;
         }

@@ -33,6 +33,7 @@
 #include "clients/slot_pages.h"
 #include "os/print.h"
 #include "os/shm.h"
+#include "region/file.h"
 
 #define MARK_UNIT SIZE_CLASS_QUANTUM_BYTES
 
@@ -123,12 +124,22 @@ check_thread_exists(const struct check *c, uint32_t thread_no)
         return thread_no != THREAD_NONE && region_gate(c->r, thread_no - 1) != NULL;
 }
 
-const struct thread_slot *
-check_thread(const struct check *c, uint32_t idx)
+bool
+check_thread_has_pages(const struct check *c, uint32_t idx)
 {
         const struct slot_gate *gate = region_gate(c->r, idx);
 
-        return gate && load_acquire(&gate->is_bare) == 0 ? slot_at(c->r, idx) : NULL; /* E21.acq */
+        return gate && load_acquire(&gate->is_bare) == 0; /* E21.acq */
+}
+
+/* It may have none any more when it is read. */
+const struct thread_slot *
+check_thread(const struct check *c, uint32_t idx)
+{
+        if (!check_thread_has_pages(c, idx))
+                return NULL;
+        file_look(c->r, c->fd, slot_at(c->r, idx), c->slot, c->slot_bytes);
+        return c->slot;
 }
 
 bool
@@ -341,6 +352,22 @@ check_marks(struct check *c, uint64_t unit)
                                              node < r->n_nodes ? r->layout.magazines_per_node : 0);
 }
 
+/* Who folds is reaped when it is dead; nobody else is. */
+static void
+check_folding(struct check *c, uint64_t word)
+{
+        uint32_t owner = folding_owner(word), slot_no = folding_slot_no(word);
+
+        if (owner != THREAD_NONE && !check_thread_is_used(c, owner))
+                check_fault(c, "header: the counters of thread %u are folded by thread %u, whose slot %s", slot_no,
+                            owner, check_thread_exists(c, owner) ? "is empty" : "does not exist");
+        else if (owner != THREAD_NONE && c->is_quiescent)
+                check_fault(c, "header: thread %u folds counters although nobody is running", owner);
+        if ((owner != THREAD_NONE) != check_thread_exists(c, slot_no) ||
+            (owner == THREAD_NONE && (slot_no != THREAD_NONE || folding_is_committed(word))))
+                check_fault(c, "header: folding is no word of that: %#" PRIx64, word);
+}
+
 static void
 check_header(struct check *c, uint64_t unit)
 {
@@ -361,6 +388,7 @@ check_header(struct check *c, uint64_t unit)
         if (c->is_quiescent && load_relaxed(&h->sweep) != 0)
                 check_fault(c, "header: thread %u sweeps although nobody is running",
                             sweep_owner(load_relaxed(&h->sweep)));
+        check_folding(c, load_acquire(&h->folding)); /* E22.acq */
         if (load_relaxed(&h->region_bytes) != r->layout.region_bytes)
                 check_fault(c, "header: region_bytes is %" PRIu64 ", not %" PRIu64, load_relaxed(&h->region_bytes),
                             r->layout.region_bytes);
@@ -401,7 +429,7 @@ slot_bytes(const struct check *c)
         uint64_t bytes = 0;
 
         for (uint32_t idx = 0; idx < c->threads_hwm; idx++)
-                bytes += check_thread(c, idx) ? c->r->layout.stride[TABLE_THREADS] : 0;
+                bytes += check_thread_has_pages(c, idx) ? c->r->layout.stride[TABLE_THREADS] : 0;
         return bytes + c->threads_hwm * c->r->layout.stride[TABLE_GATES];
 }
 
@@ -442,7 +470,8 @@ end(struct check *c)
 {
         if (c->marks_bytes != 0)
                 os_unmap(c->marks, c->marks_bytes);
-        os_unmap(c, sizeof *c);
+        os_close(c->fd);
+        os_unmap(c, sizeof *c + c->slot_bytes);
 }
 
 static void
@@ -456,12 +485,17 @@ end_if_begun(struct check **c)
 static struct check *
 begin(const struct region *r, unsigned flags, FILE *report)
 {
+        uint32_t slot_bytes = (uint32_t)r->layout.stride[TABLE_THREADS];
         struct check *c;
         void *p;
 
-        if (os_map_private(sizeof *c, false, &p) < 0)
+        if (os_map_private(sizeof *c + slot_bytes, false, &p) < 0)
                 return NULL;
         c = p;
+        c->slot = (void *)(c + 1);
+        c->slot_bytes = slot_bytes;
+        c->magazine_idx = CHECK_IDX_NONE;
+        c->fd = file_borrow_kept(r);
         c->r = (struct region *)(uintptr_t)r;
         c->is_quiescent = (flags & CHECK_QUIESCENT) != 0;
         c->report = report;

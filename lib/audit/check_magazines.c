@@ -1,9 +1,9 @@
 /*
  * check_magazines.c - that each magazine is in one place, and each block in at most one magazine, and then not free.
  *
- * A unit is a magazine (its word, its numbers, its places) and each of its entries.  Entries of a live thread's
- * magazine come and go with plain stores: so an entry that looks wrong is read again, with n, and counts only if it
- * stays.
+ * A unit is a magazine (its word, its numbers, its places) and each of its entries.  They are looked at in a copy, as
+ * the magazine may become bare at any time (file_look()).  Entries of a live thread's magazine come and go with plain
+ * stores: so an entry that looks wrong is read again, with n, and counts only if it stays.
  *
  * A block that is found marked already is looked for in all other places: its other place goes into the report, and
  * while others run it has to be seen in both, several times over, since blocks travel.
@@ -14,11 +14,15 @@
 #include "blocks/magazine.h"
 #include "clients/owner.h"
 #include "clients/slot_pages.h"
+#include "os/shm.h"
+#include "region/file.h"
 
 /* What a unit is: a magazine, and an entry of it. */
 #define ENTRY_UNIT(magazine_idx, entry_idx) ((magazine_idx) << 8 | (entry_idx))
 
 _Static_assert(MAGAZINE_CAP_MAX <= 256, "entries fit a unit");
+
+enum { PLACES_AT_ONCE = 64 }; /* of a thread that is looked at */
 
 /* ------------------------------------------------------------------ the magazine itself */
 
@@ -27,6 +31,22 @@ load_word(const struct check *c, uint64_t idx)
 {
         ASSERT(idx < c->r->layout.n[TABLE_MAGAZINES]);
         return load_acquire(&c->r->magazine_words[idx]); /* E3.acq */
+}
+
+/* As it was when it was looked at last, which may be a while ago: what looks wrong there is looked at anew. */
+static const struct magazine *
+look(struct check *c, uint64_t idx)
+{
+        if (c->magazine_idx != idx)
+                file_look(c->r, c->fd, &c->r->magazines[idx], &c->magazine, sizeof c->magazine);
+        c->magazine_idx = idx;
+        return &c->magazine;
+}
+
+static void
+look_anew(struct check *c)
+{
+        c->magazine_idx = CHECK_IDX_NONE;
 }
 
 /* How many of the owner's places name it: at rest one, while its owner moves it perhaps two, or the hand. */
@@ -61,9 +81,8 @@ is_in_hand(const struct check *c, uint64_t idx, uint64_t word)
 static void
 check_numbers(struct check *c, uint64_t idx, uint64_t word)
 {
-        const struct magazine *m = &c->r->magazines[idx];
-        uint64_t n = load_relaxed(&m->n), cap = load_relaxed(&m->cap),
-                 most = size_class_magazine_cap(tag_class(magazine_tag(word)));
+        const struct magazine *m = look(c, idx);
+        uint64_t n = m->n, cap = m->cap, most = size_class_magazine_cap(tag_class(magazine_tag(word)));
         bool has_grown = cap > most && cap <= MAGAZINE_CAP_MAX && size_class_is_whole(tag_class(magazine_tag(word)));
         bool is_fresh =
                 !c->is_quiescent && n == 0 && magazine_state(word) == MAGAZINE_TCACHE && is_in_hand(c, idx, word);
@@ -81,7 +100,7 @@ check_numbers(struct check *c, uint64_t idx, uint64_t word)
 static void
 check_pooled(struct check *c, uint64_t idx, uint64_t word)
 {
-        uint64_t n = magazine_is_bare(word) ? 0 : load_relaxed(&c->r->magazines[idx].n);
+        uint64_t n = magazine_is_bare(word) ? 0 : look(c, idx)->n;
         uint32_t owner = magazine_owner(word);
 
         if ((word & ~MAGAZINE_BARE) != magazine_word(magazine_state(word), owner, 0, TAG_NONE) ||
@@ -104,7 +123,7 @@ static void
 count_if_unhinted(struct check *c, uint64_t idx, uint64_t word)
 {
         uint32_t class_idx = tag_class(magazine_tag(word));
-        uint64_t n = load_relaxed(&c->r->magazines[idx].n);
+        uint64_t n = look(c, idx)->n;
 
         if (magazine_is_hinted(c->r, (uint32_t)idx, word))
                 return;
@@ -131,6 +150,7 @@ check_magazine(struct check *c, uint64_t idx)
         uint64_t word = load_word(c, idx);
         uint32_t tag = magazine_tag(word), arena = magazine_arena(word);
 
+        look_anew(c);
         if (is_pooled(word)) {
                 check_pooled(c, idx, word);
                 return;
@@ -172,34 +192,37 @@ struct entry {
 
 /* False: the magazine has no such entry now. */
 static bool
-load_entry(const struct check *c, uint64_t unit, struct entry *ret_e)
+load_entry(struct check *c, uint64_t unit, struct entry *ret_e)
 {
         struct entry e = {.magazine_idx = unit >> 8, .entry_idx = unit & 0xff};
-        const struct magazine *m = &c->r->magazines[e.magazine_idx];
+        const struct magazine *m;
 
         ASSERT(e.magazine_idx < c->r->layout.n[TABLE_MAGAZINES]);
         e.word = load_word(c, e.magazine_idx);
-        if (is_pooled(e.word) || magazine_is_bare(e.word) || !region_has_tag(c->r, magazine_tag(e.word)) ||
-            e.entry_idx >= load_relaxed(&m->n) || e.entry_idx >= MAGAZINE_CAP_MAX) /* read again if it looks wrong */
+        if (is_pooled(e.word) || magazine_is_bare(e.word) || !region_has_tag(c->r, magazine_tag(e.word)))
                 return false;
-        e.value = load_relaxed(&m->slot[e.entry_idx]);
+        m = look(c, e.magazine_idx);
+        if (e.entry_idx >= m->n || e.entry_idx >= MAGAZINE_CAP_MAX)
+                return false;
+        e.value = m->slot[e.entry_idx];
         e.block_off = region_entry_off(c->r, e.value);
         *ret_e = e;
         return true;
 }
 
 static bool
-is_still_there(const struct check *c, const struct entry *e)
+is_still_there(struct check *c, const struct entry *e)
 {
         struct entry now;
 
+        look_anew(c);
         return load_entry(c, ENTRY_UNIT(e->magazine_idx, e->entry_idx), &now) && now.word == e->word &&
                now.value == e->value;
 }
 
 /* Whether what looks wrong may be work in progress: then the entry is passed over. */
 static bool
-may_be_moving(const struct check *c, const struct entry *e, bool is_held)
+may_be_moving(struct check *c, const struct entry *e, bool is_held)
 {
         return !c->is_quiescent && (is_held || !is_still_there(c, e));
 }
@@ -270,11 +293,10 @@ names_block(const struct entry *e, uint64_t mark_off)
 }
 
 static bool
-find_in_magazine(const struct check *c, uint64_t idx, uint64_t mark_off, struct check_place place,
+find_in_magazine(struct check *c, uint64_t idx, uint64_t mark_off, struct check_place place,
                  struct check_place *ret_other)
 {
-        uint64_t word = load_word(c, idx),
-                 n = is_pooled(word) || magazine_is_bare(word) ? 0 : load_relaxed(&c->r->magazines[idx].n);
+        uint64_t word = load_word(c, idx), n = is_pooled(word) || magazine_is_bare(word) ? 0 : look(c, idx)->n;
         struct entry e;
 
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++) {
@@ -328,6 +350,7 @@ check_entry_twice(struct check *c, uint64_t unit)
         struct check_found f;
         struct entry e;
 
+        look_anew(c);
         if (!load_entry(c, unit, &e) || check_find(c, e.block_off, &f) || is_being_swapped(c, &e))
                 return;
         if (!check_find_other_place(c, f.mark_off, here, &other)) {
@@ -356,7 +379,7 @@ check_entries(struct check *c, uint64_t idx)
 
         if (is_pooled(word) || magazine_is_bare(word))
                 return;
-        n = load_relaxed(&c->r->magazines[idx].n); /* each entry is looked at with an n of its own */
+        n = look(c, idx)->n; /* an entry that looks wrong is looked at with an n of its own */
         for (uint64_t i = 0; i < n && i < MAGAZINE_CAP_MAX; i++) {
                 check_unit(c, check_entry, ENTRY_UNIT(idx, i));
                 if (!c->has_found)
@@ -392,28 +415,43 @@ huge_bytes_at(const struct region *r, uint64_t block_off)
         return bytes <= SIZE_CLASS_HUGE_MAX ? bytes : 0;
 }
 
+/* What is in a magazine that a place of the thread names, if it is the thread's. */
+static void
+add_magazine(const struct region *r, int fd, uint32_t thread_no, uint32_t idx, uint64_t *blocks, uint64_t *bytes)
+{
+        uint64_t word = region_has_magazine(r, idx) ? owner_load(&r->magazine_words[idx]) : 0, n;
+        uint32_t class_idx = magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N_CACHED;
+        struct magazine m;
+
+        if (magazine_owner(word) != thread_no || magazine_is_bare(word) || class_idx >= SIZE_CLASS_N_CACHED)
+                return;
+        file_look(r, fd, &r->magazines[idx], &m, sizeof m);
+        n = m.n <= MAGAZINE_CAP_MAX ? m.n : MAGAZINE_CAP_MAX;
+        *blocks += n;
+        if (!size_class_is_huge(class_idx))
+                *bytes += n * size_class_bytes(class_idx);
+        for (uint64_t i = 0; size_class_is_huge(class_idx) && i < n; i++)
+                *bytes += huge_bytes_at(r, region_entry_off(r, m.slot[i]));
+}
+
 void
 check_add_cached(const struct region *r, uint32_t thread_no, uint64_t *blocks, uint64_t *bytes)
 {
         const struct slot_gate *gate = region_gate(r, thread_no - 1);
-        const struct thread_slot *slot =
-                gate && load_acquire(&gate->is_bare) == 0 ? slot_at(r, thread_no - 1) : NULL; /* E21.acq */
+        const struct thread_slot *slot = slot_at(r, thread_no - 1);
+        uint32_t n_places = 2 * r->layout.n_tags;
+        _Alignas(8) uint32_t places[PLACES_AT_ONCE];
+        int fd;
 
-        for (uint32_t place = 0; slot && place < 2 * r->layout.n_tags; place++) {
-                uint32_t idx1 = load_relaxed(&slot->magazines[place]); /* a look, as all that follows */
-                const struct magazine *m = idx1 != 0 ? region_magazine(r, idx1 - 1) : NULL;
-                uint64_t word = m ? owner_load(&r->magazine_words[idx1 - 1]) : 0, n;
-                uint32_t class_idx =
-                        magazine_tag(word) != TAG_NONE ? tag_class(magazine_tag(word)) : SIZE_CLASS_N_CACHED;
-
-                if (magazine_owner(word) != thread_no || magazine_is_bare(word) || class_idx >= SIZE_CLASS_N_CACHED)
-                        continue;
-                n = load_relaxed(&m->n);
-                n = n <= MAGAZINE_CAP_MAX ? n : MAGAZINE_CAP_MAX;
-                *blocks += n;
-                if (!size_class_is_huge(class_idx))
-                        *bytes += n * size_class_bytes(class_idx);
-                for (uint64_t i = 0; size_class_is_huge(class_idx) && i < n; i++)
-                        *bytes += huge_bytes_at(r, region_entry_off(r, load_relaxed(&m->slot[i])));
+        if (!gate || load_acquire(&gate->is_bare) != 0) /* E21.acq */
+                return;
+        fd = file_borrow_kept(r);
+        for (uint32_t at = 0, n; at < n_places; at += n) {
+                n = n_places - at < PLACES_AT_ONCE ? n_places - at : PLACES_AT_ONCE;
+                file_look(r, fd, &slot->magazines[at], places, n * sizeof *places);
+                for (uint32_t i = 0; i < n; i++)
+                        if (places[i] != 0)
+                                add_magazine(r, fd, thread_no, places[i] - 1, blocks, bytes);
         }
+        os_close(fd);
 }

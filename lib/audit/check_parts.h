@@ -15,6 +15,7 @@ enum {
 };
 
 #define CHECK_ARENA_NONE UINT32_MAX
+#define CHECK_IDX_NONE   UINT64_MAX
 
 /* The block that an offset names. */
 struct check_found {
@@ -58,6 +59,13 @@ struct check {
         uint32_t n_rescans;
         uint64_t n_lines;
 
+        /* What may lose its pages while it is looked at is looked at by a copy. */
+        int fd;                   /* of the file; -1: none */
+        uint32_t slot_bytes;      /* of one slot */
+        struct thread_slot *slot; /* the one looked at last */
+        struct magazine magazine; /* likewise; which it is: */
+        uint64_t magazine_idx;    /* CHECK_IDX_NONE: its copy is not to be trusted any more */
+
         uint64_t chain[CHECK_ROOTS_MAX / 64]; /* which root records the chain leads to */
 };
 
@@ -75,7 +83,10 @@ void check_fault(struct check *c, const char *fmt, ...) __attribute__((format(pr
 
 /* Whether a thread slot of this number exists and is in use. */
 bool check_thread_exists(const struct check *c, uint32_t thread_no);
-const struct thread_slot *check_thread(const struct check *c, uint32_t idx); /* NULL: it has no pages, too */
+bool check_thread_has_pages(const struct check *c, uint32_t idx);
+
+/* As it is now, until the next call; NULL: it has no pages, too. */
+const struct thread_slot *check_thread(const struct check *c, uint32_t idx);
 bool check_thread_is_used(const struct check *c, uint32_t thread_no);
 
 /* Notes a fault if a word may not name this owner: at rest any, else one that does not exist. */
@@ -111,8 +122,6 @@ struct check_place {
         uint64_t entry_idx;
         uint32_t slot_idx; /* of the pending word */
 };
-
-#define CHECK_IDX_NONE UINT64_MAX
 
 /* Where the block is besides `place`.  False: nowhere else, or this has been asked too often already. */
 bool check_find_other_place(struct check *c, uint64_t mark_off, struct check_place place,

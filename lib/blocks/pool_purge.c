@@ -65,11 +65,12 @@ claim(struct thread *t, uint64_t first, uint32_t n)
         return i;
 }
 
-uint64_t
-pool_purge_stretch(struct thread *t, uint64_t first, uint32_t n)
+int
+pool_purge_stretch(struct thread *t, uint64_t first, uint32_t n, uint64_t *bytes)
 {
         struct region *r = t->region;
-        uint64_t start = bits_align_up(start_of(r, first), OS_PAGE_BYTES), end, bytes = 0;
+        uint64_t start = bits_align_up(start_of(r, first), OS_PAGE_BYTES), end;
+        int err = 0;
 
         ASSERT(n >= 1 && n <= CANDIDATE_MAGAZINES_MAX);
         ASSERT_INVARIANT(I9, thread_is_between_steps(t));
@@ -77,13 +78,14 @@ pool_purge_stretch(struct thread *t, uint64_t first, uint32_t n)
         n = claim(t, first, n);                                          /* PURGE_MAG.2 */
         kill_order();
         end = bits_align_down(start_of(r, first + n), OS_PAGE_BYTES);
-        if (start < end && region_punch(r, start, end - start) == 0) /* PURGE_MAG.3 */
-                bytes = end - start;
+        if (start < end)
+                err = region_punch(r, start, end - start); /* PURGE_MAG.3 */
+        *bytes += start < end && err == 0 ? end - start : 0;
         kill_order();
         for (uint32_t i = n; i-- > 0;)
                 put_back(r, t->no, first + i); /* PURGE_MAG.4 */
         candidate_clear(t);                    /* PURGE_MAG.5 */
-        return bytes;
+        return err;
 }
 
 /* Magazines of the pool side by side, from `idx` on. */
@@ -98,16 +100,19 @@ count_pooled(const struct region *r, uint64_t idx, uint64_t end)
         return n;
 }
 
-/* Those of a node's table, below its mark.  The file is asked only about pages that nobody uses. */
-static uint64_t
-purge_table(struct thread *t, uint64_t first, uint64_t end, int fd, uint64_t most)
+/* Those of a node's table, below its mark.  The file is asked only about pages that nobody uses.  -errno: pages cannot
+ * be given back, nor will the next. */
+static int
+purge_table(struct thread *t, uint64_t first, uint64_t end, int fd, uint64_t most, uint64_t *bytes)
 {
         const struct region *r = t->region;
-        uint64_t at = bits_align_up(start_of(r, first), OS_PAGE_BYTES), bytes = 0;
+        uint64_t at = bits_align_up(start_of(r, first), OS_PAGE_BYTES);
         uint64_t table_end = bits_align_down(start_of(r, end), OS_PAGE_BYTES);
+        int err = 0;
 
         ASSERT(first <= end && end <= r->layout.n[TABLE_MAGAZINES]);
-        while (at < table_end && bytes < most) {
+
+        while (at < table_end && *bytes < most && err == 0) {
                 uint64_t idx = magazine_at(r, at), pages_end;
                 uint32_t n = count_pooled(r, idx, end);
 
@@ -115,10 +120,10 @@ purge_table(struct thread *t, uint64_t first, uint64_t end, int fd, uint64_t mos
                 if (pages_end <= at)
                         pages_end = at + OS_PAGE_BYTES;
                 else if (file_next_page(fd, at) < pages_end)
-                        bytes += pool_purge_stretch(t, idx, n);
+                        err = pool_purge_stretch(t, idx, n, bytes);
                 at = pages_end;
         }
-        return bytes;
+        return err;
 }
 
 uint64_t
@@ -126,13 +131,14 @@ pool_purge(struct thread *t, int fd, uint64_t most)
 {
         const struct region *r = t->region;
         uint64_t bytes = 0;
+        int err = 0;
 
         ASSERT(fd >= 0);
         ASSERT_INVARIANT(I19, thread_is_valid(t));
-        for (uint32_t node = 0; node < r->n_nodes && bytes < most; node++) {
+        for (uint32_t node = 0; node < r->n_nodes && bytes < most && err == 0; node++) {
                 uint64_t first = (uint64_t)node * r->layout.magazines_per_node;
 
-                bytes += purge_table(t, first, first + region_magazines_hwm(r, node), fd, most - bytes);
+                err = purge_table(t, first, first + region_magazines_hwm(r, node), fd, most, &bytes);
         }
         return bytes;
 }

@@ -68,7 +68,7 @@
  *
  * The locks of an empty slot that nobody holds are taken, and those of ATTACH.1 to .7 and RESERVE.1 to .6 let go of, in
  * one quiet stretch (os/robust.h): there is no system call in it, and nobody is asked about, so nothing changes but how
- * often signals are blocked.
+ * often signals are blocked.  Of a bare slot it ends before BACK.
  *
  * A reaper stopped between REAP.1 and .7 keeps one slot from being used; everybody else passes it by.  A reserve slot
  * whose client lives is touched only by LEND, or if its borrower died.  A client that finds it busy so, by somebody who
@@ -176,7 +176,7 @@ slot_is_unlocked(const struct slot_gate *gate)
 }
 
 /* ATTACH.1, .2 and BACK: 0 with both locks held, the slot empty and its pages there; in a quiet stretch, where that can
- * be, for the caller to end.  -ENOMEM: the pages cannot be had. */
+ * be, for the caller to end.  It is over before there is a system call for pages.  -ENOMEM: they cannot be had. */
 static int
 slot_lock_empty(struct region *r, uint32_t idx, struct robust_quiet *ret_quiet)
 {
@@ -191,6 +191,8 @@ slot_lock_empty(struct region *r, uint32_t idx, struct robust_quiet *ret_quiet)
                 liveness->quiet_begin(ret_quiet);
         if (slot_lock_reap(gate) >= 0) {
                 if (slot_is_empty(r, idx) && slot_lock_life(gate) >= 0) {
+                        if (load_relaxed(&gate->is_bare) != 0)
+                                liveness->quiet_end(ret_quiet);
                         err = slot_back(r, idx);
                         if (err == 0)
                                 return 0;
@@ -390,7 +392,7 @@ slot_empty(struct region *r, struct slot_gate *gate, uint32_t idx, uint32_t bind
         ASSERT(gate == &r->gates[idx]);
         ASSERT_INVARIANT(I9, slot_has_no_step(r, gate));
         kill_order();
-        store_relaxed(&gate->state, UINT64_C(0));
+        store_release(&gate->state, UINT64_C(0)); /* E23.rel: what has been counted in it */
         kill_order();
         slot_bind(r, idx, binding);
 }
@@ -725,7 +727,7 @@ slot_give_back(struct thread *t)
 
         ASSERT_INVARIANT(I19, slot_has_no_step(t->region, gate) && lock_is_mine(&gate->life));
         kill_order();
-        store_relaxed(&gate->state, UINT64_C(0)); /* RETURN.1 */
+        store_release(&gate->state, UINT64_C(0)); /* RETURN.1, E23.rel */
         kill_order();
         t->slot = NULL;
         t->gate = NULL;

@@ -30,10 +30,13 @@
  * reaper does for the purger later meets nobody.  Between .1 and .8 of a purger that is stopped, one slot is passed by;
  * between .2 and .6 no other slot loses its pages, either.
  *
- * What it gave up: who looks at another's slot without owning it - a check, statistics, a tool - looks at the gate
- * first; stopped in between, until the slot's thread has ended and a purge has come by, it makes a page real for
- * nothing, and faults on a file system that is full by then.  And the order of two totals that are read at once: each
- * is of some time since the call.
+ * Who looks at another's slot without owning it - a check, statistics, a tool - looks at the gate first, and then reads
+ * the slot as one reads a file (file_look()): it may have been stopped in between, until the slot's thread has ended
+ * and a purge has come by.
+ *
+ * What it gave up: where the descriptor is gone, or a filter refuses to read, such a look makes a page real for nothing
+ * then, and faults on a file system that is full.  And the order of two totals that are read at once: each is of some
+ * time since the call.
  */
 #include "clients/slot_pages.h"
 
@@ -47,7 +50,10 @@
 #include "os/shm.h"
 #include "region/file.h"
 
-enum { TOTALS_TRIES_MAX = 8 }; /* each means that somebody has folded a slot meanwhile */
+enum {
+        TOTALS_TRIES_MAX = 8,  /* each means that somebody has folded a slot meanwhile */
+        COUNTERS_AT_ONCE = 128 /* of a slot that is looked at: a kilobyte of the stack */
+};
 
 static uint64_t *
 totals_at(const struct region *r, uint32_t n_folds)
@@ -92,7 +98,8 @@ fold(struct thread *t, uint32_t idx)
         struct region *r = t->region;
         uint64_t word = folding_load(r);
         const uint64_t *from = slot_at(r, idx)->count, *in_force = totals_at(r, folding_n(word));
-        uint64_t *to = totals_at(r, folding_n(word) + 1);
+        uint32_t n = folding_n_next(word);
+        uint64_t *to = totals_at(r, n);
 
         if (folding_owner(word) != THREAD_NONE)
                 return -EBUSY;
@@ -101,14 +108,12 @@ fold(struct thread *t, uint32_t idx)
         if (!cas_acquire(&r->header->folding, &word, folding_word(t->no, idx + 1, false, folding_n(word)))) /* .2 */
                 return -EBUSY;
         kill_order();
-        for (uint32_t i = 0; i < THREAD_COUNTERS_N; i++) /* PURGE_SLOT.3 */
-                store_relaxed(&to[i], load_relaxed(&in_force[i]) + load_relaxed(&from[i]));
-        store_release(&r->header->folding,
-                      folding_word(t->no, idx + 1, true, folding_n(word) + UINT64_C(1))); /* PURGE_SLOT.4, E22.rel */
+        for (uint32_t i = 0; i < THREAD_COUNTERS_N; i++) /* PURGE_SLOT.3; E24.rel: these are not in force */
+                store_release(&to[i], load_relaxed(&in_force[i]) + load_relaxed(&from[i]));
+        store_release(&r->header->folding, folding_word(t->no, idx + 1, true, n)); /* PURGE_SLOT.4, E22.rel */
         kill_order();
-        store_relaxed(&r->gates[idx].is_bare, 1u); /* PURGE_SLOT.5 */
-        store_release(&r->header->folding,
-                      folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word) + UINT64_C(1))); /* .6, E22.rel */
+        store_release(&r->gates[idx].is_bare, 1u); /* PURGE_SLOT.5, E21.rel: its counters are in the totals */
+        store_release(&r->header->folding, folding_word(THREAD_NONE, THREAD_NONE, false, n)); /* .6, E22.rel */
         kill_order();
         return 0;
 }
@@ -170,7 +175,7 @@ slot_purge_all(struct thread *t, int fd, uint64_t most)
                 if (next < off + stride)
                         err = slot_purge(t, idx);
                 bytes += err == 0 ? stride : 0;
-                if (err == -ENOMEM)
+                if (err < 0 && err != -EBUSY) /* nor will it be otherwise with the next */
                         break;
         }
         return bytes;
@@ -186,7 +191,7 @@ slot_pages_settle(struct region *r, uint32_t thread_no)
         if (folding_owner(word) != thread_no)
                 return;
         if (folding_is_committed(word) && folding_slot_no(word) - 1 < r->layout.n[TABLE_THREADS])
-                store_relaxed(&r->gates[folding_slot_no(word) - 1].is_bare, 1u);
+                store_release(&r->gates[folding_slot_no(word) - 1].is_bare, 1u); /* E21.rel */
         store_release(&r->header->folding,
                       folding_word(THREAD_NONE, THREAD_NONE, false, folding_n(word))); /* E22.rel: it is bare */
         kill_order();
@@ -194,39 +199,56 @@ slot_pages_settle(struct region *r, uint32_t thread_no)
 
 /* ------------------------------------------------------------------ totals */
 
+/* Which counters of all threads are wanted, and the file that they are read from. */
+struct look {
+        const struct region *r;
+        int fd; /* -1: memory of a test, or there is none any more */
+        uint32_t first, n;
+};
+
+/* Statistics of others, each on its own.  In pieces: the caller's stack may be small. */
 static void
-add(const uint64_t *counters, uint32_t first, uint32_t n, uint64_t *sums)
+add(const struct look *look, const uint64_t *counters, uint64_t *sums)
 {
-        for (uint32_t i = 0; i < n; i++)
-                sums[i] += load_relaxed(&counters[first + i]); /* statistics of others, each on its own */
+        uint64_t copy[COUNTERS_AT_ONCE];
+
+        for (uint32_t i = 0, n; i < look->n; i += n) {
+                n = look->n - i < COUNTERS_AT_ONCE ? look->n - i : COUNTERS_AT_ONCE;
+                file_look(look->r, look->fd, &counters[look->first + i], copy, n * sizeof *copy);
+                for (uint32_t k = 0; k < n; k++)
+                        sums[i + k] += copy[k];
+        }
 }
 
 static void
-sum_once(const struct region *r, uint64_t folding, uint32_t first, uint32_t n, uint64_t *ret_sums)
+sum_once(const struct look *look, uint64_t folding, uint64_t *ret_sums)
 {
+        const struct region *r = look->r;
         uint32_t hwm = region_threads_hwm(r);
 
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0; i < look->n; i++)
                 ret_sums[i] = 0;
         if (folding_n(folding) > 0)
-                add(totals_at(r, folding_n(folding)), first, n, ret_sums);
+                add(look, totals_at(r, folding_n(folding)), ret_sums);
         for (uint32_t idx = 0; idx < hwm; idx++)
                 if (load_acquire(&r->gates[idx].is_bare) == 0 && /* E21.acq */
                     !(folding_is_committed(folding) && folding_slot_no(folding) == idx + 1))
-                        add(slot_at(r, idx)->count, first, n, ret_sums);
+                        add(look, slot_at(r, idx)->count, ret_sums);
 }
 
 void
 slot_totals(const struct region *r, uint32_t first, uint32_t n, uint64_t *ret_sums)
 {
+        struct look look = {.r = r, .fd = file_borrow_kept(r), .first = first, .n = n};
         uint64_t folding = folding_load(r), before;
 
         ASSERT(first + n <= THREAD_COUNTERS_N);
         for (int tries = 0; tries < TOTALS_TRIES_MAX; tries++) {
                 before = folding;
-                sum_once(r, before, first, n, ret_sums);
+                sum_once(&look, before, ret_sums);
                 folding = folding_load(r);
                 if (folding_n(folding) == folding_n(before))
-                        return;
+                        break;
         }
+        os_close(look.fd);
 }

@@ -20,11 +20,12 @@ slot_at(const struct region *r, uint32_t idx)
         return (struct thread_slot *)(void *)(r->threads + idx * r->layout.stride[TABLE_THREADS]);
 }
 
-/* Under the slot's `reap` it stays so, unless its own thread lives, which may only empty it; else it is a hint. */
+/* Under the slot's `reap` it stays so, unless its own thread lives, which may only empty it; else it is a hint.
+ * E23.acq: what that thread has counted, who need not have let go of a lock since. */
 static inline bool
 slot_is_empty(const struct region *r, uint32_t idx)
 {
-        return load_relaxed(&r->bindings[idx]) == 0 && load_relaxed(&r->gates[idx].state) == 0;
+        return load_relaxed(&r->bindings[idx]) == 0 && load_acquire(&r->gates[idx].state) == 0;
 }
 
 /* BACK: pages for an empty slot that is about to be used.  The caller holds its `reap`, and its `life`.  0; -ENOMEM;

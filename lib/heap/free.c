@@ -65,19 +65,19 @@ block_is_home(struct region *r, uint64_t block_off)
                (load_relaxed(region_slab_word(r, head, block_idx / 64)) >> block_idx % 64 & 1);
 }
 
-/* Others may purge it once they have emptied it, so it is read as one reads a file.  Where that is refused it is looked
- * at. */
+/* Others may purge it once they have emptied it. */
 static bool
 is_held_in(const struct region *r, uint64_t idx, uint64_t entry, int fd)
 {
-        uint64_t off = r->layout.off[TABLE_MAGAZINES] + idx * sizeof(struct magazine);
         struct magazine copy;
 
-        if (fd < 0 || os_pread(fd, &copy, sizeof copy, off) < 0)
-                return magazine_holds(&r->magazines[idx], entry);
-        if (PROCESS_STORES_IN_ORDER || !magazine_holds(&copy, entry))
-                return magazine_holds(&copy, entry);
-        return os_pread(fd, &copy, sizeof copy, off) == 0 && magazine_holds(&copy, entry); /* that was a fence: again */
+        file_look(r, fd, &r->magazines[idx], &copy, sizeof copy);
+        if (!magazine_holds(&copy, entry))
+                return false;
+        if (PROCESS_STORES_IN_ORDER)
+                return true;
+        file_look(r, fd, &r->magazines[idx], &copy, sizeof copy); /* that was a fence: again */
+        return magazine_holds(&copy, entry);
 }
 
 static bool
@@ -98,7 +98,7 @@ is_in_any_magazine(const struct region *r, uint32_t tag, uint64_t entry, int fd)
 }
 
 bool
-block_is_free_or_cached(struct region *r, uint64_t block_off, bool by_file)
+block_is_free_or_cached(struct region *r, uint64_t block_off)
 {
         uint32_t tag = load_relaxed(&r->tags[block_off >> GEO_GRANULE_SHIFT]); /* below the mark: the caller looked */
         uint64_t head, word;
@@ -114,7 +114,7 @@ block_is_free_or_cached(struct region *r, uint64_t block_off, bool by_file)
                 return false;
         if (tag == TAG_NONE)
                 return false;
-        fd = by_file ? file_borrow_kept(r) : -1;
+        fd = file_borrow_kept(r);
         is_cached = is_in_any_magazine(r, tag, region_entry(r, block_off), fd);
         os_close(fd);
         return is_cached;

@@ -37,8 +37,7 @@ uint64_t block_usable(struct region *r, uint64_t block_off, uint32_t *ret_class)
 bool block_is_home(struct region *r, uint64_t block_off);
 
 /* Whether a block that block_usable() knows is free by its slab's bitmap or lies in a magazine.  Looks into every
- * magazine of its tag.  By the file, where it can be read: then none is touched whose pages may have gone meanwhile.
- * The option that checks each free does not go that far. */
-bool block_is_free_or_cached(struct region *r, uint64_t block_off, bool by_file);
+ * magazine of its tag, by the file: so none is touched whose pages may have gone meanwhile. */
+bool block_is_free_or_cached(struct region *r, uint64_t block_off);
 
 #endif

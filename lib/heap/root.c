@@ -229,7 +229,7 @@ block_is_there(struct region *r, uint64_t block_off)
 {
         uint32_t class_idx;
 
-        return block_usable(r, block_off, &class_idx) != 0 && !block_is_free_or_cached(r, block_off, true);
+        return block_usable(r, block_off, &class_idx) != 0 && !block_is_free_or_cached(r, block_off);
 }
 
 /*

@@ -310,6 +310,8 @@ sweep_limit(uint64_t word)
  *   The totals are those of two that the lowest bit of the number of folds tells; before the first there are none.
  *   Committed: they have the slot's counters, which count no more.
  */
+#define FOLDS_MAX ((UINT32_C(1) << 31) - 1)
+
 static inline uint64_t
 folding_word(uint32_t owner, uint32_t slot_no, bool is_committed, uint64_t n_folds)
 {
@@ -321,5 +323,12 @@ WORD_READ(uint32_t, folding_owner, 0, 16)
 WORD_READ(uint32_t, folding_slot_no, 16, 16)
 WORD_READ(bool, folding_is_committed, 32, 1)
 WORD_READ(uint32_t, folding_n, 33, 31)
+
+/* How many there are after one more.  0 never comes again: there would be no totals. */
+static inline uint32_t
+folding_n_next(uint64_t word)
+{
+        return folding_n(word) < FOLDS_MAX ? folding_n(word) + 1 : FOLDS_MAX % 2 + 1;
+}
 
 #endif

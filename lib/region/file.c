@@ -3,12 +3,15 @@
  *
  * A number is duplicated before it is looked at: what was seen is then what is used, unless the program closes a
  * number that it was never given, in this very moment.
+ *
+ * Reading (file_look()) takes words as they are, whole: the kernel copies what is aligned by words at least.
  */
 #include "region/file.h"
 
 #include <errno.h>
 #include <string.h>
 
+#include "base/atomic.h"
 #include "base/error.h"
 #include "base/verify.h"
 #include "os/descriptor.h"
@@ -93,6 +96,21 @@ file_pages_bytes(int fd, uint64_t off)
 
         ASSERT(fd >= 0);
         return at > (int64_t)off ? (uint64_t)at - off : OS_PAGE_BYTES;
+}
+
+void
+file_look(const struct region *r, int fd, const void *from, void *ret_copy, size_t bytes)
+{
+        const uint64_t *words = from;
+        uint64_t *copy = ret_copy;
+        uint64_t off = (uint64_t)((const char *)from - r->base);
+
+        ASSERT(off % sizeof *words == 0 && bytes % sizeof *words == 0);
+        ASSERT(off < r->layout.region_bytes && bytes <= r->layout.region_bytes - off);
+        if (fd >= 0 && os_pread(fd, ret_copy, bytes, off) == 0)
+                return;
+        for (size_t i = 0; i < bytes / sizeof *words; i++)
+                copy[i] = load_acquire(&words[i]); /* E24.acq */
 }
 
 void

@@ -30,6 +30,11 @@ uint64_t file_next_page(int fd, uint64_t off);
 /* How many bytes from there on have pages side by side. */
 uint64_t file_pages_bytes(int fd, uint64_t off);
 
+/* Copies words of the region as they are now, where there may be a hole by now: it is read as one reads a file, so a
+ * hole is zeroes, and stays a hole.  `fd` is a borrowed descriptor; where there is none, or it cannot be read, the
+ * words are looked at. */
+void file_look(const struct region *r, int fd, const void *from, void *ret_copy, size_t bytes);
+
 /* Closes the kept one, unless it is another file's by now. */
 void file_drop(struct region *r);
 

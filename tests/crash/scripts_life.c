@@ -377,8 +377,10 @@ setup_pool(struct actor *a)
 static void
 run_purge_pool(struct actor *a)
 {
-        pool_purge_stretch(a_enter(a), first_pooled, N_POOLED);
-        pool_purge_stretch(thread_of(a), first_pooled - 1, 2); /* of which the first one is in use */
+        uint64_t bytes = 0;
+
+        pool_purge_stretch(a_enter(a), first_pooled, N_POOLED, &bytes);
+        pool_purge_stretch(thread_of(a), first_pooled - 1, 2, &bytes); /* of which the first one is in use */
         a_leave(a);
 }
 
@@ -387,9 +389,10 @@ static void
 setup_pool_bare(struct actor *a)
 {
         const struct region *r = world_region;
+        uint64_t bytes = 0;
 
         setup_pool(a);
-        pool_purge_stretch(thread_of(a), first_pooled, N_POOLED);
+        pool_purge_stretch(thread_of(a), first_pooled, N_POOLED, &bytes);
         for (uint32_t idx = 0; idx < first_pooled + N_POOLED; idx++)
                 if (world_backing(r->layout.off[TABLE_MAGAZINES] + idx * r->layout.stride[TABLE_MAGAZINES]) !=
                     BACKING_HOLE)

@@ -90,6 +90,14 @@ folds-at-once)
         file=clients/slot_pages.c scenario=purge-purge
         script='/^fold(/,/^}/s|if (folding_owner(word) != THREAD_NONE)|if (t->no == THREAD_NONE)|'
         ;;
+totals-looked-at-once)
+        file=clients/slot_pages.c scenario=purge-total
+        script='/^slot_totals(/,/^}/s|if (folding_n(folding) == folding_n(before))|if (tries >= 0)|'
+        ;;
+totals-with-the-folded)
+        file=clients/slot_pages.c scenario=purge-total
+        script='/^sum_once(/,/^}/s|folding_is_committed(folding) \&\& |false \&\& |'
+        ;;
 sweep-of-the-dead-unseen)
         file=pages/chunk.c scenario=sweep-give
         script='/^chunk_settle(/,/^}/s|^ *settle_beyond(r, thread_no, chunk);||'

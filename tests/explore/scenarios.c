@@ -44,6 +44,7 @@ const struct scenario *const world_scenarios[] = {
         &scenario_slot_reuse,
         &scenario_purge_attach,
         &scenario_purge_purge,
+        &scenario_purge_total,
         &scenario_reap_reap,
         &scenario_reap_nested,
         &scenario_root_root,

@@ -49,6 +49,7 @@ extern const struct scenario scenario_evict_attach;
 extern const struct scenario scenario_slot_reuse;
 extern const struct scenario scenario_purge_attach;
 extern const struct scenario scenario_purge_purge;
+extern const struct scenario scenario_purge_total;
 extern const struct scenario scenario_reap_reap;
 extern const struct scenario scenario_reap_nested;
 extern const struct scenario scenario_root_root;

@@ -308,6 +308,35 @@ const struct scenario scenario_purge_purge = {
         .claim = claim_counted_once,
 };
 
+static void
+attach_purge_both(struct script *me)
+{
+        attach_purge_third(me);
+        if (me->t.slot)
+                slot_purge(&me->t, 4);
+}
+
+/* Each time it is all that has ever been counted. */
+static void
+look_at_totals(struct script *me)
+{
+        for (int i = 0; i < 2; i++)
+                if (SLOT_TOTAL(&world_region, room[0]) != COUNTED)
+                        script_complain(me, "a sum lacks what a slot has counted, or has it twice");
+}
+
+const struct scenario scenario_purge_total = {
+        .name = "purge-total",
+        .what = "what slots have counted is summed up while they are folded",
+        .setup = setup_four_slots,
+        .actors = {attach_purge_both, look_at_totals},
+        .n_preemptions = 3,
+        .n_deaths = 1,
+        .max_threads = 5,
+        .is_unattached = true,
+        .claim = claim_counted_once,
+};
+
 /* ------------------------------------------------------------------ reap */
 
 static void

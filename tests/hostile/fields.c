@@ -109,6 +109,13 @@ list_header(struct list *l)
         WORD(l, struct region_header, roots_hwm, layout->n[TABLE_ROOTS]);
         WORD(l, struct region_header, roots_head, h->roots_hwm, layout->n[TABLE_ROOTS]);
         WORD(l, struct region_header, n_released, 0);
+        BITS(l, struct region_header, sweep, "owner", 0, 16, THREAD_NO_MAX, 1);
+        BITS(l, struct region_header, sweep, "mark", 16, 8, SWEEP_N, SWEEP_THREADS);
+        BITS(l, struct region_header, sweep, "limit", 24, 40, 0);
+        BITS(l, struct region_header, folding, "owner", 0, 16, layout->n[TABLE_THREADS], THREAD_NO_MAX, 1);
+        BITS(l, struct region_header, folding, "slot", 16, 16, layout->n[TABLE_THREADS], THREAD_NO_MAX, 1);
+        BITS(l, struct region_header, folding, "committed", 32, 1, 1);
+        BITS(l, struct region_header, folding, "n", 33, 31, FOLDS_MAX, 1);
         WORD(l, struct region_header, magazines_hwm[0], layout->magazines_per_node);
         WORD(l, struct region_header, magazines_hwm[1], layout->magazines_per_node), refused(l);
         WORD(l, struct region_header, magazines_hwm[63], 1), refused(l);

@@ -231,14 +231,14 @@ START_TEST(free_or_cached_tells_both)
         idx = fill_magazine(t, 0, magazine_current(t, tag_make(0, 0)));
         cached = region_entry_off(r, r->magazines[idx].slot[0]);
         ck_assert(alloc_flags(t, 0, 0, &off));
-        ck_assert(block_is_free_or_cached(r, cached, _i == 1));
-        ck_assert(!block_is_free_or_cached(r, off, _i == 1));
-        ck_assert(block_is_free_or_cached(r, off + 16, _i == 1)); /* the next one of the slab */
+        ck_assert(block_is_free_or_cached(r, cached));
+        ck_assert(!block_is_free_or_cached(r, off));
+        ck_assert(block_is_free_or_cached(r, off + 16)); /* the next one of the slab */
         r->magazines[idx].n--;
         live_add(&live, region_entry_off(r, r->magazines[idx].slot[r->magazines[idx].n]));
-        ck_assert(!block_is_free_or_cached(r, live.off[live.n - 1], _i == 1));
+        ck_assert(!block_is_free_or_cached(r, live.off[live.n - 1]));
         ck_assert(alloc_flags(t, SIZE_CLASS_N - 1, 0, &huge));
-        ck_assert(!block_is_free_or_cached(r, huge, _i == 1));
+        ck_assert(!block_is_free_or_cached(r, huge));
         heap_verify(r, &live);
 }
 END_TEST

@@ -370,6 +370,14 @@ damage_header(struct damage *d)
         DAMAGE(d, BOTH, "roots_hwm is", r->header->roots_hwm = UINT32_MAX);
         DAMAGE(d, BOTH, "magazines_hwm is", r->header->magazines_hwm[0] = UINT32_MAX);
         DAMAGE(d, BOTH, "magazines_hwm is 1, and the table ends at 0", r->header->magazines_hwm[9] = 1);
+        DAMAGE(d, BOTH, "are folded by thread 60000, whose slot does not exist",
+               r->header->folding = folding_word(60000, 1, false, 0));
+        DAMAGE(d, BOTH, "are folded by thread 3, whose slot is empty", make_empty_slot();
+               r->header->folding = folding_word(3, 1, false, 0));
+        DAMAGE(d, REST, "thread 1 folds counters although nobody is running",
+               r->header->folding = folding_word(1, 2, false, 0));
+        DAMAGE(d, BOTH, "folding is no word of that", r->header->folding = folding_word(1, 60000, false, 0));
+        DAMAGE(d, BOTH, "folding is no word of that", r->header->folding = WORD_PUT(1, 32));
         DAMAGE(d, BOTH, "arena 1: its word is 7", r->arena_words[1] = 7);
         DAMAGE(d, BOTH, "which is not ready", r->arena_words[0] = 0);
 }

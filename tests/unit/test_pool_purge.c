@@ -10,13 +10,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "audit/check.h"
 #include "blocks/magazine.h"
 #include "blocks/pool_purge.h"
+#include "blocks/slab.h"
 #include "heap/decay.h"
+#include "heap/free.h"
 #include "os/inject.h"
+#include "pages/chunk.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
+#include "support/where.h"
 
 enum { PAGE = 4096, N = 64 };
 
@@ -291,20 +296,52 @@ START_TEST(purger_keeps_nobody_waiting)
 }
 END_TEST
 
+static uint32_t n_refused;
+
 static int
 refuse_removal(int advice)
 {
+        n_refused += advice == MADV_REMOVE;
         return advice == MADV_REMOVE ? EPERM : 0;
 }
 
 START_TEST(refused_purge_leaves_a_sound_pool)
 {
-        fill_pool(NULL);
+        fill_pool(keeps_some);
+        n_refused = 0;
         on_advice = refuse_removal;
         ck_assert_uint_eq(pool_purge(t, r->fd, UINT64_MAX), 0);
         on_advice = NULL;
+        ck_assert_uint_eq(n_refused, 1); /* nor for each stretch that is left, all of them in vain */
+        for (uint32_t i = 0; i < N; i++)
+                if (keeps_some(i))
+                        r->magazine_words[i] = 0;
         ck_assert_uint_eq(heap_verify(r, NULL).n_pooled, N);
         ck_assert_uint_gt(pool_purge(t, r->fd, UINT64_MAX), 0);
+}
+END_TEST
+
+/* Who was stopped behind the look at the word goes on now. */
+START_TEST(look_makes_no_page)
+{
+        uint64_t head, block_off, blocks = 0, bytes = 0;
+        struct check_totals totals;
+
+        ck_assert_int_eq(chunk_give(t, 0), 0);
+        ck_assert_int_eq(slab_create_owned(t, WHERE_SLAB(0, CHUNK_ANY, 2), &head), 0);
+        ck_assert(slab_alloc_one(t, head, 0, &block_off));
+        fill_pool(NULL);
+        ck_assert_uint_gt(pool_purge(t, r->fd, UINT64_MAX), 0);
+        for (uint32_t i = 8; i < N - 8; i++)
+                r->magazine_words[i] = i % 2 == 0 ? magazine_word(MAGAZINE_DEPOT, THREAD_NONE, 0, tag)
+                                                  : magazine_word(MAGAZINE_TCACHE, u->no, 0, tag);
+        u->slot->magazines[tag] = 9 + 1;
+        ck_assert_int_ne(check_region(r, 0, NULL, &totals), 0);
+        check_add_cached(r, u->no, &blocks, &bytes);
+        ck_assert_uint_eq(blocks | bytes, 0);
+        ck_assert(!block_is_free_or_cached(r, block_off));
+        for (uint32_t i = 8; i < N - 8; i++)
+                ck_assert(!has_pages(i));
 }
 END_TEST
 
@@ -329,6 +366,7 @@ main(void)
         tcase_add_test(tc, next_magazine_keeps_the_page_it_will_share);
         tcase_add_test(tc, two_nodes_tables_are_their_own);
         tcase_add_test(tc, purge_gives_the_pool_back);
+        tcase_add_test(tc, look_makes_no_page);
         suite_add_tcase(suite, tc);
         tc = tcase_create("refused");
         tcase_add_checked_fixture(tc, setup, teardown);

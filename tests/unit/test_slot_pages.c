@@ -10,12 +10,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "audit/check.h"
 #include "clients/liveness.h"
 #include "clients/slot.h"
 #include "clients/slot_pages.h"
 #include "heap/decay.h"
 #include "heap/reap.h"
 #include "os/inject.h"
+#include "os/process.h"
+#include "os/robust.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
@@ -193,14 +196,98 @@ START_TEST(purge_gives_them_back)
 }
 END_TEST
 
+/* The number of folds begins anew some day, and what was folded before still counts. */
+START_TEST(totals_outlive_the_number_of_folds)
+{
+        for (uint32_t i = 0; i < 3; i++)
+                ck_assert_int_eq(slot_purge(t, idx + i), 0);
+        ck_assert_uint_eq(FOLDS_MAX % 2, folding_n(r->header->folding) % 2); /* of the same totals */
+        r->header->folding = folding_word(THREAD_NONE, THREAD_NONE, false, FOLDS_MAX);
+        assert_totals(15);
+        for (uint32_t i = 3; i < N; i++) {
+                ck_assert_int_eq(slot_purge(t, idx + i), 0);
+                ck_assert_uint_eq(folding_n(r->header->folding), i - 1);
+                assert_totals(15);
+        }
+}
+END_TEST
+
+/* ------------------------------------------------------------------ who only looks */
+
+/* Who was stopped behind the look at the gate goes on now. */
+START_TEST(look_makes_no_page)
+{
+        struct check_totals totals;
+        uint64_t blocks = 0, bytes = 0;
+
+        slot_purge_all(t, r->fd, UINT64_MAX);
+        for (uint32_t i = 0; i < N; i++)
+                store_relaxed(&r->gates[idx + i].is_bare, 0u);
+        assert_totals(15);
+        ck_assert_int_eq(check_region(r, CHECK_QUIESCENT, stderr, &totals), 0);
+        check_add_cached(r, idx + 1, &blocks, &bytes);
+        ck_assert_uint_eq(blocks | bytes, 0);
+        for (uint32_t i = 0; i < N; i++)
+                ck_assert(!has_pages(idx + i));
+}
+END_TEST
+
 /* ------------------------------------------------------------------ deaths, stops, refusals */
 
 /* Between the fold and the punch nothing is lost, or counted again with the page that is still there. */
+static uint32_t n_refused;
+
 static int
 refuse_removal(int advice)
 {
+        n_refused += advice == MADV_REMOVE;
         return advice == MADV_REMOVE ? EPERM : 0;
 }
+
+/* As on a file system that cannot do it. */
+START_TEST(what_was_refused_is_not_asked_for_each_slot)
+{
+        n_refused = 0;
+        on_advice = refuse_removal;
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX), 0);
+        on_advice = NULL;
+        ck_assert_uint_eq(n_refused, 1);
+        assert_totals(15);
+}
+END_TEST
+
+/* A filter may answer a system call with a signal, which ends the process where it is blocked. */
+static uint32_t n_quiet;
+
+static int
+listen_for_quiet(int advice)
+{
+        (void)advice;
+        n_quiet += robust_is_quiet();
+        return 0;
+}
+
+START_TEST(attacher_asks_for_pages_with_signals_unblocked)
+{
+        struct thread u = {0};
+        struct robust_quiet quiet;
+
+        ck_assert_int_eq(process_remember(), 0);
+        ck_assert_int_eq(robust_check(), 0);
+        robust_quiet_begin(&quiet); /* there are such stretches */
+        ck_assert(robust_is_quiet());
+        robust_quiet_end(&quiet);
+        slot_purge_all(t, r->fd, UINT64_MAX);
+        n_quiet = 0;
+        on_advice = listen_for_quiet;
+        ck_assert_int_eq(slot_attach(&u, r, &fx.client, NULL, NULL), 0);
+        on_advice = NULL;
+        ck_assert(has_pages(idx));
+        ck_assert_uint_eq(n_quiet, 0);
+        ck_assert(!robust_is_quiet());
+        slot_release(&u);
+}
+END_TEST
 
 START_TEST(what_a_page_says_that_did_not_go_counts_no_more)
 {
@@ -355,10 +442,14 @@ main(void)
         tcase_add_test(tc, thread_that_has_detached_gets_its_own_again);
         tcase_add_test(tc, slot_in_use_or_in_reserve_keeps_its_pages);
         tcase_add_test(tc, purge_gives_them_back);
+        tcase_add_test(tc, totals_outlive_the_number_of_folds);
+        tcase_add_test(tc, look_makes_no_page);
         suite_add_tcase(suite, tc);
         tc = tcase_create("deaths");
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_add_test(tc, what_a_page_says_that_did_not_go_counts_no_more);
+        tcase_add_test(tc, what_was_refused_is_not_asked_for_each_slot);
+        tcase_add_test(tc, attacher_asks_for_pages_with_signals_unblocked);
         tcase_add_test(tc, stopped_purger_keeps_nobody_waiting);
         tcase_add_loop_test(tc, slot_that_is_folded_is_passed_by_until_its_purger_is_settled, 0, 2);
         tcase_add_test(tc, reaper_settles_no_fold_but_the_deads);
