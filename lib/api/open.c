@@ -17,6 +17,7 @@
 #include "os/descriptor.h"
 #include "os/pin.h"
 #include "os/process.h"
+#include "os/robust.h"
 #include "os/shm.h"
 #include "region/create.h"
 #include "region/dump.h"
@@ -253,13 +254,15 @@ open_by_fd(struct shheap **ret_heap, int fd, const struct region_open_args *args
 
 /* ------------------------------------------------------------------ the public side */
 
-/* What lasts as long as a heap is being opened: so none of it is asked for or undone at each step. */
+/* What lasts as long as a heap is being opened: so none of it is asked for or undone at each step.  First of all who we
+ * are: what fails there, who attaches is told. */
 static void
 enter(struct shield *ret_shield)
 {
         shield_raise(ret_shield);
         os_pin();
-        (void)process_remember(); /* else who attaches is told */
+        (void)process_remember();
+        (void)robust_check_anew();
         registry_lock_shielded();
         descriptor_plug_all();
         registry_sweep();
