@@ -17,6 +17,7 @@
 #include "os/descriptor.h"
 #include "os/pin.h"
 #include "os/process.h"
+#include "os/robust.h"
 #include "os/shm.h"
 #include "region/create.h"
 #include "region/dump.h"
@@ -253,42 +254,39 @@ open_by_fd(struct shheap **ret_heap, int fd, const struct region_open_args *args
 
 /* ------------------------------------------------------------------ the public side */
 
-/* What lasts as long as a heap is being opened: so none of it is asked for or undone at each step. */
-struct opening {
-        struct shield shield;
-        struct descriptor_plugs plugs;
-};
-
+/* What lasts as long as a heap is being opened: so none of it is asked for or undone at each step.  First of all who we
+ * are: what fails there, who attaches is told. */
 static void
-enter(struct opening *ret_opening)
+enter(struct shield *ret_shield)
 {
-        shield_raise(&ret_opening->shield);
+        shield_raise(ret_shield);
         os_pin();
-        (void)process_remember(); /* else who attaches is told */
+        (void)process_remember();
+        (void)robust_check_anew();
         registry_lock_shielded();
-        descriptor_plug_all(&ret_opening->plugs);
+        descriptor_plug_all();
         registry_sweep();
 }
 
 static void
-leave(const struct opening *opening)
+leave(const struct shield *shield)
 {
-        descriptor_unplug_all(&opening->plugs);
-        registry_unlock(&opening->shield);
+        descriptor_unplug_all();
+        registry_unlock(shield);
 }
 
 int
 shheap_open(shheap **ret_heap, const char *name, unsigned flags, const struct shheap_attr *attr)
 {
         struct region_open_args args;
-        struct opening opening;
+        struct shield shield;
         int err = args_make(&args, flags, attr);
 
         if (err < 0)
                 return err;
-        enter(&opening);
+        enter(&shield);
         err = open_by_name(ret_heap, name, &args);
-        leave(&opening);
+        leave(&shield);
         return err;
 }
 
@@ -296,14 +294,14 @@ int
 shheap_open_fd(shheap **ret_heap, int fd, unsigned flags)
 {
         struct region_open_args args;
-        struct opening opening;
+        struct shield shield;
         int err = args_make(&args, flags, NULL);
 
         if (err < 0)
                 return err;
-        enter(&opening);
+        enter(&shield);
         err = open_by_fd(ret_heap, fd, &args);
-        leave(&opening);
+        leave(&shield);
         return err;
 }
 
@@ -393,7 +391,7 @@ handle_default(void)
 {
         struct shheap *h = default_heap();
         struct region_open_args args;
-        struct opening opening;
+        struct shield shield;
         const char *name;
         int err;
 
@@ -407,11 +405,11 @@ handle_default(void)
                 errno = -err;
                 return NULL;
         }
-        enter(&opening);
+        enter(&shield);
         h = default_heap(); /* another thread was faster */
         if (!h && (err = open_by_name(&h, name, &args)) == 0)
                 tcache_set_default(h);
-        leave(&opening);
+        leave(&shield);
         if (err < 0)
                 errno = -err;
         return h;

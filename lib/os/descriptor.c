@@ -1,5 +1,13 @@
 /*
  * descriptor.c - see descriptor.h.
+ *
+ * A new descriptor has the lowest number that is free, so nobody is asked about 0 to 2, whose files may have servers
+ * that do not answer.
+ *
+ * What this gave up: between the look at a plug and its closing another thread may put a file there, which is closed
+ * then; nothing closes a number only if it is still one's own.  And a child of _Fork() or a raw clone(2), made by
+ * another thread just then, has the plugs until it calls exec: no handler runs in it, and a write to them fails as it
+ * should.
  */
 #include "os/descriptor.h"
 
@@ -12,55 +20,81 @@
 
 enum { STDIO_N = 3 };
 
-static __thread bool is_plugged __attribute__((tls_model("initial-exec"))); /* by descriptor_plug_all() */
+/* Of descriptor_plug_all(). */
+static __thread struct {
+        bool is_on;
+        bool is_known; /* which are closed; and they are plugged */
+        struct descriptor_plugs plugs;
+} all __attribute__((tls_model("initial-exec")));
 
-/* A new descriptor has the lowest number that is free, so nobody is asked about 0 to 2, whose files may have servers
- * that do not answer. */
 static void
 plug(struct descriptor_plugs *ret_plugs)
 {
         int fd = 0;
 
-        *ret_plugs = (struct descriptor_plugs){{-1, -1, -1}};
+        ret_plugs->set = 0;
         for (int i = 0; i <= STDIO_N && fd >= 0 && fd < STDIO_N; i++) {
                 fd = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
                 if (fd >= STDIO_N)
                         sys_close(fd);
                 else if (fd >= 0 && i < STDIO_N)
-                        ret_plugs->fd[i] = fd;
+                        ret_plugs->set |= (uint8_t)(1u << fd);
         }
+}
+
+static void
+plug_for_all(void)
+{
+        if (!all.is_known)
+                plug(&all.plugs);
+        all.is_known = true;
 }
 
 void
 descriptor_plug(struct descriptor_plugs *ret_plugs)
 {
-        if (is_plugged)
-                *ret_plugs = (struct descriptor_plugs){{-1, -1, -1}};
+        ret_plugs->set = 0;
+        if (all.is_on)
+                plug_for_all();
         else
                 plug(ret_plugs);
+}
+
+/* A plug, or a directory, unless another thread has put a file over it. */
+static void
+close_unless_taken(int fd)
+{
+        int flags = sys_fcntl(fd, F_GETFL, 0);
+
+        ASSERT(fd >= 0 && fd < STDIO_N);
+        if (flags >= 0 && (flags & (O_PATH | O_DIRECTORY)) != 0)
+                sys_close(fd);
 }
 
 void
 descriptor_unplug(const struct descriptor_plugs *plugs)
 {
         for (int i = 0; i < STDIO_N; i++)
-                if (plugs->fd[i] >= 0)
-                        sys_close(plugs->fd[i]);
+                if (plugs->set >> i & 1)
+                        close_unless_taken(i);
 }
 
 void
-descriptor_plug_all(struct descriptor_plugs *ret_plugs)
+descriptor_plug_all(void)
 {
-        plug(ret_plugs); /* whatever a jump has left */
-        is_plugged = true;
+        if (all.is_on) /* a jump has left it */
+                descriptor_unplug_all();
+        all.is_on = true;
+        all.is_known = false;
 }
 
 void
-descriptor_unplug_all(const struct descriptor_plugs *plugs)
+descriptor_unplug_all(void)
 {
-        ASSERT(is_plugged);
-        is_plugged = false;
-        descriptor_unplug(plugs);
+        ASSERT(all.is_on);
+        all.is_on = false;
+        if (all.is_known)
+                descriptor_unplug(&all.plugs);
 }
 
 /* A duplicate from `min` up, or as high as the process's limit allows. */
@@ -107,12 +141,35 @@ descriptor_lift(int fd)
         return lifted;
 }
 
+/* What tells which are closed while it opens what is wanted.  It is as good as a plug: what is written there fails. */
+static bool
+is_directory(int flags)
+{
+        return (flags & O_TMPFILE) == O_DIRECTORY;
+}
+
+/* False: it has a number of 0 to 2, and has been closed. */
+static bool
+open_first(int dirfd, const char *path, int flags, int *ret_fd)
+{
+        *ret_fd = sys_openat(dirfd, path, flags | O_CLOEXEC, 0);
+        if (*ret_fd >= 0 && *ret_fd < STDIO_N) {
+                close_unless_taken(*ret_fd);
+                return false;
+        }
+        all.plugs.set = 0;
+        all.is_known = *ret_fd >= 0;
+        return true;
+}
+
 int
 descriptor_openat(int dirfd, const char *path, int flags, uint32_t mode)
 {
         struct descriptor_plugs plugs;
         int fd;
 
+        if (all.is_on && !all.is_known && is_directory(flags) && open_first(dirfd, path, flags, &fd))
+                return fd;
         descriptor_plug(&plugs);
         fd = descriptor_lift(sys_openat(dirfd, path, flags | O_CLOEXEC, mode));
         descriptor_unplug(&plugs);

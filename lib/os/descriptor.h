@@ -17,17 +17,18 @@ enum { DESCRIPTOR_KEPT_MIN = 1000 };
 
 /* While 0 to 2 are plugged, a new descriptor has another number: what stands in for those that are closed is a name and
  * no file, so a write to it fails like one to a closed descriptor.  A thread that closes one of them just then may
- * still make it ours: see descriptor_lift(). */
+ * still make it ours: see descriptor_lift().  A plug that another thread has put a file over is that thread's. */
 struct descriptor_plugs {
-        int fd[3];
+        uint8_t set; /* bit by number */
 };
 
 void descriptor_plug(struct descriptor_plugs *ret_plugs);
 void descriptor_unplug(const struct descriptor_plugs *plugs);
 
-/* The same for all that the calling thread opens from now on, which is not asked about 0 to 2 again.  Not nested. */
-void descriptor_plug_all(struct descriptor_plugs *ret_plugs);
-void descriptor_unplug_all(const struct descriptor_plugs *plugs);
+/* The same for all that the calling thread opens from now on, which is not asked about 0 to 2 again.  Not nested.  A
+ * directory that is opened first tells what is closed. */
+void descriptor_plug_all(void);
+void descriptor_unplug_all(void);
 
 /* As openat(2), close-on-exec, never 0 to 2. */
 int descriptor_openat(int dirfd, const char *path, int flags, uint32_t mode);

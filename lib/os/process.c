@@ -126,17 +126,25 @@ process_generation(void)
         return cas_relaxed(&p->generation, &generation, next) ? next : generation; /* a sibling's */
 }
 
+static int
+ask_list(void **ret_head)
+{
+        size_t bytes;
+
+        *ret_head = NULL;
+        if (syscall(SYS_get_robust_list, 0, ret_head, &bytes) != 0)
+                return -errno;
+        ASSERT(bytes == 3 * sizeof(void *)); /* struct robust_list_head */
+        return 0;
+}
+
 /* Who shares the memory of a process without being a thread of it has no list: what it is told is not remembered. */
 static bool
 is_thread(void)
 {
-        void *head = NULL;
-        size_t bytes;
+        void *head;
 
-        if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0)
-                return false;
-        ASSERT(bytes == 3 * sizeof(void *)); /* struct robust_list_head */
-        return head != NULL;
+        return ask_list(&head) == 0 && head != NULL;
 }
 
 uint32_t
@@ -153,6 +161,17 @@ process_id(void)
         return pid;
 }
 
+/* Of a thread of this process. */
+static void
+learn_tid(uint32_t generation)
+{
+        if (self.generation != generation) {
+                self.tid = (uint32_t)syscall(SYS_gettid);
+                self.generation = generation;
+        }
+        ASSERT(self.tid != 0 && self.generation == generation);
+}
+
 uint32_t
 process_tid(void)
 {
@@ -160,11 +179,7 @@ process_tid(void)
 
         if (generation == 0 || (self.generation != generation && !is_thread()))
                 return (uint32_t)syscall(SYS_gettid);
-        if (self.generation != generation) {
-                self.tid = (uint32_t)syscall(SYS_gettid);
-                self.generation = generation;
-        }
-        ASSERT(self.tid != 0 && self.generation == generation);
+        learn_tid(generation);
         return self.tid;
 }
 
@@ -304,6 +319,26 @@ process_pid_ns(void)
         if (p || load_relaxed(&pid_ns_known) == 0 || load_relaxed(&pid_ns_known_by) != process_id())
                 process_pid_ns_refresh();
         return load_relaxed(&pid_ns_known);
+}
+
+/* ------------------------------------------------------------------ all at once */
+
+int
+process_ask_list(void **ret_head)
+{
+        struct page *p = known();
+        int saved = errno, err = ask_list(ret_head);
+
+        errno = saved;
+        if (err < 0 || !*ret_head || !p)
+                return err;
+        if (load_relaxed(&p->pid) == 0)
+                store_relaxed(&p->pid, (uint32_t)getpid());
+        learn_tid(process_generation());
+        if (load_relaxed(&p->pid_ns) == 0)
+                store_relaxed(&p->pid_ns, pid_ns_ask());
+        errno = saved;
+        return 0;
 }
 
 /* ------------------------------------------------------------------ for people */

@@ -28,6 +28,11 @@ uint32_t process_generation(void);
 uint32_t process_id(void);
 uint32_t process_tid(void); /* by the kernel's word, not the C library's */
 
+/* Where the calling thread's list of robust locks begins, as the kernel knows it; NULL: it has none.  Whoever has one
+ * is a thread of this process, so what is not known yet of all the above is asked in the same go, and remembered.  0 or
+ * -errno. */
+int process_ask_list(void **ret_head);
+
 /* True only when there is no such process or thread in this pid namespace, or the process is a zombie whose last thread
  * has ended.  Numbers that are no id are not gone. */
 bool process_is_gone(uint32_t pid);

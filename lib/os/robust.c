@@ -161,14 +161,16 @@ held_set(uint32_t n)
 static struct robust_list_head *
 find_list(int *ret_err)
 {
-        struct robust_list_head *head = NULL;
-        size_t bytes;
+        struct robust_list_head *head;
+        void *found;
 
         *ret_err = 0;
         if (held.head && held.generation != 0 && held.generation == process_generation())
                 return held.head;
-        if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0)
-                *ret_err = error_refused("get_robust_list", -errno);
+        *ret_err = process_ask_list(&found);
+        head = found;
+        if (*ret_err < 0)
+                error_refused("get_robust_list", *ret_err);
         else if (!head || head->futex_offset != ROBUST_DISTANCE)
                 *ret_err = -ENOTSUP;
         if (*ret_err < 0)

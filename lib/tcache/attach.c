@@ -512,7 +512,6 @@ attach_anew(struct shheap *heap, int *ret_err)
                 *ret_err = error_set_refused(-ENOMEM, "attach: no memory for the thread's cache");
                 return NULL;
         }
-        (void)robust_check_anew(); /* slot_attach() says what is wrong */
         *ret_err = attach(t, heap);
         if (*ret_err < 0) {
                 if (is_new)
@@ -551,6 +550,7 @@ tcache_get(struct shheap *heap, int *ret_err)
         if (find_or_refuse(heap, &t, ret_err))
                 return t;
         shield_raise(&shield);
+        (void)robust_check_anew(); /* whoever takes a slot's locks says what is wrong */
         t = attach_anew(heap, ret_err);
         shield_lower(&shield);
         return t;

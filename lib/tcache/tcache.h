@@ -111,7 +111,9 @@ extern __thread struct tcache *tcache_list __attribute__((tls_model("initial-exe
  * thread_borrow) or the heap cannot be used by it: *ret_err is -EUSERS, -ENOMEM, -ENOTSUP, -EBADF (closed), with a
  * message. */
 struct tcache *tcache_get(struct shheap *heap, int *ret_err);
-struct tcache *tcache_get_shielded(struct shheap *heap, int *ret_err); /* behind a shield of the caller's */
+
+/* The same behind a shield of the caller's, who has called robust_check_anew() behind it. */
+struct tcache *tcache_get_shielded(struct shheap *heap, int *ret_err);
 
 /* The same, without attaching: NULL if the thread has none. */
 struct tcache *tcache_find(const struct shheap *heap);
@@ -142,14 +144,14 @@ void tcache_open_all(struct shheap *heap);
 /* What the end of a thread does with its tcaches, once in each round of destructors; the argument means nothing. */
 void tcache_thread_ends(void *arg);
 
-/* A slot for one call when the thread can have none of its own.  0, or -errno with a message.  Until it is given back
- * the thread is behind a shield: the slot's lock is the process's. */
+/* A slot for one call when the thread can have none of its own: after tcache_get(), which has asked the kernel anew for
+ * the thread's list of locks.  0, or -errno with a message.  Until it is given back the thread is behind a shield: the
+ * slot's lock is the process's. */
 int thread_borrow(struct shheap *heap, struct thread *ret_thread);
 void thread_return(struct shheap *heap, struct thread *t);
 
-/* For a call by a thread that can have neither: a slot that others keep and do not use just now.  0, or -errno with a
- * message:
- * -EUSERS where there is none for a while. */
+/* For a call by a thread that can have neither, after tcache_get(), too: a slot that others keep and do not use just
+ * now.  0, or -errno with a message: -EUSERS where there is none for a while. */
 int thread_lend(struct shheap *heap, struct thread *ret_thread, struct shield *ret_shield);
 void thread_give_back(struct shheap *heap, struct thread *t, const struct shield *shield);
 

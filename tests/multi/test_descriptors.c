@@ -108,6 +108,68 @@ START_TEST(numbers_0_to_2_are_never_the_librarys_not_even_for_a_moment)
 }
 END_TEST
 
+/* A file that another thread puts there meanwhile, by dup2(), is that thread's. */
+static void
+put_files_over_plugs(struct child *self, void *arg)
+{
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC), dir;
+        bool lasts = *(int *)arg != 0;
+        struct descriptor_plugs plugs;
+
+        (void)self;
+        for (int fd = 0; fd < 3; fd++)
+                close(fd);
+        if (lasts)
+                descriptor_plug_all();
+        else
+                descriptor_plug(&plugs);
+        MUST((dir = descriptor_openat(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY, 0)) >= 3);
+        MUST(close(descriptor_openat(AT_FDCWD, "/dev/null", O_RDWR, 0)) == 0);
+        for (int fd = 0; fd < 3; fd++) /* else this process's messages would go somewhere */
+                MUST(write(fd, "a", 1) < 0 && errno == EBADF && fcntl(fd, F_GETFD) >= 0);
+        MUST(dup2(null, 1) == 1);
+        if (lasts)
+                descriptor_unplug_all();
+        else
+                descriptor_unplug(&plugs);
+        MUST(write(1, "a", 1) == 1);
+        MUST(fcntl(0, F_GETFD) < 0 && fcntl(2, F_GETFD) < 0);
+        close(dir);
+}
+
+START_TEST(file_that_is_put_over_a_plug_stays)
+{
+        struct child c;
+
+        child_start(&c, put_files_over_plugs, &_i);
+        ck_assert_int_eq(child_end(&c), 0);
+}
+END_TEST
+
+/* An opening that was left by a jump has plugs that nobody takes out; the next one does. */
+static void
+plug_twice(struct child *self, void *arg)
+{
+        (void)self, (void)arg;
+        for (int fd = 0; fd < 3; fd++)
+                close(fd);
+        descriptor_plug_all();
+        MUST(close(descriptor_openat(AT_FDCWD, "/dev/null", O_RDWR, 0)) == 0 && fcntl(0, F_GETFD) >= 0);
+        descriptor_plug_all();
+        descriptor_unplug_all();
+        for (int fd = 0; fd < 3; fd++)
+                MUST(fcntl(fd, F_GETFD) < 0);
+}
+
+START_TEST(plugs_that_a_jump_has_left_go_with_the_next)
+{
+        struct child c;
+
+        child_start(&c, plug_twice, NULL);
+        ck_assert_int_eq(child_end(&c), 0);
+}
+END_TEST
+
 START_TEST(what_is_kept_has_a_high_number_where_the_limit_allows)
 {
         struct rlimit before, low;
@@ -248,6 +310,8 @@ main(void)
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_set_timeout(tc, 120);
         tcase_add_loop_test(tc, numbers_0_to_2_are_never_the_librarys_not_even_for_a_moment, 1, 8);
+        tcase_add_loop_test(tc, file_that_is_put_over_a_plug_stays, 0, 2);
+        tcase_add_test(tc, plugs_that_a_jump_has_left_go_with_the_next);
         tcase_add_test(tc, what_is_kept_has_a_high_number_where_the_limit_allows);
         tcase_add_loop_test(tc, a_descriptor_that_the_program_took_away_costs_nothing, 0, N_HOW);
         suite_add_tcase(suite, tc);

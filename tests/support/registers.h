@@ -54,6 +54,12 @@ registers_first_argument(const struct registers *r)
         return r->raw.rdi;
 }
 
+static inline unsigned long
+registers_second_argument(const struct registers *r)
+{
+        return r->raw.rsi;
+}
+
 static inline long
 registers_result(const struct registers *r)
 {
@@ -78,7 +84,7 @@ registers_are_at(const struct registers *a, const struct registers *b)
 enum { REGISTERS_KNOWN = 0 };
 
 struct registers {
-        long call, first_argument, result;
+        long call, first_argument, second_argument, result;
 };
 
 static inline bool
@@ -111,6 +117,12 @@ static inline unsigned long
 registers_first_argument(const struct registers *r)
 {
         return (unsigned long)r->first_argument;
+}
+
+static inline unsigned long
+registers_second_argument(const struct registers *r)
+{
+        return (unsigned long)r->second_argument;
 }
 
 static inline long
