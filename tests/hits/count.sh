@@ -11,7 +11,8 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
 count() {
-        if ! valgrind --tool=callgrind --callgrind-out-file="$dir/out" "$pair" "$1" "$2" >"$dir/log" 2>&1; then
+        if ! valgrind --tool=callgrind --callgrind-out-file="$dir/out" --toggle-collect=execute \
+                --toggle-collect=execute_pairs "$pair" "$1" "$2" >"$dir/log" 2>&1; then
                 cat "$dir/log" >&2
                 exit 1
         fi
