@@ -12,6 +12,7 @@
 #include "blocks/magazine.h"
 #include "heap/free.h"
 #include "heap/reap.h"
+#include "os/inject.h"
 #include "pages/decay_stamp.h"
 #include "support/ask.h"
 #include "support/checks.h"
@@ -22,13 +23,25 @@
 
 /* A heap so large that the share of its one thread has room for the largest huge class, and no more. */
 static void
-setup_roomy(void)
+make_roomy(bool has_file)
 {
         uint32_t n_chunks = GEO_CHUNK_SHIFT < 16 ? 32 : 256;
 
-        heap_make(&fx, (struct heap_params){.n_chunks = n_chunks, .max_threads = 4});
+        heap_make(&fx, (struct heap_params){.n_chunks = n_chunks, .max_threads = 4, .has_file = has_file});
         t = attach();
         r->header->decay_ms = -1;
+}
+
+static void
+setup_roomy(void)
+{
+        make_roomy(false);
+}
+
+static void
+setup_roomy_file(void)
+{
+        make_roomy(true);
 }
 
 static uint64_t
@@ -188,6 +201,42 @@ START_TEST(kept_huge_block_that_others_freed_is_not_handed_out)
 }
 END_TEST
 
+static struct thread *meddler; /* frees the next time that pages are reserved */
+static uint64_t meddled_off;
+
+static int
+meddle(const char *call)
+{
+        struct thread *other = meddler;
+
+        if (other && (strcmp(call, "allocate") == 0 || strcmp(call, "populate") == 0)) {
+                meddler = NULL;
+                ck_assert_int_eq(huge_free(other, meddled_off, 0), 0);
+        }
+        return 0;
+}
+
+/* While it gets the pages that it lacks: who resizes it frees it then. */
+START_TEST(kept_huge_block_that_others_free_while_it_is_resized_is_not_handed_out)
+{
+        bool hit;
+
+        meddled_off = off_of(alloc(GEO_LARGE_MAX + GEO_PAGE_BYTES));
+        give(meddled_off);
+        meddler = heap_attach(&fx, t->thread.arena);
+        os_inject = meddle;
+        take(GEO_CHUNK_BYTES, &hit);
+        os_inject = NULL;
+        ck_assert_ptr_null(meddler);
+        heap_verify(r, &live);
+        ck_assert_uint_eq(t->thread.fault.what, FAULT_DOUBLE_FREE);
+        ck_assert_uint_eq(t->thread.fault.block_off, meddled_off);
+        t->thread.fault.what = FAULT_NONE;
+        ck_assert_uint_eq(n_huge_cached(1), 0);
+        ck_assert_uint_eq(live.n, 1);
+}
+END_TEST
+
 /* Before there is no memory the thread's own go back, and so do those that the dead left in depots. */
 START_TEST(kept_huge_blocks_go_back_in_need)
 {
@@ -256,5 +305,7 @@ main(void)
         tcase_add_loop_test(tcase, kept_huge_block_that_others_freed_is_not_handed_out, 0, 2);
         tcase_add_loop_test(tcase, kept_huge_blocks_go_back_in_need, 0, 2);
         tcase_add_test(tcase, kept_huge_blocks_that_are_not_used_go_back);
+        tcase = suite_case(suite, "pages", setup_roomy_file, teardown);
+        tcase_add_test(tcase, kept_huge_block_that_others_free_while_it_is_resized_is_not_handed_out);
         return suite_run(suite);
 }
