@@ -12,6 +12,7 @@
 #include "blocks/magazine.h"
 #include "heap/free.h"
 #include "heap/reap.h"
+#include "heap/reserve.h"
 #include "os/inject.h"
 #include "pages/decay_stamp.h"
 #include "support/ask.h"
@@ -264,6 +265,50 @@ START_TEST(kept_huge_blocks_go_back_in_need)
 }
 END_TEST
 
+/* What the dead left in a depot where no hint leads to it is found by the last scan: for a huge block, and for a run,
+ * which takes a chunk of it. */
+START_TEST(huge_blocks_of_the_dead_that_no_hint_names_go_back_in_need)
+{
+        struct thread *other = heap_attach(&fx, t->thread.arena);
+        uint64_t rest = (r->layout.n_chunks - 2) << GEO_CHUNK_SHIFT, off;
+        struct call rq = {.size = _i == 0 ? GEO_CHUNK_BYTES : GEO_LARGE_MAX, .align = 1, .arena = other->arena};
+
+        alloc(64); /* the arena has a chunk */
+        if (_i == 1)
+                alloc(GEO_LARGE_MAX); /* and no room in it for another */
+        off = off_of(alloc(GEO_CHUNK_BYTES));
+        alloc(rest);
+        give(off);
+        reap_settle(r, t->thread.no, NULL);
+        ck_assert_uint_eq(n_huge_cached(1), 1);
+        region_arena(r, other->arena)->depot_n[SIZE_CLASS_N] = 0;
+        ck_assert(ask_classify(&rq));
+        ck_assert_int_eq(ask_block(other, &rq, &off), 0);
+        live_add(&live, off);
+        ck_assert_uint_eq(n_huge_cached(1), 0);
+}
+END_TEST
+
+/* A reservation takes the chunks of what the thread keeps, and of what the dead left. */
+START_TEST(kept_huge_blocks_do_not_stand_in_the_way_of_a_reservation)
+{
+        uint64_t rest = (r->layout.n_chunks - 2) << GEO_CHUNK_SHIFT, off;
+        struct thread *by = &t->thread;
+
+        alloc(64);
+        off = off_of(alloc(GEO_CHUNK_BYTES));
+        alloc(rest);
+        give(off);
+        if (_i == 1) {
+                by = heap_attach(&fx, t->thread.arena);
+                reap_settle(r, t->thread.no, NULL);
+        }
+        ck_assert_uint_eq(n_huge_cached(1), 1);
+        ck_assert_int_eq(reserve_bytes(by, GEO_CHUNK_BYTES + 1), 0);
+        ck_assert_uint_eq(n_huge_cached(1), 0);
+}
+END_TEST
+
 /* As all the ticks of a round do. */
 static void
 trim_round(void)
@@ -304,6 +349,8 @@ main(void)
         tcase_add_loop_test(tcase, second_free_of_a_kept_huge_block_is_noticed_at_once, 0, 3);
         tcase_add_loop_test(tcase, kept_huge_block_that_others_freed_is_not_handed_out, 0, 2);
         tcase_add_loop_test(tcase, kept_huge_blocks_go_back_in_need, 0, 2);
+        tcase_add_loop_test(tcase, huge_blocks_of_the_dead_that_no_hint_names_go_back_in_need, 0, 2);
+        tcase_add_loop_test(tcase, kept_huge_blocks_do_not_stand_in_the_way_of_a_reservation, 0, 2);
         tcase_add_test(tcase, kept_huge_blocks_that_are_not_used_go_back);
         tcase = suite_case(suite, "pages", setup_roomy_file, teardown);
         tcase_add_test(tcase, kept_huge_block_that_others_free_while_it_is_resized_is_not_handed_out);
