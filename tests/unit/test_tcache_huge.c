@@ -10,6 +10,7 @@
 #include "blocks/fault.h"
 #include "blocks/huge.h"
 #include "blocks/magazine.h"
+#include "heap/decay.h"
 #include "heap/free.h"
 #include "heap/reap.h"
 #include "heap/reserve.h"
@@ -289,6 +290,26 @@ START_TEST(huge_blocks_of_the_dead_that_no_hint_names_go_back_in_need)
 }
 END_TEST
 
+/* Nobody takes what the dead left in a depot, so it goes back when it has been there for a tick. */
+START_TEST(huge_blocks_of_the_dead_go_back_by_decay)
+{
+        struct thread *other = heap_attach(&fx, t->thread.arena);
+        struct arena *a = region_arena(r, other->arena);
+
+        alloc(64);
+        give(off_of(alloc(2 * GEO_CHUNK_BYTES)));
+        reap_settle(r, t->thread.no, NULL);
+        ck_assert_uint_eq(n_huge_cached(2), 1);
+        r->header->decay_ms = 1000;
+        for (int i = 0; i < 2; i++) { /* a first look */
+                a->decay_next_ms = 0;
+                decay_tick(other);
+        }
+        ck_assert_uint_eq(n_huge_cached(2), 0);
+        ck_assert_uint_eq(heap_verify(r, &live).n_huge, 0);
+}
+END_TEST
+
 /* A reservation takes the chunks of what the thread keeps, and of what the dead left. */
 START_TEST(kept_huge_blocks_do_not_stand_in_the_way_of_a_reservation)
 {
@@ -350,6 +371,7 @@ main(void)
         tcase_add_loop_test(tcase, kept_huge_block_that_others_freed_is_not_handed_out, 0, 2);
         tcase_add_loop_test(tcase, kept_huge_blocks_go_back_in_need, 0, 2);
         tcase_add_loop_test(tcase, huge_blocks_of_the_dead_that_no_hint_names_go_back_in_need, 0, 2);
+        tcase_add_test(tcase, huge_blocks_of_the_dead_go_back_by_decay);
         tcase_add_loop_test(tcase, kept_huge_blocks_do_not_stand_in_the_way_of_a_reservation, 0, 2);
         tcase_add_test(tcase, kept_huge_blocks_that_are_not_used_go_back);
         tcase = suite_case(suite, "pages", setup_roomy_file, teardown);
