@@ -216,11 +216,22 @@ try_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flag
         return err;
 }
 
+/* errno and message are those of the allocation that has failed. */
+static int
+retry_in_place(struct shheap *h, void *p, size_t size, size_t align, unsigned flags, const char *operation)
+{
+        int saved_errno = errno, err;
+
+        err = try_in_place(h, p, size, align, flags, operation);
+        errno = saved_errno;
+        return err;
+}
+
 static void *
 realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *operation)
 {
         size_t align = flags_align(flags), old, now;
-        void *new_p;
+        void *new_p = NULL;
         int err;
 
         if (!handle_is_open(h, operation))
@@ -233,15 +244,18 @@ realloc_in(struct shheap *h, void *p, size_t size, unsigned flags, const char *o
         }
         old = handle_usable(h, p);
         err = try_in_place(h, p, size, align, flags, operation);
+        if (err < 0 && old == 0) { /* this process cannot use the heap, or others free and allocate it meanwhile */
+                errno = -err;
+                return NULL;
+        }
+        if (err < 0)
+                new_p = call_allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
+        if (err < 0 && !new_p) /* then all that is cached has gone home: perhaps what stood behind it */
+                err = retry_in_place(h, p, size, align, flags, operation);
         if (err == 0) {
                 call_fill_new(h, p, old, handle_usable(h, p), flags);
                 return p;
         }
-        if (old == 0) { /* this process cannot use the heap, or others free and allocate it meanwhile */
-                errno = -err;
-                return NULL;
-        }
-        new_p = call_allocate(h, size, align, flags & ~SHA_ZERO, 0, operation);
         if (!new_p)
                 return NULL;
         /* All that was usable and still fits: what lies behind it is new.  Less would leave what others had there. */

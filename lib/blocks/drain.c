@@ -63,6 +63,17 @@ drain_magazine(struct thread *t, uint32_t idx, uint64_t keep)
 }
 
 void
+drain_own(struct thread *t)
+{
+        for (uint32_t place = 0; place < 2 * t->region->layout.n_tags; place++) {
+                uint32_t idx = magazine_in(t, &t->slot->magazines[place]);
+
+                if (idx != MAGAZINE_IDX_NONE)
+                        drain_magazine(t, idx, 0);
+        }
+}
+
+void
 drain_home(struct thread *t, uint32_t idx, uint32_t arena)
 {
         ASSERT_INVARIANT(I7, load_relaxed(&t->slot->hand) == idx + 1);

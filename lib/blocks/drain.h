@@ -13,6 +13,9 @@
  * together.  False: more are left because others hold their slabs. */
 bool drain_magazine(struct thread *t, uint32_t idx, uint64_t keep);
 
+/* The blocks in all of this thread's magazines, which stay in their places. */
+void drain_own(struct thread *t);
+
 /* Makes room in a place whose magazine, idx, is full: that goes to the depot of its home arena, and an empty one comes;
  * where the depot is crowded, its blocks go home and it stays.  What is in the place then: MAGAZINE_IDX_NONE where none
  * is to be had. */

@@ -194,17 +194,6 @@ try_other_nodes(struct thread *t)
 
 /* ------------------------------------------------------------------ efforts */
 
-static void
-drain_own_magazines(struct thread *t)
-{
-        for (uint32_t place = 0; place < 2 * t->region->layout.n_tags; place++) {
-                uint32_t idx = magazine_in(t, &t->slot->magazines[place]);
-
-                if (idx != MAGAZINE_IDX_NONE)
-                        drain_magazine(t, idx, 0);
-        }
-}
-
 static bool
 may_be_of(const struct call *c, uint32_t node)
 {
@@ -302,8 +291,9 @@ retire_and_try(struct thread *t)
 {
         if (t->region->n_nodes == 1 || t->call.lacks_node || t->call.lacks_pages || t->call.no_grow)
                 return -ENOMEM;
-        drain_all(t);
-        return chunk_retire_all(t, UINT32_MAX) == 0 ? -ENOMEM : try_local(t);
+        drain_all(t); /* huge blocks among them: then there are chunks, even if none is retired */
+        (void)chunk_retire_all(t, UINT32_MAX);
+        return try_local(t);
 }
 
 static int
@@ -316,8 +306,7 @@ last_scan(struct thread *t)
                 return 0;
         if (t->call.no_grow && t->call.class_idx != SIZE_CLASS_NONE)
                 return -ENOMEM; /* what goes back to the region now could not be had again without growing */
-        if (chunk_retire_all(t, UINT32_MAX) == 0)
-                return -ENOMEM;
+        (void)chunk_retire_all(t, UINT32_MAX); /* none, perhaps: but huge blocks have gone home */
         err = try_local(t);
         return err < 0 ? try_other_nodes(t) : 0;
 }
@@ -331,7 +320,7 @@ make_effort(struct thread *t, enum effort effort)
                         granule_clock_hand(t);
                 return try_local(t);
         case EFFORT_MAGAZINES:
-                drain_own_magazines(t);
+                drain_own(t);
                 return try_local(t);
         case EFFORT_REAP:
                 return reap_and_try(t);

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "base/verify.h"
+#include "blocks/drain.h"
 #include "clients/intent.h"
 #include "clients/owner.h"
 #include "clients/slot.h"
@@ -115,6 +116,23 @@ back_arena(struct thread *t, uint64_t want, uint64_t *done)
         return err;
 }
 
+/* A chunk for the arena.  Where there is none, one of the dead may be in the way; and there are huge blocks that this
+ * thread keeps, or the dead have left in depots. */
+static int
+take_chunk(struct thread *t)
+{
+        int err = chunk_give(t, t->arena);
+
+        ASSERT_INVARIANT(I9, thread_is_between_steps(t));
+        if (err < 0 && slot_reap_all(t->region, reap_settle, t) > 0)
+                err = chunk_give(t, t->arena);
+        if (err == 0)
+                return 0;
+        drain_own(t);
+        drain_all_depots(t, NODE_NONE);
+        return chunk_give(t, t->arena);
+}
+
 int
 reserve_bytes(struct thread *t, uint64_t bytes)
 {
@@ -127,9 +145,7 @@ reserve_bytes(struct thread *t, uint64_t bytes)
                 if (err < 0 || done >= bytes)
                         return err;
                 for (; done < bytes; done += GEO_CHUNK_BYTES) {
-                        err = chunk_give(t, t->arena);
-                        if (err < 0 && slot_reap_all(t->region, reap_settle, t) > 0) /* who was in the way, perhaps */
-                                err = chunk_give(t, t->arena);
+                        err = take_chunk(t);
                         if (err < 0)
                                 return err;
                 }

@@ -625,7 +625,8 @@ tcache_forget(struct shheap *heap)
 }
 
 /* Other threads' tcaches are written here.  None of them is inside a call, and whoever tells them that the heap is
- * closed, or open again, orders this before what they do. */
+ * closed, or open again, orders this before what they do.  What a fork has wiped ends the list (_Fork() has no handlers
+ * that empty it). */
 void
 tcache_close_all(struct shheap *heap)
 {
@@ -633,7 +634,7 @@ tcache_close_all(struct shheap *heap)
 
         shield_raise(&shield);
         process_lock(&heap->lock);
-        for (struct tcache *t = heap->tcaches; t; t = t->next_of_heap)
+        for (struct tcache *t = heap->tcaches; t && t->mapped_bytes != 0; t = t->next_of_heap)
                 forbid_hits(t);
         pthread_mutex_unlock(&heap->lock);
         shield_lower(&shield);
@@ -646,7 +647,7 @@ tcache_open_all(struct shheap *heap)
 
         shield_raise(&shield);
         process_lock(&heap->lock);
-        for (struct tcache *t = heap->tcaches; t; t = t->next_of_heap)
+        for (struct tcache *t = heap->tcaches; t && t->mapped_bytes != 0; t = t->next_of_heap)
                 allow_hits(t);
         pthread_mutex_unlock(&heap->lock);
         shield_lower(&shield);

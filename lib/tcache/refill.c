@@ -128,25 +128,40 @@ malloc_small(struct tcache *t)
         return pop_current(t, class_idx, c->dest_off);
 }
 
+/* Whether a huge block of so many chunks is at an entry, and nobody's; *ret_bytes is what is usable. */
+static bool
+is_kept(struct region *r, uint64_t block_off, uint64_t n_chunks, uint64_t *ret_bytes)
+{
+        uint64_t chunk, word;
+
+        if (!huge_block_of(r, block_off, &chunk, &word) || !chunk_is_huge_of(word, n_chunks))
+                return false;
+        *ret_bytes = huge_usable(r, chunk, word);
+        return true;
+}
+
 /* Whether the topmost block of a huge class is of the size that the call asks for, or can be made so: it has the chunks
  * for it, and most often the pages.  A block in a magazine is resized as any other, and stays in there meanwhile. */
 static bool
 top_fits(struct thread *t, uint32_t class_idx, uint32_t idx)
 {
         struct region *r = t->region;
-        uint64_t top = load_relaxed(&r->magazines[idx].n) - 1, chunk, word, block_off;
-        uint64_t n_chunks = size_class_bytes(class_idx) >> GEO_CHUNK_SHIFT;
+        uint64_t top = load_relaxed(&r->magazines[idx].n) - 1, block_off, bytes;
+        uint64_t n_chunks = size_class_bytes(class_idx) >> GEO_CHUNK_SHIFT, want;
+        bool fits;
 
         ASSERT(size_class_is_huge(class_idx));
         if (top >= MAGAZINE_CAP_MAX)
                 return false;
         block_off = region_entry_off(r, load_relaxed(&r->magazines[idx].slot[top]));
-        if (!huge_block_of(r, block_off, &chunk, &word) || !chunk_is_huge_of(word, n_chunks)) {
-                drain_magazine(t, idx, top); /* freed by others as well: that is told before it is allocated again */
-                return false;
+        want = bits_align_up(t->call.size, GEO_PAGE_BYTES);
+        if (is_kept(r, block_off, n_chunks, &bytes)) {
+                fits = bytes == want || huge_resize(t, block_off, t->call.size) == 0;
+                if (bytes == want || is_kept(r, block_off, n_chunks, &bytes)) /* else it was DOOMED, and is free now */
+                        return fits;
         }
-        return huge_usable(r, chunk, word) == bits_align_up(t->call.size, GEO_PAGE_BYTES) ||
-               huge_resize(t, block_off, t->call.size) == 0;
+        drain_magazine(t, idx, top); /* freed by others as well: that is told before it is allocated again */
+        return false;
 }
 
 static void *

@@ -18,14 +18,27 @@
 
 enum { PRINTED_MAX = 5 };
 
+/* What has been complained of since the last copy: by who plays here, with nobody dead or stopped but who is. */
+static void
+see_own(void)
+{
+        if (report_faults() == 0)
+                return;
+        if (__atomic_fetch_add(&counts->n_bad, 1, __ATOMIC_RELAXED) < PRINTED_MAX) {
+                fprintf(stderr, "FAULT: %s: as it is played\n", opt.script->name);
+                report_print();
+        }
+        report_reset();
+}
+
 pid_t
 copy_enter(void)
 {
         pid_t pid;
 
         counts->n_forks++;
+        see_own();
         fflush(NULL);
-        report_reset();
         pid = _Fork();
         if (pid < 0) {
                 perror("fork");
@@ -49,12 +62,16 @@ copy_see(pid_t pid, const char *what, uintptr_t at, const char *options)
 
         if (waitpid(pid, &status, 0) != pid)
                 exit(99);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+                report_reset();
                 return;
+        }
         if (counts->n_hangs > 1)
                 _exit(1);
-        if (__atomic_fetch_add(&counts->n_bad, 1, __ATOMIC_RELAXED) >= PRINTED_MAX)
+        if (__atomic_fetch_add(&counts->n_bad, 1, __ATOMIC_RELAXED) >= PRINTED_MAX) {
+                report_reset();
                 return;
+        }
         fprintf(stderr, "FAULT: %s: %s\n", opt.script->name, what);
         if (at)
                 report_place(at);
@@ -64,6 +81,7 @@ copy_see(pid_t pid, const char *what, uintptr_t at, const char *options)
         else if (WEXITSTATUS(status) != 1)
                 fprintf(stderr, "    exit status %d\n", WEXITSTATUS(status));
         report_print();
+        report_reset();
         fprintf(stderr, "  replay: %s %s %s\n", opt.command, opt.script->name, options);
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM &&
             __atomic_add_fetch(&counts->n_hangs, 1, __ATOMIC_RELAXED) > 1) {

@@ -10,6 +10,7 @@
 
 #include "audit/check.h"
 #include "base/size_class.h"
+#include "clients/slot_pages.h"
 #include "heap/free.h"
 #include "heap/root.h"
 #include "support/ask.h"
@@ -59,11 +60,16 @@ exhaust(struct actor *by, uint64_t n_expected)
                 free_block(&t->thread, got[--n], 0);
 }
 
+/* A death is no misuse: nothing has to be dropped from a cache, which would hide what was not settled. */
 static void
 look(struct actor *by)
 {
+        uint64_t n_dropped = SLOT_TOTAL(world_region, n_dropped);
+
         judge(world_region, (uint32_t)(tcache_find(by->heap)->thread.no), &verdict);
         judge_live(&verdict);
+        if (n_dropped != 0 && !is_misused())
+                report_line("%lu entries were dropped as if they had been freed wrongly", n_dropped);
 }
 
 /* Whoever is stopped for good dies; root objects that wait because their slab was held are freed. */

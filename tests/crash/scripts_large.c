@@ -3,6 +3,8 @@
  */
 #include "crash.h"
 
+#include "heap/reserve.h"
+
 #define MIB (UINT64_C(1) << 20)
 
 /* Of the class of RUN a magazine holds one at first.  Worlds are so small that what a thread may cache of runs is
@@ -297,6 +299,23 @@ setup_huge_drain(struct actor *a)
         tcache_find(a->heap)->run_bytes_share = 8 * MIB;
 }
 
+/* The chunk that is wanted is one of a block that is kept. */
+static void
+setup_reserve_kept(struct actor *a)
+{
+        setup_huge_to_cache(a);
+        gift(a_malloc(a, 3 * MIB));
+        run_free(a);
+}
+
+static void
+run_reserve_kept(struct actor *a)
+{
+        if (reserve_bytes(a_enter(a), GEO_CHUNK_BYTES) < 0)
+                report_line("nothing can be reserved");
+        a_leave(a);
+}
+
 /* ------------------------------------------------------------------ hand-over in one step */
 
 static void
@@ -410,6 +429,7 @@ const struct script scripts_large[] = {
          .hot_bytes = 3 * MIB},
         {.name = "huge-hit-free", .setup = setup_huge_hit, .run = run_free, .n_chunks = 6, .hot_bytes = 3 * MIB},
         {.name = "huge-drain", .setup = setup_huge_drain, .run = run_free, .n_chunks = 8, .hot_bytes = 3 * MIB},
+        {.name = "reserve-kept", .setup = setup_reserve_kept, .run = run_reserve_kept, .flags = SCRIPT_TIGHT},
         {.name = "run-to", .setup = setup_dest, .run = run_run_to, .hot_bytes = RUN},
         {.name = "run-from", .setup = setup_run_from, .run = run_from, .hot_bytes = RUN},
         {.name = "huge-to", .setup = setup_dest, .run = run_huge_to, .n_chunks = 6, .hot_bytes = 3 * MIB},

@@ -62,6 +62,11 @@ huge-drain-commit-first)
                         s|^ *if (!chunk_acquire(t, &r->chunk_words|store_relaxed(\&m->n, n - 1); kill_order(); &|
                 }'
         ;;
+huge-drain-not-settled)
+        file=heap/reap.c scenario=huge-drain-claim
+        options='-p 2 -c 1'
+        script='/^redo_drain_huge(/,/^}/s|store_relaxed(&m->n, in->n);|return;|'
+        ;;
 settle-without-head)
         file=pages/run.c scenario=claim-claim
         script='/^run_settle(/,/^}/s| && owns_head;|;|'

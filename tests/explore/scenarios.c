@@ -33,6 +33,7 @@ const struct scenario *const world_scenarios[] = {
         &scenario_huge_grow_free,
         &scenario_huge_shrink_free,
         &scenario_huge_drain_give,
+        &scenario_huge_drain_claim,
         &scenario_huge_drain_free,
         &scenario_huge_refit,
         &scenario_purge_claim,

@@ -38,6 +38,7 @@ extern const struct scenario scenario_huge_double_free;
 extern const struct scenario scenario_huge_grow_free;
 extern const struct scenario scenario_huge_shrink_free;
 extern const struct scenario scenario_huge_drain_give;
+extern const struct scenario scenario_huge_drain_claim;
 extern const struct scenario scenario_huge_drain_free;
 extern const struct scenario scenario_huge_refit;
 extern const struct scenario scenario_purge_claim;

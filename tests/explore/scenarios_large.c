@@ -491,6 +491,17 @@ const struct scenario scenario_huge_drain_give = {
         .tests_capacity = true,
 };
 
+const struct scenario scenario_huge_drain_claim = {
+        .name = "huge-drain-claim",
+        .what = "a kept huge block goes back while another wants one as long, and finds the same chunks",
+        .setup = setup_kept,
+        .actors = {drain_kept, alloc_huge},
+        .n_preemptions = ENGINE_UNBOUNDED,
+        .n_deaths = 1,
+        .n_chunks = 2,
+        .tests_capacity = true,
+};
+
 /* Without deaths: what is freed twice may lie in a magazine of the dead until somebody drains that. */
 const struct scenario scenario_huge_drain_free = {
         .name = "huge-drain-free",

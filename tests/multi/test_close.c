@@ -219,6 +219,51 @@ START_TEST(reopening_takes_up_what_is_still_mapped)
 }
 END_TEST
 
+static void
+task_must_allocate(struct worker *w)
+{
+        w->p = shheap_malloc(w->h, 100);
+        MUST(w->p);
+}
+
+static void
+child_reopens(shheap *h)
+{
+        struct worker w;
+
+        MUST(shheap_malloc(h, 100));
+        worker_start(&w, h);
+        worker_do(&w, task_must_allocate);
+        MUST(shheap_close(h) == 0);
+        MUST(heap_dir_open("again", 0, NULL) == h);
+        worker_do(&w, task_must_allocate);
+        worker_end(&w);
+        MUST(shheap_close(h) == 0);
+}
+
+/* What the fork has wiped is in the heap's list still: no fork handler has run that takes it out. */
+START_TEST(reopening_takes_up_what_is_still_mapped_in_a_child_of__Fork)
+{
+        shheap *h = heap_dir_open("again", SHHEAP_CREATE, NULL);
+        int pipes[4];
+        struct child c;
+        pid_t pid;
+
+        shheap_free(h, shheap_malloc(h, 100));
+        child_pipes(&c, pipes);
+        pid = _Fork();
+        if (pid == 0) {
+                child_is_child(&c, pipes);
+                child_reopens(h);
+                _exit(0);
+        }
+        child_is_parent(&c, pipes, pid);
+        ck_assert_int_eq(child_end(&c), 0);
+        ck_assert_uint_eq(heap_ctl(h, "heap.threads"), 1);
+        ck_assert_int_eq(shheap_close(h), 0);
+}
+END_TEST
+
 struct loan {
         struct thread thread;
         struct shield shield;
@@ -633,6 +678,7 @@ main(void)
         tcase_add_test(tcase, mapping_stays_for_threads_that_are_attached_and_goes_when_they_have_gone);
         tcase_add_test(tcase, heap_that_nobody_else_is_attached_to_is_unmapped_at_once);
         tcase_add_test(tcase, reopening_takes_up_what_is_still_mapped);
+        tcase_add_test(tcase, reopening_takes_up_what_is_still_mapped_in_a_child_of__Fork);
         tcase_add_test(tcase, mapping_stays_for_who_was_lent_a_slot);
         tcase_add_test(tcase, thread_that_opened_may_end_before_another_closes);
         tcase_add_test(tcase, close_gives_back_slots_and_caches);

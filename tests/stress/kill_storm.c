@@ -56,6 +56,8 @@ static const struct plan plans[] = {
         {.n_processes = 8, .n_threads = 1, .n_kills = 15, .capacity_mib = 64, .fs_mib = 12, .decay_ms = 1000},
         {.n_processes = 8, .n_threads = 1, .n_stopped = 3, .n_kills = 15, .capacity_mib = 48, .decay_ms = 200},
         {.n_processes = 64, .n_threads = 1, .n_stopped = 16, .n_kills = 20, .capacity_mib = 64, .decay_ms = 200},
+        /* So much for each that they keep huge blocks. */
+        {.n_processes = 2, .n_threads = 1, .n_kills = 30, .capacity_mib = 256, .decay_ms = 1000},
 };
 
 enum { N_PLANS = sizeof plans / sizeof plans[0] };

@@ -117,6 +117,27 @@ START_TEST(huge_blocks_grow_and_shrink_in_place_where_there_is_room)
 }
 END_TEST
 
+/* What this thread keeps stands behind it, and there is nothing else. */
+START_TEST(block_grows_over_what_its_thread_keeps_where_there_is_no_other_room)
+{
+        char *p, *next, *rest;
+
+        reopen(SHHEAP_CREATE, "arenas:1,capacity:128M");
+        p = hide(shheap_malloc(h, 60 * MIB));
+        next = shheap_malloc(h, 3 * MIB);
+        rest = shheap_malloc(h, 128 * MIB - 60 * MIB - 4 * MIB);
+        NEED(p && next == p + 60 * MIB && rest == next + 4 * MIB);
+        fill(p, 60 * MIB, 1);
+        shheap_free(h, next);
+        ck_assert_uint_eq(heap_ctl(h, "stats.cached"), 3 * MIB);
+        NEED(shheap_realloc(h, p, 61 * MIB) == p && usable(p) == 61 * MIB && holds(p, 60 * MIB, 60 * MIB, 1));
+        errno = 0;
+        NEED(!shheap_realloc(h, p, 65 * MIB) && errno == ENOMEM && usable(p) == 61 * MIB);
+        shheap_free(h, p);
+        shheap_free(h, rest);
+}
+END_TEST
+
 START_TEST(realloc_that_cannot_leaves_all_as_it_was)
 {
         char *p = shheap_malloc(h, 30 * MIB), *q = shheap_malloc(h, 1000), *rest[64];
@@ -375,6 +396,7 @@ main(void)
         tcase_add_test(tcase, realloc_within_a_class_stays_in_place);
         tcase_add_test(tcase, large_blocks_grow_and_shrink_in_place_where_there_is_room);
         tcase_add_test(tcase, huge_blocks_grow_and_shrink_in_place_where_there_is_room);
+        tcase_add_test(tcase, block_grows_over_what_its_thread_keeps_where_there_is_no_other_room);
         tcase_add_test(tcase, realloc_that_cannot_leaves_all_as_it_was);
         tcase_add_test(tcase, reallocx_keeps_alignment);
         tcase_add_test(tcase, xallocx_takes_what_it_can_get_and_never_less_than_it_has);

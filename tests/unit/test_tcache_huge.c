@@ -10,8 +10,11 @@
 #include "blocks/fault.h"
 #include "blocks/huge.h"
 #include "blocks/magazine.h"
+#include "heap/decay.h"
 #include "heap/free.h"
 #include "heap/reap.h"
+#include "heap/reserve.h"
+#include "os/inject.h"
 #include "pages/decay_stamp.h"
 #include "support/ask.h"
 #include "support/checks.h"
@@ -22,13 +25,25 @@
 
 /* A heap so large that the share of its one thread has room for the largest huge class, and no more. */
 static void
-setup_roomy(void)
+make_roomy(bool has_file)
 {
         uint32_t n_chunks = GEO_CHUNK_SHIFT < 16 ? 32 : 256;
 
-        heap_make(&fx, (struct heap_params){.n_chunks = n_chunks, .max_threads = 4});
+        heap_make(&fx, (struct heap_params){.n_chunks = n_chunks, .max_threads = 4, .has_file = has_file});
         t = attach();
         r->header->decay_ms = -1;
+}
+
+static void
+setup_roomy(void)
+{
+        make_roomy(false);
+}
+
+static void
+setup_roomy_file(void)
+{
+        make_roomy(true);
 }
 
 static uint64_t
@@ -188,6 +203,42 @@ START_TEST(kept_huge_block_that_others_freed_is_not_handed_out)
 }
 END_TEST
 
+static struct thread *meddler; /* frees the next time that pages are reserved */
+static uint64_t meddled_off;
+
+static int
+meddle(const char *call)
+{
+        struct thread *other = meddler;
+
+        if (other && (strcmp(call, "allocate") == 0 || strcmp(call, "populate") == 0)) {
+                meddler = NULL;
+                ck_assert_int_eq(huge_free(other, meddled_off, 0), 0);
+        }
+        return 0;
+}
+
+/* While it gets the pages that it lacks: who resizes it frees it then. */
+START_TEST(kept_huge_block_that_others_free_while_it_is_resized_is_not_handed_out)
+{
+        bool hit;
+
+        meddled_off = off_of(alloc(GEO_LARGE_MAX + GEO_PAGE_BYTES));
+        give(meddled_off);
+        meddler = heap_attach(&fx, t->thread.arena);
+        os_inject = meddle;
+        take(GEO_CHUNK_BYTES, &hit);
+        os_inject = NULL;
+        ck_assert_ptr_null(meddler);
+        heap_verify(r, &live);
+        ck_assert_uint_eq(t->thread.fault.what, FAULT_DOUBLE_FREE);
+        ck_assert_uint_eq(t->thread.fault.block_off, meddled_off);
+        t->thread.fault.what = FAULT_NONE;
+        ck_assert_uint_eq(n_huge_cached(1), 0);
+        ck_assert_uint_eq(live.n, 1);
+}
+END_TEST
+
 /* Before there is no memory the thread's own go back, and so do those that the dead left in depots. */
 START_TEST(kept_huge_blocks_go_back_in_need)
 {
@@ -212,6 +263,70 @@ START_TEST(kept_huge_blocks_go_back_in_need)
                 live_add(&live, off);
         }
         heap_verify(r, &live);
+}
+END_TEST
+
+/* What the dead left in a depot where no hint leads to it is found by the last scan: for a huge block, and for a run,
+ * which takes a chunk of it. */
+START_TEST(huge_blocks_of_the_dead_that_no_hint_names_go_back_in_need)
+{
+        struct thread *other = heap_attach(&fx, t->thread.arena);
+        uint64_t rest = (r->layout.n_chunks - 2) << GEO_CHUNK_SHIFT, off;
+        struct call rq = {.size = _i == 0 ? GEO_CHUNK_BYTES : GEO_LARGE_MAX, .align = 1, .arena = other->arena};
+
+        alloc(64); /* the arena has a chunk */
+        if (_i == 1)
+                alloc(GEO_LARGE_MAX); /* and no room in it for another */
+        off = off_of(alloc(GEO_CHUNK_BYTES));
+        alloc(rest);
+        give(off);
+        reap_settle(r, t->thread.no, NULL);
+        ck_assert_uint_eq(n_huge_cached(1), 1);
+        region_arena(r, other->arena)->depot_n[SIZE_CLASS_N] = 0;
+        ck_assert(ask_classify(&rq));
+        ck_assert_int_eq(ask_block(other, &rq, &off), 0);
+        live_add(&live, off);
+        ck_assert_uint_eq(n_huge_cached(1), 0);
+}
+END_TEST
+
+/* Nobody takes what the dead left in a depot, so it goes back when it has been there for a tick. */
+START_TEST(huge_blocks_of_the_dead_go_back_by_decay)
+{
+        struct thread *other = heap_attach(&fx, t->thread.arena);
+        struct arena *a = region_arena(r, other->arena);
+
+        alloc(64);
+        give(off_of(alloc(2 * GEO_CHUNK_BYTES)));
+        reap_settle(r, t->thread.no, NULL);
+        ck_assert_uint_eq(n_huge_cached(2), 1);
+        r->header->decay_ms = 1000;
+        for (int i = 0; i < 2; i++) { /* a first look */
+                a->decay_next_ms = 0;
+                decay_tick(other);
+        }
+        ck_assert_uint_eq(n_huge_cached(2), 0);
+        ck_assert_uint_eq(heap_verify(r, &live).n_huge, 0);
+}
+END_TEST
+
+/* A reservation takes the chunks of what the thread keeps, and of what the dead left. */
+START_TEST(kept_huge_blocks_do_not_stand_in_the_way_of_a_reservation)
+{
+        uint64_t rest = (r->layout.n_chunks - 2) << GEO_CHUNK_SHIFT, off;
+        struct thread *by = &t->thread;
+
+        alloc(64);
+        off = off_of(alloc(GEO_CHUNK_BYTES));
+        alloc(rest);
+        give(off);
+        if (_i == 1) {
+                by = heap_attach(&fx, t->thread.arena);
+                reap_settle(r, t->thread.no, NULL);
+        }
+        ck_assert_uint_eq(n_huge_cached(1), 1);
+        ck_assert_int_eq(reserve_bytes(by, GEO_CHUNK_BYTES + 1), 0);
+        ck_assert_uint_eq(n_huge_cached(1), 0);
 }
 END_TEST
 
@@ -255,6 +370,11 @@ main(void)
         tcase_add_loop_test(tcase, second_free_of_a_kept_huge_block_is_noticed_at_once, 0, 3);
         tcase_add_loop_test(tcase, kept_huge_block_that_others_freed_is_not_handed_out, 0, 2);
         tcase_add_loop_test(tcase, kept_huge_blocks_go_back_in_need, 0, 2);
+        tcase_add_loop_test(tcase, huge_blocks_of_the_dead_that_no_hint_names_go_back_in_need, 0, 2);
+        tcase_add_test(tcase, huge_blocks_of_the_dead_go_back_by_decay);
+        tcase_add_loop_test(tcase, kept_huge_blocks_do_not_stand_in_the_way_of_a_reservation, 0, 2);
         tcase_add_test(tcase, kept_huge_blocks_that_are_not_used_go_back);
+        tcase = suite_case(suite, "pages", setup_roomy_file, teardown);
+        tcase_add_test(tcase, kept_huge_block_that_others_free_while_it_is_resized_is_not_handed_out);
         return suite_run(suite);
 }
