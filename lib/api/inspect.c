@@ -251,6 +251,20 @@ shheap_root(shheap *h, const char *name, size_t size, unsigned flags, int (*init
 }
 
 int
+shheap_root_find(shheap *h, const char *name, void **ret_obj, size_t *ret_size)
+{
+        uint64_t block_off, size;
+        int err = handle_is_open(h, "shheap_root_find") ? root_find(&h->region, name, &block_off, &size) : -EBADF;
+
+        if (err < 0)
+                return err;
+        *ret_obj = region_block(&h->region, block_off);
+        if (ret_size)
+                *ret_size = size;
+        return 0;
+}
+
+int
 shheap_root_take(shheap *h, const char *name, void **ret_obj, size_t *ret_size)
 {
         uint64_t block_off = 0, size = 0;
