@@ -29,6 +29,7 @@ main()
         h.construct<vector_of<std::pair<const int *, std::optional<double>>>>("t")(h.get_segment_manager());
         h.construct<shm::unique_ptr<int>>("t")();
         h.construct<std::variant<int, std::tuple<with_virtual *, std::array<char, 3>>>>("t")();
+        static_assert(shm::is_private<std::array<const int[3], 2>>::value == shm::reason::none);
 #elif CASE == 1  /* a type with virtual functions keeps a pointer to a private table */
         h.construct<with_virtual>("t")();
 #elif CASE == 2  /* std::shared_ptr and weak_ptr keep a private virtual table */
@@ -89,6 +90,8 @@ main()
 #elif CASE == 23 /* a type with virtual functions keeps a pointer to a private table */
         vector_of<std::variant<int, std::tuple<char, const with_virtual>>> v(h.get_segment_manager());
         v.emplace_back(1);
+#elif CASE == 24 /* a type with virtual functions keeps a pointer to a private table */
+        h.construct<std::array<with_virtual[2], 3>>("t")();
 #endif
         return 0;
 }

@@ -423,6 +423,7 @@ START_TEST(block_is_had_of_the_heap_in_which_an_address_lies)
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         ck_assert_int_eq(near_error(p, never), ENOMEM);
         ck_assert_int_eq(near_error(NULL, 100), EBADF);
+        ck_assert_ptr_nonnull(strstr(shheap_errormsg(), "shheap_malloc_near"));
         ck_assert_int_eq(near_error(&p, 100), EBADF);
         ck_assert_int_eq(near_error(a->region.base, 100), EBADF); /* its tables */
         close_heap(a);
