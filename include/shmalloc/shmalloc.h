@@ -94,6 +94,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+/* For #if; as a constant, SHHEAP_VERSION_MAJOR and _MINOR. */
 #define SHMALLOC_VERSION_MAJOR 0
 #define SHMALLOC_VERSION_MINOR 1
 
@@ -129,7 +130,12 @@ typedef struct shheap shheap;
 /* A place in a heap, the same in every process: store it where processes may map the heap at different addresses.
  * Compare with ==; reading and storing one is atomic.  0 is the null reference. */
 typedef uint64_t shref;
-#define SHREF_NULL ((shref)0)
+enum shref_null { SHREF_NULL = 0 };
+#define SHREF_NULL ((shref)SHREF_NULL)
+
+/* Constants are enums, for other languages: doc/bindings.md.  A macro of the same name gives its type in C, and #ifdef
+ * something to find. */
+enum shheap_version { SHHEAP_VERSION_MAJOR = SHMALLOC_VERSION_MAJOR, SHHEAP_VERSION_MINOR = SHMALLOC_VERSION_MINOR };
 
 /* ------------------------------------------------------------------ opening and closing */
 
@@ -261,16 +267,30 @@ SHA_API int shheap_set_default(shheap *h);
 
 /* clang-format off */
 /* Flags of the functions whose names end in x, of shheap_root() and shheap_malloc_to(); combined by |. */
+enum sha_flags {
+        SHA_ZERO        = 0x040u, /* zeroed, all that is usable; rallocx and xallocx: what that has more than before */
+        SHA_TCACHE_NONE = 0x100u, /* past the thread's caches */
+        SHA_NOGROW      = 0x200u, /* no system call for memory, no new pages: rather ENOMEM */
+        SHA_NODE_LOCAL  = 0xffu << 12, /* memory of the node that the thread runs on or none */
+        SHA_NODE_SPREAD = 0xfeu << 12  /* of all nodes of the heap by turns, page by page */
+};
+#define SHA_ZERO        ((unsigned)SHA_ZERO)
+#define SHA_TCACHE_NONE ((unsigned)SHA_TCACHE_NONE)
+#define SHA_NOGROW      ((unsigned)SHA_NOGROW)
+#define SHA_NODE_LOCAL  ((unsigned)SHA_NODE_LOCAL)
+#define SHA_NODE_SPREAD ((unsigned)SHA_NODE_SPREAD)
+/* Those with a number. */
 #define SHA_LG_ALIGN(la) ((unsigned)(la) & 0x3fu)                             /* aligned to 2^la bytes, la <= 30 */
 #define SHA_ALIGN(a)     ((unsigned)__builtin_ctzll((unsigned long long)(a))) /* aligned to a bytes, a power of two */
-#define SHA_ZERO         0x040u /* zeroed, all that is usable; rallocx and xallocx: what that has more than before */
-#define SHA_TCACHE_NONE  0x100u /* past the thread's caches */
-#define SHA_NOGROW       0x200u /* no system call for memory, no new pages: rather ENOMEM */
 #define SHA_NODE(n)      ((((unsigned)(n) + 1u) & 0xffu) << 12)  /* memory of NUMA node n or none; n < 63 */
-#define SHA_NODE_LOCAL   SHA_NODE(0xfe) /* of the node that the thread runs on or none */
-#define SHA_NODE_SPREAD  SHA_NODE(0xfd) /* of all nodes of the heap by turns, page by page */
 #define SHA_NODES(mask)  (0x800u | ((unsigned)(mask) & 0xfffffu) << 12) /* of these nodes, from 0 to 19, or none */
 #define SHA_ARENA(n)     ((((unsigned)(n) + 1u) & 0xfffu) << 20) /* memory of arena n or none; n < 4095 */
+/* The same as functions, for who has no macros. */
+SHA_API unsigned shheap_flag_lg_align(unsigned la);
+SHA_API unsigned shheap_flag_align(size_t align);
+SHA_API unsigned shheap_flag_node(unsigned node);
+SHA_API unsigned shheap_flag_nodes(uint64_t mask);
+SHA_API unsigned shheap_flag_arena(unsigned arena);
 
 /*
  * Free.  NULL is ignored, errno is kept.  Whichever process, and whichever thread, allocated the block.  What is not a
@@ -292,6 +312,11 @@ SHA_API void shheap_free_aligned_sized(shheap *h, void *p, size_t align, size_t 
 
 SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2))
 void *shheap_malloc(shheap *h, size_t size);
+
+/* As shheap_malloc(shheap_of(p), size), in one step: for what lies in a heap and may not keep a handle.  EBADF: p lies
+ * in no heap that this process has open. */
+SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2))
+void *shheap_malloc_near(const void *p, size_t size);
 
 /* n * size zeroed bytes; a product that overflows is ENOMEM. */
 SHA_API SHA_NODISCARD SHA_BLOCK SHA_ATTR(alloc_size(2, 3))
@@ -429,6 +454,13 @@ SHA_API_CALLS SHA_NODISCARD int shheap_root_undo(shheap *h, const char *name, si
                                                  int (*init)(void *obj, size_t size, void *arg),
                                                  void (*undo)(void *obj, size_t size, void *arg), void *arg,
                                                  void **ret_obj);
+
+/*
+ * Finds the object called `name`, of any size, and never creates it: *ret_obj, and its size in *ret_size, unless that
+ * is NULL.  Both are untouched on failure.  Reads only; a handle that is open read-only will do.
+ * -ENOENT, -EINVAL, -EUCLEAN as above.
+ */
+SHA_API SHA_NODISCARD int shheap_root_find(shheap *h, const char *name, void **ret_obj, size_t *ret_size);
 
 /*
  * Takes the name from its object, and gives the object to the caller, of several to exactly one: the others get

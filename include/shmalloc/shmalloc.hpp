@@ -19,8 +19,10 @@
  *               closed, moved or assigned while others use it, nor a container be changed by two without a lock.
  *   Refused.    What can only work in one process does not compile where it is seen: types with virtual functions,
  *               std::shared_ptr, std::function, std::mutex, pointers to functions, containers with std::allocator or of
- *               std::pmr.  They are seen as T, and among the arguments of T's templates; not as members of a class: of
- *               those the author of the class has to think.  is_private may be specialized for such a class.
+ *               std::pmr.  They are seen as T, and among the arguments of T's templates (virtual functions: in arrays,
+ *               pairs, tuples, optionals, variants, and elements of containers); not as members of a class, nor is a
+ *               virtual base without virtual functions: of those the author of the class has to think.  is_private
+ *               may be specialized for such a class.
  *   Addresses.  Heaps lie at one address in all processes, so plain pointers may be stored in them.  Where a process
  *               opens one by SHHEAP_RELOCATABLE, that holds offset_ptr, relocatable_allocator and ref only.
  *   Standards.  Layouts are the same for C++17 and later, with g++ and clang++, with and without optimization.  The
@@ -49,11 +51,14 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <pthread.h>
 #include <string>
 #include <system_error>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #if __has_include(<memory_resource>)
 #include <memory_resource>
 #endif
@@ -110,6 +115,12 @@ template <class T> struct is_private<volatile T> : is_private<T> {
 template <class T> struct is_private<const volatile T> : is_private<T> {
 };
 template <class T, std::size_t N> struct is_private<T[N]> : is_private<T> {
+};
+template <class T, std::size_t N> struct is_private<const T[N]> : is_private<T> {
+};
+template <class T, std::size_t N> struct is_private<volatile T[N]> : is_private<T> {
+};
+template <class T, std::size_t N> struct is_private<const volatile T[N]> : is_private<T> {
 };
 template <class T, std::size_t N> struct is_private<std::array<T, N>> : is_private<T> {
 };
@@ -171,19 +182,28 @@ template <class T> struct storable {
         static constexpr bool value = true;
 };
 
+/* What has its parts in itself has their virtual tables, too.  T is no array, and not const. */
+template <class T> struct has_virtual_inside : std::is_polymorphic<T> {
+};
+template <class T> using has_virtual = has_virtual_inside<std::remove_cv_t<std::remove_all_extents_t<T>>>;
+template <class T, std::size_t N> struct has_virtual_inside<std::array<T, N>> : has_virtual<T> {
+};
+template <class T> struct has_virtual_inside<std::optional<T>> : has_virtual<T> {
+};
+template <class A, class B>
+struct has_virtual_inside<std::pair<A, B>> : std::disjunction<has_virtual<A>, has_virtual<B>> {
+};
+template <class... A> struct has_virtual_inside<std::tuple<A...>> : std::disjunction<has_virtual<A>...> {
+};
+template <class... A> struct has_virtual_inside<std::variant<A...>> : std::disjunction<has_virtual<A>...> {
+};
+
 /* What is left to be told of a complete one. */
 template <class T> struct storable_complete : storable<T> {
         static_assert(!std::is_array_v<T>, "shm: arrays are made by construct<T>(name)[n]");
-        static_assert(!std::is_polymorphic_v<T>, "shm: a type with virtual functions keeps a pointer to a private "
-                                                 "table, which crashes the second process");
+        static_assert(!has_virtual<T>::value, "shm: a type with virtual functions keeps a pointer to a private "
+                                              "table, which crashes the second process");
 };
-
-template <class T>
-constexpr unsigned
-flags_for()
-{
-        return alignof(T) > 16 ? SHA_ALIGN(alignof(T)) : 0u;
-}
 
 /* No heap is open there any more: what the pointer is of cannot be used. */
 inline shheap *
@@ -196,24 +216,95 @@ heap_of(const void *p)
         return h;
 }
 
+/* shmalloc(), shaligned_alloc() and shfree(), of which a source file may have hidden the names. */
+extern "C" {
+SHA_API void *shheap_shmalloc(std::size_t size);
+SHA_API void *shheap_shaligned_alloc(std::size_t align, std::size_t size);
+SHA_API void shheap_shfree(void *p);
+}
+
 inline void
 free_anywhere(void *p) noexcept
 {
-        if (p)
-                shheap_free(shheap_of(p), p);
+        shheap_shfree(p);
 }
 
-template <class T>
-T *
-allocate(shheap *h, std::size_t n)
+/*
+ * Where blocks come from: a heap by its handle, the one in which a segment manager lies, the default one.  Each gives
+ * NULL and errno, as in C, by the call whose hits are shortest.
+ */
+struct by_handle {
+        shheap *heap;
+
+        void *
+        take(std::size_t bytes) const noexcept
+        {
+                return shheap_malloc(heap, bytes);
+        }
+        void *
+        take(std::size_t bytes, std::size_t align) const noexcept
+        {
+                return shheap_aligned_alloc(heap, align, bytes);
+        }
+};
+struct by_manager {
+        const void *manager;
+
+        void *
+        take(std::size_t bytes) const noexcept
+        {
+                return shheap_malloc_near(manager, bytes);
+        }
+        void *
+        take(std::size_t bytes, std::size_t align) const noexcept
+        {
+                return shheap_aligned_alloc(shheap_of(manager), align, bytes);
+        }
+};
+struct by_default {
+        void *
+        take(std::size_t bytes) const noexcept
+        {
+                return shheap_shmalloc(bytes);
+        }
+        void *
+        take(std::size_t bytes, std::size_t align) const noexcept
+        {
+                return shheap_shaligned_alloc(align, bytes);
+        }
+};
+
+/* A block for objects of this type. */
+template <class T, class Source>
+void *
+take(Source source, std::size_t bytes) noexcept
 {
         static_assert(storable_complete<T>::value);
+        if constexpr (alignof(T) > 16)
+                return source.take(bytes, alignof(T));
+        else
+                return source.take(bytes);
+}
+
+/* After NULL. */
+[[noreturn]] inline void
+throw_no_block()
+{
+        if (errno == ENOMEM)
+                throw std::bad_alloc();
+        throw error(-errno);
+}
+
+template <class T, class Source>
+T *
+allocate(Source source, std::size_t n)
+{
         if (n > static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / sizeof(T))
                 throw std::bad_array_new_length();
-        void *p = shheap_mallocx(h, n ? n * sizeof(T) : 1, flags_for<T>());
+        void *p = take<T>(source, n * sizeof(T));
 
         if (!p)
-                throw std::bad_alloc();
+                throw_no_block();
         return static_cast<T *>(p);
 }
 
@@ -516,7 +607,7 @@ inline constexpr anonymous_instance_t anonymous_instance{};
 
 namespace detail
 {
-enum class wanted { fresh, fresh_or_null, any };
+enum class wanted { fresh, any };
 
 /* One construction by name: shheap_root_undo() with a C++ constructor and destructor. */
 template <class T, class Make> struct construction {
@@ -546,13 +637,27 @@ template <class T, class Make> struct construction {
         }
 };
 
+/* Where there is nothing to give: throws, or is nullptr, with errno, for who asked for std::nothrow. */
+inline std::nullptr_t
+fail(bool is_nothrow, int err, const char *text = shheap_errormsg())
+{
+        if (is_nothrow) {
+                errno = -err;
+                return nullptr;
+        }
+        if (err == -ENOMEM)
+                throw std::bad_alloc();
+        throw error(err, text);
+}
+
 /* What construct<T>(name) gives: to be called with the constructor's arguments; [n] before that makes it n objects. */
 template <class T> class named_proxy
 {
         static_assert(storable<T>::value);
 
       public:
-        named_proxy(shheap *h, const char *name, wanted what) noexcept : heap_(h), name_(name), what_(what)
+        named_proxy(shheap *h, const char *name, wanted what, bool is_nothrow) noexcept
+            : heap_(h), name_(name), what_(what), is_nothrow_(is_nothrow)
         {
         }
         named_proxy
@@ -570,31 +675,26 @@ template <class T> class named_proxy
                 static_assert(storable_complete<T>::value);
                 static_assert(alignof(T) <= 16, "shm: a named object is aligned to 16 bytes; let it hold a pointer to "
                                                 "an anonymous one");
+                constexpr bool is_copied = std::is_constructible_v<T, std::add_lvalue_reference_t<A>...>;
                 auto make = [&](builder<T> &b) {
                         if (n_ == 1)
                                 b.add(std::forward<A>(args)...);
-                        else if constexpr (std::is_constructible_v<T, std::add_lvalue_reference_t<A>...>)
+                        else if constexpr (is_copied)
                                 b.add(args...);
-                        else
-                                throw error(-EINVAL, "shm: several objects cannot be moved from one argument");
                 };
                 construction<T, decltype(make)> c{make, n_};
                 void *obj = nullptr;
 
+                if (n_ == 0 || (n_ != 1 && !is_copied))
+                        return fail(is_nothrow_, -EINVAL, "shm: no objects, or several to be moved from one argument");
                 if (n_ > static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / sizeof(T))
-                        throw std::bad_array_new_length();
+                        return fail(is_nothrow_, -ENOMEM);
                 int err = shheap_root_undo(heap_, name_, n_ * sizeof(T), 0, c.init, c.undo, &c, &obj);
 
-                if (err == 0 && !c.is_made && what_ != wanted::any)
-                        err = -EEXIST;
-                if (err == -EEXIST && what_ == wanted::fresh_or_null)
-                        return nullptr;
-                if (err == -ENOMEM)
-                        throw std::bad_alloc();
-                if (err == -EEXIST && what_ == wanted::fresh)
-                        throw error(err, "shm: an object of this name is there already");
                 if (err < 0)
-                        throw error(err);
+                        return fail(is_nothrow_, err);
+                if (!c.is_made && what_ == wanted::fresh)
+                        return fail(is_nothrow_, -EEXIST, "shm: an object of this name is there already");
                 return static_cast<std::add_pointer_t<T>>(obj);
         }
 
@@ -602,20 +702,25 @@ template <class T> class named_proxy
         shheap *heap_;
         const char *name_;
         wanted what_;
+        bool is_nothrow_;
         std::size_t n_ = 1;
 };
 
 template <class T> class anonymous_proxy
 {
       public:
-        explicit anonymous_proxy(shheap *h) noexcept : heap_(h)
+        explicit anonymous_proxy(shheap *h, bool is_nothrow) noexcept : heap_(h), is_nothrow_(is_nothrow)
         {
         }
         template <class... A>
         std::add_pointer_t<T>
         operator()(A &&...args) const
         {
-                std::unique_ptr<void, void (*)(void *) noexcept> block(allocate<T>(heap_, 1), free_anywhere);
+                std::unique_ptr<void, void (*)(void *) noexcept> block(take<T>(by_handle{heap_}, sizeof(T)),
+                                                                       free_anywhere);
+
+                if (!block)
+                        return fail(is_nothrow_, -errno);
                 builder<T> b(block.get());
 
                 b.add(std::forward<A>(args)...);
@@ -625,77 +730,74 @@ template <class T> class anonymous_proxy
 
       private:
         shheap *heap_;
+        bool is_nothrow_;
 };
 
-struct search {
-        const char *name;
-        void *obj;
-        std::size_t size;
-
-        static int
-        visit(const char *name, void *obj, std::size_t size, void *arg) noexcept
-        {
-                auto *s = static_cast<search *>(arg);
-
-                if (std::strcmp(name, s->name) != 0)
-                        return 0;
-                s->obj = obj;
-                s->size = size;
-                return 1;
-        }
-};
-
-/* What a heap and its segment manager have in common.  Self has native(). */
+/* What a heap and its segment manager have in common.  Self has native(), native_or_null() and source(). */
 template <class Self> class objects
 {
       public:
         /*
          * construct<T>(name)(args...) makes a T by that name, and gives it; construct<T>(name)[n](args...) n of them
-         * side by side, each of the same arguments.  shm::error with EEXIST: there is one, of any size; nullptr with
-         * std::nothrow.  Objects are made in private and then published, so several processes may construct at once:
-         * one of them wins, and what the others had made is destroyed.  Nobody waits for anybody.
-         * Dies the process in the constructor, the object is freed, and the name is as it was.
+         * side by side, each of the same arguments.  shm::error with EEXIST: there is one, of any size.  With
+         * std::nothrow, whatever fails but the constructor gives nullptr and errno.
+         * Objects are made in private and then published, so several processes may construct at once: one of them wins,
+         * and what the others had made is destroyed.  Nobody waits for anybody.  Dies the process in the constructor,
+         * the object is freed, and the name is as it was.
          */
         template <class T>
         named_proxy<T>
         construct(const char *name) const
         {
-                return {native(), name, wanted::fresh};
+                return {native(), name, wanted::fresh, false};
         }
         template <class T>
         named_proxy<T>
-        construct(const char *name, const std::nothrow_t &) const
+        construct(const char *name, const std::nothrow_t &) const noexcept
         {
-                return {native(), name, wanted::fresh_or_null};
+                return {native_or_null(), name, wanted::fresh, true};
         }
         /* Without a name: to be stored where somebody finds it, or lost.  It goes by destroy_ptr(). */
         template <class T>
         anonymous_proxy<T>
         construct(anonymous_instance_t) const
         {
-                return anonymous_proxy<T>(native());
+                return anonymous_proxy<T>(native(), false);
+        }
+        template <class T>
+        anonymous_proxy<T>
+        construct(anonymous_instance_t, const std::nothrow_t &) const noexcept
+        {
+                return anonymous_proxy<T>(native_or_null(), true);
         }
         /* The one that is there, or a new one.  EEXIST: there is one of another size. */
         template <class T>
         named_proxy<T>
         find_or_construct(const char *name) const
         {
-                return {native(), name, wanted::any};
+                return {native(), name, wanted::any, false};
         }
-        /* The object of that name, and how many Ts it is; {nullptr, 0}: there is none.  Looks through all names, of
-         * which there are at most 1024.  EEXIST: its size is no multiple of a T's. */
+        template <class T>
+        named_proxy<T>
+        find_or_construct(const char *name, const std::nothrow_t &) const noexcept
+        {
+                return {native_or_null(), name, wanted::any, true};
+        }
+        /* The object of that name, and how many Ts it is; {nullptr, 0}: there is none.  EEXIST: its size is no multiple
+         * of a T's. */
         template <class T>
         std::pair<T *, std::size_t>
         find(const char *name) const
         {
-                search s{name, nullptr, 0};
-                int err = shheap_root_iterate(native(), search::visit, &s);
+                void *obj = nullptr;
+                std::size_t size = 0;
+                int err = shheap_root_find(native(), name, &obj, &size);
 
-                if (err < 0)
+                if (err < 0 && err != -ENOENT)
                         throw error(err);
-                if (err > 0 && s.size % sizeof(T) != 0)
+                if (size % sizeof(T) != 0)
                         throw error(-EEXIST, "shm: the object of this name has the size of another type");
-                return {static_cast<T *>(s.obj), s.size / sizeof(T)};
+                return {static_cast<T *>(obj), size / sizeof(T)};
         }
         /*
          * Takes the name from its object, runs the destructor, and frees the object.  Of several who do so at once one
@@ -737,18 +839,16 @@ template <class Self> class objects
         void *
         allocate(std::size_t bytes) const
         {
-                void *p = shheap_malloc(native(), bytes);
+                void *p = allocate(bytes, std::nothrow);
 
                 if (!p)
-                        throw std::bad_alloc();
+                        throw_no_block();
                 return p;
         }
         void *
         allocate(std::size_t bytes, const std::nothrow_t &) const noexcept
         {
-                shheap *h = static_cast<const Self *>(this)->native_or_null();
-
-                return h ? shheap_malloc(h, bytes) : nullptr;
+                return static_cast<const Self *>(this)->source().take(bytes);
         }
         void
         deallocate(void *p) const noexcept
@@ -773,6 +873,11 @@ template <class Self> class objects
         native() const
         {
                 return static_cast<const Self *>(this)->native();
+        }
+        shheap *
+        native_or_null() const noexcept
+        {
+                return static_cast<const Self *>(this)->native_or_null();
         }
 };
 } // namespace detail
@@ -864,11 +969,11 @@ class segment_manager : public detail::objects<segment_manager>
                 }
                 if (!p && command & allocate_new) {
                         size_type n = prefer;
-                        void *block = shheap_mallocx(native(), (n ? n : 1) * sizeof(T), detail::flags_for<T>());
+                        void *block = detail::take<T>(source(), n * sizeof(T));
 
                         if (!block && limit < prefer) {
                                 n = limit;
-                                block = shheap_mallocx(native(), (n ? n : 1) * sizeof(T), detail::flags_for<T>());
+                                block = detail::take<T>(source(), n * sizeof(T));
                         }
                         if (block) {
                                 prefer_in_received_out = n;
@@ -882,6 +987,13 @@ class segment_manager : public detail::objects<segment_manager>
         }
 
       private:
+        friend detail::objects<segment_manager>;
+
+        detail::by_manager
+        source() const noexcept
+        {
+                return {this};
+        }
         /* Chain: of void, which is only known where Boost is.  That of a type is derived from it. */
         template <class Chain>
         void
@@ -894,11 +1006,14 @@ class segment_manager : public detail::objects<segment_manager>
         void
         append(size_type bytes, Chain &chain)
         {
-                void *p = shheap_malloc(native(), bytes);
+                void *p = source().take(bytes);
 
                 if (!p) {
+                        int err = -errno;
+
                         empty(chain);
-                        throw std::bad_alloc();
+                        errno = -err;
+                        detail::throw_no_block();
                 }
                 chain.push_back(p);
         }
@@ -950,7 +1065,7 @@ template <class T> class allocator
         [[nodiscard]] T *
         allocate(std::size_t n)
         {
-                return detail::allocate<T>(manager_->native(), n);
+                return detail::allocate<T>(detail::by_manager{manager_}, n);
         }
         void
         deallocate(T *p, std::size_t) noexcept
@@ -1011,7 +1126,7 @@ template <class T> class relocatable_allocator
         [[nodiscard]] pointer
         allocate(std::size_t n)
         {
-                return pointer(detail::allocate<T>(manager_->native(), n));
+                return pointer(detail::allocate<T>(detail::by_manager{manager_.get()}, n));
         }
         void
         deallocate(const pointer &p, std::size_t) noexcept
@@ -1052,11 +1167,7 @@ template <class T> class default_allocator
         [[nodiscard]] T *
         allocate(std::size_t n)
         {
-                shheap *h = shheap_default();
-
-                if (!h)
-                        throw error(-errno);
-                return detail::allocate<T>(h, n);
+                return detail::allocate<T>(detail::by_default{}, n);
         }
         void
         deallocate(T *p, std::size_t) noexcept
@@ -1228,6 +1339,13 @@ class heap : public detail::objects<heap>
         }
 
       private:
+        friend detail::objects<heap>;
+
+        detail::by_handle
+        source() const noexcept
+        {
+                return {native_};
+        }
         heap(const char *name, unsigned flags, const options &o)
         {
                 int err = shheap_open(&native_, name, flags | o.flags, &o);

@@ -54,7 +54,6 @@ walk(struct shheap *h, unsigned where, struct visitor *visitor)
 int
 shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
 {
-        struct visitor visitor = {&h->region, fn, arg};
         unsigned where = 0;
         int ret;
 
@@ -67,7 +66,7 @@ shheap_walk(shheap *h, unsigned what, shheap_walk_fn *fn, void *arg)
         if (what & SHHEAP_WALK_FREE)
                 where |= CHECK_CACHED | CHECK_FREE;
         error_forget_refused();
-        ret = walk(h, where, &visitor);
+        ret = walk(h, where, &(struct visitor){&h->region, fn, arg});
         if (ret == -ENOMEM)
                 error_set_refused(
                         ret, "shheap_walk: no memory for a bit per 16 bytes of the heap, or what the visitor returned");

@@ -122,3 +122,35 @@ flags_are_possible(const struct thread *t, const char *operation)
                            operation, node);
         return false;
 }
+
+/* ------------------------------------------------------------------ the macros, as functions */
+
+unsigned
+shheap_flag_lg_align(unsigned la)
+{
+        return SHA_LG_ALIGN(la);
+}
+
+unsigned
+shheap_flag_align(size_t align)
+{
+        return align != 0 ? SHA_ALIGN(align) : FLAGS_LG_ALIGN_MASK; /* which is refused, as what it is */
+}
+
+unsigned
+shheap_flag_node(unsigned node)
+{
+        return SHA_NODE(node);
+}
+
+unsigned
+shheap_flag_nodes(uint64_t mask)
+{
+        return SHA_NODES(mask);
+}
+
+unsigned
+shheap_flag_arena(unsigned arena)
+{
+        return SHA_ARENA(arena);
+}

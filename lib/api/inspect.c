@@ -28,11 +28,12 @@ chunk_bytes(const struct region *r)
 shref
 shheap_ref(const shheap *h, const void *p)
 {
-        const struct region *r = &h->region;
+        const struct region *r;
         uint64_t block_off;
 
         if (!handle_is_open(h, "shheap_ref"))
                 return SHREF_NULL;
+        r = &h->region;
         block_off = (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks);
         return block_off < chunk_bytes(r) ? r->layout.chunks_off + block_off : SHREF_NULL;
 }
@@ -40,11 +41,12 @@ shheap_ref(const shheap *h, const void *p)
 void *
 shheap_ptr(const shheap *h, shref ref)
 {
-        const struct region *r = &h->region;
+        const struct region *r;
         uint64_t block_off;
 
         if (!handle_is_open(h, "shheap_ptr"))
                 return NULL;
+        r = &h->region;
         block_off = ref - r->layout.chunks_off;
         return block_off < chunk_bytes(r) ? region_block(r, block_off) : NULL;
 }
@@ -85,12 +87,13 @@ node_of_block(struct region *r, uint64_t block_off)
 int
 shheap_node_of(const shheap *h, const void *p)
 {
-        const struct region *r = &h->region;
+        const struct region *r;
         uint32_t node;
         int ret = -EINVAL;
 
         if (!handle_is_open(h, "shheap_node_of"))
                 return -EBADF;
+        r = &h->region;
         node = node_of_block((struct region *)(uintptr_t)r, (uint64_t)((uintptr_t)p - (uintptr_t)r->chunks));
         if (node != NODE_NONE)
                 ret = node == r->layout.spread_node ? os_numa_node_of(p) : (int)node;
@@ -251,6 +254,20 @@ shheap_root(shheap *h, const char *name, size_t size, unsigned flags, int (*init
 }
 
 int
+shheap_root_find(shheap *h, const char *name, void **ret_obj, size_t *ret_size)
+{
+        uint64_t block_off, size;
+        int err = handle_is_open(h, "shheap_root_find") ? root_find(&h->region, name, &block_off, &size) : -EBADF;
+
+        if (err < 0)
+                return err;
+        *ret_obj = region_block(&h->region, block_off);
+        if (ret_size)
+                *ret_size = size;
+        return 0;
+}
+
+int
 shheap_root_take(shheap *h, const char *name, void **ret_obj, size_t *ret_size)
 {
         uint64_t block_off = 0, size = 0;
@@ -317,11 +334,9 @@ iterate(struct shheap *h, struct iteration *iteration)
 int
 shheap_root_iterate(shheap *h, int (*fn)(const char *name, void *obj, size_t size, void *arg), void *arg)
 {
-        struct iteration iteration = {&h->region, fn, arg};
-
         if (!handle_is_open(h, "shheap_root_iterate"))
                 return -EBADF;
-        return iterate(h, &iteration);
+        return iterate(h, &(struct iteration){&h->region, fn, arg});
 }
 
 /* ------------------------------------------------------------------ reap, purge, reserve */

@@ -287,11 +287,14 @@ default_malloc_huge(size_t size)
         return default_malloc_slow(size);
 }
 
-/* What is huge, another heap's, or has no room in the default heap's magazine. */
+/* What is huge, another heap's, or has no room in the default heap's magazine.  Where a heap lies, chunks begin at
+ * multiples of their size. */
 static __attribute__((noinline)) void
 default_free_elsewhere(void *p)
 {
-        if (UNLIKELY(!tcache_push_huge(tcache_default, p) && !tcache_push(quick_tcache_at(p), p)))
+        if (UNLIKELY((uintptr_t)p % GEO_CHUNK_BYTES == 0) && tcache_push_huge(tcache_default, p))
+                return;
+        if (UNLIKELY(!tcache_push(quick_tcache_at(p), p)))
                 default_free_slow(p);
 }
 
@@ -390,6 +393,35 @@ shheap_malloc(shheap *h, size_t size)
         void *p;
 
         return LIKELY(tcache_pop(t, quick_class1_of(t, size), &p)) ? p : malloc_huge(h, size);
+}
+
+/* The next call of this thread finds the heap by the address. */
+static NOINLINE void *
+malloc_near_slow(const void *near, size_t size)
+{
+        struct shheap *h = handle_of_address(near);
+        struct tcache *t;
+
+        if (!h && !handle_is_open(h, "shheap_malloc_near"))
+                return NULL;
+        (void)quick_turn_to(h);
+        t = quick_tcache(h);
+        if (t != tcache_none() && t != quick_tcache_at(near))
+                tcache_remember(t, near);
+        return shheap_malloc(h, size);
+}
+
+void *
+shheap_malloc_near(const void *near, size_t size)
+{
+        const struct tcache *t = tcache_last;
+        void *p;
+
+        if (UNLIKELY(!quick_is_near(t, near) || t->hit_heap == TCACHE_HIDDEN))
+                t = quick_tcache_at(near);
+        if (LIKELY(quick_is_near(t, near)) && LIKELY(tcache_pop(t, quick_class1_of(t, size), &p)))
+                return p;
+        return malloc_near_slow(near, size);
 }
 
 static NOINLINE void

@@ -92,6 +92,52 @@ names(const shm::heap &h)
         CHECK(h.destroy<int>("i"));
 }
 
+/* More than there is: its blocks can never be had. */
+struct giant {
+        char bytes[std::size_t(1) << 40];
+};
+
+/* With std::nothrow nothing is thrown, whatever it is that fails; without, the same is. */
+void
+nothing_is_thrown(const shm::heap &h)
+{
+        std::uint64_t before = allocated(h.native());
+        const std::string too_long(64, 'n');
+        const shm::heap none;
+        auto fails_with = [](int err, auto *p) { return !p && errno == err; };
+        auto bad_alloc = [](auto make) {
+                try {
+                        make();
+                } catch (const std::bad_alloc &) {
+                        return true;
+                }
+                return false;
+        };
+
+        CHECK(fails_with(ENOMEM, h.construct<giant>("giant", std::nothrow)()));
+        CHECK(fails_with(ENOMEM, h.construct<int>("giant", std::nothrow)[std::size_t(1) << 62](1)));
+        CHECK(fails_with(ENOMEM, h.find_or_construct<giant>("giant", std::nothrow)()));
+        CHECK(fails_with(ENOMEM, h.construct<giant>(shm::anonymous_instance, std::nothrow)()));
+        CHECK(bad_alloc([&] { h.construct<giant>("giant")(); }));
+        CHECK(bad_alloc([&] { h.construct<giant>(shm::anonymous_instance)(); }));
+        CHECK(fails_with(EINVAL, h.construct<int>(too_long.c_str(), std::nothrow)(1)));
+        CHECK(fails_with(EINVAL, h.construct<int>("none", std::nothrow)[0](1)));
+        CHECK(fails_with(EINVAL, h.construct<move_only>("two", std::nothrow)[2](h.make_unique<point>(1, 2))));
+        CHECK(error_of([&] { h.construct<move_only>("two")[2](h.make_unique<point>(1, 2)); }) == EINVAL);
+        CHECK(fails_with(EBADF, none.construct<int>("x", std::nothrow)(1)));
+        CHECK(fails_with(EBADF, none.find_or_construct<int>("x", std::nothrow)(1)));
+        CHECK(fails_with(EBADF, none.construct<int>(shm::anonymous_instance, std::nothrow)(1)));
+        CHECK(!none.allocate(1, std::nothrow));
+
+        int *i = h.construct<int>("i", std::nothrow)(5);
+        CHECK(i && *i == 5 && h.find_or_construct<int>("i", std::nothrow)(6) == i);
+        CHECK(fails_with(EEXIST, h.construct<int>("i", std::nothrow)(7)) && *i == 5);
+        CHECK(fails_with(EEXIST, h.find_or_construct<odd>("i", std::nothrow)()));
+        CHECK(h.destroy<int>("i"));
+        h.destroy_ptr(h.construct<int>(shm::anonymous_instance, std::nothrow)(8));
+        CHECK(allocated(h.native()) == before);
+}
+
 void
 exceptions(const shm::heap &h)
 {
@@ -319,6 +365,7 @@ main(int argc, char **argv)
         test_heap t;
 
         names(t.heap);
+        nothing_is_thrown(t.heap);
         exceptions(t.heap);
         races(t.heap);
         destructors_run_once(t.heap);

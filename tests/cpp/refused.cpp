@@ -2,6 +2,7 @@
  * What must not lie in a heap does not compile.  refused.sh compiles this once for each CASE; behind it stands what the
  * compiler has to say.  Case 0 is allowed, or the others would prove nothing.
  */
+#include <array>
 #include <list>
 #include <map>
 #include <memory_resource>
@@ -10,6 +11,7 @@
 #include <string>
 #include <tuple>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 struct with_virtual {
@@ -26,6 +28,8 @@ main()
 #if CASE == 0 /* allowed */
         h.construct<vector_of<std::pair<const int *, std::optional<double>>>>("t")(h.get_segment_manager());
         h.construct<shm::unique_ptr<int>>("t")();
+        h.construct<std::variant<int, std::tuple<with_virtual *, std::array<char, 3>>>>("t")();
+        static_assert(shm::is_private<std::array<const int[3], 2>>::value == shm::reason::none);
 #elif CASE == 1  /* a type with virtual functions keeps a pointer to a private table */
         h.construct<with_virtual>("t")();
 #elif CASE == 2  /* std::shared_ptr and weak_ptr keep a private virtual table */
@@ -79,6 +83,15 @@ main()
                            shm::relocatable_allocator<std::pair<const int, int>>>
                 m(h.get_segment_manager());
         m.emplace(1, 1);
+#elif CASE == 21 /* a type with virtual functions keeps a pointer to a private table */
+        h.construct<std::optional<with_virtual>>("t")();
+#elif CASE == 22 /* a type with virtual functions keeps a pointer to a private table */
+        h.construct<std::pair<int, std::array<with_virtual, 2>>>("t")();
+#elif CASE == 23 /* a type with virtual functions keeps a pointer to a private table */
+        vector_of<std::variant<int, std::tuple<char, const with_virtual>>> v(h.get_segment_manager());
+        v.emplace_back(1);
+#elif CASE == 24 /* a type with virtual functions keeps a pointer to a private table */
+        h.construct<std::array<with_virtual[2], 3>>("t")();
 #endif
         return 0;
 }

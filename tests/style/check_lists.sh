@@ -123,7 +123,7 @@ if [ -d lib/api ]; then
         {
                 grep -v '__attribute__\|SHA_ATTR\|__asm__' "$header" |
                         sed -n 's/^#define \(SHA_[A-Z_]*\)[ (].*\([0-9]\|ctz\).*/\1/p'
-                sed -n 's/^ *\(SHHEAP_[A-Z_]*\) = [0-9a-fx]*u[ ,].*/\1/p' "$header"
+                sed -n 's/^ *\(\(SHHEAP\|SHA\)_[A-Z_]*\) *= [0-9a-fx]*u[ ,].*/\1/p' "$header"
                 sed -n '/^enum shheap_\(walk_what\|check_flags\)/,/}/p' "$header" | grep -oE 'SHHEAP_[A-Z_]+' || true
         } >"$tmp/flags"
         # shellcheck disable=SC2046

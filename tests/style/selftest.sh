@@ -33,11 +33,14 @@ plant_good() {
 #define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc)
 #define SHA_API SHA_ATTR(visibility("default"))
 #define SHA_SHORT(name) __asm__("shheap_" #name)
-#define SHA_ZERO 0x040u
-#define SHA_ALIGN(a) ((unsigned)__builtin_ctzll(a))
 enum {
+        SHA_ZERO = 0x040u, /* zeroed */
         SHHEAP_CREATE = 1u << 0 /* if there is none */
 };
+#define SHA_ZERO ((unsigned)SHA_ZERO)
+#define SHA_ALIGN(a) ((unsigned)__builtin_ctzll(a))
+#define SHHEAP_INIT { \
+        0 }
 /*
  *   heap.id     random
  *   stats.used  bytes
@@ -45,6 +48,7 @@ enum {
 #ifdef __cplusplus
 extern "C" {
 #endif
+SHA_API unsigned shheap_flag_align(size_t a);
 SHA_API void shfree(void *p) SHA_SHORT(shfree); /* SHA_API void not_this(void); */
 SHA_API SHA_MALLOC_LIKE(shfree, 1) SHA_ATTR(alloc_size(1)) void *shmalloc(size_t size) SHA_SHORT(shmalloc);
 #ifdef __cplusplus
@@ -67,6 +71,7 @@ static inline int at_least(int a, int b)
 {
         ASSERT(a >= b);
         ASSERT_INVARIANT(I1, b < 7 || a >= 7);
+        ASSERT(b != 6 || a > 5);
         return a;
 }
 #endif
@@ -171,6 +176,11 @@ void *shmalloc(size_t size)
 {
         return size ? "printf(x)" : NULL;
 }
+
+unsigned shheap_flag_align(size_t a)
+{
+        return SHA_ALIGN(a);
+}
 END
         printf '%s\n' '# Where' '' \
                 '[edges](memory-ordering.md) [here](#where) `slab.h`, api/malloc.c, `x/*.c`, [up](../lib/)' \
@@ -178,8 +188,8 @@ END
         printf '| step | what |\n|---|---|\n| RUN.1 all, as KEEP.3 | - |\n' >"$tree/doc/recovery.md"
         printf '| RUN_TO | head, dest | RUN.1 | `settle_run`: all |\n' >>"$tree/doc/recovery.md"
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
-        printf '%s\n' 'SHMALLOC_0.1 {' global: '        shheap_shfree;' '        shheap_shmalloc;' \
-                local: '        *;' '};' >"$tree/lib/shmalloc.map"
+        printf '%s\n' 'SHMALLOC_0.1 {' global: '        shheap_flag_align;' '        shheap_shfree;' \
+                '        shheap_shmalloc;' local: '        *;' '};' >"$tree/lib/shmalloc.map"
         printf '%s\n' '/* "heap.id" "stats.used" SHA_ZERO SHA_ALIGN SHHEAP_CREATE */' 'int main(void)' '{' \
                 '        return 0;' '}' >"$tree/tests/unit/test_x.c"
         printf '%s\n' 'atomic: base/atomic base/verify: unit/x' 'intents: layout/intents: unit/x' \
@@ -282,30 +292,49 @@ append lib/api/malloc.c 'int slab_helper(void);' \
 link_libraries "$tree/lib/shmalloc.map"
 fails exports libx.a "a symbol visible in the static library only"
 
+append include/shmalloc/shmalloc.h '#define SHA_SEVEN 7'
+fails constants SHA_SEVEN "a constant that is a macro only"
+append include/shmalloc/shmalloc.h '#define SHA_ROOM(n) (SHA_ZERO << (n))'
+fails constants shheap_flag_room "a macro with a value and no function"
+append include/shmalloc/shmalloc.h 'static inline int one(void) { return 1; }'
+fails constants include/shmalloc/shmalloc.h: "a function without a symbol"
+
+append doc/recovery.md '' '<!-- lib/shmalloc.map -->' '```' "$(cat "$tree/lib/shmalloc.map")" ' ' '```'
+fails samples doc/recovery.md: "a file that is shown otherwise than it is"
+append doc/recovery.md '' '<!-- lib/shmalloc.map -->' '```' "$(cat "$tree/lib/shmalloc.map")" '```'
+if ! check samples; then
+        echo "samples: a file is not taken for itself"
+        cat "$tmp/out"
+        failed=$((failed + 1))
+fi
+plant_good
+append doc/recovery.md '<!-- lib/none.c -->'
+fails samples "no lib/none.c" "a file that is not there"
+
 append tests/unit/test_x.c 'int   x;'
 fails format tests/unit/test_x.c "two blanks too many"
 
 append lib/blocks/slab.h '#define get(p) __atomic_load_n(p, 0)'
 fails atomics lib/blocks/slab.h:9 "a builtin elsewhere"
 append lib/api/malloc.c 'int __sync_x;'
-fails atomics lib/api/malloc.c:16 "an old builtin"
+fails atomics lib/api/malloc.c:21 "an old builtin"
 append lib/api/malloc.c 'void f(void) { atomic_signal_fence(0); }'
-fails atomics lib/api/malloc.c:16 "a fence elsewhere"
+fails atomics lib/api/malloc.c:21 "a fence elsewhere"
 append lib/api/malloc.c 'void f(void) { __asm__("" ::: "memory"); }'
-fails atomics lib/api/malloc.c:16 "a barrier by hand"
+fails atomics lib/api/malloc.c:21 "a barrier by hand"
 append lib/base/atomic.h '#define fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)'
 fails atomics lib/base/atomic.h:5 "sequential consistency"
 append lib/api/malloc.c 'static _Atomic int x;'
-fails atomics lib/api/malloc.c:16 "an _Atomic object"
+fails atomics lib/api/malloc.c:21 "an _Atomic object"
 
 append lib/api/malloc.c 'void f(void) { free(malloc(1)); }'
-fails calls lib/api/malloc.c:16 "the private heap"
+fails calls lib/api/malloc.c:21 "the private heap"
 append lib/api/malloc.c 'void f(void) { fprintf(stderr, "x"); }'
-fails calls lib/api/malloc.c:16 "a message"
+fails calls lib/api/malloc.c:21 "a message"
 append lib/api/malloc.c 'void f(void) { exit(1); }'
-fails calls lib/api/malloc.c:16 "an exit"
+fails calls lib/api/malloc.c:21 "an exit"
 append lib/api/malloc.c 'char *f(void) { return getenv("X"); }'
-fails calls lib/api/malloc.c:16 "an untrusted environment"
+fails calls lib/api/malloc.c:21 "an untrusted environment"
 append lib/api/malloc.c 'char *f(void) { return secure_getenv("X"); }'
 append lib/blocks/slab.h 'static inline char *f(void) { return secure_getenv("X"); }'
 fails calls lib/blocks/slab.h:9 "the environment read in two files"
@@ -321,11 +350,11 @@ fi
 plant_good
 
 append lib/api/malloc.c 'void f(void) { open("x", 0); }'
-fails cancel lib/api/malloc.c:16 "a cancellation point"
+fails cancel lib/api/malloc.c:21 "a cancellation point"
 append lib/blocks/slab.h 'static inline void f(void) { fallocate(3, 0, 0, 1); }'
 fails cancel lib/blocks/slab.h:9 "one of the C library's own"
 append lib/api/malloc.c 'void f(void *out) { fputs("x", out); }'
-fails cancel lib/api/malloc.c:16 "a stream"
+fails cancel lib/api/malloc.c:21 "a stream"
 echo "lib/api/malloc.c close reason" >"$tmp/points"
 fails cancel "not needed" "an exception that is not needed"
 append lib/api/malloc.c 'void f(void) { close(3); }'
@@ -340,7 +369,7 @@ plant_good
 append tests/unit/test_x.c 'void f(void) { usleep(1); }'
 fails sleep tests/unit/test_x.c:6 "a sleeping test"
 append lib/api/malloc.c 'void f(void) { nanosleep(0, 0); }'
-fails sleep lib/api/malloc.c:16 "a sleeping library"
+fails sleep lib/api/malloc.c:21 "a sleeping library"
 append tests/unit/x.sh 'sleep 1'
 fails sleep tests/unit/x.sh:1 "a sleeping script"
 
@@ -355,9 +384,9 @@ fails edges "E2 has no row" "an edge without a row"
 rm "$tree/doc/memory-ordering.md"
 fails edges "E1 has no row" "no document at all"
 append lib/api/malloc.c 'int a, b,' '    c, d,' '    e, f,' '    g, h;' '/* E1.acq: of nothing. */' 'int x;'
-fails edges lib/api/malloc.c:20 "an edge where nothing acquires"
+fails edges lib/api/malloc.c:25 "an edge where nothing acquires"
 append lib/api/malloc.c 'int x; /* by E4, as ever */'
-fails edges lib/api/malloc.c:16 "an edge that there is not"
+fails edges lib/api/malloc.c:21 "an edge that there is not"
 append doc/recovery.md 'The labels, `E4.rel` for one, stand in the code.'
 fails edges doc/recovery.md:5 "an edge in a document that there is not"
 append doc/memory-ordering.md '| E9 | gone |'
@@ -374,9 +403,9 @@ fails links doc/README.md:6 "the name of a file that is gone"
 append doc/README.md '```' ' free    api/gone.c' '```'
 fails links doc/README.md:7 "a file in a picture that is gone"
 append lib/api/malloc.c '/* RUN.2: more */'
-fails steps lib/api/malloc.c:16 "a label without a row"
+fails steps lib/api/malloc.c:21 "a label without a row"
 append lib/api/malloc.c 'int x; /* after KEEP.7 */'
-fails steps lib/api/malloc.c:16 "a step that there is not"
+fails steps lib/api/malloc.c:21 "a step that there is not"
 append tests/unit/test_x.c '/* dies after RUNS.1 */'
 fails steps tests/unit/test_x.c:6 "a step of an operation that there is not"
 append tests/unit/test_x.c '/* dies after RUN.1, .4 */'
@@ -429,11 +458,15 @@ sed -i 's/"ls stat"/"ls"/' "$tree/tests/daemon/ctl.sh"
 fails lists "stat is not in tests/daemon" "a verb that no test tries"
 echo >"$tree/doc/daemon.md"
 fails lists "says nothing of stat" "a verb that the document passes over"
-sed -i 's/.*SHA_ZERO.*/&\n#define SHA_FOUR 0x080u/' "$tree/include/shmalloc/shmalloc.h"
+sed -i 's/^#define SHA_ZERO.*/&\n#define SHA_FOUR 0x080u/' "$tree/include/shmalloc/shmalloc.h"
 fails lists "knows SHA_FOUR" "a flag that means nothing"
-sed -i 's/.*SHA_ZERO.*/&\n#define SHA_FIVE (1u << 7)/' "$tree/include/shmalloc/shmalloc.h"
+sed -i 's/^#define SHA_ZERO.*/&\n#define SHA_FIVE (1u << 7)/' "$tree/include/shmalloc/shmalloc.h"
 fails lists "knows SHA_FIVE" "a flag that is written as a shift"
-sed -i 's/.*SHA_ZERO.*/&\nenum shheap_check_flags { SHHEAP_CHECK_MORE = 2 };/' "$tree/include/shmalloc/shmalloc.h"
+sed -i 's/^#define SHA_ZERO.*/&\nenum sha_flags {\n        SHA_SIX   = 0x080u, \/* more *\/\n};/' \
+        "$tree/include/shmalloc/shmalloc.h"
+fails lists "knows SHA_SIX" "a flag of an enum that means nothing"
+sed -i 's/^#define SHA_ZERO.*/&\nenum shheap_check_flags { SHHEAP_CHECK_MORE = 2 };/' \
+        "$tree/include/shmalloc/shmalloc.h"
 fails lists "knows SHHEAP_CHECK_MORE" "a flag of the check that means nothing"
 sed -i 's/.*SHHEAP_CREATE =.*/SHHEAP_MORE = 1u << 1,\n&/' "$tree/include/shmalloc/shmalloc.h"
 fails lists "knows SHHEAP_MORE" "a flag of open that means nothing"
@@ -475,15 +508,15 @@ sed -i '/`m:run`/d' "$tree/CONTRIBUTING.md"
 fails modules CONTRIBUTING.md "another table in CONTRIBUTING.md"
 
 append lib/api/malloc.c '/* see blocks/chunk.c */'
-fails references lib/api/malloc.c:16 "a file that there is not"
+fails references lib/api/malloc.c:21 "a file that there is not"
 append doc/recovery.md 'As in lib/malloc.c.'
 fails references doc/recovery.md:5 "a file that lies elsewhere"
 append lib/api/malloc.c '/* by decision 2 */'
-fails references lib/api/malloc.c:16 "a decision that there is not"
+fails references lib/api/malloc.c:21 "a decision that there is not"
 append lib/api/malloc.c '/* "Runs" in doc/recovery.md */'
-fails references lib/api/malloc.c:16 "a heading that there is not"
+fails references lib/api/malloc.c:21 "a heading that there is not"
 append lib/api/malloc.c "/* DESIGN's section 6 */"
-fails references lib/api/malloc.c:16 "a section without a file"
+fails references lib/api/malloc.c:21 "a section without a file"
 append lib/api/malloc.c '/* blocks/run.c; decision 1; "Edges" in doc/recovery.md */'
 append doc/recovery.md '# Edges'
 mkdir "$tree/doc/decisions"
@@ -511,7 +544,7 @@ sed -i 's/has_dest = 1/has_dest = 0/' "$tree/lib/layout/intents.h"
 fails intents intent_block_has_dest "a dest that nobody looks for"
 
 awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/lib/api/malloc.c"
-fails length lib/api/malloc.c:815 "a long file"
+fails length lib/api/malloc.c:820 "a long file"
 awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/tests/unit/test_x.c"
 fails length tests/unit/test_x.c:805 "a long test"
 

@@ -123,6 +123,7 @@ FREE(call_free, shheap_free(s->h, s->p))
 FREE(call_free_sized, shheap_free_sized(s->h, s->p, 100))
 FREE(call_free_aligned_sized, shheap_free_aligned_sized(s->h, s->p, 16, 100))
 POINTER(call_malloc, shheap_malloc(s->h, 100))
+POINTER(call_malloc_near, shheap_malloc_near(s->p, 100))
 POINTER(call_malloc_large, shheap_malloc(s->h, 100000))
 POINTER(call_malloc_huge, shheap_malloc(s->h, 5 << 20))
 POINTER(call_calloc, shheap_calloc(s->h, 10, 10))
@@ -207,6 +208,15 @@ call_root_undo(struct scene *s)
 }
 
 static inline int
+call_root_find(struct scene *s)
+{
+        size_t size;
+        void *obj;
+
+        return shheap_root_find(s->h, "of the test", &obj, &size);
+}
+
+static inline int
 call_root_take(struct scene *s)
 {
         size_t size;
@@ -274,6 +284,11 @@ call_open_fd(struct scene *s)
 INT(call_unlink, (shheap_unlink("another"), 0))
 INT(call_errormsg, shheap_errormsg() ? 0 : -EINVAL)
 INT(call_of, shheap_of(s->p) ? 0 : -EINVAL)
+INT(call_flag_lg_align, shheap_flag_lg_align(4) == SHA_LG_ALIGN(4) ? 0 : -EINVAL)
+INT(call_flag_align, shheap_flag_align(4096) == SHA_ALIGN(4096) ? 0 : -EINVAL)
+INT(call_flag_node, shheap_flag_node(5) == SHA_NODE(5) ? 0 : -EINVAL)
+INT(call_flag_nodes, shheap_flag_nodes(6) == SHA_NODES(6) ? 0 : -EINVAL)
+INT(call_flag_arena, shheap_flag_arena(7) == SHA_ARENA(7) ? 0 : -EINVAL)
 INT(call_default, shheap_default() ? 0 : -errno)
 
 static inline int
@@ -341,11 +356,18 @@ static const struct function functions[] = {
         {"shheap_reserve", call_reserve, true},
         {"shheap_node_of", call_node_of, true},
         {"shheap_of", call_of, false},
+        {"shheap_malloc_near", call_malloc_near, false},
+        {"shheap_flag_lg_align", call_flag_lg_align, false},
+        {"shheap_flag_align", call_flag_align, false},
+        {"shheap_flag_node", call_flag_node, false},
+        {"shheap_flag_nodes", call_flag_nodes, false},
+        {"shheap_flag_arena", call_flag_arena, false},
         {"shheap_ref", call_ref, true},
         {"shheap_ptr", call_ptr, true},
         {"shheap_malloc_to", call_malloc_to, true},
         {"shheap_free_from", call_free_from, true},
         {"shheap_root", call_root, true},
+        {"shheap_root_find", call_root_find, true},
         {"shheap_root_iterate", call_root_iterate, true},
         {"shheap_root_remove", call_root_remove, true},
         {"shheap_root_undo", call_root_undo, true},

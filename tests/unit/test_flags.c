@@ -25,6 +25,17 @@
 
 /* ------------------------------------------------------------------ flags */
 
+/* Programs and bindings that were compiled before have these numbers. */
+_Static_assert(SHA_ZERO == 0x40u && SHA_TCACHE_NONE == 0x100u && SHA_NOGROW == 0x200u, "bits");
+_Static_assert(SHA_NODE_LOCAL == SHA_NODE(0xfe) && SHA_NODE_SPREAD == SHA_NODE(0xfd), "nodes that no heap has");
+_Static_assert(SHA_NODE(0) == 0x1000u && SHA_ARENA(0) == 0x100000u && SHA_NODES(5) == 0x5800u, "places");
+_Static_assert(SHHEAP_CREATE == 1 && SHHEAP_EXCL == 2 && SHHEAP_RDONLY == 4 && SHHEAP_RELOCATABLE == 8, "opening");
+_Static_assert(SHHEAP_REPLACE_STALE == 16 && SHHEAP_POPULATE == 32 && SHHEAP_CHECK_QUIESCENT == 1, "and checking");
+_Static_assert(sizeof(SHREF_NULL) == 8 && SHREF_NULL == 0 && ~SHA_ZERO > 0, "of their type");
+#if !defined(SHA_ZERO) || !defined(SHREF_NULL)
+#error "a source file may ask for a flag by #ifdef"
+#endif
+
 static int
 find_block(const struct shheap_block *block, void *arg)
 {

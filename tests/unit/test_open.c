@@ -137,11 +137,14 @@ START_TEST(thread_finds_each_of_many_heaps_while_some_come_and_go)
 
                 for (int i = 0; i < N_HEAPS; i++) {
                         char *p = shheap_malloc(heaps[i], 100), *q = shheap_malloc(heaps[(i + 1) % N_HEAPS], 200);
+                        char *near = shheap_malloc_near(p, 200);
 
                         ck_assert_ptr_eq(shheap_of(p), heaps[i]);
                         ck_assert_ptr_eq(shheap_of(q), heaps[(i + 1) % N_HEAPS]);
+                        ck_assert_ptr_eq(shheap_of(near), heaps[i]);
                         shfree(p);
                         shfree(q);
+                        shfree(near);
                 }
                 for (int i = 0; i < N_HEAPS; i++)
                         ck_assert_uint_eq(heap_ctl(heaps[i], "stats.allocated"), 0);
@@ -344,6 +347,7 @@ START_TEST(read_only_heap_is_looked_at_and_not_changed)
 {
         shheap *h = heap_dir_open("ro", SHHEAP_CREATE, NULL), *ro;
         void *obj, *seen = NULL;
+        size_t bytes = 0;
         int fd, n = 0;
 
         ck_assert_int_eq(shheap_root(h, "found", 64, 0, NULL, NULL, &obj), 0);
@@ -357,6 +361,9 @@ START_TEST(read_only_heap_is_looked_at_and_not_changed)
         ck_assert_int_eq(shheap_root(ro, "found", 64, 0, NULL, NULL, &seen), 0);
         ck_assert_str_eq(seen, "here");
         ck_assert_int_eq(shheap_root(ro, "lost", 64, 0, NULL, NULL, &seen), -EACCES);
+        ck_assert_int_eq(shheap_root_find(ro, "found", &obj, &bytes), 0);
+        ck_assert(obj == seen && bytes == 64);
+        ck_assert_int_eq(shheap_root_find(ro, "lost", &obj, &bytes), -ENOENT);
         ck_assert_int_eq(shheap_root_iterate(ro, count_root, &n), 0);
         ck_assert_int_eq(n, 1);
         errno = 0;
@@ -373,6 +380,61 @@ START_TEST(read_only_heap_is_looked_at_and_not_changed)
         ck_assert_uint_eq(heap_ctl(ro, "stats.allocated"), shheap_usable_size(ro, seen));
         heap_assert_clean(ro);
         close_heap(ro);
+}
+END_TEST
+
+/* In the midst of a block, the default heap's too; of sizes that no hit serves; of a thread that has no cache yet. */
+static void *
+take_near(void *arg)
+{
+        const size_t sizes[] = {0, 1, 100, 30000, 2 * MIB, 5 * MIB};
+
+        for (int i = 0; i < 12; i++) {
+                char *p = shheap_malloc_near((char *)arg + 7, sizes[i % 6]);
+
+                ck_assert_ptr_eq(shheap_of(p), shheap_of(arg));
+                ck_assert_uint_ge(shheap_usable_size(shheap_of(p), p), sizes[i % 6]);
+                memset(p, 1, sizes[i % 6]);
+                shheap_free(shheap_of(arg), p);
+        }
+        return NULL;
+}
+
+static int
+near_error(const void *p, size_t size)
+{
+        errno = 0;
+        return shheap_malloc_near(p, size) ? 0 : errno;
+}
+
+START_TEST(block_is_had_of_the_heap_in_which_an_address_lies)
+{
+        shheap *a = heap_dir_open("near", SHHEAP_CREATE, NULL), *b = heap_dir_open("far", SHHEAP_CREATE, NULL), *ro;
+        char *p = shheap_malloc(a, 100), *q = shheap_malloc(b, 100);
+        volatile size_t never = SIZE_MAX / 2;
+        pthread_t thread;
+
+        for (int round = 0; round < 3; round++) {
+                take_near(p);
+                take_near(q);
+                ck_assert_int_eq(shheap_set_default(round == 0 ? b : a), 0);
+        }
+        ck_assert_int_eq(pthread_create(&thread, NULL, take_near, q), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_int_eq(near_error(p, never), ENOMEM);
+        ck_assert_int_eq(near_error(NULL, 100), EBADF);
+        ck_assert_ptr_nonnull(strstr(shheap_errormsg(), "shheap_malloc_near"));
+        ck_assert_int_eq(near_error(&p, 100), EBADF);
+        ck_assert_int_eq(near_error(a->region.base, 100), EBADF); /* its tables */
+        close_heap(a);
+        ck_assert_int_eq(near_error(p, 100), EBADF);
+        take_near(q);
+        ck_assert_int_eq(shheap_open(&ro, "near", SHHEAP_RDONLY, NULL), 0);
+        ck_assert_int_eq(near_error(p, 100), EACCES);
+        close_heap(ro);
+        shheap_free(b, q);
+        ck_assert_uint_eq(heap_ctl(b, "stats.allocated"), 0);
+        close_heap(b);
 }
 END_TEST
 
@@ -563,7 +625,11 @@ START_TEST(named_object_is_made_once_and_found_again)
         shheap *h = heap_dir_open("roots", SHHEAP_CREATE, NULL);
         int refusal = -EDOM, zero = 0;
         void *obj = NULL, *again = NULL;
+        size_t bytes = 7;
 
+        ck_assert_int_eq(shheap_root_find(h, "it", &obj, &bytes), -ENOENT);
+        ck_assert_int_eq(shheap_root_find(h, "", &obj, &bytes), -EINVAL);
+        ck_assert(!obj && bytes == 7);
         ck_assert_int_eq(shheap_root(h, "it", 0, 0, NULL, NULL, &obj), -ENOENT);
         ck_assert_int_eq(shheap_root(h, "it", 100, 0, init_object, &refusal, &obj), -EDOM);
         ck_assert_ptr_null(obj);
@@ -575,8 +641,12 @@ START_TEST(named_object_is_made_once_and_found_again)
         ck_assert_ptr_eq(obj, again);
         ck_assert_int_eq(shheap_root(h, "it", 0, 0, NULL, NULL, &again), 0);
         ck_assert_int_eq(shheap_root(h, "it", 101, 0, NULL, NULL, &again), -EEXIST);
+        ck_assert_int_eq(shheap_root_find(h, "it", &again, &bytes), 0);
+        ck_assert(again == obj && bytes == 100);
+        ck_assert_int_eq(shheap_root_find(h, "it", &again, NULL), 0);
         ck_assert_int_eq(shheap_root_remove(h, "it"), 0);
         ck_assert_int_eq(shheap_root_remove(h, "it"), -ENOENT);
+        ck_assert_int_eq(shheap_root_find(h, "it", &again, &bytes), -ENOENT);
         heap_assert_clean(h);
         close_heap(h);
 }
@@ -691,6 +761,7 @@ suite_make(void)
         tcase_add_test(tcase, references_outside_of_the_heap_are_null);
         tcase_add_test(tcase, new_heap_that_may_lie_anywhere_lies_at_its_own_address);
         tcase_add_test(tcase, read_only_heap_is_looked_at_and_not_changed);
+        tcase_add_test(tcase, block_is_had_of_the_heap_in_which_an_address_lies);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("settings");
