@@ -77,7 +77,7 @@ for component in runtime devel tools daemon doc; do
         log "$cmake" --install "$build" --prefix "$tmp/parts" --component $component
         [ $component != runtime ] || list "$tmp/parts" >"$tmp/runtime"
 done
-list "$tmp/prefix" | sed "s,/$tmp/first/,/$tmp/parts/," >"$tmp/whole"
+list "$tmp/prefix" | sed "s,$tmp/first/,$tmp/parts/," >"$tmp/whole"
 list "$tmp/parts" >"$tmp/all"
 log diff "$tmp/whole" "$tmp/all"
 if ! grep -q 'libshmalloc\.so\.' "$tmp/runtime" || grep -v '/libshmalloc\.so\.[0-9.]*$' "$tmp/runtime" >"$tmp/log"; then

@@ -39,13 +39,9 @@ try() {
 }
 
 unset CFLAGS LDFLAGS
-try "${CC:-cc}" -O2
 try "${CC:-cc}" -O2 -flto
-try "${CC:-cc}" -O2 -flto -ffat-lto-objects
-if command -v clang >/dev/null; then
-        try clang -O2
-        # Its linker may lack what it takes.
-        if clang -flto -o "$tmp/any" "$here/lto/program.c" "$here/lto/public.c" -O0 >"$tmp/log" 2>&1; then
-                try clang -O2 -flto
-        fi
+# Its linker may lack what it takes.
+if command -v clang >/dev/null &&
+        clang -flto -o "$tmp/any" "$here/lto/program.c" "$here/lto/public.c" >"$tmp/log" 2>&1; then
+        try clang -O2 -flto
 fi
