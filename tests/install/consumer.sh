@@ -11,7 +11,17 @@ cxx=${CXX:-c++}
 cmake=${CMAKE:-cmake}
 
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+# The lists of what was installed are the build folder's user's, who may want to uninstall it.
+clean() {
+        rm -f "$build"/install_manifest*.txt
+        cp "$tmp"/kept/* "$build" 2>"$tmp/log" || true # there may be none
+        rm -rf "$tmp"
+}
+mkdir "$tmp/kept"
+for file in "$build"/install_manifest*.txt; do
+        [ ! -f "$file" ] || cp "$file" "$tmp/kept"
+done
+trap clean EXIT
 trap 'exit 1' HUP INT TERM
 
 log() {
@@ -87,7 +97,7 @@ if ! grep -q 'libshmalloc\.so\.' "$tmp/runtime" || grep -v '/libshmalloc\.so\.[0
 fi
 echo "ok: components"
 
-# The target "uninstall", on lists of its own: those of the build folder are its user's.
+# The target "uninstall", of the last installation alone.
 mkdir "$tmp/lists"
 log "$cmake" --install "$build" --prefix "$tmp/last"
 cp "$build/install_manifest.txt" "$tmp/lists"
