@@ -1,5 +1,5 @@
 #!/bin/sh
-# The Debian packages build, out of what would be committed, and lintian has nothing to say of them that debian/ does
+# The Debian packages and their source build, out of what would be committed, and lintian has nothing to say of them that debian/ does
 # not explain; and every file of them is in one package.
 #
 #   packages.sh SOURCE_DIR
@@ -31,7 +31,9 @@ else
 fi) | tar -xf - -C "$tmp/tree"
 unset CC CXX CFLAGS LDFLAGS MAKEFLAGS CMAKE_GENERATOR
 cd "$tmp/tree"
-dpkg-buildpackage -us -uc -b >"$tmp/log" 2>&1 || fail "dpkg-buildpackage"
+version=$(sed -n '1s/.*(\([^-]*\)-.*/\1/p' debian/changelog)
+tar -czf "$tmp/shmalloc_$version.orig.tar.gz" -C "$tmp" tree
+dpkg-buildpackage -us -uc >"$tmp/log" 2>&1 || fail "dpkg-buildpackage"
 cd "$tmp"
 lintian -I --pedantic --allow-root --fail-on error,warning,info,pedantic shmalloc_*.changes >"$tmp/log" 2>&1 ||
         fail "lintian"
