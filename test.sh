@@ -18,6 +18,7 @@ END
 }
 
 slow="-LE slow"
+sections="build test"
 for argument; do
         shift
         case $argument in
@@ -25,13 +26,18 @@ for argument; do
                 usage
                 exit 0
                 ;;
-        --all) slow= ;;
+        --all)
+                slow=
+                sections="$sections package"
+                ;;
         *) set -- "$@" "$argument" ;;
         esac
 done
 
 . cmake/prepare.sh
-install_packages build test
+# The sections are words.
+# shellcheck disable=SC2086
+install_packages $sections
 build ON
 
 say "Testing"

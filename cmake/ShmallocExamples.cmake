@@ -11,7 +11,7 @@ endfunction()
 
 file(GLOB entries CONFIGURE_DEPENDS LIST_DIRECTORIES true "${PROJECT_SOURCE_DIR}/examples/*")
 foreach(entry IN LISTS entries)
-  cmake_path(GET entry STEM name)
+  get_filename_component(name "${entry}" NAME_WE)
   if(IS_DIRECTORY "${entry}")
     file(GLOB sources CONFIGURE_DEPENDS "${entry}/*.c")
   elseif(entry MATCHES "\\.c$")

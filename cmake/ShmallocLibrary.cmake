@@ -55,10 +55,22 @@ endfunction()
 
 # One object in which everything hidden is local: a program that links to it statically may have a slab_acquire()
 # of its own, and the fork handlers are never left out.
+#
+# The compiler joins them, because after -flto there are no symbols to make local in what it has compiled: it finishes
+# that here (gcc has to be told; clang, whose joined object is machine code in any case, does not know the option).
 function(shmalloc_static_library)
   set(object "${PROJECT_BINARY_DIR}/shmalloc_static.o")
+  separate_arguments(join UNIX_COMMAND "${CMAKE_C_FLAGS} ${CMAKE_EXE_LINKER_FLAGS}")
+  list(FILTER join EXCLUDE REGEX "^-Wl,|^-pie$|^-static") # for programs
+  list(PREPEND join ${CMAKE_C_COMPILER})
+  if(CMAKE_C_COMPILER_TARGET)
+    list(APPEND join "--target=${CMAKE_C_COMPILER_TARGET}")
+  endif()
+  if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    list(APPEND join -flinker-output=nolto-rel)
+  endif()
   add_custom_command(OUTPUT "${object}"
-    COMMAND "${CMAKE_LINKER}" -r -o "${object}" "$<TARGET_OBJECTS:shmalloc_compiled>"
+    COMMAND ${join} -r -nostdlib -o "${object}" "$<TARGET_OBJECTS:shmalloc_compiled>"
     COMMAND "${CMAKE_OBJCOPY}" --localize-hidden "${object}"
     DEPENDS shmalloc_compiled "$<TARGET_OBJECTS:shmalloc_compiled>"
     COMMAND_EXPAND_LISTS VERBATIM

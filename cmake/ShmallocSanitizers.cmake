@@ -20,7 +20,7 @@ int main(void)
         return pthread_create(&t, NULL, thread, NULL) || pthread_join(t, NULL);
 }
 ]])
-  try_compile(built SOURCES "${dir}/probe.c"
+  try_compile(built "${dir}/build" SOURCES "${dir}/probe.c"
     COMPILE_DEFINITIONS -fsanitize=${flags}
     LINK_OPTIONS -fsanitize=${flags}
     LINK_LIBRARIES Threads::Threads

@@ -65,7 +65,8 @@ install_packages() {
 }
 
 # build ON|OFF: configures build/ with or without tests, and builds with all cores; says something only if that fails.
-# With tests everything is built, without them what is installed and what the demonstration runs.
+# With tests everything is built, and warnings are errors; without them what is installed and what the demonstration
+# runs.
 build() {
         mkdir -p "$build" 2>/dev/null || die "cannot write to $(pwd)/$build"
         if [ -f "$build/CMakeCache.txt" ] &&
@@ -83,7 +84,8 @@ build() {
                 say "Configuring $build/"
                 # The option and its value are two words.
                 # shellcheck disable=SC2086
-                cmake $generator -S . -B "$build" -D "SHMALLOC_TESTS=$1" >"$build/configure.log" 2>&1 || {
+                cmake $generator -S . -B "$build" -D "SHMALLOC_TESTS=$1" -D "SHMALLOC_WERROR=$1" \
+                        >"$build/configure.log" 2>&1 || {
                         cat "$build/configure.log" >&2
                         rm -f "$build/CMakeCache.txt"
                         die "cannot configure $build/"

@@ -97,6 +97,7 @@
 /* For #if; as a constant, SHHEAP_VERSION_MAJOR and _MINOR. */
 #define SHMALLOC_VERSION_MAJOR 0
 #define SHMALLOC_VERSION_MINOR 1
+#define SHMALLOC_VERSION_PATCH 0
 
 #if defined(__GNUC__)
 #define SHA_ATTR(...) __attribute__((__VA_ARGS__))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What is installed can be used: by pkg-config from C and C++, linked shared and static, and by find_package; and the
-# installed tree can be moved.
+# installed tree can be moved.  Components are parts of it, and uninstalled, nothing is left.
 #
 #   consumer.sh BUILD_DIR
 set -eu
@@ -11,7 +11,17 @@ cxx=${CXX:-c++}
 cmake=${CMAKE:-cmake}
 
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+# The lists of what was installed are the build folder's user's, who may want to uninstall it.
+clean() {
+        rm -f "$build"/install_manifest*.txt
+        cp "$tmp"/kept/* "$build" 2>"$tmp/log" || true # there may be none
+        rm -rf "$tmp"
+}
+mkdir "$tmp/kept"
+for file in "$build"/install_manifest*.txt; do
+        [ ! -f "$file" ] || cp "$file" "$tmp/kept"
+done
+trap clean EXIT
 trap 'exit 1' HUP INT TERM
 
 log() {
@@ -36,6 +46,12 @@ libdir=$tmp/prefix/${LIBDIR:-lib}
 PKG_CONFIG_PATH=$libdir/pkgconfig
 export PKG_CONFIG_PATH
 
+# Alone: nobody needs the files of libraries that only this one uses, to link to it statically neither.
+for options in --cflags --libs "--cflags --libs --static"; do
+        # The options are words.
+        # shellcheck disable=SC2086
+        log env PKG_CONFIG_PATH= PKG_CONFIG_LIBDIR="$PKG_CONFIG_PATH" pkg-config --print-errors $options shmalloc
+done
 cflags=$(pkg-config --cflags shmalloc)
 libs=$(pkg-config --libs shmalloc)
 static_libs=$(pkg-config --libs --static shmalloc | sed 's/-lshmalloc/-l:libshmalloc.a/')
@@ -62,6 +78,39 @@ log "$cmake" -S "$here" -B "$tmp/cmake" -DCMAKE_C_COMPILER="$cc" -DCMAKE_PREFIX_
 log "$cmake" --build "$tmp/cmake"
 run "$tmp/cmake/consumer"
 run "$tmp/cmake/consumer_static"
+
+# The components, all of them, are the whole; and the runtime is the library that programs load.
+list() {
+        (cd "$1" && find . -type f -o -type l) | LC_ALL=C sort
+}
+for component in runtime devel tools daemon doc; do
+        log "$cmake" --install "$build" --prefix "$tmp/parts" --component $component
+        [ $component != runtime ] || list "$tmp/parts" >"$tmp/runtime"
+done
+list "$tmp/prefix" | sed "s,$tmp/first/,$tmp/parts/," >"$tmp/whole"
+list "$tmp/parts" >"$tmp/all"
+log diff "$tmp/whole" "$tmp/all"
+if ! grep -q 'libshmalloc\.so\.' "$tmp/runtime" || grep -v '/libshmalloc\.so\.[0-9.]*$' "$tmp/runtime" >"$tmp/log"; then
+        echo "failed: the component runtime is not the shared library alone"
+        cat "$tmp/runtime"
+        exit 1
+fi
+echo "ok: components"
+
+# The target "uninstall", of the last installation alone.
+mkdir "$tmp/lists"
+log "$cmake" --install "$build" --prefix "$tmp/last"
+cp "$build/install_manifest.txt" "$tmp/lists"
+echo "#mine" >>"$tmp/last/etc/shmalloc/shmallocd.conf" 2>"$tmp/log" || true
+log "$cmake" -DBUILD="$tmp/lists" -DSOURCE="$here/../.." -P "$here/../../cmake/uninstall.cmake"
+list "$tmp/last" | grep -v '^\./etc/shmalloc/shmallocd\.conf$' >"$tmp/log" || true
+find "$tmp/last" -depth -type d -name 'shmalloc' -not -path '*/etc/*' >>"$tmp/log"
+if [ -s "$tmp/log" ] || { [ -e "$tmp/prefix/etc" ] && [ ! -s "$tmp/last/etc/shmalloc/shmallocd.conf" ]; }; then
+        echo "failed: uninstalled, other files are left than the configuration, which was changed:"
+        cat "$tmp/log"
+        exit 1
+fi
+echo "ok: uninstalled"
 
 # The tools, where they are built: their units, pages and completion, all below the prefix.
 [ -e "$tmp/prefix/bin/shmallocctl" ] || exit 0

@@ -1,13 +1,14 @@
 #!/bin/sh
 # The functions declared with SHA_API in the public header, the names in lib/shmalloc.map, the symbols that the shared
-# library exports and those that the static one leaves visible are one list.  All begin with shheap_, so that no other
-# library's are taken for them: a function of another name has its symbol from SHA_SHORT.
+# library exports, those that the static one leaves visible and those of its Debian package are one list.  All begin
+# with shheap_, so that no other library's are taken for them: a function of another name has its symbol from SHA_SHORT.
 . "$(dirname "$0")/common.sh"
 
 header=include/shmalloc/shmalloc.h
 map=lib/shmalloc.map
 so=${SHMALLOC_SO:?names the shared library}
 a=${SHMALLOC_A:?names the static library}
+symbols=debian/libshmalloc0.symbols
 nm=${NM:-nm}
 
 # Declarations, one a line, without attributes: SHA_X(...) with one more level of parentheses inside, SHA_X.
@@ -47,4 +48,9 @@ compare() {
 compare map "$map"
 compare so "$(basename "$so")"
 compare a "$(basename "$a")"
+if [ -f "$symbols" ]; then
+        sed -n 's/^ \(.*\)@SHMALLOC_[0-9.]* [0-9.]*$/\1/p' "$symbols" | grep -v '^SHMALLOC_' |
+                LC_ALL=C sort >"$tmp/symbols"
+        compare symbols "$symbols"
+fi
 finish "$(wc -l <"$tmp/header") exported functions"

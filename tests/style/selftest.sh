@@ -33,6 +33,9 @@ plant_good() {
 #define SHA_MALLOC_LIKE(dealloc, arg) SHA_ATTR(malloc)
 #define SHA_API SHA_ATTR(visibility("default"))
 #define SHA_SHORT(name) __asm__("shheap_" #name)
+#define SHMALLOC_VERSION_MAJOR 0
+#define SHMALLOC_VERSION_MINOR 1
+#define SHMALLOC_VERSION_PATCH 2
 enum {
         SHA_ZERO = 0x040u, /* zeroed */
         SHHEAP_CREATE = 1u << 0 /* if there is none */
@@ -138,8 +141,8 @@ static const struct verb verbs[] = {
 };
 END
         printf '%s\n' "        local verbs='ls stat'" >"$tree/daemon/install/shmallocctl.bash"
-        printf '.It Cm ls\nAll.\n.It Cm stat\nOne.\n' >"$tree/doc/man/shmallocctl.1"
-        printf '.Dv SHHEAP_CREATE , SHA_ZERO , SHA_ALIGN .\n' >"$tree/doc/man/shmalloc.3"
+        printf '.Dd November 2, 2026\n.It Cm ls\nAll.\n.It Cm stat\nOne.\n' >"$tree/doc/man/shmallocctl.1"
+        printf '.Dd November 2, 2026\n.Dv SHHEAP_CREATE , SHA_ZERO , SHA_ALIGN .\n' >"$tree/doc/man/shmalloc.3"
         printf '`ls`, and `shmallocctl stat`.\n' >"$tree/doc/daemon.md"
         mkdir -p "$tree/tests/daemon"
         printf '%s\n' 'verbs="ls stat"' >"$tree/tests/daemon/ctl.sh"
@@ -190,6 +193,16 @@ END
         printf '| edge | what |\n|---|---|\n| E1 | all |\n' >"$tree/doc/memory-ordering.md"
         printf '%s\n' 'SHMALLOC_0.1 {' global: '        shheap_flag_align;' '        shheap_shfree;' \
                 '        shheap_shmalloc;' local: '        *;' '};' >"$tree/lib/shmalloc.map"
+        mkdir "$tree/debian"
+        printf '%s\n' 'lib.so.0 libshmalloc0 #MINVER#' ' SHMALLOC_0.1@SHMALLOC_0.1 0.1.0' \
+                ' shheap_flag_align@SHMALLOC_0.1 0.1.0' ' shheap_shfree@SHMALLOC_0.1 0.1.0' \
+                ' shheap_shmalloc@SHMALLOC_0.1 0.1.0' >"$tree/debian/libshmalloc0.symbols"
+        printf '%s\n' 'shmalloc (0.1.2-1) unstable; urgency=low' >"$tree/debian/changelog"
+        printf '%s\n' 'Package: libshmalloc0' >"$tree/debian/control"
+        printf '%s\n' '# Changelog' '' '## 0.1.2 (2026-11-30)' '' '* All.' >"$tree/CHANGELOG.md"
+        mkdir -p "$tree/tests/install"
+        printf '%s\n' 'find_package(shmalloc 0.1 REQUIRED)' >"$tree/tests/install/CMakeLists.txt"
+        printf '.Dd November 30, 2026\n' >"$tree/doc/man/shmalloc.7"
         printf '%s\n' '/* "heap.id" "stats.used" SHA_ZERO SHA_ALIGN SHHEAP_CREATE */' 'int main(void)' '{' \
                 '        return 0;' '}' >"$tree/tests/unit/test_x.c"
         printf '%s\n' 'atomic: base/atomic base/verify: unit/x' 'intents: layout/intents: unit/x' \
@@ -291,6 +304,10 @@ append lib/api/malloc.c 'int slab_helper(void);' \
         '__attribute__((visibility("default"))) int slab_helper(void) { return 0; }'
 link_libraries "$tree/lib/shmalloc.map"
 fails exports libx.a "a symbol visible in the static library only"
+sed -i '/shmalloc@/d' "$tree/debian/libshmalloc0.symbols"
+fails exports 'shheap_shmalloc is declared here but missing in debian' "a function that the package does not know"
+append debian/libshmalloc0.symbols ' shheap_gone@SHMALLOC_0.1 0.1.0'
+fails exports 'libshmalloc0.symbols: shheap_gone is not declared' "a function that the package knows only"
 
 append include/shmalloc/shmalloc.h '#define SHA_SEVEN 7'
 fails constants SHA_SEVEN "a constant that is a macro only"
@@ -547,6 +564,27 @@ awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/lib/api/malloc.c"
 fails length lib/api/malloc.c:820 "a long file"
 awk 'BEGIN { for (i = 0; i < 800; i++) print "" }' >>"$tree/tests/unit/test_x.c"
 fails length tests/unit/test_x.c:805 "a long test"
+
+sed -i '/VERSION_PATCH/d' "$tree/include/shmalloc/shmalloc.h"
+fails version "does not define" "a version of two parts"
+sed -i 's/PATCH 2/PATCH 3/' "$tree/include/shmalloc/shmalloc.h"
+fails version CHANGELOG.md:3 "another version in CHANGELOG.md"
+sed -i 's/PATCH 2/PATCH 3/' "$tree/include/shmalloc/shmalloc.h"
+fails version debian/changelog:1 "another version of the package"
+sed -i 's/ (2026.*/ (soon)/' "$tree/CHANGELOG.md"
+fails version CHANGELOG.md:3 "a section without a date"
+sed -i 's/SHMALLOC_0.1/SHMALLOC_0.2/' "$tree/lib/shmalloc.map"
+fails version lib/shmalloc.map:1 "symbols of a later version"
+sed -i 's/shmalloc@SHMALLOC_0.1 0.1.0/shmalloc@SHMALLOC_0.1 0.1.10/' "$tree/debian/libshmalloc0.symbols"
+fails version debian/libshmalloc0.symbols:4 "a symbol of a later version"
+sed -i 's/libshmalloc0/libshmalloc1/' "$tree/debian/control"
+fails version "no package libshmalloc0" "a package of another name than the library's"
+sed -i 's/0.1/0.2/' "$tree/tests/install/CMakeLists.txt"
+fails version tests/install/CMakeLists.txt "a consumer of another version"
+printf '.Dd soon\n' >"$tree/doc/man/shmalloc.7"
+fails version doc/man/shmalloc.7:1 "a page without a date"
+printf '.Dd December 1, 2026\n' >"$tree/doc/man/shmalloc.7"
+fails version doc/man/shmalloc.7:1 "a page that is younger than the version"
 
 long=$(printf '%118s' '' | tr ' ' x)
 append lib/blocks/slab.h "/* $long */"
