@@ -26,7 +26,7 @@ text_mode(char buf[TEXT_MODE_MAX], uint32_t mode)
 
 /* ------------------------------------------------------------------ text that others wrote */
 
-/* What a page or terminal shows as nothing, or as something else: controls, marks of direction, what is no character. */
+/* What a page or terminal shows as nothing, or as something else: controls, marks of direction, no characters. */
 static bool
 is_invisible(uint32_t c)
 {

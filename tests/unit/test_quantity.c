@@ -1,6 +1,6 @@
 /*
- * What is at stake: sizes that people read.  A rounding that is off by a unit is off by a thousand, and the buffer is as
- * long as the longest.
+ * What is at stake: sizes that people read.  A rounding that is off by a unit is off by a thousand, and the buffer is
+ * as long as the longest.
  */
 #include "base/quantity.h"
 
