@@ -306,7 +306,7 @@ terminal_line(const struct map *map, uint64_t line, FILE *out, bool has_colour)
 {
         char bytes[TEXT_BYTES_MAX];
 
-        fprintf(out, "%10s ", text_bytes(bytes, line * map->line_bytes));
+        fprintf(out, "%9s ", text_bytes(bytes, line * map->line_bytes)); /* 80 columns in all */
         if (map->line_arena[line] != UINT32_MAX)
                 fprintf(out, "a%-3u ", map->line_arena[line]);
         else
@@ -375,8 +375,8 @@ map_draw_terminal(const struct map *map, FILE *out, bool has_colour)
         char bytes[TEXT_BYTES_MAX];
 
         fprintf(out,
-                "%s: a cell is %s; ▁..█ allocated, c cached only, · free in a slab, ░ free and dirty, ~ changing "
-                "hands\n",
+                "%s: a cell is %s\n"
+                "▁..█ allocated, c cached only, · free in a slab, ░ free and dirty, ~ changing\n",
                 map->view->name, text_bytes(bytes, map->cell_bytes));
         for (uint64_t line = 0; line < n_lines(map); line++)
                 terminal_line(map, line, out, has_colour);

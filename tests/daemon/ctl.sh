@@ -111,6 +111,7 @@ says out "in order"
 expect 0 "$ctl" check --quiescent work
 expect 0 "$ctl" map work
 says out "slabs"
+fits out
 expect 0 "$ctl" dump --full work
 says out "0 faults"
 expect 0 "$ctl" map --svg="$tmp/map.svg" work

@@ -96,6 +96,20 @@ kill -9 "$patient_pid"
 wait "$patient_pid" || :
 exec 8>&-
 shows "1 dead with 1 thread not reaped yet"
+# What is too long ends at the edge.
+screen resize-window -t top -x 40 -y 45
+n=0
+until screen capture-pane -p -t top >"$tmp/pane" && grep -A1 "^ *$patient_pid patient .* dead" "$tmp/pane" >"$tmp/row" &&
+        [ "$(wc -L <"$tmp/pane")" -le 40 ]; do
+        n=$((n + 1))
+        [ "$n" -lt 300 ] || {
+                cat "$tmp/pane"
+                fail "no client in 40 columns"
+        }
+        "$ctl" stat --totals work >/dev/null
+done
+[ -z "$(sed -n '2s/ //gp' "$tmp/row")" ] || fail "a row goes on in the next line: $(cat "$tmp/row")"
+screen resize-window -t top -x 100 -y 30
 expect 0 "$ctl" reap work
 shows "deaths settled 1"
 shows "clients 0  threads 0"
