@@ -99,8 +99,8 @@ shows "1 dead with 1 thread not reaped yet"
 # What is too long ends at the edge.
 screen resize-window -t top -x 40 -y 45
 n=0
-until screen capture-pane -p -t top >"$tmp/pane" && grep -A1 "^ *$patient_pid patient .* dead" "$tmp/pane" >"$tmp/row" &&
-        [ "$(wc -L <"$tmp/pane")" -le 40 ]; do
+until screen capture-pane -p -t top >"$tmp/pane" &&
+        grep -A1 "^ *$patient_pid patient .* dead" "$tmp/pane" >"$tmp/row" && [ "$(wc -L <"$tmp/pane")" -le 40 ]; do
         n=$((n + 1))
         [ "$n" -lt 300 ] || {
                 cat "$tmp/pane"
