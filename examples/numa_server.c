@@ -372,6 +372,10 @@ main(int argc, char **argv)
         uint64_t n_requests = 200000;
         bool is_good;
 
+        if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+                printf("numa_server, with shmalloc %d.%d\n", SHMALLOC_VERSION_MAJOR, SHMALLOC_VERSION_MINOR);
+                return 0;
+        }
         if (argc > 3 || (argc > 1 && argv[1][0] == '-')) {
                 bool is_asked = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
 

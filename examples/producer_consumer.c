@@ -207,6 +207,23 @@ n_blocks(shheap *heap)
         return n;
 }
 
+static const char usage[] = "usage: producer_consumer [PRODUCERS [CONSUMERS [MESSAGES]]]      default 2 2 100000";
+
+/* --help and --version end it. */
+static void
+look_for_questions(int argc, char **argv)
+{
+        const char *question = argc == 2 ? argv[1] : "";
+
+        if (strcmp(question, "--version") == 0)
+                printf("producer_consumer, with shmalloc %d.%d\n", SHMALLOC_VERSION_MAJOR, SHMALLOC_VERSION_MINOR);
+        else if (strcmp(question, "--help") == 0 || strcmp(question, "-h") == 0)
+                puts(usage);
+        else
+                return;
+        exit(0);
+}
+
 static uint64_t
 argument(int argc, char **argv, int i, uint64_t value, uint64_t max)
 {
@@ -215,7 +232,7 @@ argument(int argc, char **argv, int i, uint64_t value, uint64_t max)
         if (i < argc)
                 value = strtoull(argv[i], &end, 10);
         if (argc > 4 || *end || value == 0 || value > max) {
-                fprintf(stderr, "usage: producer_consumer [PRODUCERS [CONSUMERS [MESSAGES]]]\n");
+                fprintf(stderr, "%s\n", usage);
                 exit(2);
         }
         return value;
@@ -224,13 +241,15 @@ argument(int argc, char **argv, int i, uint64_t value, uint64_t max)
 int
 main(int argc, char **argv)
 {
-        uint64_t n_producers = argument(argc, argv, 1, 2, PROCESSES_MAX);
-        uint64_t n_consumers = argument(argc, argv, 2, 2, PROCESSES_MAX);
-        uint64_t n_messages = argument(argc, argv, 3, 100000, UINT32_MAX), before, after;
+        uint64_t n_producers, n_consumers, n_messages, before, after;
         struct queue *queue;
         shheap *heap;
         int n_faults;
 
+        look_for_questions(argc, argv);
+        n_producers = argument(argc, argv, 1, 2, PROCESSES_MAX);
+        n_consumers = argument(argc, argv, 2, 2, PROCESSES_MAX);
+        n_messages = argument(argc, argv, 3, 100000, UINT32_MAX);
         parent = getpid();
         sigemptyset(&signals);
         sigaddset(&signals, SIGCHLD);

@@ -41,6 +41,9 @@ static const struct argp_option option_list[] = {
         {0},
 };
 
+/* argp finds it by name, and could not if it were hidden. */
+__attribute__((visibility("default"))) const char *argp_program_version = "against, of shmalloc " BENCH_VERSION;
+
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {

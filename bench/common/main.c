@@ -90,6 +90,9 @@ add_peers_again(void)
         free(copy);
 }
 
+/* argp finds it by name, and could not if it were hidden. */
+__attribute__((visibility("default"))) const char *argp_program_version = "a benchmark of shmalloc " BENCH_VERSION;
+
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {

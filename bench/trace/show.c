@@ -40,6 +40,9 @@ print_sum(const char *path, const struct trace *t)
                 printf(" %s %zu%s", names[k], n[k], k + 1 < TRACE_KINDS ? "," : "\n");
 }
 
+/* argp finds it by name, and could not if it were hidden. */
+__attribute__((visibility("default"))) const char *argp_program_version = "trace-show, of shmalloc " BENCH_VERSION;
+
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {

@@ -2,6 +2,7 @@
  * args.c - the arguments that verbs share, and how they fail.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +10,16 @@
 
 #include "base/error.h"
 #include "common/protocol.h"
+#include "common/text.h"
 #include "ctl/ctl.h"
 #include "region/options.h"
 
-enum { KEY_JSON = 'j', KEY_SOCKET = 's' };
+enum { KEY_JSON = 'j', KEY_SOCKET = 's', KEY_BYTES = 'b' };
 
 /* Those that a verb does not have are known, so that it can say so, but not shown. */
 static struct argp_option options[] = {
         {"json", KEY_JSON, NULL, 0, "Print one JSON document", 0},
+        {"bytes", KEY_BYTES, NULL, 0, "Sizes to the byte, not as 1.5 GiB", 0},
         {"socket", KEY_SOCKET, "PATH", 0, "Of the daemon; default: SHMALLOC_SOCKET, or " PROTOCOL_SOCKET, 0},
         {0}};
 
@@ -24,7 +27,11 @@ static void
 show_only(unsigned wants)
 {
         for (struct argp_option *o = options; o->name; o++)
-                o->flags = wants & (o->key == KEY_JSON ? CTL_WANTS_JSON : CTL_WANTS_SOCKET) ? 0 : OPTION_HIDDEN;
+                o->flags = wants & (o->key == KEY_JSON    ? CTL_WANTS_JSON
+                                    : o->key == KEY_BYTES ? CTL_WANTS_BYTES
+                                                          : CTL_WANTS_SOCKET)
+                                   ? 0
+                                   : OPTION_HIDDEN;
 }
 
 static void
@@ -48,6 +55,11 @@ parse(int key, char *arg, struct argp_state *state)
                 if (!(args->wants & CTL_WANTS_JSON))
                         argp_error(state, "this verb has no --json");
                 args->is_json = true;
+                return 0;
+        case KEY_BYTES:
+                if (!(args->wants & CTL_WANTS_BYTES))
+                        argp_error(state, "this verb has no --bytes");
+                args->is_exact = true;
                 return 0;
         case KEY_SOCKET:
                 if (!(args->wants & CTL_WANTS_SOCKET))
@@ -86,6 +98,29 @@ parse_own(int key, char *arg, struct argp_state *state)
         return verb_option ? verb_option(key, arg, state) : ARGP_ERR_UNKNOWN;
 }
 
+/* How it may end, for --help. */
+static char *
+exit_text(unsigned wants)
+{
+        char *text = NULL;
+
+        if (asprintf(&text, "Exit status: 0 good, 1 %s, 2 usage, 3 no such %s, 4 no permission.",
+                     wants & CTL_WANTS_FAULTS ? "faults found, or something failed" : "something failed",
+                     wants & (CTL_WANTS_NAME | CTL_WANTS_OPTIONAL) ? "heap" : "directory") < 0)
+                return NULL;
+        return text;
+}
+
+static char *
+filter_help(int key, const char *text, void *input)
+{
+        const struct ctl_args *args = input;
+
+        if (key == ARGP_KEY_HELP_EXTRA && args)
+                return exit_text(args->wants);
+        return (char *)(uintptr_t)text;
+}
+
 static const char *
 usage_of(unsigned wants)
 {
@@ -104,9 +139,11 @@ ctl_parse(int argc, char **argv, struct ctl_args *args, const struct argp_option
                                   .parser = parse_own,
                                   .args_doc = args->usage ? args->usage : usage_of(args->wants),
                                   .doc = doc,
-                                  .children = children};
+                                  .children = children,
+                                  .help_filter = filter_help};
 
         verb_option = fn;
+        setenv("ARGP_HELP_FMT", "no-dup-args-note", 0); /* nothing but what this verb takes */
         argp_parse(&argp, argc, argv, 0, NULL, args);
 }
 
@@ -140,10 +177,11 @@ ctl_print_json(json_t *document)
 {
         int status = CTL_GOOD;
 
-        if (!document || json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0 || putchar('\n') == EOF ||
-            fflush(stdout) != 0) {
-                fprintf(stderr, "shmallocctl: cannot write JSON to standard output\n");
+        if (!document) {
+                fprintf(stderr, "shmallocctl: no memory for JSON\n");
                 status = CTL_FAULTS;
+        } else if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0 || putchar('\n') == EOF) {
+                status = CTL_FAULTS; /* main.c says why */
         }
         json_decref(document);
         return status;
@@ -165,11 +203,16 @@ ctl_view_done(struct view *v, int status)
                 status = CTL_FAULTS;
         }
         view_close(v);
-        if (fflush(stdout) != 0 && status == CTL_GOOD) {
-                perror("shmallocctl: standard output");
-                status = CTL_FAULTS;
-        }
         return status;
+}
+
+const char *
+ctl_bytes(char buf[CTL_SIZE_MAX], const struct ctl_args *args, uint64_t bytes)
+{
+        if (!args->is_exact)
+                return text_bytes(buf, bytes);
+        snprintf(buf, CTL_SIZE_MAX, "%" PRIu64, bytes);
+        return buf;
 }
 
 bool

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -71,6 +72,16 @@ open_client(shheap **ret, const char *name)
         return err;
 }
 
+/* With the message of err, if it is one: the status.  Who has come to tidy up is not left behind as a dead client. */
+static int
+close_client(shheap *h, int err)
+{
+        int status = err < 0 ? ctl_fail(err) : CTL_GOOD;
+
+        err = shheap_close(h);
+        return status == CTL_GOOD && err < 0 ? ctl_fail(err) : status;
+}
+
 int
 verb_reap(int argc, char **argv)
 {
@@ -79,24 +90,23 @@ verb_reap(int argc, char **argv)
         shheap *h;
         int n;
 
-        ctl_parse(
-                argc, argv, &args, NULL, NULL,
-                "Settles what dead threads and processes left in a heap.\vClients do so by themselves before they run "
-                "out of memory; a daemon does it at once.");
+        ctl_parse(argc, argv, &args, NULL, NULL,
+                  "Settles what dead threads and processes left in a heap, and gives their places back.\vClients do so "
+                  "by themselves before they run "
+                  "out of memory; a daemon does it at once.");
         n = open_client(&h, args.name);
         if (n < 0)
                 return ctl_fail(n);
         before = figure(h, "stats.reaped");
         n = shheap_reap(h);
         if (n < 0)
-                return ctl_fail(n);
+                return close_client(h, n);
         after = figure(h, "stats.reaped");
-        printf("heap %s: %llu dead threads settled, %llu ever\n", args.name, (unsigned long long)(after - before),
-               (unsigned long long)after);
+        printf("heap %s: %" PRIu64 " dead thread%s settled, %" PRIu64 " ever\n", args.name, after - before,
+               text_s(after - before), after);
         if (n > 0)
-                printf("%d are left, which another process is at settling\n", n);
-        shheap_close(h);
-        return CTL_GOOD;
+                printf("%d %s left, which another process is at settling\n", n, n == 1 ? "is" : "are");
+        return close_client(h, 0);
 }
 
 /* ------------------------------------------------------------------ purge */
@@ -144,18 +154,20 @@ verb_purge(int argc, char **argv)
         int err;
 
         ctl_parse(argc, argv, &args.common, options, change_option,
-                  "Gives back to the system what no block of a heap lies in, now.");
+                  "Gives back to the system what no block of a heap lies in, now.\v"
+                  "The dead are settled before, as reap does it: what they had cached is given back, too.");
         err = open_client(&h, args.common.name);
         if (err < 0)
                 return ctl_fail(err);
         text_bytes(before, figure(h, "stats.mapped"));
-        err = shheap_purge(h, args.node);
+        err = shheap_reap(h);
+        if (err >= 0)
+                err = shheap_purge(h, args.node);
         if (err < 0)
-                return ctl_fail(err);
+                return close_client(h, err);
         printf("heap %s: occupied %s, now %s\n", args.common.name, before,
                text_bytes(after, figure(h, "stats.mapped")));
-        shheap_close(h);
-        return CTL_GOOD;
+        return close_client(h, 0);
 }
 
 /* ------------------------------------------------------------------ rm */
@@ -183,9 +195,11 @@ check_unused(const char *name)
                 }
         if (n > 0)
                 fprintf(stderr,
-                        "shmallocctl: heap \"%s\" has %u clients, process %u for one (%s): end them, or give --force, "
-                        "and it is theirs until they do\n",
-                        name, n, living->pid_here ? living->pid_here : living->pid, client_state_text(state, living));
+                        "shmallocctl: heap \"%s\" has %u client%s, process %u%s (%s): end %s, or give --force, and it "
+                        "is "
+                        "%s until then\n",
+                        name, n, text_s(n), living->pid_here ? living->pid_here : living->pid, n == 1 ? "" : " for one",
+                        client_state_text(state, living), n == 1 ? "it" : "them", n == 1 ? "its own" : "theirs");
         clients_free(&clients);
         view_close(&v);
         return n == 0 ? CTL_GOOD : CTL_FAULTS;

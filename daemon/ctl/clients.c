@@ -228,7 +228,7 @@ clients_read(const struct region *r, struct client_views *ret)
 
         *ret = (struct client_views){.all = calloc(hwm + 1, sizeof *ret->all)};
         if (!by_idx || !ret->all) {
-                fprintf(stderr, "shmallocctl: no memory for %u clients\n", hwm);
+                fprintf(stderr, "shmallocctl: no memory for %u client%s\n", hwm, text_s(hwm));
                 exit(CTL_FAULTS);
         }
         for (uint32_t idx = 0; idx < hwm; idx++)
@@ -275,11 +275,11 @@ print_json(const struct view *v, const struct client_views *clients)
 }
 
 static void
-print_text(const struct client_views *clients)
+print_text(const struct client_views *clients, const struct ctl_args *args)
 {
-        char bytes[TEXT_BYTES_MAX], state[CLIENT_TEXT_MAX], arena[24];
+        char bytes[CTL_SIZE_MAX], state[CLIENT_TEXT_MAX], arena[24];
 
-        printf("%8s %-16s %6s %8s %8s %12s  %s\n", "PID", "NAME", "UID", "THREADS", "ARENA", "CACHED", "STATE");
+        printf("%8s %-15s %6s %7s %7s %9s  %s\n", "PID", "NAME", "UID", "THREADS", "ARENA", "CACHED", "STATE");
         for (uint32_t i = 0; i < clients->n; i++) {
                 const struct client_view *c = &clients->all[i];
 
@@ -289,15 +289,15 @@ print_text(const struct client_views *clients)
                         snprintf(arena, sizeof arena, "%d and %u", (int)c->arena, c->n_arenas - 1);
                 else
                         snprintf(arena, sizeof arena, "%d", (int)c->arena);
-                printf("%8u %-16s %6u %8u %8s %12s  %s\n", c->pid_here ? c->pid_here : c->pid, c->name, c->uid,
-                       c->n_threads, arena, text_bytes(bytes, c->cached_bytes), client_state_text(state, c));
+                printf("%8u %-15s %6u %7u %7s %9s  %s\n", c->pid_here ? c->pid_here : c->pid, c->name, c->uid,
+                       c->n_threads, arena, ctl_bytes(bytes, args, c->cached_bytes), client_state_text(state, c));
         }
 }
 
 int
 verb_clients(int argc, char **argv)
 {
-        struct ctl_args args = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON};
+        struct ctl_args args = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON | CTL_WANTS_BYTES};
         struct client_views clients;
         struct view v;
         int status;
@@ -314,7 +314,7 @@ verb_clients(int argc, char **argv)
         if (args.is_json)
                 status = print_json(&v, &clients);
         else
-                print_text(&clients);
+                print_text(&clients, &args);
         clients_free(&clients);
         return ctl_view_done(&v, status);
 }

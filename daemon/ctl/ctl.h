@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/text.h"
 #include "common/view.h"
 
 enum ctl_exit { CTL_GOOD = 0, CTL_FAULTS = 1, CTL_USAGE = 2, CTL_NONE_SUCH = 3, CTL_NO_PERMISSION = 4 };
@@ -17,7 +18,7 @@ enum ctl_exit { CTL_GOOD = 0, CTL_FAULTS = 1, CTL_USAGE = 2, CTL_NONE_SUCH = 3, 
 typedef int ctl_verb_fn(int argc, char **argv);
 
 ctl_verb_fn verb_ls, verb_stat, verb_top, verb_clients, verb_map, verb_check, verb_reap, verb_purge, verb_dump,
-        verb_explain, verb_rm;
+        verb_explain, verb_roots, verb_rm;
 
 /* ------------------------------------------------------------------ arguments: args.c */
 
@@ -28,6 +29,8 @@ enum ctl_wants {
         CTL_WANTS_SOCKET = 4,   /* --socket */
         CTL_WANTS_OPTIONAL = 8, /* NAME may be left out */
         CTL_WANTS_ADDRESS = 16, /* after NAME, an address in it */
+        CTL_WANTS_BYTES = 32,   /* --bytes */
+        CTL_WANTS_FAULTS = 64,  /* it looks for faults: what its help says of status 1 */
 };
 
 /* A verb with options of its own has a struct that begins with this one. */
@@ -38,6 +41,7 @@ struct ctl_args {
         const char *address; /* likewise */
         const char *socket;
         bool is_json;
+        bool is_exact; /* sizes to the byte */
 };
 
 /* What a verb does with an option of its own; also asked at ARGP_KEY_END, when all have been read.  state->input is the
@@ -66,6 +70,11 @@ int ctl_view(struct view *v, const char *name);
 /* What to say after looking: a file that was truncated meanwhile is a fault. */
 int ctl_view_done(struct view *v, int status);
 
+/* A size as --bytes wants it. */
+enum { CTL_SIZE_MAX = 24 };
+const char *ctl_bytes(char buf[CTL_SIZE_MAX], const struct ctl_args *args, uint64_t bytes);
+
+/* Whether standard output is a terminal that shows colours, and NO_COLOR does not forbid them. */
 bool ctl_use_colour(void);
 
 /* ------------------------------------------------------------------ heaps without a name: nameless.c */
@@ -128,6 +137,25 @@ bool client_is_dead(const struct client_view *client);
 
 /* It may use the heap: its process lives, or is not to be found and holds a lock. */
 bool client_is_living(const struct client_view *client);
+
+/* ------------------------------------------------------------------ named objects: roots.c */
+
+enum { ROOT_TEXT_MAX = LAYOUT_ROOT_NAME_MAX * TEXT_ESCAPED + 1 };
+
+struct root_view {
+        char name[LAYOUT_ROOT_NAME_MAX + 1]; /* as it stands in the heap: any bytes */
+        uint64_t block_off, bytes;
+};
+
+struct root_views {
+        struct root_view *all; /* by name */
+        uint32_t n;
+        bool is_damaged; /* there may be others */
+};
+
+/* All names that have an object.  Aborts the program without memory. */
+void roots_read(const struct region *r, struct root_views *ret);
+void roots_free(struct root_views *roots);
 
 /* ------------------------------------------------------------------ the daemon: ask.c */
 

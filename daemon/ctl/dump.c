@@ -102,16 +102,15 @@ dump_header(const struct view *v)
         printf("  base %#" PRIx64 ", %" PRIu64 " bytes of file, %s of them with pages, blocks from %#" PRIx64 "\n",
                h->base_addr, h->region_bytes, text_bytes(bytes, v->file_bytes), v->header.layout.chunks_off);
         printf("  capacity %" PRIu64 " of %" PRIu64
-               " chunks, clients %u, threads %u, roots %u, nodes %u with %u arenas "
-               "each\n",
+               " chunks, clients %u, threads %u, roots %u, nodes %u, arenas %u of each\n",
                region_capacity_chunks(r), v->header.layout.n_chunks, h->params.max_clients, h->params.max_threads,
                h->params.max_roots, h->params.n_nodes, h->params.arenas_per_node);
         printf("  decay %" PRId64 " ms, placement %u of nodes %#" PRIx64 "\n", h->decay_ms, h->numa_policy,
                h->numa_nodes);
-        printf("  used so far: %" PRIu64 " chunks, %u clients, %u threads, %u roots", region_chunks_hwm(r),
+        printf("  used so far: chunks %" PRIu64 ", clients %u, threads %u, roots %u", region_chunks_hwm(r),
                region_clients_hwm(r), region_threads_hwm(r), region_roots_hwm(r));
         for (uint32_t node = 0; node < r->n_nodes; node++)
-                printf(", %u magazines of node %u", region_magazines_hwm(r, node), node);
+                printf(", magazines of node %u %u", node, region_magazines_hwm(r, node));
         printf("\n");
 }
 
@@ -128,9 +127,9 @@ dump_clients(const struct region *r)
         for (uint32_t i = 0; i < clients.n; i++) {
                 const struct client_view *c = &clients.all[i];
 
-                printf("  %u.%u: process %u \"%s\" of uid %u, %s, %u threads (%u dead), caches %" PRIu64 " bytes\n",
+                printf("  %u.%u: process %u \"%s\" of uid %u, %s, %u thread%s (%u dead), caches %" PRIu64 " bytes\n",
                        c->idx, c->incarnation, c->pid, c->name, c->uid, client_state_text(state, c), c->n_threads,
-                       c->n_dead_threads, c->cached_bytes);
+                       text_s(c->n_threads), c->n_dead_threads, c->cached_bytes);
         }
         clients_free(&clients);
 }
@@ -218,20 +217,21 @@ dump_threads(const struct region *r)
         printf("\nthreads\n");
         for (uint32_t i = 0; slot && i < region_threads_hwm(r); i++) {
                 const struct slot_gate *gate = region_gate(r, i);
-                uint32_t binding = load_relaxed(&r->bindings[i]), hand;
+                uint32_t binding = load_relaxed(&r->bindings[i]), hand, n_magazines;
 
                 if (!gate || (binding == 0 && load_relaxed(&gate->state) == 0) || load_acquire(&gate->is_bare) != 0)
                         continue;
                 file_look(r, r->fd, slot_at(r, i), slot, r->layout.stride[TABLE_THREADS]);
                 hand = load_relaxed(&slot->hand);
-                printf("  %u: %s, client %u.%u, tid %u, life %#" PRIx64 ", %u magazines, %" PRIu64 " times attached",
+                n_magazines = count_magazines(r, slot);
+                printf("  %u: %s, client %u.%u, tid %u, life %#" PRIx64 ", %u magazine%s, attached %" PRIu64 " time%s",
                        i + 1,
                        binding & BINDING_RESERVE         ? "kept for its client"
                        : load_relaxed(&gate->state) == 1 ? "in use"
                                                          : "being attached or emptied",
                        load_relaxed(&gate->client_idx), load_relaxed(&gate->client_incarnation),
-                       load_relaxed(&gate->os_tid), robust_word(&gate->life), count_magazines(r, slot),
-                       load_relaxed(&slot->n_attached));
+                       load_relaxed(&gate->os_tid), robust_word(&gate->life), n_magazines, text_s(n_magazines),
+                       load_relaxed(&slot->n_attached), text_s(load_relaxed(&slot->n_attached)));
                 if ((binding & BINDING_USED) && (binding & ~BINDING_USED) != 0)
                         printf(", arena %u", (binding & ~BINDING_USED) - 1);
                 printf("%s\n", slot_thread_is_dead_hint(r, i) ? ", dead" : "");
@@ -276,8 +276,8 @@ dump_chunk(const struct region *r, uint64_t chunk, bool is_full)
         if (chunk_owner(word) != THREAD_NONE)
                 printf(", owned by thread %u", chunk_owner(word));
         if (chunk_state(word) == CHUNK_HUGE)
-                printf(" block of %" PRIu64 " bytes in %u chunks", load_relaxed(&r->huge_bytes[chunk]),
-                       chunk_count(word));
+                printf(" block of %" PRIu64 " bytes in %u chunk%s", load_relaxed(&r->huge_bytes[chunk]),
+                       chunk_count(word), text_s(chunk_count(word)));
         if (chunk_state(word) == CHUNK_ARENA)
                 printf(" %u", chunk_arena(word));
         if (chunk_node1(word) != 0)
@@ -340,6 +340,28 @@ dump_magazines(const struct region *r)
                         printf("  %" PRIu64 " %s\n", n_states[i], names[i]);
 }
 
+/* ------------------------------------------------------------------ named objects */
+
+static void
+dump_roots(const struct view *v)
+{
+        struct root_views roots;
+
+        roots_read(&v->region, &roots);
+        printf("\nroots\n");
+        for (uint32_t i = 0; i < roots.n; i++) {
+                const struct root_view *root = &roots.all[i];
+                char name[ROOT_TEXT_MAX];
+
+                text_escape(name, sizeof name, root->name, sizeof root->name, TEXT_PLAIN);
+                printf("  \"%s\": %" PRIu64 " bytes at %#" PRIx64 ", offset %#" PRIx64 "\n", name, root->bytes,
+                       v->region.canonical + root->block_off, root->block_off);
+        }
+        if (roots.is_damaged)
+                printf("  damaged: the list ends early\n");
+        roots_free(&roots);
+}
+
 /* ------------------------------------------------------------------ the verb */
 
 enum { KEY_SAVE = 'o', KEY_FULL = 'f' };
@@ -374,14 +396,14 @@ verb_dump(int argc, char **argv)
                 {"save", KEY_SAVE, "FILE", 0, "Copy the heap to a new FILE instead, sparse as it is", 0},
                 {"full", KEY_FULL, NULL, 0, "Also each slab and each large block", 0},
                 {0}};
-        struct dump_args args = {.common = {.wants = CTL_WANTS_NAME}};
+        struct dump_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_FAULTS}};
         struct check_totals totals;
         struct view v;
         int n, status;
 
         ctl_parse(argc, argv, &args.common, options, dump_option,
                   "All that is in the tables of a heap: header, clients, threads with what they "
-                  "were about to do, chunks, magazines; and the faults that a check finds.\v"
+                  "were about to do, chunks, magazines, named objects; and the faults that a check finds.\v"
                   "NAME with a slash in it is the path of a saved heap.");
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)
@@ -393,11 +415,12 @@ verb_dump(int argc, char **argv)
         dump_threads(&v.region);
         dump_chunks(&v.region, args.is_full);
         dump_magazines(&v.region);
+        dump_roots(&v);
         printf("\ncheck\n");
         n = view_check(&v, 0, stdout, &totals, NULL);
         if (n < 0)
                 status = ctl_fail(n);
         else
-                printf("  %d faults\n", n);
+                printf("  %d fault%s\n", n, text_s((uint64_t)n));
         return ctl_view_done(&v, n > 0 ? CTL_FAULTS : status);
 }

@@ -50,28 +50,58 @@ static const char *const what_names[WHAT_N] = {
         [WHAT_BLOCK_LIVE] = "block allocated",
 };
 
-static const char *const table_names[] = {
-        [TABLE_ARENA_WORDS] = "arena words",
-        [TABLE_BINDINGS] = "bindings of threads",
-        [TABLE_FREE_CHUNKS] = "free chunks",
-        [TABLE_POOL_HINTS] = "hints to magazines",
-        [TABLE_CLIENTS] = "clients",
-        [TABLE_THREADS] = "thread slots",
-        [TABLE_ROOTS] = "roots",
-        [TABLE_ARENAS] = "arenas",
-        [TABLE_HINT_GROUPS] = "hints",
-        [TABLE_MAGAZINE_WORDS] = "magazine words",
-        [TABLE_MAGAZINES] = "magazines",
-        [TABLE_CHUNK_WORDS] = "chunk words",
-        [TABLE_HUGE_BYTES] = "huge sizes",
-        [TABLE_CHUNK_MAPS] = "chunk maps",
-        [TABLE_GRANULES] = "granule words",
-        [TABLE_SLABS] = "bitmaps of slabs",
-        [TABLE_REST_MAPS] = "maps of bitmaps",
-        [TABLE_SLAB_RESTS] = "long bitmaps of slabs",
-        [TABLE_TAGS] = "tags",
-};
-_Static_assert(sizeof table_names / sizeof *table_names == TABLE_N, "each table has a name");
+/* A table without a name here does not compile. */
+static const char *
+table_name(enum layout_table table)
+{
+        switch (table) {
+        case TABLE_ARENA_WORDS:
+                return "arena words";
+        case TABLE_BINDINGS:
+                return "bindings of threads";
+        case TABLE_FREE_CHUNKS:
+                return "free chunks";
+        case TABLE_POOL_HINTS:
+                return "hints to magazines";
+        case TABLE_CLIENTS:
+                return "clients";
+        case TABLE_GATES:
+                return "gates of thread slots";
+        case TABLE_TOTALS:
+                return "totals of thread slots";
+        case TABLE_THREADS:
+                return "thread slots";
+        case TABLE_ROOTS:
+                return "roots";
+        case TABLE_ARENAS:
+                return "arenas";
+        case TABLE_HINT_GROUPS:
+                return "hints";
+        case TABLE_MAGAZINE_WORDS:
+                return "magazine words";
+        case TABLE_MAGAZINES:
+                return "magazines";
+        case TABLE_CHUNK_WORDS:
+                return "chunk words";
+        case TABLE_HUGE_BYTES:
+                return "huge sizes";
+        case TABLE_CHUNK_MAPS:
+                return "chunk maps";
+        case TABLE_GRANULES:
+                return "granule words";
+        case TABLE_SLABS:
+                return "bitmaps of slabs";
+        case TABLE_REST_MAPS:
+                return "maps of bitmaps";
+        case TABLE_SLAB_RESTS:
+                return "long bitmaps of slabs";
+        case TABLE_TAGS:
+                return "tags";
+        case TABLE_N:
+                break;
+        }
+        return "no table";
+}
 
 struct place {
         const struct region *r;
@@ -94,7 +124,7 @@ struct place {
         uint64_t magazine, entry, n_entries;  /* NOWHERE */
         uint64_t magazine_word;
         uint32_t pending_thread;             /* THREAD_NONE */
-        char root[LAYOUT_ROOT_NAME_MAX + 1]; /* empty: the object of none */
+        char root[LAYOUT_ROOT_NAME_MAX + 1]; /* as it stands in the heap; empty: the object of none */
 };
 
 /* ------------------------------------------------------------------ where a block is now */
@@ -161,26 +191,13 @@ find_pending(struct place *p)
 }
 
 static void
-copy_printable(char *to, const char *from, size_t n)
-{
-        for (size_t i = 0; i < n; i++) {
-                to[i] = from[i];
-                if (to[i] == '\0')
-                        break;
-                if (to[i] < ' ' || to[i] > '~')
-                        to[i] = '?';
-        }
-        to[n] = '\0';
-}
-
-static void
 find_root(struct place *p)
 {
         for (uint32_t i = 0; i < region_roots_hwm(p->r); i++) {
                 uint64_t word = load_acquire(&p->r->roots[i].object);
 
                 if (cell_kind(word) == CELL_OBJECT && cell_block_off(word) == p->block_off) {
-                        copy_printable(p->root, p->r->roots[i].name, LAYOUT_ROOT_NAME_MAX);
+                        memcpy(p->root, p->r->roots[i].name, LAYOUT_ROOT_NAME_MAX);
                         return;
                 }
         }
@@ -367,7 +384,7 @@ look_into_tables(struct place *p)
                 if (p->region_off >= layout->off[t] && at < layout->n[t] * layout->stride[t]) {
                         p->table = (enum layout_table)t;
                         p->element = at / layout->stride[t];
-                        p->why = table_names[t];
+                        p->why = table_name(p->table);
                         return;
                 }
         }
@@ -420,8 +437,8 @@ print_run(const struct view *v, const struct place *p)
                 printf("  large run from granule %" PRIu64 " on, of class %" PRIu64 " bytes", p->head,
                        size_class_bytes(p->class_idx));
         else
-                printf("  slab from granule %" PRIu64 " on: %u blocks of %" PRIu64 " bytes, %u of them free in it",
-                       p->head, p->n_blocks, size_class_bytes(p->class_idx), p->n_free);
+                printf("  slab from granule %" PRIu64 " on: %u block%s of %" PRIu64 " bytes, %u of them free in it",
+                       p->head, p->n_blocks, text_s(p->n_blocks), size_class_bytes(p->class_idx), p->n_free);
         printf("\n");
 }
 
@@ -446,6 +463,8 @@ print_cache(const struct place *p)
 static void
 print_state(const struct place *p)
 {
+        char root[ROOT_TEXT_MAX];
+
         switch (p->what) {
         case WHAT_BLOCK_FREE:
                 printf("  free in its slab\n");
@@ -459,7 +478,8 @@ print_state(const struct place *p)
                 printf("\n");
                 return;
         case WHAT_BLOCK_LIVE:
-                printf(p->root[0] ? "  allocated: the object of root \"%s\"\n" : "  allocated\n", p->root);
+                text_escape(root, sizeof root, p->root, sizeof p->root, TEXT_PLAIN);
+                printf(root[0] ? "  allocated: the object of root \"%s\"\n" : "  allocated\n", root);
                 return;
         default:
                 printf("  %s%s\n",
@@ -528,6 +548,7 @@ number32(uint32_t value)
 static int
 print_json(const struct view *v, const struct place *p)
 {
+        char root[ROOT_TEXT_MAX];
         bool is_table = p->what == WHAT_TABLE, has_block = p->block_off != NOWHERE, is_cached = p->magazine != NOWHERE;
         json_t *j = json_pack("{ss ss so so so}", "name", v->name, "what", what_names[p->what], "pointer",
                               number(v->header.copy.base_addr + p->region_off), "reference", number(p->region_off),
@@ -558,7 +579,8 @@ print_json(const struct view *v, const struct place *p)
                                                    thread_json(p, magazine_owner(p->magazine_word)), "arena",
                                                    number(magazine_arena(p->magazine_word))));
         json_object_set_new(j, "pending", thread_json(p, p->pending_thread));
-        json_object_set_new(j, "root", p->root[0] ? json_string(p->root) : json_null());
+        text_escape(root, sizeof root, p->root, sizeof p->root, TEXT_UTF8);
+        json_object_set_new(j, "root", root[0] ? json_string(root) : json_null());
         return ctl_print_json(j);
 }
 
@@ -655,7 +677,8 @@ verb_explain(int argc, char **argv)
 {
         static const struct argp_option options[] = {
                 {"ref", KEY_REF, NULL, 0, "ADDRESS is a reference (shref), from the base of the heap", 0}, {0}};
-        struct explain_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_ADDRESS | CTL_WANTS_JSON}};
+        struct explain_args args = {
+                .common = {.wants = CTL_WANTS_NAME | CTL_WANTS_ADDRESS | CTL_WANTS_JSON | CTL_WANTS_FAULTS}};
         uint64_t address, region_off = 0;
         struct view v;
         int status;

@@ -138,14 +138,14 @@ print_json(const struct rows *rows, bool has_daemon)
 
         for (size_t i = 0; i < rows->n; i++) {
                 const struct row *row = &rows->all[i];
-                char mode[8];
+                char mode[TEXT_MODE_MAX];
 
                 if (row->why[0]) {
                         json_array_append_new(list, json_pack("{ss ss sb}", "name", row->name, "error", row->why,
                                                               "nameless", row->pid != 0));
                         continue;
                 }
-                snprintf(mode, sizeof mode, "%04o", row->mode);
+                text_mode(mode, row->mode);
                 json_array_append_new(list, json_pack("{ss sI sI si ss si si ss sb}", "name", row->name,
                                                       "capacity_bytes", (json_int_t)row->capacity_bytes, "used_bytes",
                                                       (json_int_t)row->used_bytes, "uid", row->uid, "mode", mode,
@@ -156,9 +156,10 @@ print_json(const struct rows *rows, bool has_daemon)
 }
 
 static void
-print_text(const struct rows *rows)
+print_text(const struct rows *rows, const struct ctl_args *args)
 {
-        char capacity[TEXT_BYTES_MAX], used[TEXT_BYTES_MAX], clients[32], name[LAYOUT_NAME_MAX + 16], note[64] = "";
+        char capacity[CTL_SIZE_MAX], used[CTL_SIZE_MAX], clients[32], name[LAYOUT_NAME_MAX + 16], note[64] = "",
+                                                                                                  mode[TEXT_MODE_MAX];
 
         printf("%-24s %10s %10s %6s %5s %-12s %s\n", "NAME", "CAPACITY", "USED", "UID", "MODE", "CLIENTS", "DAEMON");
         for (size_t i = 0; i < rows->n; i++) {
@@ -171,15 +172,16 @@ print_text(const struct rows *rows)
                         continue;
                 }
                 snprintf(clients, sizeof clients, row->n_dead ? "%u, %u dead" : "%u", row->n_clients, row->n_dead);
-                printf("%-24s %10s %10s %6u %05o %-12s %s%s\n", name, text_bytes(capacity, row->capacity_bytes),
-                       text_bytes(used, row->used_bytes), row->uid, row->mode, clients, row->daemon, note);
+                text_mode(mode, row->mode);
+                printf("%-24s %10s %10s %6u %5s %-12s %s%s\n", name, ctl_bytes(capacity, args, row->capacity_bytes),
+                       ctl_bytes(used, args, row->used_bytes), row->uid, mode, clients, row->daemon, note);
         }
 }
 
 int
 verb_ls(int argc, char **argv)
 {
-        struct ctl_args args = {.wants = CTL_WANTS_JSON | CTL_WANTS_SOCKET};
+        struct ctl_args args = {.wants = CTL_WANTS_JSON | CTL_WANTS_SOCKET | CTL_WANTS_BYTES};
         struct rows rows = {.n = 0};
         const char *why = NULL;
         json_t *daemon;
@@ -207,7 +209,7 @@ verb_ls(int argc, char **argv)
         if (args.is_json)
                 status = print_json(&rows, daemon != NULL);
         else if (rows.n > 0)
-                print_text(&rows);
+                print_text(&rows, &args);
         else
                 fprintf(stderr, "no heaps in %s\n", name_dir());
         json_decref(daemon);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/output.h"
 #include "ctl/ctl.h"
 #include "os/descriptor.h"
 
@@ -23,12 +24,14 @@ static const struct verb {
         {"purge", verb_purge, "give unused memory back to the system, now"},
         {"dump", verb_dump, "all that is in the tables of a dead or saved heap; --save"},
         {"explain", verb_explain, "what is at an address: class, slab, owner, cached or not"},
+        {"roots", verb_roots, "the named objects of a heap: name, size, address"},
         {"rm", verb_rm, "remove a heap's name"},
 };
 
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
-const char *argp_program_version = "shmallocctl " SHMALLOC_VERSION;
+/* argp finds it by name, and could not if it were hidden. */
+__attribute__((visibility("default"))) const char *argp_program_version = "shmallocctl " SHMALLOC_VERSION;
 
 static void
 usage(FILE *out)
@@ -36,10 +39,10 @@ usage(FILE *out)
         fputs("usage: shmallocctl VERB [OPTION...] [NAME]\n\n", out);
         for (unsigned i = 0; i < N_VERBS; i++)
                 fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].doc);
-        fputs("\nNAME is a heap's, or with a slash in it the path of a saved one.  shmallocctl VERB --help tells "
-              "more.\n"
-              "ls, stat, top, clients, map, check, dump and explain only look: they take no place in the heap,\n"
-              "write nothing to it and delay nobody.\n"
+        fputs("\nNAME is a heap's, or with a slash in it the path of a saved one.\n"
+              "shmallocctl VERB --help tells more.\n"
+              "All but reap, purge and rm only look: they take no place in the heap, write\n"
+              "nothing to it and delay nobody.\n"
               "Exit status: 0 good, 1 faults found, 2 usage, 3 no such heap, 4 no permission.\n",
               out);
 }
@@ -60,6 +63,7 @@ main(int argc, char **argv)
         struct descriptor_plugs plugs;
         char name[64];
 
+        output_guard("shmallocctl", CTL_FAULTS);
         descriptor_plug(&plugs); /* for good: what we print goes into no heap, if 0 to 2 are closed */
         argp_err_exit_status = CTL_USAGE;
         if (argc > 1 &&

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -115,6 +116,14 @@ set_arenas(struct map *map)
         }
 }
 
+static int
+by_offset(const void *a, const void *b)
+{
+        const struct root_view *x = a, *y = b;
+
+        return x->block_off < y->block_off ? -1 : x->block_off > y->block_off;
+}
+
 int
 map_gather(struct map *map, struct view *v, uint64_t cells_max)
 {
@@ -142,6 +151,10 @@ map_gather(struct map *map, struct view *v, uint64_t cells_max)
                 return error_set(n, "no memory to walk through heap \"%s\"", v->name);
         set_kinds(map);
         set_arenas(map);
+        roots_read(&v->region, &map->roots);
+        if (map->roots.n > 0)
+                qsort(map->roots.all, map->roots.n, sizeof *map->roots.all, by_offset);
+        map->at = time(NULL);
         return 0;
 }
 
@@ -150,6 +163,16 @@ map_free(struct map *map)
 {
         free(map->cells);
         free(map->line_arena);
+        roots_free(&map->roots);
+}
+
+unsigned
+map_fill(const struct map *map, const struct map_cell *cell)
+{
+        uint64_t live = cell->live_bytes < map->cell_bytes ? cell->live_bytes : map->cell_bytes;
+        unsigned percent = (unsigned)(live * 100 / map->cell_bytes);
+
+        return percent == 0 && live > 0 ? 1 : percent;
 }
 
 const char *
@@ -199,14 +222,18 @@ map_option(int key, char *arg, struct argp_state *state)
 static int
 draw_file(const struct map *map, const char *path, void (*draw)(const struct map *map, FILE *out))
 {
-        bool is_stdout = path[0] == '-' && path[1] == '\0';
-        FILE *out = is_stdout ? stdout : fopen(path, "we");
-        int err;
+        FILE *out;
+        int err = 0;
 
+        if (strcmp(path, "-") == 0) {
+                draw(map, stdout); /* the guard of standard output sees to it */
+                return CTL_GOOD;
+        }
+        out = fopen(path, "we");
         if (out) {
                 draw(map, out);
-                err = ferror(out) || fflush(out) != 0 ? -EIO : 0;
-                if (!is_stdout && fclose(out) != 0 && err == 0)
+                err = ferror(out) ? -EIO : 0;
+                if (fclose(out) != 0)
                         err = -errno;
         } else {
                 err = -errno;
@@ -230,7 +257,8 @@ verb_map(int argc, char **argv)
 {
         static const struct argp_option options[] = {
                 {"svg", KEY_SVG, "FILE", 0, "Draw it as a picture; - is standard output", 0},
-                {"html", KEY_HTML, "FILE", 0, "The same as a page of its own, with what each cell holds", 0},
+                {"html", KEY_HTML, "FILE", 0,
+                 "The same as a page of its own, with what each cell holds, filters and zoom", 0},
                 {"lines", KEY_CELLS, "N", 0, "At most N lines of 64 cells; default 64, in a picture 256", 0},
                 {0}};
         struct map_args args = {.common = {.wants = CTL_WANTS_NAME}};
@@ -240,7 +268,8 @@ verb_map(int argc, char **argv)
 
         ctl_parse(argc, argv, &args.common, options, map_option,
                   "A picture of a heap's memory: what is allocated, cached, dirty and free, by "
-                  "size class and node.\vA cell is 64 KiB, and a line 4 MiB, unless there are "
+                  "size class and node, and where the named objects lie.\vA cell is 64 KiB, and a line 4 MiB, unless "
+                  "there are "
                   "more lines than --lines allows.");
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)

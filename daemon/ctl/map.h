@@ -1,13 +1,15 @@
 /*
- * map.h - where in a heap's memory what is: gathered by map.c, drawn by map_draw.c.
+ * map.h - where in a heap's memory what is: gathered by map.c, drawn by map_draw.c and map_page.c.
  */
 #ifndef CTL_MAP_H
 #define CTL_MAP_H
 
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "common/view.h"
+#include "ctl/ctl.h"
 
 enum map_kind {
         MAP_UNUSED, /* free, and without pages as far as is known */
@@ -35,7 +37,9 @@ struct map {
         uint32_t n_columns; /* cells of a line */
         uint64_t line_bytes;
         struct check_totals totals;
-        uint32_t *line_arena; /* UINT32_MAX: of none, or of several */
+        uint32_t *line_arena;    /* UINT32_MAX: of none, or of several */
+        struct root_views roots; /* where they lie, the lowest first */
+        time_t at;
 };
 
 /* Cells of at least a granule, so that there are at most `cells_max`.  0, or -errno with the message set. */
@@ -44,6 +48,9 @@ void map_free(struct map *map);
 
 /* "64 B" ... "2 MiB", "huge". */
 const char *map_class_name(char buf[16], uint32_t class_idx);
+
+/* Per cent of it that is allocated; 0 only where nothing is, 100 only where nothing else is. */
+unsigned map_fill(const struct map *map, const struct map_cell *cell);
 
 void map_draw_terminal(const struct map *map, FILE *out, bool has_colour);
 void map_draw_svg(const struct map *map, FILE *out);

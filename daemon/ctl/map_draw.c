@@ -1,9 +1,9 @@
 /*
- * map_draw.c - the picture of a heap's memory: in the terminal, as SVG, as a page.
+ * map_draw.c - the picture of a heap's memory: in the terminal, and as SVG.
  *
  * Colour is the size class, from blue for small blocks to red for huge ones; how full a cell is of its colour says how
- * much of it is allocated.  Cached blocks stand above in amber, free blocks of slabs stay pale, free memory that may
- * have pages is grey, and what has none is empty.
+ * much of it is allocated, what is free in it having a pale shade of the same.  Cached blocks stand above in amber,
+ * free memory that may have pages is grey, and what has none is empty.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -23,9 +23,9 @@ hue_of(uint32_t class_idx)
         return class_idx < SIZE_CLASS_N ? 225 - class_idx * 205 / SIZE_CLASS_N : 0;
 }
 
-/* sRGB from hue, saturation 65 %, lightness 46 %: some readers of SVG do not know hsl(). */
+/* sRGB from hue, saturation 65 %, lightness 46 %, mixed with white: some readers of SVG do not know hsl(). */
 static const char *
-colour_of(char buf[8], uint32_t class_idx)
+mixed_colour(char buf[8], uint32_t class_idx, double white)
 {
         const double c = (1 - (2 * 0.46 - 1 < 0 ? 1 - 2 * 0.46 : 2 * 0.46 - 1)) * 0.65, m = 0.46 - c / 2;
         double h = hue_of(class_idx) / 60.0, f = h - 2 * (int)(h / 2) - 1, x = c * (1 - (f < 0 ? -f : f));
@@ -40,15 +40,28 @@ colour_of(char buf[8], uint32_t class_idx)
                          : h < 3 ? x
                          : h < 5 ? c
                                  : x};
+        unsigned bytes[3];
 
-        snprintf(buf, 8, "#%02x%02x%02x", (unsigned)((rgb[0] + m) * 255), (unsigned)((rgb[1] + m) * 255),
-                 (unsigned)((rgb[2] + m) * 255));
+        for (int i = 0; i < 3; i++)
+                bytes[i] = (unsigned)(((rgb[i] + m) * (1 - white) + white) * 255);
+        snprintf(buf, 8, "#%02x%02x%02x", bytes[0], bytes[1], bytes[2]);
         return buf;
+}
+
+static const char *
+colour_of(char buf[8], uint32_t class_idx)
+{
+        return mixed_colour(buf, class_idx, 0);
 }
 
 static const char *const kind_names[MAP_N_KINDS] = {
         [MAP_UNUSED] = "free, no pages", [MAP_DIRTY] = "free, dirty", [MAP_SLAB] = "slab",
         [MAP_LARGE] = "large block",     [MAP_HUGE] = "huge block",   [MAP_MOVING] = "changing hands",
+};
+
+static const char *const kind_words[MAP_N_KINDS] = {
+        [MAP_UNUSED] = "unused", [MAP_DIRTY] = "dirty", [MAP_SLAB] = "slab",
+        [MAP_LARGE] = "large",   [MAP_HUGE] = "huge",   [MAP_MOVING] = "moving",
 };
 
 static uint64_t
@@ -73,6 +86,35 @@ svg_rect(FILE *out, double x, double y, double width, double height, const char 
                 colour);
 }
 
+enum { CELL_ROOTS_MAX = 8 };
+
+/* The named objects that begin in the cell. */
+static void
+svg_roots(const struct map *map, uint64_t idx, FILE *out)
+{
+        uint64_t start = idx * map->cell_bytes, end = start + map->cell_bytes;
+        uint32_t low = 0, high = map->roots.n, n = 0;
+
+        while (low < high) {
+                uint32_t middle = low + (high - low) / 2;
+
+                if (map->roots.all[middle].block_off < start)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        for (; low < map->roots.n && map->roots.all[low].block_off < end; low++, n++) {
+                const struct root_view *root = &map->roots.all[low];
+                char name[ROOT_TEXT_MAX];
+
+                text_escape(name, sizeof name, root->name, sizeof root->name, TEXT_MARKUP);
+                if (n < CELL_ROOTS_MAX)
+                        fprintf(out, "; root &quot;%s&quot;", name);
+        }
+        if (n > CELL_ROOTS_MAX)
+                fprintf(out, "; and %u more root%s", n - CELL_ROOTS_MAX, text_s(n - CELL_ROOTS_MAX));
+}
+
 /* What a pointer over the cell tells. */
 static void
 svg_title(const struct map *map, const struct map_cell *cell, uint64_t idx, FILE *out)
@@ -82,10 +124,11 @@ svg_title(const struct map *map, const struct map_cell *cell, uint64_t idx, FILE
         fprintf(out, "<title>%s", kind_names[cell->kind]);
         if (cell->kind == MAP_SLAB || cell->kind == MAP_LARGE)
                 fprintf(out, " of %s", map_class_name(size, cell->class_idx));
-        fprintf(out, "; %s allocated, %s cached; +%" PRIu64 " KiB", text_bytes(live, cell->live_bytes),
-                text_bytes(cached, cell->cached_bytes), idx * map->cell_bytes >> 10);
+        fprintf(out, "; %s allocated (%u %%), %s cached; +%" PRIu64 " KiB", text_bytes(live, cell->live_bytes),
+                map_fill(map, cell), text_bytes(cached, cell->cached_bytes), idx * map->cell_bytes >> 10);
         if (cell->node != UINT8_MAX)
                 fprintf(out, "; node %u", cell->node);
+        svg_roots(map, idx, out);
         fputs("</title>", out);
 }
 
@@ -97,16 +140,24 @@ svg_cell(const struct map *map, uint64_t idx, FILE *out)
         double x = LEFT + (double)(idx % map->n_columns) * STEP, y = TOP + (double)(idx / map->n_columns) * STEP;
         double live = CELL * (double)cell->live_bytes / (double)map->cell_bytes;
         double cached = CELL * (double)cell->cached_bytes / (double)map->cell_bytes;
-        char colour[8];
+        char colour[8], size[16];
 
         if (cell->kind == MAP_UNUSED && cell->live_bytes == 0 && cell->cached_bytes == 0)
                 return;
-        fputs("<g>", out);
+        fprintf(out, "<g data-kind=\"%s\" data-class=\"%s\" data-fill=\"%u\"", kind_words[cell->kind],
+                cell->kind == MAP_SLAB || cell->kind == MAP_LARGE ? map_class_name(size, cell->class_idx)
+                : cell->kind == MAP_HUGE                          ? "huge"
+                                                                  : "",
+                map_fill(map, cell));
+        if (cell->node != UINT8_MAX)
+                fprintf(out, " data-node=\"%u\"", cell->node);
+        fputs(">", out);
         svg_title(map, cell, idx, out);
         svg_rect(out, x, y, CELL, CELL,
                  cell->kind == MAP_DIRTY    ? dirty_colour
                  : cell->kind == MAP_MOVING ? moving_colour
-                                            : free_colour);
+                 : cell->kind == MAP_UNUSED ? free_colour
+                                            : mixed_colour(colour, cell->class_idx, 0.75));
         if (live > 0.05)
                 svg_rect(out, x, y + CELL - live, CELL, live, colour_of(colour, cell->class_idx));
         if (cached > 0.05)
@@ -177,7 +228,7 @@ svg_legend(const struct map *map, FILE *out, uint64_t y)
         x = LEFT;
         y += 18;
         svg_key(out, &x, y, cached_colour, "cached");
-        svg_key(out, &x, y, free_colour, "free in a slab or behind a block");
+        svg_key(out, &x, y, free_colour, "pale: free in a slab or behind a block");
         svg_key(out, &x, y, dirty_colour, "free, dirty");
         svg_key(out, &x, y, moving_colour, "changing hands");
         svg_key(out, &x, y, "#ffffff", "free, no pages");
@@ -190,16 +241,15 @@ svg_legend(const struct map *map, FILE *out, uint64_t y)
 static void
 svg_head(const struct map *map, FILE *out)
 {
-        char used[TEXT_BYTES_MAX], live[TEXT_BYTES_MAX], dirty[TEXT_BYTES_MAX], text[160],
-                name[LAYOUT_NAME_MAX * 6 + 1];
-        size_t n = 0;
+        char used[TEXT_BYTES_MAX], live[TEXT_BYTES_MAX], dirty[TEXT_BYTES_MAX], text[240],
+                at[32] = "", name[LAYOUT_NAME_MAX * TEXT_ESCAPED + 1];
+        struct tm tm;
 
-        for (const char *at = map->view->name; *at; at++) /* of a saved file, it may be any text */
-                n += (size_t)snprintf(name + n, sizeof name - n,
-                                      *at == '<' || *at == '&' || *at == '>' || *at == '"' ? "&#%d;" : "%c", *at);
-        name[n] = '\0';
+        text_escape(name, sizeof name, map->view->name, sizeof map->view->name, TEXT_MARKUP);
+        if (gmtime_r(&map->at, &tm))
+                strftime(at, sizeof at, "%Y-%m-%d %H:%M:%S UTC", &tm);
         svg_text(out, LEFT, 26, "start", " font-size=\"18\" font-weight=\"bold\"", name);
-        snprintf(text, sizeof text, "%s of memory in use so far, %s allocated in blocks, %s dirty",
+        snprintf(text, sizeof text, "%s: %s of memory in use so far, %s allocated in blocks, %s dirty", at,
                  text_bytes(used, region_chunks_hwm(&map->view->region) << GEO_CHUNK_SHIFT),
                  text_bytes(live, check_live_bytes(&map->totals)), text_bytes(dirty, map->totals.dirty_bytes));
         svg_text(out, LEFT, 46, "start", " font-size=\"12\" fill=\"#68707c\"", text);
@@ -222,17 +272,6 @@ map_draw_svg(const struct map *map, FILE *out)
                 svg_cell(map, idx, out);
         svg_legend(map, out, TOP + lines * STEP + 16);
         fputs("</svg>\n", out);
-}
-
-void
-map_draw_html(const struct map *map, FILE *out)
-{
-        fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Memory of a heap</title>\n"
-              "<style>body{margin:2em;background:#fff}svg{max-width:100%;height:auto}g:hover rect{opacity:.6}</style>\n"
-              "</head><body>\n",
-              out);
-        map_draw_svg(map, out);
-        fputs("</body></html>\n", out);
 }
 
 /* ------------------------------------------------------------------ the terminal */
@@ -267,7 +306,7 @@ terminal_line(const struct map *map, uint64_t line, FILE *out, bool has_colour)
 {
         char bytes[TEXT_BYTES_MAX];
 
-        fprintf(out, "%10s ", text_bytes(bytes, line * map->line_bytes));
+        fprintf(out, "%9s ", text_bytes(bytes, line * map->line_bytes)); /* 80 columns in all */
         if (map->line_arena[line] != UINT32_MAX)
                 fprintf(out, "a%-3u ", map->line_arena[line]);
         else
@@ -298,15 +337,36 @@ terminal_classes(const struct map *map, FILE *out, bool has_colour)
                         continue;
                 if (has_colour)
                         fprintf(out, "\033[38;5;%um█\033[0m", terminal_colour(i));
-                fprintf(out, " %8s  %10s allocated, %10s cached, %6" PRIu64 " %s\n", map_class_name(size, i),
+                fprintf(out, " %8s  %10s allocated, %10s cached, %6" PRIu64 " %s%s\n", map_class_name(size, i),
                         text_bytes(live, c->n_live * size_class_bytes(i)),
                         text_bytes(cached, c->n_cached * size_class_bytes(i)), c->n_runs,
-                        size_class_is_small(i) ? "slabs" : "runs");
+                        size_class_is_small(i) ? "slab" : "run", text_s(c->n_runs));
         }
         if (map->totals.n_huge != 0)
-                fprintf(out, "%s     huge  %10s allocated, %10s cached, %6" PRIu64 " blocks\n", has_colour ? " " : "",
+                fprintf(out, "%s     huge  %10s allocated, %10s cached, %6" PRIu64 " block%s\n", has_colour ? " " : "",
                         text_bytes(live, map->totals.huge_bytes - map->totals.huge_cached_bytes),
-                        text_bytes(cached, map->totals.huge_cached_bytes), map->totals.n_huge);
+                        text_bytes(cached, map->totals.huge_cached_bytes), map->totals.n_huge,
+                        text_s(map->totals.n_huge));
+}
+
+enum { TERMINAL_ROOTS_MAX = 16 };
+
+static void
+terminal_roots(const struct map *map, FILE *out)
+{
+        uint32_t n = map->roots.n < TERMINAL_ROOTS_MAX ? map->roots.n : TERMINAL_ROOTS_MAX;
+
+        for (uint32_t i = 0; i < n; i++) {
+                const struct root_view *root = &map->roots.all[i];
+                char size[TEXT_BYTES_MAX], at[TEXT_BYTES_MAX], name[ROOT_TEXT_MAX];
+
+                text_escape(name, sizeof name, root->name, sizeof root->name, TEXT_PLAIN);
+                fprintf(out, "      root  %10s at +%s: %s\n", text_bytes(size, root->bytes),
+                        text_bytes(at, root->block_off), name);
+        }
+        if (map->roots.n > n)
+                fprintf(out, "      and %u more root%s (shmallocctl roots)\n", map->roots.n - n,
+                        text_s(map->roots.n - n));
 }
 
 void
@@ -315,10 +375,11 @@ map_draw_terminal(const struct map *map, FILE *out, bool has_colour)
         char bytes[TEXT_BYTES_MAX];
 
         fprintf(out,
-                "%s: a cell is %s; ▁..█ allocated, c cached only, · free in a slab, ░ free and dirty, ~ changing "
-                "hands\n",
+                "%s: a cell is %s\n"
+                "▁..█ allocated, c cached only, · free in a slab, ░ free and dirty, ~ changing\n",
                 map->view->name, text_bytes(bytes, map->cell_bytes));
         for (uint64_t line = 0; line < n_lines(map); line++)
                 terminal_line(map, line, out, has_colour);
         terminal_classes(map, out, has_colour);
+        terminal_roots(map, out);
 }

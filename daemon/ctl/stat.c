@@ -49,20 +49,22 @@ verb_stat(int argc, char **argv)
                 {"openmetrics", KEY_OPENMETRICS, NULL, 0, "In the text format that Prometheus reads", 0},
                 {"totals", KEY_TOTALS, NULL, 0, "The heap as a whole only: no classes, arenas, nodes, clients", 0},
                 {0}};
-        struct stat_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON}};
+        struct stat_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON | CTL_WANTS_BYTES}};
         struct view v;
         int err, status;
 
         ctl_parse(argc, argv, &args.common, options, stat_option,
-                  "What a heap is used for: as a whole, by size class, arena, node, client.");
+                  "What a heap is used for: as a whole, by size class, arena, node, client.\v"
+                  "Tables have 80 columns; columns and rows of nothing but 0 are left out.");
         status = ctl_view(&v, args.common.name);
         if (status != CTL_GOOD)
                 return status;
-        err = stats_print(&v.region, stdout, args.flags | (args.common.is_json ? STATS_JSON : 0));
-        if (err < 0) {
-                error_set(err, "cannot print: %s", error_name(err));
-                status = ctl_fail(err);
-        }
+        args.flags |= args.common.is_json ? STATS_JSON : args.common.is_exact ? 0 : STATS_UNITS;
+        err = stats_print(&v.region, stdout, args.flags);
+        if (err == -EIO)
+                status = CTL_FAULTS; /* the guard of standard output says it */
+        else if (err < 0)
+                status = ctl_fail(error_set(err, "cannot print: %s", error_name(err)));
         return ctl_view_done(&v, status);
 }
 
@@ -133,7 +135,7 @@ check_text(const struct view *v, const struct check_args *args, const struct che
         char bytes[TEXT_BYTES_MAX];
 
         if (n > 0) {
-                printf("%sheap %s: %d faults\n", lines, v->name, n);
+                printf("%sheap %s: %d fault%s\n", lines, v->name, n, text_s((uint64_t)n));
                 return CTL_FAULTS;
         }
         printf("heap %s: in order%s, %s in blocks\n", v->name,
@@ -149,7 +151,7 @@ verb_check(int argc, char **argv)
                 {"quiescent", KEY_QUIESCENT, NULL, 0,
                  "Nobody is using the heap, and the dead have been reaped: then the check is exact", 0},
                 {0}};
-        struct check_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON}};
+        struct check_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_JSON | CTL_WANTS_FAULTS}};
         struct check_totals totals;
         struct view v;
         char *lines;

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <locale.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,7 +22,7 @@
 #include "common/text.h"
 #include "ctl/ctl.h"
 
-enum { INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 60000, ASK_EVERY_MS = 3000, BAR = 40 };
+enum { INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 60000, ASK_EVERY_MS = 3000 };
 
 enum colour { COLOUR_TITLE = 1, COLOUR_LIVE, COLOUR_CACHED, COLOUR_DIRTY, COLOUR_DEAD, COLOUR_HEAD };
 
@@ -145,6 +146,59 @@ ask(struct top *t)
 
 /* ------------------------------------------------------------------ drawing */
 
+/*
+ * For 40 columns and more: what is said in words flows into as many lines as it takes, tables leave out the columns
+ * that matter least, and nothing is written beyond the edge, where curses would go on in the line below.
+ */
+
+static void __attribute__((format(printf, 4, 5))) put(int line, int column, attr_t attributes, const char *fmt, ...)
+{
+        char text[512];
+        va_list args;
+
+        va_start(args, fmt);
+        vsnprintf(text, sizeof text, fmt, args);
+        va_end(args);
+        if (line >= LINES || column >= COLS)
+                return;
+        attron(attributes);
+        mvaddnstr(line, column, text, COLS - column);
+        attroff(attributes);
+}
+
+/* Where the next piece goes. */
+struct flow {
+        int line, column;
+};
+
+/* Behind the last piece, or below it. */
+static void __attribute__((format(printf, 3, 4))) flow(struct flow *at, attr_t attributes, const char *fmt, ...)
+{
+        char text[160];
+        va_list args;
+        int length;
+
+        va_start(args, fmt);
+        vsnprintf(text, sizeof text, fmt, args);
+        va_end(args);
+        length = (int)strlen(text);
+        if (at->column > 0 && at->column + 2 + length > COLS) {
+                at->line++;
+                at->column = 0;
+        } else if (at->column > 0) {
+                at->column += 2;
+        }
+        put(at->line, at->column, attributes, "%s", text);
+        at->column += length;
+}
+
+static void
+flow_end(struct flow *at)
+{
+        at->line++;
+        at->column = 0;
+}
+
 /* Per second, since the last sample. */
 static double
 rate(const struct top *t, uint64_t now, uint64_t last)
@@ -167,25 +221,32 @@ short_number(char buf[16], double n)
         return buf;
 }
 
+enum { BAR_LABEL = 11, BAR_SIZE = 11, BAR_MORE = 18, BAR_MIN = 8 };
+
 static void
 bar(int line, const char *what, uint64_t part, uint64_t whole, enum colour colour, const char *more)
 {
-        int n = whole ? (int)(part * BAR / whole) : 0;
+        bool has_more = COLS >= BAR_LABEL + BAR_MIN + BAR_SIZE + BAR_MORE;
+        int width = COLS - BAR_LABEL - BAR_SIZE - (has_more ? BAR_MORE : 0);
+        int n = whole ? (int)((double)part / (double)whole * width) : 0;
         char bytes[TEXT_BYTES_MAX];
 
-        mvprintw(line, 0, "%-10s ", what);
-        attron(COLOR_PAIR(colour) | A_REVERSE);
-        printw("%*s", n < BAR ? n : BAR, "");
-        attroff(COLOR_PAIR(colour) | A_REVERSE);
+        if (width < 0 || line >= LINES - 1)
+                return;
+        n = n < width ? n : width;
+        put(line, 0, 0, "%-10s ", what);
+        put(line, BAR_LABEL, COLOR_PAIR(colour) | A_REVERSE, "%*s", n, "");
         attron(A_DIM);
-        for (int i = n; i < BAR; i++)
-                addch('.');
+        if (n < width)
+                mvhline(line, BAR_LABEL + n, '.', width - n);
         attroff(A_DIM);
-        printw(" %10s  %s", text_bytes(bytes, part), more);
+        put(line, BAR_LABEL + width, 0, " %10s", text_bytes(bytes, part));
+        if (has_more)
+                put(line, BAR_LABEL + width + BAR_SIZE, 0, "  %s", more);
 }
 
 static void
-draw_title(const struct top *t)
+draw_title(const struct top *t, struct flow *at)
 {
         char text[32] = "";
         time_t now = time(NULL);
@@ -193,80 +254,134 @@ draw_title(const struct top *t)
 
         if (localtime_r(&now, &tm))
                 strftime(text, sizeof text, "%T", &tm);
-        attron(COLOR_PAIR(COLOUR_TITLE) | A_BOLD);
-        mvprintw(0, 0, "%s", t->view.name);
-        attroff(COLOR_PAIR(COLOUR_TITLE) | A_BOLD);
-        printw("  %s  every %.1f s%s  %s", text, t->interval_ms / 1000.0, t->is_paused ? " (paused)" : "", t->daemon);
-        clrtoeol();
-}
-
-static int
-draw_totals(const struct top *t)
-{
-        const struct check_totals *c = &t->now.totals;
-        uint64_t capacity = region_capacity_chunks(&t->view.region) << GEO_CHUNK_SHIFT;
-        uint64_t n_live = c->n_huge - c->n_huge_cached;
-        char a[TEXT_BYTES_MAX], b[TEXT_BYTES_MAX], text[64];
-
-        for (uint32_t i = 0; i < SIZE_CLASS_N; i++)
-                n_live += c->classes[i].n_live;
-        mvprintw(1, 0, "capacity %s, %s of it used so far; the file occupies %s", text_bytes(text, capacity),
-                 text_bytes(a, region_chunks_hwm(&t->view.region) << GEO_CHUNK_SHIFT),
-                 text_bytes(b, t->view.file_bytes));
-        snprintf(text, sizeof text, "%" PRIu64 " blocks", n_live);
-        bar(2, "allocated", check_live_bytes(c), capacity, COLOUR_LIVE, text);
-        snprintf(text, sizeof text, "%" PRIu64 " blocks", check_cached_blocks(c));
-        bar(3, "cached", check_cached_bytes(c), capacity, COLOUR_CACHED, text);
-        bar(4, "dirty", c->dirty_bytes, capacity, COLOUR_DIRTY, "free, with pages");
-        return 6;
-}
-
-static int
-draw_rates(const struct top *t, int line)
-{
-        const struct sample *now = &t->now, *last = &t->last;
-        char a[16], b[16], c[TEXT_BYTES_MAX], d[TEXT_BYTES_MAX], e[16];
-
-        mvprintw(line++, 0, "blocks out %s/s, back %s/s;  given back %s, %s/s;  deaths settled %" PRIu64 ", %s/s",
-                 short_number(a, rate(t, now->n_out, last->n_out)), short_number(b, rate(t, now->n_in, last->n_in)),
-                 text_bytes(c, now->purged_bytes),
-                 text_bytes(d, (uint64_t)rate(t, now->purged_bytes, last->purged_bytes)), now->n_reaped,
-                 short_number(e, rate(t, now->n_reaped, last->n_reaped)));
-        move(line, 0);
-        printw("clients %u", now->clients.n - now->clients.n_dead);
-        if (now->clients.n_dead || now->n_dead_threads) {
-                attron(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
-                printw(", %u dead with %" PRIu64 " threads not reaped yet", now->clients.n_dead, now->n_dead_threads);
-                attroff(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
-        }
-        printw(";  threads %" PRIu64 ";  named objects %" PRIu64, now->totals.n_threads, now->totals.n_roots);
-        if (now->n_faults > 0) {
-                attron(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
-                printw(";  %d FAULTS: run shmallocctl check", now->n_faults);
-                attroff(COLOR_PAIR(COLOUR_DEAD) | A_BOLD);
-        }
-        return line + 2;
+        flow(at, COLOR_PAIR(COLOUR_TITLE) | A_BOLD, "%s", t->view.name);
+        flow(at, 0, "%s", text);
+        flow(at, 0, "every %.1f s%s", t->interval_ms / 1000.0, t->is_paused ? " (paused)" : "");
+        flow(at, 0, "%s", t->daemon);
+        flow_end(at);
 }
 
 static void
-draw_head(int line, const char *text)
+draw_totals(const struct top *t, struct flow *at)
 {
-        attron(COLOR_PAIR(COLOUR_HEAD) | A_REVERSE);
-        mvprintw(line, 0, "%-*s", COLS > 79 ? 79 : COLS, text);
-        attroff(COLOR_PAIR(COLOUR_HEAD) | A_REVERSE);
+        const struct check_totals *c = &t->now.totals;
+        uint64_t capacity = region_capacity_chunks(&t->view.region) << GEO_CHUNK_SHIFT;
+        uint64_t n_live = c->n_huge - c->n_huge_cached, n_cached = check_cached_blocks(c);
+        char bytes[TEXT_BYTES_MAX], text[64];
+
+        for (uint32_t i = 0; i < SIZE_CLASS_N; i++)
+                n_live += c->classes[i].n_live;
+        flow(at, 0, "capacity %s", text_bytes(bytes, capacity));
+        flow(at, 0, "used so far %s", text_bytes(bytes, region_chunks_hwm(&t->view.region) << GEO_CHUNK_SHIFT));
+        flow(at, 0, "the file occupies %s", text_bytes(bytes, t->view.file_bytes));
+        flow_end(at);
+        snprintf(text, sizeof text, "%" PRIu64 " block%s", n_live, text_s(n_live));
+        bar(at->line++, "allocated", check_live_bytes(c), capacity, COLOUR_LIVE, text);
+        snprintf(text, sizeof text, "%" PRIu64 " block%s", n_cached, text_s(n_cached));
+        bar(at->line++, "cached", check_cached_bytes(c), capacity, COLOUR_CACHED, text);
+        bar(at->line++, "dirty", c->dirty_bytes, capacity, COLOUR_DIRTY, "free, with pages");
+        at->line++;
 }
+
+static void
+draw_rates(const struct top *t, struct flow *at)
+{
+        const struct sample *now = &t->now, *last = &t->last;
+        char a[16], c[TEXT_BYTES_MAX], d[TEXT_BYTES_MAX];
+
+        flow(at, 0, "blocks out %s/s", short_number(a, rate(t, now->n_out, last->n_out)));
+        flow(at, 0, "back %s/s", short_number(a, rate(t, now->n_in, last->n_in)));
+        flow(at, 0, "given back %s, %s/s", text_bytes(c, now->purged_bytes),
+             text_bytes(d, (uint64_t)rate(t, now->purged_bytes, last->purged_bytes)));
+        flow(at, 0, "deaths settled %" PRIu64 ", %s/s", now->n_reaped,
+             short_number(a, rate(t, now->n_reaped, last->n_reaped)));
+        flow_end(at);
+}
+
+static void
+draw_counts(const struct top *t, struct flow *at)
+{
+        const struct sample *now = &t->now;
+
+        flow(at, 0, "clients %u", now->clients.n - now->clients.n_dead);
+        if (now->clients.n_dead || now->n_dead_threads)
+                flow(at, COLOR_PAIR(COLOUR_DEAD) | A_BOLD, "%u dead with %" PRIu64 " thread%s not reaped yet",
+                     now->clients.n_dead, now->n_dead_threads, text_s(now->n_dead_threads));
+        flow(at, 0, "threads %" PRIu64, now->totals.n_threads);
+        flow(at, 0, "named objects %" PRIu64, now->totals.n_roots);
+        if (now->n_faults > 0)
+                flow(at, COLOR_PAIR(COLOUR_DEAD) | A_BOLD, "%d FAULT%s: run shmallocctl check", now->n_faults,
+                     now->n_faults == 1 ? "" : "S");
+        flow_end(at);
+        at->line++;
+}
+
+/* ------------------------------------------------------------------ tables */
+
+struct column {
+        int width; /* with the space before it; < 0: the text begins at the left */
+        int rank;  /* 0: always there; the highest goes first */
+};
+
+enum { COLUMNS_MAX = 8, CELL_MAX = 128 };
+
+/* The highest rank of which all columns fit. */
+static int
+highest_rank(const struct column *columns, int n)
+{
+        for (int rank = COLUMNS_MAX; rank > 0; rank--) {
+                int width = 0;
+
+                for (int i = 0; i < n; i++)
+                        width += columns[i].rank <= rank ? abs(columns[i].width) : 0;
+                if (width <= COLS)
+                        return rank;
+        }
+        return 0;
+}
+
+/* A head is drawn up to the edge, and so is the last cell. */
+static void
+draw_cells(int line, const struct column *columns, int n, char cells[][CELL_MAX], attr_t attributes, bool is_head)
+{
+        int at = 0, rank = highest_rank(columns, n);
+
+        if (is_head)
+                put(line, 0, attributes, "%*s", COLS, "");
+        for (int i = 0; i < n; i++) {
+                int width = abs(columns[i].width);
+
+                if (columns[i].rank > rank)
+                        continue;
+                if (columns[i].width >= 0)
+                        put(line, at, attributes, "%*.*s", width, width, cells[i]);
+                else
+                        put(line, at, attributes, " %-.*s", i == n - 1 ? CELL_MAX : width - 1, cells[i]);
+                at += width;
+        }
+}
+
+enum { PART_COLUMNS = 8 };
+static const struct column part_columns[PART_COLUMNS] = {{10, 0}, {5, 5},  {8, 3},  {8, 6},
+                                                         {11, 1}, {11, 2}, {11, 4}, {11, 4}};
 
 static void
 draw_part(int line, const char *what, uint32_t idx, uint32_t node, uint32_t n_threads, const struct check_totals *c)
 {
-        char live[TEXT_BYTES_MAX], cached[TEXT_BYTES_MAX], free_run[TEXT_BYTES_MAX], dirty[TEXT_BYTES_MAX];
+        char cells[PART_COLUMNS][CELL_MAX], bytes[TEXT_BYTES_MAX];
         uint64_t live_bytes = 0;
 
         for (uint32_t i = 0; i < SIZE_CLASS_N; i++)
                 live_bytes += c->classes[i].n_live * size_class_bytes(i);
-        mvprintw(line, 0, "%-5s %4u %5u %8u %8" PRIu64 " %11s %11s %11s %11s", what, idx, node, n_threads,
-                 c->n_chunks_arena, text_bytes(live, live_bytes), text_bytes(cached, check_cached_bytes(c)),
-                 text_bytes(free_run, c->free_run_bytes), text_bytes(dirty, c->dirty_bytes));
+        snprintf(cells[0], CELL_MAX, "%-5s %4u", what, idx);
+        snprintf(cells[1], CELL_MAX, "%u", node);
+        snprintf(cells[2], CELL_MAX, "%u", n_threads);
+        snprintf(cells[3], CELL_MAX, "%" PRIu64, c->n_chunks_arena);
+        snprintf(cells[4], CELL_MAX, "%s", text_bytes(bytes, live_bytes));
+        snprintf(cells[5], CELL_MAX, "%s", text_bytes(bytes, check_cached_bytes(c)));
+        snprintf(cells[6], CELL_MAX, "%s", text_bytes(bytes, c->free_run_bytes));
+        snprintf(cells[7], CELL_MAX, "%s", text_bytes(bytes, c->dirty_bytes));
+        draw_cells(line, part_columns, PART_COLUMNS, cells, 0, false);
 }
 
 /* The totals are counters and nothing else. */
@@ -281,12 +396,15 @@ add_totals(struct check_totals *to, const struct check_totals *from)
 }
 
 /* Arenas that have something; nodes where there are several. */
-static int
-draw_arenas(const struct top *t, int line)
+static void
+draw_arenas(const struct top *t, struct flow *at)
 {
+        static char head[PART_COLUMNS][CELL_MAX] = {"#",         "NODE",   "THREADS", "CHUNKS",
+                                                    "ALLOCATED", "CACHED", "FREE",    "DIRTY"};
         const struct region *r = &t->view.region;
+        int line = at->line;
 
-        draw_head(line++, "         # NODE  THREADS   CHUNKS   ALLOCATED      CACHED        FREE       DIRTY");
+        draw_cells(line++, part_columns, PART_COLUMNS, head, COLOR_PAIR(COLOUR_HEAD) | A_REVERSE, true);
         for (uint32_t i = 0; i < r->layout.n_arenas && line < LINES - 4; i++)
                 if (t->now.n_bound[i] != 0 || t->now.by_arena[i].n_chunks_arena != 0)
                         draw_part(line++, "arena", i, region_arena_node(r, i), t->now.n_bound[i], &t->now.by_arena[i]);
@@ -300,7 +418,7 @@ draw_arenas(const struct top *t, int line)
                 }
                 draw_part(line++, "node", node, node, n_threads, &sum);
         }
-        return line + 1;
+        at->line = line + 1;
 }
 
 static enum sort sort_by;
@@ -317,60 +435,71 @@ by_choice(const void *a, const void *b)
         return x->pid < y->pid ? -1 : x->pid > y->pid;
 }
 
-static void
-draw_clients(struct top *t, int line)
-{
-        static const char *const heads[SORT_N] = {
-                [SORT_CACHED] = "     PID NAME                UID  THREADS   CACHED v  STATE",
-                [SORT_THREADS] = "     PID NAME                UID THREADS v     CACHED  STATE",
-                [SORT_PID] = "   PID v NAME                UID  THREADS     CACHED  STATE",
-        };
-        char bytes[TEXT_BYTES_MAX], state[CLIENT_TEXT_MAX];
+enum { CLIENT_COLUMNS = 6 };
+static const struct column client_columns[CLIENT_COLUMNS] = {{8, 0}, {-13, 0}, {7, 4}, {10, 3}, {10, 1}, {-9, 2}};
 
-        draw_head(line++, heads[t->sort]);
+static void
+draw_client(int line, const struct client_view *c)
+{
+        char cells[CLIENT_COLUMNS][CELL_MAX], bytes[TEXT_BYTES_MAX], state[CLIENT_TEXT_MAX];
+
+        snprintf(cells[0], CELL_MAX, "%u", c->pid_here ? c->pid_here : c->pid);
+        snprintf(cells[1], CELL_MAX, "%s", c->name);
+        snprintf(cells[2], CELL_MAX, "%u", c->uid);
+        snprintf(cells[3], CELL_MAX, "%u", c->n_threads);
+        snprintf(cells[4], CELL_MAX, "%s", text_bytes(bytes, c->cached_bytes));
+        snprintf(cells[5], CELL_MAX, " %s", client_state_text(state, c));
+        draw_cells(line, client_columns, CLIENT_COLUMNS, cells, client_is_dead(c) ? COLOR_PAIR(COLOUR_DEAD) : 0, false);
+}
+
+static void
+draw_clients(struct top *t, struct flow *at)
+{
+        char head[CLIENT_COLUMNS][CELL_MAX] = {"PID", "NAME", "UID", "THREADS", "CACHED", " STATE"};
+        static const int sorted[SORT_N] = {[SORT_CACHED] = 4, [SORT_THREADS] = 3, [SORT_PID] = 0};
+
+        strcat(head[sorted[t->sort]], " v");
+        if (at->line < LINES - 1)
+                draw_cells(at->line, client_columns, CLIENT_COLUMNS, head, COLOR_PAIR(COLOUR_HEAD) | A_REVERSE, true);
         sort_by = t->sort;
         qsort(t->now.clients.all, t->now.clients.n, sizeof *t->now.clients.all, by_choice);
-        for (uint32_t i = 0; i < t->now.clients.n && line < LINES - 1; i++, line++) {
-                const struct client_view *c = &t->now.clients.all[i];
-                int attribute = client_is_dead(c) ? COLOR_PAIR(COLOUR_DEAD) : 0;
-
-                attron(attribute);
-                mvprintw(line, 0, "%8u %-16.16s %6u %8u %10s  %s", c->pid_here ? c->pid_here : c->pid, c->name, c->uid,
-                         c->n_threads, text_bytes(bytes, c->cached_bytes), client_state_text(state, c));
-                attroff(attribute);
-        }
+        for (uint32_t i = 0; i < t->now.clients.n && ++at->line < LINES - 1; i++)
+                draw_client(at->line, &t->now.clients.all[i]);
 }
 
 static void
 draw(struct top *t)
 {
-        int line;
+        struct flow at = {0, 0};
 
         erase();
-        draw_title(t);
-        line = draw_totals(t);
-        line = draw_rates(t, line);
-        line = draw_arenas(t, line);
-        draw_clients(t, line);
-        attron(A_DIM);
-        mvprintw(LINES - 1, 0, "q quit   p pause   + - interval   s sort");
-        attroff(A_DIM);
+        draw_title(t, &at);
+        draw_totals(t, &at);
+        draw_rates(t, &at);
+        draw_counts(t, &at);
+        draw_arenas(t, &at);
+        draw_clients(t, &at);
+        move(LINES - 1, 0);
+        clrtoeol();
+        put(LINES - 1, 0, A_DIM, "q quit  p pause  + - interval  s sort");
         refresh();
 }
 
 /* ------------------------------------------------------------------ the loop */
 
-static void
+/* False: the terminal is of no type that is known. */
+static bool
 start_screen(void)
 {
         setlocale(LC_ALL, "");
-        initscr();
+        if (!newterm(NULL, stdout, stdin))
+                return false;
         cbreak();
         noecho();
         curs_set(0);
         keypad(stdscr, TRUE);
-        if (!has_colors())
-                return;
+        if (!has_colors() || !ctl_use_colour())
+                return true;
         start_color();
         use_default_colors();
         init_pair(COLOUR_TITLE, COLOR_CYAN, -1);
@@ -379,6 +508,7 @@ start_screen(void)
         init_pair(COLOUR_DIRTY, COLOR_WHITE, -1);
         init_pair(COLOUR_DEAD, COLOR_RED, -1);
         init_pair(COLOUR_HEAD, -1, -1);
+        return true;
 }
 
 /* False: enough. */
@@ -509,7 +639,13 @@ verb_top(int argc, char **argv)
                 return status;
         t.socket = args.common.socket;
         t.interval_ms = (int)args.interval_ms;
-        start_screen();
+        if (!start_screen()) {
+                const char *term = getenv("TERM");
+
+                fprintf(stderr, "shmallocctl: TERM=%s: no terminal of a known type; shmallocctl stat prints the same\n",
+                        term ? term : "");
+                return ctl_view_done(&t.view, CTL_USAGE);
+        }
         err = run(&t, args.n_samples);
         endwin();
         sample_free(&t.now);

@@ -9,7 +9,7 @@ _shmallocctl_heaps() {
 
 _shmallocctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]-} options=
-        local verbs='ls stat top clients map check reap purge dump explain rm'
+        local verbs='ls stat top clients map check reap purge dump explain roots rm'
 
         COMPREPLY=()
         if [ "$COMP_CWORD" -eq 1 ]; then
@@ -17,15 +17,16 @@ _shmallocctl() {
                 return
         fi
         case $verb in
-        ls) options='--json --socket --help' ;;
-        stat) options='--json --openmetrics --totals --help' ;;
+        ls) options='--bytes --json --socket --help' ;;
+        stat) options='--bytes --json --openmetrics --totals --help' ;;
         top) options='--interval --count --socket --help' ;;
-        clients) options='--json --help' ;;
+        clients) options='--bytes --json --help' ;;
         map) options='--svg --html --lines --help' ;;
         check) options='--quiescent --json --help' ;;
         purge) options='--node --help' ;;
         dump) options='--save --full --help' ;;
         explain) options='--ref --json --help' ;;
+        roots) options='--bytes --json --help' ;;
         rm) options='--force --stale --help' ;;
         *) options='--help' ;;
         esac

@@ -1,8 +1,9 @@
 /*
  * config.c - see config.h.
  *
- * The file has lines: a comment (# or ;), a section [NAME] for each heap, and key = value.  What stands before the
- * first section is the daemon's own.  Nothing is guessed: a line that is not understood is an error, with its number.
+ * The file has lines: a section [NAME] for each heap, and key = value; # or ; begins a comment, by itself or behind
+ * either.  What stands before the first section is the daemon's own.  Nothing is guessed: a line that is not understood
+ * is an error, with its number.
  */
 #include "shmallocd/config.h"
 
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -229,7 +231,7 @@ const struct config_key config_keys[] = {
         {"nodes", "LIST", "NUMA nodes, 0 to 63, as in 0,2-3, or all; default all"},
         {"policy", "WORD", "local, interleave, bind or strict; default local"},
         {"decay_ms", "MS",
-         "milliseconds until unused memory is given back, 0 to 1000000000000, or never; default 10000"},
+         "milliseconds until unused memory is given back, 0 to 1000000000000, or -1 or never; default 10000"},
         {"page_size", "SIZE", "4K; default 4K"},
         {"replace_stale", "yes|no", "a heap of another layout that nobody has open is replaced; default no"},
         {"disk", "yes|no", "its file may lie on a disk, where blocks may end in SIGBUS; default no"},
@@ -412,6 +414,17 @@ trim(char *text)
         return text;
 }
 
+/* A comment begins the line, or has white space before it. */
+static void
+cut_comment(char *text)
+{
+        for (char *at = text; *at; at++)
+                if ((*at == '#' || *at == ';') && (at == text || isspace((unsigned char)at[-1]))) {
+                        *at = '\0';
+                        return;
+                }
+}
+
 static int
 read_section(struct reader *reader, char *text)
 {
@@ -473,8 +486,9 @@ read_line(struct reader *reader, char *text)
         struct config *config = reader->config;
         char error[CONFIG_ERROR_MAX], *equals, *key, *value;
 
+        cut_comment(text);
         text = trim(text);
-        if (text[0] == '\0' || text[0] == '#' || text[0] == ';')
+        if (text[0] == '\0')
                 return 0;
         if (text[0] == '[')
                 return read_section(reader, text);
@@ -517,6 +531,41 @@ read_lines(struct reader *reader, FILE *f)
         }
         return err;
 }
+
+/* ------------------------------------------------------------------ where it is */
+
+/* Where an installed program's configuration lies, by the name of the program: below the prefix, of /usr in /etc.
+ * False: it is not installed, but in the folder where it was built, say. */
+static bool
+path_below_prefix(const char *program, char *buf, size_t size)
+{
+        static const char end[] = "/" SHMALLOCD_SBINDIR "/";
+        const char *file = strrchr(program, '/');
+        size_t length = file ? (size_t)(file + 1 - program) : 0;
+
+        if (length < sizeof end - 1 || memcmp(file + 1 - (sizeof end - 1), end, sizeof end - 1) != 0)
+                return false;
+        length -= sizeof end - 1;
+        if (length == 4 && memcmp(program, "/usr", 4) == 0)
+                length = 0;
+        return snprintf(buf, size, "%.*s/" SHMALLOCD_SYSCONFDIR "/shmalloc/shmallocd.conf", (int)length, program) <
+               (int)size;
+}
+
+void
+config_default_path(char path[PATH_MAX])
+{
+        char program[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+
+        program[n > 0 ? n : 0] = '\0';
+        if (SHMALLOCD_SYSCONFDIR[0] == '/')
+                snprintf(path, PATH_MAX, SHMALLOCD_SYSCONFDIR "/shmalloc/shmallocd.conf");
+        else if (!path_below_prefix(program, path, PATH_MAX))
+                snprintf(path, PATH_MAX, CONFIG_FILE_DEFAULT);
+}
+
+/* ------------------------------------------------------------------ reading */
 
 /* Of a FIFO, opening would wait for a writer, and reading for as long as it likes; a device may do anything. */
 static int

@@ -4,6 +4,7 @@
 #ifndef SHMALLOCD_CONFIG_H
 #define SHMALLOCD_CONFIG_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +13,10 @@
 #include "region/name.h"
 
 #define CONFIG_FILE_DEFAULT "/etc/shmalloc/shmallocd.conf"
+
+/* The file that is read where none is named: below the prefix that the program is installed in, which may be another
+ * than it was built for; where it is not installed, CONFIG_FILE_DEFAULT. */
+void config_default_path(char path[PATH_MAX]);
 
 enum { CONFIG_HEAPS_MAX = 256, CONFIG_ERROR_MAX = 512 };
 

@@ -223,11 +223,11 @@ on_settled(struct kept *k, const struct talk *t)
         if (t->a > k->settle_ns_max)
                 k->settle_ns_max = t->a;
         if (t->pid_here != 0)
-                log_line(LOG_INFO, k->config.name, "%" PRId64 " threads of process %u settled in %" PRIu64 " us", t->n,
-                         t->pid_here, t->a / 1000);
+                log_line(LOG_INFO, k->config.name, "%" PRId64 " thread%s of process %u settled in %" PRIu64 " us", t->n,
+                         text_s((uint64_t)t->n), t->pid_here, t->a / 1000);
         else
-                log_line(LOG_INFO, k->config.name, "%" PRId64 " threads of the dead settled in %" PRIu64 " us", t->n,
-                         t->a / 1000);
+                log_line(LOG_INFO, k->config.name, "%" PRId64 " thread%s of the dead settled in %" PRIu64 " us", t->n,
+                         text_s((uint64_t)t->n), t->a / 1000);
 }
 
 static void

@@ -99,7 +99,8 @@ say_dropped(void)
 
         if (n_dropped == 0)
                 return true;
-        snprintf(text, sizeof text, "%" PRIu64 " lines were dropped here: nobody read the log", n_dropped);
+        snprintf(text, sizeof text, "%" PRIu64 " line%s dropped here: nobody read the log", n_dropped,
+                 n_dropped == 1 ? " was" : "s were");
         if (!emit(LOG_WARNING, NULL, text))
                 return false;
         n_dropped = 0;
@@ -154,7 +155,8 @@ say_suppressed(uint64_t n, const char *example)
 {
         char text[256];
 
-        snprintf(text, sizeof text, "%" PRIu64 " more lines were suppressed, such as: %s", n, example);
+        snprintf(text, sizeof text, "%" PRIu64 " more line%s suppressed, such as: %s", n, n == 1 ? " was" : "s were",
+                 example);
         write_line(LOG_NOTICE, NULL, text);
 }
 

@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "common/output.h"
 #include "common/protocol.h"
+#include "common/text.h"
 #include "os/descriptor.h"
 #include "region/options.h"
 #include "shmallocd/daemon.h"
@@ -53,14 +55,15 @@ become_ready(struct daemon *d)
                 n_kept += k->was_ever_kept;
         }
         if (n > 0 && n_kept == 0) {
-                log_line(LOG_ERR, NULL, "none of %u heaps can be kept: giving up", n);
+                log_line(LOG_ERR, NULL,
+                         n == 1 ? "the heap cannot be kept: giving up" : "none of %u heaps can be kept: giving up", n);
                 d->exit_status = 1;
                 sd_event_exit(d->event, 0);
                 return;
         }
         d->is_ready = true;
-        log_line(LOG_NOTICE, NULL, "ready: %u of %u heaps, socket %s, up to %u clients watched", n_kept, n, d->socket,
-                 d->watches_max);
+        log_line(LOG_NOTICE, NULL, "ready: %u of %u heaps, socket %s, up to %u client%s watched", n_kept, n, d->socket,
+                 d->watches_max, text_s(d->watches_max));
         sd_notifyf(0, "READY=1\nSTATUS=%u of %u heaps kept", n_kept, n);
 }
 
@@ -161,7 +164,8 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *ar
                 log_line(LOG_ERR, NULL, "%s", error);
                 log_line(LOG_ERR, NULL, "signal HUP: everything stays as it was");
         } else {
-                log_line(LOG_NOTICE, NULL, "signal HUP: %s read again, %zu heaps", d->config_path, config.n_heaps);
+                log_line(LOG_NOTICE, NULL, "signal HUP: %s read again, %zu heap%s", d->config_path, config.n_heaps,
+                         text_s(config.n_heaps));
                 apply(d, &config);
         }
         config_fini(&config);
@@ -196,7 +200,8 @@ enum {
         KEY_FIRST_OPTION = 1024
 };
 
-const char *argp_program_version = "shmallocd " SHMALLOC_VERSION;
+/* argp finds it by name, and could not if it were hidden. */
+__attribute__((visibility("default"))) const char *argp_program_version = "shmallocd " SHMALLOC_VERSION;
 
 struct args {
         const char *config_path, *socket;
@@ -273,12 +278,23 @@ parse(int key, char *arg, struct argp_state *state)
         }
 }
 
+static char *
+filter_help(int key, const char *text, void *input)
+{
+        (void)input;
+        if (key == ARGP_KEY_HELP_EXTRA)
+                return strdup("Exit status: 0 ended by a signal, or the configuration is valid, 1 it cannot work, "
+                              "2 usage or configuration.");
+        return (char *)(uintptr_t)text;
+}
+
 /* The options of a heap are the keys of the configuration. */
 static void
 parse_arguments(int argc, char **argv, struct args *args)
 {
-        static const struct argp_option own[] = {
-                {"config", KEY_CONFIG, "FILE", 0, "Default: " CONFIG_FILE_DEFAULT, 1},
+        char default_config[PATH_MAX + 16] = "Default: ";
+        const struct argp_option own[] = {
+                {"config", KEY_CONFIG, "FILE", 0, default_config, 1},
                 {"socket", KEY_SOCKET, "PATH", 0,
                  "Default: as the configuration says, else SHMALLOC_SOCKET, else " PROTOCOL_SOCKET, 1},
                 {"unlink", KEY_UNLINK, NULL, 0, "Remove the heaps at the end, which else stay as they are", 1},
@@ -292,12 +308,14 @@ parse_arguments(int argc, char **argv, struct args *args)
         enum { N_OWN = sizeof own / sizeof own[0] };
         struct argp_option *options = calloc(N_OWN + config_n_keys + 1, sizeof *options);
         struct argp argp = {.parser = parse,
+                            .help_filter = filter_help,
                             .doc = "Sets up heaps, settles what dead clients leave at once, gives unused memory back.\v"
                                    "SIGHUP reads the configuration again; SIGTERM ends the daemon and leaves the heaps "
                                    "as they are.  Clients need no daemon: it may be killed at any time."};
 
         if (!options)
                 exit(1);
+        config_default_path(default_config + strlen(default_config));
         memcpy(options, own, sizeof own);
         for (size_t i = 0; i < config_n_keys; i++)
                 options[N_OWN + i] = (struct argp_option){.name = config_keys[i].name,
@@ -316,6 +334,7 @@ parse_arguments(int argc, char **argv, struct args *args)
 static bool
 read_config(struct daemon *d, const struct args *args)
 {
+        static char path[PATH_MAX]; /* it is read again */
         char error[CONFIG_ERROR_MAX];
 
         config_init(&d->config);
@@ -328,7 +347,8 @@ read_config(struct daemon *d, const struct args *args)
                 d->config.heaps[d->config.n_heaps++] = args->heap;
                 return true;
         }
-        d->config_path = args->config_path ? args->config_path : CONFIG_FILE_DEFAULT;
+        config_default_path(path);
+        d->config_path = args->config_path ? args->config_path : path;
         if (config_read(&d->config, d->config_path, error) == 0)
                 return true;
         fprintf(stderr, "shmallocd: %s\n", error);
@@ -434,6 +454,7 @@ main(int argc, char **argv)
         struct descriptor_plugs plugs;
         int status;
 
+        output_guard("shmallocd", 1);
         descriptor_plug(&plugs); /* for good: what we log goes into no heap and no socket, if 0 to 2 are closed */
         heap_config_init(&args.heap, "");
         parse_arguments(argc, argv, &args);
@@ -442,7 +463,7 @@ main(int argc, char **argv)
         if (!read_config(&d, &args))
                 return 2;
         if (args.is_check) {
-                printf("%zu heaps, all valid\n", d.config.n_heaps);
+                printf(d.config.n_heaps == 1 ? "%zu heap, valid\n" : "%zu heaps, all valid\n", d.config.n_heaps);
                 return 0;
         }
         d.unlinks = args.unlinks;

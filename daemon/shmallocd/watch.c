@@ -131,9 +131,9 @@ say_full(struct daemon *d)
                 return;
         d->has_said_full = true;
         log_line(LOG_WARNING, NULL,
-                 "%u clients are watched and no more can be (raise the limit of open files, LimitNOFILE=): deaths of "
+                 "%u client%s watched and no more can be (raise the limit of open files, LimitNOFILE=): deaths of "
                  "others are noticed within about a second",
-                 d->n_watches);
+                 d->n_watches, d->n_watches == 1 ? " is" : "s are");
 }
 
 static int

@@ -39,6 +39,7 @@ static const char usage[] =
         "      --check           serve nobody: check a heap with its table, and count what is in it.  Exact while no\n"
         "                        client is at work.  Status 1 if something is wrong\n"
         "  -h, --help            this text\n"
+        "  -V, --version         of the library that it was made for\n"
         "\n"
         "Status: 0 ended by SIGTERM or SIGINT, 1 failed, 2 bad arguments.\n"
         "Try:    kvcache &  redis-cli -p 6380 set greeting hello;  pkill -KILL -o -P $!;  redis-cli -p 6380 get "
@@ -140,6 +141,9 @@ apply(int option, const char *value)
         case OPTION_CHECK:
                 s->is_check = true;
                 break;
+        case 'V':
+                printf("kvcache, with shmalloc %d.%d\n", SHMALLOC_VERSION_MAJOR, SHMALLOC_VERSION_MINOR);
+                exit(fflush(stdout) == 0 ? 0 : 1);
         case 'h':
                 fputs(usage, stdout);
                 exit(fflush(stdout) == 0 ? 0 : 1);
@@ -164,10 +168,11 @@ settings_parse(int argc, char **argv)
                                                 {"max-buffers", required_argument, NULL, OPTION_MAX_BUFFERS},
                                                 {"check", no_argument, NULL, OPTION_CHECK},
                                                 {"help", no_argument, NULL, 'h'},
+                                                {"version", no_argument, NULL, 'V'},
                                                 {NULL, 0, NULL, 0}};
         int option;
 
-        while ((option = getopt_long(argc, argv, "p:b:w:m:n:kqh", options, NULL)) != -1)
+        while ((option = getopt_long(argc, argv, "p:b:w:m:n:kqhV", options, NULL)) != -1)
                 apply(option, optarg);
         if (optind < argc) {
                 fprintf(stderr, "kvcache: '%s' is not an option; see kvcache --help\n", argv[optind]);

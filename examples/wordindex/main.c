@@ -63,6 +63,13 @@ number(struct argp_state *state, const char *text, uint64_t min, uint64_t max)
         return value;
 }
 
+#define TEXT_OF(x)  TEXT_OF2(x)
+#define TEXT_OF2(x) #x
+
+/* argp finds it by name, and could not if it were hidden. */
+__attribute__((visibility("default"))) const char *argp_program_version =
+        "wordindex, with shmalloc " TEXT_OF(SHMALLOC_VERSION_MAJOR) "." TEXT_OF(SHMALLOC_VERSION_MINOR);
+
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {

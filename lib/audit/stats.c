@@ -425,7 +425,7 @@ stats_print(const struct region *r, FILE *out, unsigned flags)
                 else if (flags & STATS_OPENMETRICS)
                         stats_write_openmetrics(s, out, n_groups);
                 else
-                        stats_write_text(s, out, n_groups);
+                        stats_write_text(s, out, n_groups, flags);
         }
         os_unmap(p, bytes);
         if (n < 0)

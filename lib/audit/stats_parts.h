@@ -52,7 +52,14 @@ struct stats_group {
 
 extern const struct stats_group stats_groups[STATS_GROUPS]; /* the first one is the heap as a whole, of one row */
 
-void stats_write_text(const struct stats *s, FILE *out, uint32_t n_groups);
+/* The name that the heap was created with, whatever is in the header now; printable. */
+void stats_heap_name(const struct stats *s, char name[LAYOUT_NAME_MAX + 1]);
+
+/* False: there is no such row. */
+bool stats_load_row(const struct stats *s, const struct stats_group *group, uint32_t idx, struct stats_row *ret_row);
+
+/* `flags`: STATS_UNITS counts. */
+void stats_write_text(const struct stats *s, FILE *out, uint32_t n_groups, unsigned flags);
 void stats_write_json(const struct stats *s, FILE *out, uint32_t n_groups);
 void stats_write_openmetrics(const struct stats *s, FILE *out, uint32_t n_groups);
 

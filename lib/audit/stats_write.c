@@ -1,5 +1,5 @@
 /*
- * stats_write.c - the same rows in three formats.
+ * stats_write.c - the rows in the formats that programs read: JSON and OpenMetrics.  For people: stats_text.c.
  *
  * Each writer goes over the groups and knows nothing of what the figures mean.  Names and units are ours, and plain;
  * the only foreign text is in labels and the heap's name, which gather makes printable, and which are quoted here.
@@ -10,9 +10,8 @@
 #include "audit/stats_parts.h"
 #include "os/print.h"
 
-/* The name that the heap was created with, whatever is in the header now. */
-static void
-heap_name(const struct stats *s, char name[LAYOUT_NAME_MAX + 1])
+void
+stats_heap_name(const struct stats *s, char name[LAYOUT_NAME_MAX + 1])
 {
         const char *from = s->r->header->name;
 
@@ -26,8 +25,8 @@ heap_name(const struct stats *s, char name[LAYOUT_NAME_MAX + 1])
         name[LAYOUT_NAME_MAX] = '\0';
 }
 
-static bool
-load_row(const struct stats *s, const struct stats_group *group, uint32_t idx, struct stats_row *ret_row)
+bool
+stats_load_row(const struct stats *s, const struct stats_group *group, uint32_t idx, struct stats_row *ret_row)
 {
         memset(ret_row, 0, sizeof *ret_row);
         return group->row(s, idx, ret_row);
@@ -71,7 +70,7 @@ json_group(const struct stats *s, const struct stats_group *group, FILE *out)
 
         print(out, ",\n  \"%s\": [", group->plural);
         for (uint32_t idx = 0; idx < group->n_rows(s); idx++) {
-                if (!load_row(s, group, idx, &row))
+                if (!stats_load_row(s, group, idx, &row))
                         continue;
                 print(out, "%s\n    ", comma);
                 json_row(group, &row, out);
@@ -106,11 +105,11 @@ stats_write_json(const struct stats *s, FILE *out, uint32_t n_groups)
         char name[LAYOUT_NAME_MAX + 1];
         struct stats_row row;
 
-        heap_name(s, name);
+        stats_heap_name(s, name);
         print(out, "{\n  \"name\": ");
         put_quoted(out, name);
         print(out, ",\n  \"heap\": ");
-        load_row(s, &stats_groups[0], 0, &row);
+        stats_load_row(s, &stats_groups[0], 0, &row);
         json_row(&stats_groups[0], &row, out);
         for (uint32_t g = 1; g < n_groups; g++)
                 json_group(s, &stats_groups[g], out);
@@ -126,7 +125,7 @@ openmetrics_sample(const struct stats *s, const struct stats_group *group, uint3
 {
         char name[LAYOUT_NAME_MAX + 1];
 
-        heap_name(s, name);
+        stats_heap_name(s, name);
         print(out, "shmalloc_%s_%s%s{heap=", group->name, group->metrics[metric].name,
               group->metrics[metric].is_counter ? "_total" : "");
         put_quoted(out, name);
@@ -147,7 +146,7 @@ openmetrics_metric(const struct stats *s, const struct stats_group *group, uint3
         print(out, "# UNIT shmalloc_%s_%s %s\n", group->name, m->name, m->unit);
         print(out, "# HELP shmalloc_%s_%s %s: %s\n", group->name, m->name, m->unit, m->help);
         for (uint32_t idx = 0; idx < group->n_rows(s); idx++)
-                if (load_row(s, group, idx, &row))
+                if (stats_load_row(s, group, idx, &row))
                         openmetrics_sample(s, group, metric, &row, out);
 }
 
@@ -158,84 +157,4 @@ stats_write_openmetrics(const struct stats *s, FILE *out, uint32_t n_groups)
                 for (uint32_t i = 0; i < stats_groups[g].n_metrics; i++)
                         openmetrics_metric(s, &stats_groups[g], i, out);
         print(out, "# EOF\n");
-}
-
-/* ------------------------------------------------------------------ text */
-
-static void
-text_heap(const struct stats *s, FILE *out)
-{
-        const struct stats_group *group = &stats_groups[0];
-        char name[LAYOUT_NAME_MAX + 1];
-        struct stats_row row;
-
-        heap_name(s, name);
-        print(out, "heap %s\n", name);
-        load_row(s, group, 0, &row);
-        for (uint32_t i = 0; i < group->n_metrics; i++)
-                print(out, "  %-20s %16" PRIu64 "  %s %s\n", group->metrics[i].name, row.values[i],
-                      group->metrics[i].unit, group->metrics[i].help);
-}
-
-static bool
-is_all_zero(const struct stats_group *group, const struct stats_row *row)
-{
-        for (uint32_t i = 0; i < group->n_metrics; i++)
-                if (row->values[i] != 0)
-                        return false;
-        return true;
-}
-
-static void
-text_legend(const struct stats_group *group, FILE *out)
-{
-        print(out, "\n%s\n", group->plural);
-        for (uint32_t i = 0; i < group->n_metrics; i++)
-                print(out, "  %-20s  %s %s\n", group->metrics[i].name, group->metrics[i].unit, group->metrics[i].help);
-}
-
-static void
-text_head(const struct stats_group *group, const struct stats_row *row, FILE *out)
-{
-        for (uint32_t i = 0; i < row->n_labels; i++)
-                print(out, " %15s", row->labels[i].name);
-        for (uint32_t i = 0; i < group->n_metrics; i++)
-                print(out, " %20s", group->metrics[i].name);
-        print(out, "\n");
-}
-
-static void
-text_row(const struct stats_group *group, const struct stats_row *row, FILE *out)
-{
-        for (uint32_t i = 0; i < row->n_labels; i++)
-                print(out, " %15s", row->labels[i].value);
-        for (uint32_t i = 0; i < group->n_metrics; i++)
-                print(out, " %20" PRIu64, row->values[i]);
-        print(out, "\n");
-}
-
-/* A table of the rows that have anything to tell. */
-static void
-text_group(const struct stats *s, const struct stats_group *group, FILE *out)
-{
-        struct stats_row row;
-        bool has_head = false;
-
-        text_legend(group, out);
-        for (uint32_t idx = 0; idx < group->n_rows(s); idx++) {
-                if (!load_row(s, group, idx, &row) || is_all_zero(group, &row))
-                        continue;
-                if (!has_head)
-                        text_head(group, &row, out);
-                has_head = true;
-                text_row(group, &row, out);
-        }
-}
-
-void
-stats_write_text(const struct stats *s, FILE *out, uint32_t n_groups)
-{
-        text_heap(s, out);
-        for (uint32_t g = 1; g < n_groups; g++)
-                text_group(s, &stats_groups[g], out);
 }

@@ -2,6 +2,11 @@
 # shmallocctl: what it says, how it ends, and that those verbs that look leave no trace, whatever the heap is like.
 . "$(dirname "$0")/common.sh"
 
+# fits FILE   no line is longer than 80 columns
+fits() {
+        ! LC_ALL=C.UTF-8 grep -E '^.{81}' "$tmp/$1" || fail "these lines are longer than 80 columns"
+}
+
 # ------------------------------------------------------------------ usage and errors
 
 expect 2 "$ctl"
@@ -9,9 +14,20 @@ says err "usage: shmallocctl VERB"
 expect 2 "$ctl" frobnicate
 says err 'there is no verb "frobnicate"'
 expect 0 "$ctl" --help
+fits out
 expect 0 "$ctl" --version
-for verb in ls stat top clients map check reap purge dump explain rm; do
+expect 0 "$daemon" --version
+says out "shmallocd "
+expect 0 "$daemon" --help
+says out "Exit status: 0 "
+fits out
+for verb in ls stat top clients map check reap purge dump explain roots rm; do
+        expect 0 "$ctl" "$verb" --version
+        says out "shmallocctl "
         expect 0 "$ctl" "$verb" --help
+        says out "Exit status: 0 good, 1 "
+        ! grep -q Mandatory "$tmp/out" || fail "the help of $verb says what goes without saying"
+        fits out
         [ "$verb" = ls ] || expect 2 "$ctl" "$verb"
         expect 2 "$ctl" "$verb" --no-such-option
 done
@@ -20,7 +36,7 @@ listed() {
         "$ctl" "$1" --help | sed -nE 's/^ {2,6}(-[a-zA-Z], )?--([a-z-]+)(=[A-Z]+)?.*/\2\3/p' |
                 grep -vxE 'help|usage|version' || :
 }
-verbs="ls stat top clients map check reap purge dump explain rm"
+verbs="ls stat top clients map check reap purge dump explain roots rm"
 options=$(for verb in $verbs; do listed "$verb"; done | sort -u)
 [ "$(echo "$options" | wc -l)" -ge 12 ] || fail "so few options: $options"
 for verb in $verbs; do
@@ -43,20 +59,12 @@ for verb in $verbs; do
                 [ $is_taken = $is_listed ] ||
                         fail "$verb: $option is listed: $is_listed, taken: $is_taken: $(cat "$tmp/err")"
         done
-        # The words of bash are between the quotes.
-        # shellcheck disable=SC2016
-        bash -c 'source "$1" && COMP_WORDS=(shmallocctl "$2" --) COMP_CWORD=2 && _shmallocctl &&
-                        printf "%s\n" "${COMPREPLY[@]}"' \
-                bash "$(dirname "$0")/../../daemon/install/shmallocctl.bash" "$verb" |
-                grep -vx -- --help | sort >"$tmp/completed" || :
-        sed 's/^\([^=]*\).*/--\1/' "$tmp/listed" | sort | diff - "$tmp/completed" >"$tmp/out" ||
-                fail "$verb: the completion's options are not those of --help: $(cat "$tmp/out")"
 done
 expect 2 "$ctl" explain nothing-of-the-kind
 expect 3 "$ctl" explain nothing-of-the-kind 0x10
 says err 'nothing-of-the-kind'
 expect 2 "$ctl" explain .hidden 0
-for verb in stat clients map check reap purge dump rm; do
+for verb in stat clients map check reap purge dump roots rm; do
         expect 3 "$ctl" "$verb" nothing-of-the-kind
         says err 'nothing-of-the-kind'
         expect 2 "$ctl" "$verb" .hidden
@@ -79,17 +87,31 @@ sum=$(cksum <"$file")
 expect 0 "$ctl" ls
 says out work
 says out "128 MiB"
+grep -qE ' 0600 1  ' "$tmp/out" || fail "the mode is not shown as 0600: $(cat "$tmp/out")"
+fits out
+expect 0 "$ctl" ls --bytes
+says out " 134217728 "
 expect 0 "$ctl" clients work
 says out "$patient_pid patient"
 says out alive
+fits out
 expect 0 "$ctl" stat work
-says out "attached_clients                    1"
+grep -qE '^  attached_clients +1  clients processes have' "$tmp/out" || fail "stat does not say who is there"
+grep -qE '^  capacity_bytes +128 MiB  blocks may take' "$tmp/out" || fail "stat has no sizes in units"
+grep -qE '^ +1024 +[0-9]+ +[0-9.]+ KiB +[0-9]+' "$tmp/out" || fail "stat has no line for blocks of 1 KiB"
+fits out
+expect 0 "$ctl" stat -b work
+grep -qE '^  capacity_bytes +134217728  bytes blocks may' "$tmp/out" || fail "stat -b has no bytes"
+fits out
 expect 0 "$ctl" stat --totals work
+expect 0 "$ctl" roots work
+says err 'no named objects in heap "work"'
 expect 0 "$ctl" check work
 says out "in order"
 expect 0 "$ctl" check --quiescent work
 expect 0 "$ctl" map work
 says out "slabs"
+fits out
 expect 0 "$ctl" dump --full work
 says out "0 faults"
 expect 0 "$ctl" map --svg="$tmp/map.svg" work
@@ -98,7 +120,65 @@ expect 0 "$ctl" dump --save="$tmp/saved" work
 [ "$(stat -c '%b %Y' "$file")" = "$before" ] || fail "looking has changed the file"
 [ "$(cksum <"$file")" = "$sum" ] || fail "looking has changed what is in the file"
 expect 1 "$ctl" rm work
-says err "process $patient_pid"
+says err "heap \"work\" has 1 client, process $patient_pid (alive): end it, or"
+
+# What does not arrive is a failure, of whatever is printed.
+is_lost() {
+        got=0
+        "$@" >/dev/full 2>"$tmp/err" || got=$?
+        [ $got -eq 1 ] || fail "status $got instead of 1 with a full standard output: $*"
+        says err "cannot write to standard output"
+        [ "$(wc -l <"$tmp/err")" -eq 1 ] || fail "this is said more than once: $(cat "$tmp/err")"
+}
+for verb in stat clients map check dump; do
+        is_lost "$ctl" "$verb" work
+done
+is_lost "$ctl" ls
+is_lost "$ctl" explain work 0
+for arguments in "ls" "stat work" "clients work" "check work" "roots work" "explain work 0"; do
+        # shellcheck disable=SC2086
+        is_lost "$ctl" $arguments --json
+done
+is_lost "$ctl" stat --openmetrics work
+is_lost "$ctl" map --svg=- work
+is_lost "$ctl" --help
+is_lost "$ctl" --version
+is_lost "$ctl" stat --help
+is_lost "$daemon" --help
+is_lost "$daemon" --version
+
+# Colours are for terminals that have them, and for those who want them.
+"$python" - "$ctl" <<'END' || fail "colours"
+import os, re, subprocess, sys
+
+def coloured(verb, **env):
+    leader, terminal = os.openpty()
+    everything = dict(os.environ, **env)
+    done = subprocess.Popen([sys.argv[1], *verb, "work"], stdin=terminal, stdout=terminal, env=everything)
+    os.close(terminal)
+    text = b""
+    while True:
+        try:
+            more = os.read(leader, 65536)
+        except OSError:
+            break
+        if not more:
+            break
+        text += more
+    assert done.wait() == 0, (verb, env, text)
+    os.close(leader)
+    return re.search(rb"\033\[([0-9;]*;)?[34][0-8][;m]", text) is not None # 39 and 49 are no colours
+
+for verb in ["map"], ["top", "--count=1", "--interval=100"]:
+    assert coloured(verb, TERM="xterm-256color"), verb
+    assert coloured(verb, TERM="xterm-256color", NO_COLOR=""), verb
+    assert not coloured(verb, TERM="xterm-256color", NO_COLOR="1"), verb
+    assert not coloured(verb, TERM="dumb"), verb
+leader, terminal = os.openpty()
+done = subprocess.run([sys.argv[1], "top", "work"], stdin=terminal, stdout=terminal, stderr=subprocess.PIPE,
+                      env=dict(os.environ, TERM="no-such-terminal"))
+assert done.returncode == 2 and b"TERM=no-such-terminal" in done.stderr, done
+END
 
 # A stopped client is one that is looked at like any other.
 kill -STOP "$patient_pid"
@@ -109,14 +189,20 @@ kill -CONT "$patient_pid"
 # ------------------------------------------------------------------ JSON, pictures
 
 for arguments in "ls --json" "explain --json work 0" "stat --json work" "stat --json --totals work" \
-        "clients --json work" "check --json work"; do
+        "clients --json work" "check --json work" "roots --json work"; do
         # shellcheck disable=SC2086
         expect 0 "$ctl" $arguments
         "$python" -m json.tool <"$tmp/out" >/dev/null || fail "no JSON: $arguments"
 done
+sed -n '/^<script>/,/^<\/script>/p' "$tmp/map.html" | sed '1d;$d' >"$tmp/map.js"
+if command -v node >/dev/null; then
+        node "$(dirname "$0")/map_page.js" "$tmp/map.svg" "$tmp/map.js" || fail "the page does not do what it should"
+else
+        echo "skipped: the script of the map's page needs node to be run"
+fi
 rsvg-convert "$tmp/map.svg" -o "$tmp/map.png" || fail "no picture"
 "$python" - "$tmp/map.svg" "$tmp/map.html" <<'END' || fail "the map is not what it should be"
-import sys, xml.dom.minidom
+import re, sys, xml.dom.minidom
 svg = xml.dom.minidom.parse(sys.argv[1])
 titles = [t.firstChild.data for t in svg.getElementsByTagName("title")]
 slabs = sum(t.startswith("slab of ") for t in titles)
@@ -124,8 +210,26 @@ assert slabs > 60, slabs
 huge = sum(t.startswith("huge block; ") for t in titles)
 assert huge >= 80, huge
 assert len({r.getAttribute("fill") for r in svg.getElementsByTagName("rect")}) > 8, "colours"
+cells = [g for g in svg.getElementsByTagName("g") if g.hasAttribute("data-kind")]
+assert len(cells) == len(titles)
+fills = {g.getAttribute("data-fill") for g in cells if g.getAttribute("data-kind") == "slab"}
+assert len(fills) > 10 and all(0 <= int(f) <= 100 for f in fills), fills
+# Within a cell its own colour, below which there is a pale shade of it, and no colour that all have.
+pale = {g.getAttribute("data-class"): g.getElementsByTagName("rect")[0].getAttribute("fill") for g in cells
+        if g.getAttribute("data-kind") in ("slab", "large")}
+assert len(set(pale.values())) == len(pale) > 8, pale
 page = open(sys.argv[2]).read()
 assert page.startswith("<!DOCTYPE html>") and "<svg" in page and "http-equiv" not in page and "src=" not in page
+assert re.search(r'<meta name="date" content="20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z">', page), "no date"
+assert re.search(r"<text [^>]*>20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC: ", page), "no date in the picture"
+# What the script asks for is there.
+script = page[page.index("<script>"):]
+ids = set(re.findall(r"by\('([a-z]+)'\)", script)) | {"kind", "class", "node"}
+assert ids >= {"zoom", "text", "least", "shade"}, ids
+for name in ids:
+    assert page.count('id="%s"' % name) == 1, name
+for name in "kind", "class", "fill":
+    assert all(g.getAttribute("data-" + name) for g in cells if g.getAttribute("data-kind") == "slab"), name
 END
 
 # ------------------------------------------------------------------ the saved heap, the dead one
@@ -145,12 +249,36 @@ says out "1 dead"
 expect 0 "$ctl" dump work
 says out ", dead"
 expect 0 "$ctl" reap work
-says out "1 dead threads settled"
+says out "1 dead thread settled"
 expect 0 "$ctl" check --quiescent work
+is_lost "$ctl" reap work
+is_lost "$ctl" purge work
 expect 0 "$ctl" purge work
 says out "occupied"
 expect 0 "$ctl" rm work
 expect 3 "$ctl" stat work
+
+# Who purges settles the dead before, and leaves nobody behind: neither them nor itself, and not if it fails either.
+start_patient messy hold
+kill -9 "$patient_pid"
+wait "$patient_pid" || :
+exec 8>&-
+expect 0 "$ctl" ls
+says out "1 dead"
+expect 2 "$ctl" purge --node=63 messy
+expect 0 "$ctl" clients messy
+[ "$(wc -l <"$tmp/out")" -eq 1 ] || fail "there are clients left: $(cat "$tmp/out")"
+expect 0 "$ctl" rm messy
+start_patient messy hold
+kill -9 "$patient_pid"
+wait "$patient_pid" || :
+exec 8>&-
+expect 0 "$ctl" purge messy
+expect 0 "$ctl" clients messy
+[ "$(wc -l <"$tmp/out")" -eq 1 ] || fail "there are clients left: $(cat "$tmp/out")"
+expect 0 "$ctl" ls
+! grep -q dead "$tmp/out" || fail "purge leaves the dead: $(cat "$tmp/out")"
+expect 0 "$ctl" rm messy
 
 # ------------------------------------------------------------------ explain
 
@@ -159,6 +287,17 @@ expect 0 "$ctl" explain odd 0
 says out "chunk 0"
 expect 0 "$ctl" explain --ref odd 0
 says out "the header"
+# Every table has a name, wherever one looks.
+"$python" - "$ctl" <<'END' || fail "a table has no name"
+import json, subprocess, sys
+names = set()
+for at in [*range(0, 256 << 10, 8 << 10), *range(256 << 10, 4 << 20, 64 << 10)]:
+    e = json.loads(subprocess.run([sys.argv[1], "explain", "--json", "--ref", "odd", str(at)], stdout=subprocess.PIPE,
+                                  check=True).stdout)
+    assert e["what"] != "table" or e["detail"], e
+    names.add(e["detail"])
+assert {"clients", "gates of thread slots"} <= names, names
+END
 for bad in "" x 12x -1 0x 0xg 1e9 99999999999999999999 0xfffffffffffffff0; do
         expect 2 "$ctl" explain odd -- "$bad"
 done
@@ -204,6 +343,71 @@ cached=$(awk '$1 == "cached" { print $2; exit }' "$tmp/points")
 expect 0 "$ctl" explain odd "$cached"
 says out "cached in magazine"
 says out "process $patient_pid \"patient\", alive"
+
+# ------------------------------------------------------------------ roots
+
+expect 0 "$ctl" roots odd
+root=$(awk '$1 == "root" { print $2 }' "$tmp/points")
+grep -qE "^the-root +39\.1 KiB +$root\$" "$tmp/out" || fail "the named object is not listed: $(cat "$tmp/out")"
+fits out
+expect 0 "$ctl" roots --bytes odd
+grep -qE "^the-root +40000 +$root\$" "$tmp/out" || fail "the named object is not listed: $(cat "$tmp/out")"
+expect 0 "$ctl" dump odd
+says out "  \"the-root\": 40000 bytes at $root,"
+expect 0 "$ctl" map odd
+grep -qE '^ +root +39\.1 KiB at \+.*: the-root$' "$tmp/out" || fail "the named object is not on the map"
+expect 0 "$ctl" map --svg=- odd
+grep -q 'root &quot;the-root&quot;</title>' "$tmp/out" || fail "the named object is not on the picture"
+expect 0 "$ctl" dump --save="$tmp/rooted" odd
+"$python" - "$ctl" "$tmp/rooted" "$root" <<'END' || fail "names that others wrote"
+import json, os, struct, subprocess, sys, xml.dom.minidom
+ctl, path, root = sys.argv[1], sys.argv[2], int(sys.argv[3], 16)
+heap = open(path, "r+b", buffering=0)
+at, name_at = 0, -1
+while name_at < 0: # the first stretch that has it
+    at = os.lseek(heap.fileno(), at, os.SEEK_DATA)
+    end = os.lseek(heap.fileno(), at, os.SEEK_HOLE)
+    found = os.pread(heap.fileno(), end - at, at).find(b"the-root\0")
+    name_at, at = at + found if found >= 0 else -1, end
+
+def run(*arguments, status=0):
+    done = subprocess.run([ctl, arguments[0], *arguments[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == status, (arguments, done)
+    return done.stdout
+
+before = json.loads(run("roots", "--json", path))
+assert before["is_complete"] is True
+[r] = before["roots"]
+assert r["name"] == "the-root" and r["bytes"] == 40000 and r["pointer"] == root, r
+assert json.loads(run("explain", "--json", "--ref", path, str(r["reference"])))["block"]["pointer"] == root
+assert json.loads(run("explain", "--json", path, str(r["offset"])))["root"] == "the-root"
+evil = b"\033[31m</title><script>&\"'\\\xff\xc3\xb6\xe2\x80\xae\n\x7f\0"
+heap.seek(name_at)
+heap.write(evil)
+plain = r"\x1b[31m</title><script>&" + "\"'" + r"\x5c\xff\xc3\xb6\xe2\x80\xae\x0a\x7f"
+unicode = plain.replace(r"\xc3\xb6", "\u00f6")
+for verb in ["roots", path], ["dump", path], ["map", path], ["explain", "--ref", path, str(r["reference"])]:
+    out = run(*verb)
+    assert plain.encode() in out, (verb, out[-2000:])
+    assert b"\033" not in out and b"\xff" not in out, verb
+for verb in ["roots", "--json", path], ["explain", "--json", "--ref", path, str(r["reference"])]:
+    e = json.loads(run(*verb))
+    assert (e["roots"][0]["name"] if "roots" in e else e["root"]) == unicode, e
+svg = run("map", "--svg=-", path)
+titles = [t.firstChild.data for t in xml.dom.minidom.parseString(svg).getElementsByTagName("title")]
+assert any(t.endswith('; root "' + unicode + '"') for t in titles), [t for t in titles if "root" in t]
+assert run("map", "--html=-", path).count(b"<script>") == 1
+# A name without an end, and a chain that leads nowhere.
+heap.seek(name_at)
+heap.write(b"x" * 64)
+assert json.loads(run("roots", "--json", path))["roots"][0]["name"] == "x" * 63
+heap.seek(name_at - 8)
+heap.write(struct.pack("<I", 60000))
+assert json.loads(run("roots", "--json", path, status=1))["is_complete"] is False
+END
+
+# ------------------------------------------------------------------ explain, of the dead
+
 kill -9 "$patient_pid"
 wait "$patient_pid" || :
 exec 8>&-
@@ -259,7 +463,7 @@ if unshare -pf --mount-proc true 2>/dev/null; then
         says out "$inner patient"
         says out "alive, process 1 of pid namespace $ns"
         expect 1 "$ctl" rm far
-        says err "process $inner for one (alive, process 1 of pid namespace $ns)"
+        says err "process $inner (alive, process 1 of pid namespace $ns)"
         kill -STOP "$inner"
         comes_to_say "stopped, process 1" "$ctl" clients far
         expect 0 unshare -pf --mount-proc "$ctl" clients far
@@ -365,7 +569,7 @@ for turn in range(25):
     os.close(fd)
     anywhere = ["explain", str(random.randrange(128 << 20))]
     inside = ["explain", "--ref", str(random.randrange(limit + (8 << 20)))]
-    for verb in ["check"], ["stat"], ["clients"], ["map"], ["dump", "--full"], anywhere, inside:
+    for verb in ["check"], ["stat"], ["clients"], ["map"], ["dump", "--full"], ["roots"], anywhere, inside:
         done = subprocess.run([ctl, verb[0], copy, *verb[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               timeout=600)
         assert done.returncode in (0, 1), (turn, verb, done)
@@ -429,7 +633,7 @@ if [ "$(id -u)" -eq 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=16m tmpf
         SHMALLOC_DIR=$tmp/small "$patient" full hold </dev/null >/dev/null 2>&1 || :
         if [ -e "$tmp/small/shmalloc.full" ]; then
                 head -c 32m /dev/zero >"$tmp/small/rest" 2>/dev/null || :
-                for verb in ls stat check clients map dump explain; do
+                for verb in ls stat check clients map dump roots explain; do
                         name=full
                         [ "$verb" != ls ] || name=
                         [ "$verb" != explain ] || name="full 0"

@@ -21,21 +21,10 @@ done
 documented() {
         grep -qE "(Fl \\\\-|Cm |^\.Nm )$2( |\$)" "$pages/$1" || fail "$1 does not mention $2"
 }
-# completed VERB   the options that the completion offers, sorted
-completed() {
-        sed -n "s/^ *$1) options='\(.*\)' ;;\$/\1/p" "$pages/../../daemon/install/shmallocctl.bash" | tr ' ' '\n' |
-                grep -vx -- --help | LC_ALL=C sort -u
-}
 verbs=$("$ctl" --help | sed -n 's/^  \([a-z][a-z]*\)  *[a-z].*/\1/p')
 [ "$(echo "$verbs" | wc -l)" -ge 10 ] || fail "shmallocctl --help names only: $verbs"
 for verb in $verbs; do
         documented shmallocctl.1 "$verb"
-        "$ctl" "$verb" --help | sed -n 's/^ .*\(--[a-z-]*\).*/\1/p' | grep -vxE -- '--(help|usage|version)' |
-                LC_ALL=C sort -u >"$tmp/options"
-        completed "$verb" >"$tmp/completed"
-        cmp -s "$tmp/options" "$tmp/completed" ||
-                fail "completion of $verb: $(tr '\n' ' ' <"$tmp/completed")," \
-                        "its options: $(tr '\n' ' ' <"$tmp/options")"
         for option in $("$ctl" "$verb" --help | grep -oE '^ .*--[a-z-]+' | grep -oE '\-\-[a-z-]+' |
                 grep -vE -- '--(help|usage|version)'); do
                 documented shmallocctl.1 "${option#--}"

@@ -45,6 +45,11 @@ START_TEST(a_wrong_line_is_named_with_what_would_be_right)
         } wrong[] = {
                 {"capacity = 1G\n", "d.conf:1: there is no option \"capacity\" before the first section"},
                 {"# fine\n\n[one]\nsize = 1G\n", "d.conf:4: a heap has no option \"size\"; there are capacity, "},
+                {"[one] # one\n; and\ncapacity = 4M#4\n", "d.conf:3: \"4M#4\" is no capacity"},
+                {"[one]\ncapacity = much # as much as there is\n", "d.conf:2: \"much\" is no capacity"},
+                {"[one]\ncapacity = # none\n", "d.conf:2: \"\" is no capacity"},
+                {"[one]\ndecay_ms = -2\n", "d.conf:2: \"-2\" is no decay_ms: valid is MS: milliseconds"},
+                {"[one]\nmax_capacity = 3T\n", "d.conf:2: \"3T\" is no max_capacity: valid is BYTES: that it may"},
                 {"[one]\ncapacity = much\n", "d.conf:2: \"much\" is no capacity: valid is BYTES"},
                 {"[one]\ncapacity = 3T\n", "d.conf:2: \"3T\" is no capacity"},
                 {"[one]\ncapacity = 99999999999999999999\n", "d.conf:2: "},
@@ -145,6 +150,82 @@ START_TEST(all_options_are_taken_and_done)
         ck_assert_uint_eq(st.st_uid, geteuid());
         rig_stop(&rig);
         ck_assert_int_eq(stat(path, &st), 0); /* left as it is */
+        shheap_close(h);
+}
+END_TEST
+
+/* As shmallocd.conf(5) has it: behind a value and a section, and by itself; never within a word. */
+START_TEST(comments_end_lines)
+{
+        struct rig rig;
+        shheap *h;
+
+        rig_start(&rig,
+                  config_argument("# by itself\n\t; and so\n[one] # behind a section\ncapacity = 8M # behind a value\n"
+                                  "max_capacity = 16M\t; with a tab\ndecay_ms = -1 ;\n#mode = 0666\n"),
+                  NULL);
+        rig_expect(&rig, "ready: 1 of 1 heaps");
+        h = heap_dir_open("one", 0, NULL);
+        ck_assert_uint_eq(heap_ctl(h, "heap.capacity"), 8 << 20);
+        ck_assert_uint_eq(heap_ctl(h, "heap.max_capacity"), 16 << 20);
+        ck_assert_uint_eq(heap_ctl(h, "heap.decay_ms"), UINT64_MAX); /* never */
+        rig_stop(&rig);
+        shheap_close(h);
+}
+END_TEST
+
+/* -1 is the library's word for it, and what another heap.decay_ms is changed to by a reload. */
+START_TEST(never_has_two_names)
+{
+        struct rig rig;
+        shheap *h;
+
+        rig_start(&rig, config_argument("[one]\ncapacity = 4M\ndecay_ms = 5\n"), NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("one", 0, NULL);
+        config_argument("[one]\ncapacity = 4M\ndecay_ms = never\n");
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "its decay_ms is -1 now");
+        config_argument("[one]\ncapacity = 4M\ndecay_ms = 7\n");
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "its decay_ms is 7 now");
+        config_argument("[one]\ncapacity = 4M\ndecay_ms = -1\n");
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "its decay_ms is -1 now");
+        ck_assert_uint_eq(heap_ctl(h, "heap.decay_ms"), UINT64_MAX);
+        rig_stop(&rig);
+        shheap_close(h);
+        rig_start(&rig, "--heap=two", "--capacity=4M", "--decay_ms=-1", NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("two", 0, NULL);
+        ck_assert_uint_eq(heap_ctl(h, "heap.decay_ms"), UINT64_MAX);
+        rig_stop(&rig);
+        shheap_close(h);
+}
+END_TEST
+
+/* Without a capacity it is the default, and no more than this; up to it the capacity may be raised, and no further. */
+START_TEST(max_capacity_bounds_the_capacity)
+{
+        struct rig rig;
+        shheap *h;
+
+        rig_start(&rig, config_argument("[one]\nmax_capacity = 12M\n[two]\ncapacity = 4M\nmax_capacity = 12M\n"), NULL);
+        rig_expect(&rig, "ready:");
+        h = heap_dir_open("one", 0, NULL);
+        ck_assert_uint_eq(heap_ctl(h, "heap.capacity"), 12 << 20);
+        shheap_close(h);
+        h = heap_dir_open("two", 0, NULL);
+        ck_assert_uint_eq(heap_ctl(h, "heap.capacity"), 4 << 20);
+        config_argument("[one]\nmax_capacity = 12M\n[two]\ncapacity = 12M\nmax_capacity = 12M\n");
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "its capacity has grown from 4194304 to 12582912 bytes");
+        config_argument("[one]\nmax_capacity = 12M\n[two]\ncapacity = 16M\n");
+        kill(rig.pid, SIGHUP);
+        rig_expect(&rig, "heap \"two\": ");
+        rig_expect(&rig, "12582912");
+        ck_assert_uint_eq(heap_ctl(h, "heap.capacity"), 12 << 20);
+        rig_stop(&rig);
         shheap_close(h);
 }
 END_TEST
@@ -459,15 +540,15 @@ END_TEST
 int
 main(void)
 {
-        return SUITE_RUN("configuration", "config", a_wrong_line_is_named_with_what_would_be_right,
-                         wrong_arguments_are_named, a_wrong_socket_in_the_environment_is_named,
-                         all_options_are_taken_and_done, many_nodes_are_told_to_the_helper,
-                         heap_on_a_disk_is_kept_if_the_configuration_says_so,
-                         a_check_of_the_configuration_starts_nothing, a_changed_configuration_is_applied_when_told,
-                         heaps_stay_at_the_end_or_are_removed, what_is_no_file_is_no_configuration,
-                         a_configuration_that_becomes_a_fifo_changes_nothing,
-                         a_heap_of_another_layout_is_replaced_where_that_is_configured,
-                         a_heap_that_somebody_removes_is_made_again, idle_memory_is_given_back,
-                         a_heap_of_another_user_is_worked_on_with_his_rights, a_heap_of_somebody_else_is_not_adopted,
-                         without_root_only_own_heaps_can_be_kept);
+        return SUITE_RUN(
+                "configuration", "config", a_wrong_line_is_named_with_what_would_be_right, wrong_arguments_are_named,
+                a_wrong_socket_in_the_environment_is_named, all_options_are_taken_and_done, comments_end_lines,
+                never_has_two_names, max_capacity_bounds_the_capacity, many_nodes_are_told_to_the_helper,
+                heap_on_a_disk_is_kept_if_the_configuration_says_so, a_check_of_the_configuration_starts_nothing,
+                a_changed_configuration_is_applied_when_told, heaps_stay_at_the_end_or_are_removed,
+                what_is_no_file_is_no_configuration, a_configuration_that_becomes_a_fifo_changes_nothing,
+                a_heap_of_another_layout_is_replaced_where_that_is_configured,
+                a_heap_that_somebody_removes_is_made_again, idle_memory_is_given_back,
+                a_heap_of_another_user_is_worked_on_with_his_rights, a_heap_of_somebody_else_is_not_adopted,
+                without_root_only_own_heaps_can_be_kept);
 }

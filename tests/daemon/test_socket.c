@@ -391,7 +391,7 @@ count_lines(const struct rig *rig, const char *text, unsigned *ret_n_suppressed)
 
         *ret_n_suppressed = 0;
         while (fgets(line, sizeof line, f)) {
-                const char *suppressed = strstr(line, " more lines were suppressed, such as: ");
+                const char *suppressed = strstr(line, " suppressed, such as: ") ? strstr(line, " more line") : NULL;
 
                 if (!strstr(line, text))
                         continue;

@@ -116,6 +116,8 @@ echo "ok: uninstalled"
 [ -e "$tmp/prefix/bin/shmallocctl" ] || exit 0
 for file in sbin/shmallocd lib/systemd/system/shmallocd.service lib/systemd/system/shmallocd.socket \
         lib/tmpfiles.d/shmalloc.conf etc/shmalloc/shmallocd.conf share/bash-completion/completions/shmallocctl \
+        share/zsh/site-functions/_shmallocctl share/fish/vendor_completions.d/shmallocctl.fish \
+        share/shmalloc/grafana/shmalloc.json \
         share/man/man1/shmallocctl.1 share/man/man3/shmalloc.3 share/man/man5/shmallocd.conf.5 \
         share/man/man7/shmalloc.7 share/man/man8/shmallocd.8; do
         if [ ! -s "$tmp/prefix/$file" ]; then
@@ -125,6 +127,8 @@ for file in sbin/shmallocd lib/systemd/system/shmallocd.service lib/systemd/syst
 done
 log "$tmp/prefix/bin/shmallocctl" --version
 log "$tmp/prefix/sbin/shmallocd" --config="$tmp/prefix/etc/shmalloc/shmallocd.conf" --check-config
+# It finds that file by itself, though all has been moved.
+log "$tmp/prefix/sbin/shmallocd" --check-config
 # The example in it is one that can be used.
 sed -n 's/^#\(\[example\]\|[a-z_]* = .*\)$/\1/p' "$tmp/prefix/etc/shmalloc/shmallocd.conf" |
         sed 's/= www-data$/= '"$(id -u)"'/; /^group/d' >"$tmp/example.conf"

@@ -305,10 +305,25 @@ END_TEST
 
 /* ------------------------------------------------------------------ text */
 
+/* All white space as one blank, whichever lines it stands in. */
+static const char *
+in_one_line(void)
+{
+        char *to = text;
+
+        for (const char *from = text; *from; from++)
+                if (*from != ' ' && *from != '\n')
+                        *to++ = *from;
+                else if (to > text && to[-1] != ' ')
+                        *to++ = ' ';
+        *to = '\0';
+        return text;
+}
+
 START_TEST(text_explains_what_it_shows)
 {
         print(0);
-        find(text, "heap plain");
+        find(in_one_line(), "heap plain");
         for (uint32_t g = 0; g < STATS_GROUPS; g++)
                 for (uint32_t i = 0; i < stats_groups[g].n_metrics; i++) {
                         char line[200];
@@ -321,6 +336,76 @@ START_TEST(text_explains_what_it_shows)
 }
 END_TEST
 
+/* Whatever the figures are: every counter and label as wide as it can be. */
+START_TEST(text_has_80_columns)
+{
+        for (unsigned flags = 0; flags <= STATS_UNITS; flags += STATS_UNITS) {
+                char *save = NULL;
+
+                print(flags);
+                for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+                        ck_assert_msg(strlen(line) <= 80, "%zu columns: %s", strlen(line), line);
+        }
+        memset(r->clients[0].name, 'W', sizeof r->clients[0].name);
+        memset(&t->slot->counters, 0x55, sizeof t->slot->counters);
+        print(0);
+        for (char *save = NULL, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+                ck_assert_msg(strlen(line) <= 80, "%zu columns: %s", strlen(line), line);
+}
+END_TEST
+
+START_TEST(text_has_sizes_in_units_or_to_the_byte)
+{
+        char line[100];
+
+        print(STATS_UNITS | STATS_MERGED);
+        find(in_one_line(), "cached_bytes 64 B in blocks that");
+        find(text, "cached_blocks 4 blocks are cached");
+        find(text, " used_bytes ");
+        print(STATS_MERGED);
+        snprintf(line, sizeof line, "used_bytes %" PRIu64 " bytes of chunks", region_chunks_hwm(r) << GEO_CHUNK_SHIFT);
+        find(in_one_line(), line);
+        find(text, "cached_bytes 64 bytes in blocks that");
+}
+END_TEST
+
+/* The row of blocks of 16 bytes, by the words above its columns. */
+START_TEST(text_tables_leave_out_columns_of_zeroes)
+{
+        const char *classes = find(print(0), "\nclasses\n"), *row, *head = NULL, *end;
+        uint64_t runs, allocated, blocks, cached, freed, filled, direct, size;
+
+        row = find(classes, "\n    16 ") + 1; /* as wide as "524288" */
+        head = find(classes, "direct_free_blocks");
+        ck_assert_int_eq(sscanf(row,
+                                "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+                                " %" SCNu64,
+                                &size, &runs, &allocated, &blocks, &cached, &freed, &filled, &direct),
+                         8);
+        ck_assert_uint_eq(runs, 1);
+        ck_assert_uint_eq(allocated, 3 * 16);
+        ck_assert_uint_eq(blocks, 3);
+        ck_assert_uint_eq(cached, 4);
+        ck_assert_uint_eq(freed, size_class_slab_blocks(0) - 7);
+        ck_assert_uint_eq(filled, 7);
+        ck_assert_uint_eq(direct, 3);
+        end = strchr(row, '\n');
+        ck_assert_ptr_nonnull(end);
+        for (; head < row; head = strchr(head, '\n') + 1) /* nothing is pending, nothing has come back */
+                ck_assert(strncmp(head, " pending", 8) != 0 && !strstr(head, "drained\n"));
+}
+END_TEST
+
+static unsigned
+n_words(const char *name)
+{
+        unsigned n = 1;
+
+        for (; *name; name++)
+                n += *name == '_';
+        return n;
+}
+
 START_TEST(every_metric_is_described)
 {
         for (uint32_t g = 0; g < STATS_GROUPS; g++)
@@ -328,7 +413,8 @@ START_TEST(every_metric_is_described)
                         const struct stats_metric *m = &stats_groups[g].metrics[i];
 
                         ck_assert(m->name && m->unit && m->help);
-                        ck_assert_uint_le(strlen(m->name), 20); /* the columns of the tables */
+                        ck_assert_uint_le(strlen(m->name), 20); /* the columns of the lists */
+                        ck_assert_uint_le(n_words(m->name), 3); /* the lines of the heads of tables */
                         ck_assert_ptr_null(strpbrk(m->help, "\"\\\n"));
                         ck_assert_uint_gt(strlen(m->name), strlen(m->unit));
                         ck_assert_str_eq(m->name + strlen(m->name) - strlen(m->unit), m->unit);
@@ -433,6 +519,9 @@ main(void)
         tcase_add_test(tcase, json_says_what_there_is);
         tcase_add_test(tcase, openmetrics_is_well_formed);
         tcase_add_test(tcase, text_explains_what_it_shows);
+        tcase_add_test(tcase, text_has_80_columns);
+        tcase_add_test(tcase, text_has_sizes_in_units_or_to_the_byte);
+        tcase_add_test(tcase, text_tables_leave_out_columns_of_zeroes);
         tcase_add_test(tcase, every_metric_is_described);
         tcase_add_test(tcase, letters_choose_the_format);
         tcase_add_test(tcase, foreign_names_are_quoted);
