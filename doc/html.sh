@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes everything that is to be read about shmalloc readable by a browser: the documents (*.md) by cmark-gfm, the manual
-# pages by mandoc, source files that documents link to as they are, and an index.  The target `html` runs it.
+# Makes everything that is to be read about shmalloc readable by a browser: the documents (*.md) by cmark-gfm, the
+# manual pages by mandoc, source files that documents link to as they are, and an index.  The target `html` runs it.
 #
 #   html.sh SOURCE_DIR OUTPUT_DIR
 set -eu
@@ -36,7 +36,10 @@ main td, main th { border: 1px solid #ccc; padding: .2em .6em; vertical-align: t
 img { max-width: 100%; }
 h1, h2, h3 { line-height: 1.2; }
 table.head, table.foot { width: 100%; display: table; color: #666; }
-main table.head td, main table.foot td, main table.Nm td { border: 0; }
+a.permalink, a.In { color: inherit; text-decoration: none; }
+main table.head td, main table.foot td, main table.Nm td { border: 0; text-align: inherit; }
+main table.head td.head-vol { text-align: center; }
+main table.head td.head-rtitle, main table.foot td.foot-date, main table.foot td.foot-os { text-align: right; }
 .Bl-tag > dt { margin-top: .4em; }
 .Bl-compact > dt { margin-top: 0; }
 @media (prefers-color-scheme: dark) {
@@ -201,7 +204,10 @@ LC_ALL=C sort -u "$work/linked" | while read -r target; do
                         for file in "$target"*; do
                                 name=$(basename "$file")
                                 case $name in
-                                *.md) printf '<li><a href="%s.html">%s</a></li>\n' "${name%.md}" "$(title_of "$file")" ;;
+                                *.md)
+                                        printf '<li><a href="%s.html">%s</a></li>\n' "${name%.md}" \
+                                                "$(title_of "$file")"
+                                        ;;
                                 *) printf '<li>%s</li>\n' "$name" ;;
                                 esac
                         done
@@ -233,7 +239,8 @@ entries() {
         printf '<ul>\n'
         for file; do
                 [ -f "$file" ] || continue
-                printf '<li><a href="%s.html">%s</a> <small>%s</small></li>\n' "${file%.md}" "$(title_of "$file")" "$file"
+                printf '<li><a href="%s.html">%s</a> <small>%s</small></li>\n' "${file%.md}" \
+                        "$(title_of "$file")" "$file"
         done
         printf '</ul>\n'
 }
