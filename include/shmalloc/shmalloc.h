@@ -160,7 +160,7 @@ struct shheap_attr {
         uint64_t max_capacity; /* bytes that shheap_ctl("heap.capacity") may grow it to; 0 = capacity */
         uint32_t max_clients;  /* processes at a time; 0 = 4096 */
         uint32_t max_threads;  /* thread slots: one per thread, of all processes, and one more per process; 0 = one per
-                                * 64 KiB of max_capacity, 1024 at least and 16384 at most */
+                                * 32 KiB of max_capacity, 2048 at least and 16384 at most */
         uint32_t page_shift;   /* 0 or 12; others are -ENOTSUP in this release */
         mode_t mode;           /* of the file; 0 = 0600.  It is set exactly: the umask plays no part */
         uint64_t numa_nodes;   /* bit mask of the nodes that its memory is meant to come from; 0 = all */

@@ -25,9 +25,9 @@
 #define DECAY_MS_MAX         INT64_C(1000000000000) /* thirty years: sums with the time of day cannot overflow */
 #define ARENAS_PER_NODE_MAX  UINT64_C(64)
 
-/* What a thread may cache takes 150 KiB of the tables' address space, for each node: so a small heap is given fewer
- * slots, a granule's worth each, but never so few that an ordinary number of processes is refused. */
-enum { THREADS_DEFAULT_MIN = 1024, THREADS_DEFAULT_MAX = 16384 };
+/* What a thread may cache takes 154 KiB of the tables' address space, for each node: so a small heap is given fewer
+ * slots, one for each half of a granule, but never so few that a thousand processes are refused, which take two each. */
+enum { THREADS_DEFAULT_MIN = 2048, THREADS_DEFAULT_MAX = 16384 };
 
 /* A piece of a conf string: not NUL-terminated. */
 struct text {
@@ -373,12 +373,12 @@ settle_capacity(struct options *o, bool opens)
 static void
 settle_threads(struct options *o)
 {
-        uint64_t n_granules = o->max_capacity >> GEO_GRANULE_SHIFT;
+        uint64_t n = o->max_capacity >> (GEO_GRANULE_SHIFT - 1);
 
         if (o->max_threads == 0)
-                o->max_threads = n_granules < THREADS_DEFAULT_MIN   ? THREADS_DEFAULT_MIN
-                                 : n_granules < THREADS_DEFAULT_MAX ? (uint32_t)n_granules
-                                                                    : THREADS_DEFAULT_MAX;
+                o->max_threads = n < THREADS_DEFAULT_MIN   ? THREADS_DEFAULT_MIN
+                                 : n < THREADS_DEFAULT_MAX ? (uint32_t)n
+                                                           : THREADS_DEFAULT_MAX;
 }
 
 /* A set that the caller means has a node with memory in it; others of it may come later. */

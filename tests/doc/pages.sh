@@ -14,10 +14,12 @@ for page in "$source"/doc/man/*.3; do
         # shellcheck disable=SC2046
         "$cc" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -o "$tmp/$name" "$tmp/$name.c" \
                 $(pkg-config --cflags --libs shmalloc) || fail "the example of $name(3) does not compile"
-        "$tmp/$name" >"$tmp/out" 2>&1 || {
+        status=0
+        "$tmp/$name" >"$tmp/out" 2>&1 || status=$?
+        if [ $status -ne 0 ]; then
                 cat "$tmp/out"
-                fail "the example of $name(3) ends with $?"
-        }
+                fail "the example of $name(3) ends with $status"
+        fi
         n=$((n + 1))
 done
 [ -z "$(ls -A "$SHMALLOC_DIR")" ] || fail "an example leaves a heap behind: $(ls "$SHMALLOC_DIR")"

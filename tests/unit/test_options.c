@@ -78,7 +78,7 @@ START_TEST(defaults_are_those_of_the_manual)
 {
         must_resolve(NULL);
         ck_assert_uint_eq(o.max_clients, 4096);
-        ck_assert_uint_ge(o.max_threads, 1024); /* see below */
+        ck_assert_uint_ge(o.max_threads, 2048); /* see below */
         ck_assert_uint_eq(o.max_roots, 1024);
         ck_assert_uint_eq(o.n_nodes, nodes_here());
         ck_assert_uint_ge(o.arenas_per_node, 1);
@@ -114,17 +114,17 @@ START_TEST(threads_are_what_the_capacity_deserves)
                 const char *conf;
                 uint32_t max_threads;
         } cases[] = {
-                {"capacity:4M", 1024},
-                {"capacity:64M", 1024},
-                {"capacity:68M", 1088},
-                {"capacity:256M", 4096},
-                {"capacity:1G", 16384},
+                {"capacity:4M", 2048},
+                {"capacity:64M", 2048},
+                {"capacity:68M", 2176},
+                {"capacity:256M", 8192},
+                {"capacity:512M", 16384},
                 {"capacity:1T", 16384},
-                {"capacity:4M,max_capacity:256M", 4096}, /* it may grow */
+                {"capacity:4M,max_capacity:256M", 8192}, /* it may grow */
                 {"capacity:4M,max_threads:16384", 16384},
                 {"capacity:1T,max_threads:2", 2},
         };
-        const struct options_given given = {.conf = "capacity:4M", .max_threads = 2048};
+        const struct options_given given = {.conf = "capacity:4M", .max_threads = 1000};
         struct layout_params params;
         struct layout layout;
         const char *what;
@@ -134,13 +134,13 @@ START_TEST(threads_are_what_the_capacity_deserves)
                 ck_assert_msg(o.max_threads == cases[i].max_threads, "%s gives %u", cases[i].conf, o.max_threads);
         }
         must_resolve(&given);
-        ck_assert_uint_eq(o.max_threads, 2048);
+        ck_assert_uint_eq(o.max_threads, 1000);
         must_take("capacity:8M,arenas:2");
         params = options_params(&o);
         params.n_nodes = 1;
         params.has_spread = 0;
         ck_assert_int_eq(layout_compute(&params, &layout, &what), 0);
-        ck_assert_uint_lt(layout.region_bytes, 300 * MIB);
+        ck_assert_uint_lt(layout.region_bytes, 500 * MIB);
 }
 END_TEST
 

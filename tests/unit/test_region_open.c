@@ -127,7 +127,7 @@ static const struct flip flips[] = {
         FLIP(capacity_chunks, 0, -EBADMSG, "mark"),
         FLIP(capacity_chunks, 5, -EBADMSG, "mark"),
         FLIP(chunks_hwm, 5, -EBADMSG, "mark"),
-        FLIP(threads_hwm, 1025, -EBADMSG, "mark"),
+        FLIP(threads_hwm, 2049, -EBADMSG, "mark"),
         FLIP(clients_hwm, 4097, -EBADMSG, "mark"),
         FLIP(roots_hwm, 1025, -EBADMSG, "mark"),
         FLIP(magazines_hwm[0], UINT32_MAX, -EBADMSG, "mark"),
