@@ -1,5 +1,5 @@
 # Each examples/*.c, and each folder below examples/ with C files in it, is a program of its own that knows the public
-# header only.
+# header only; but for folders that have a CMakeLists.txt.
 set(SHMALLOC_EXAMPLE_NAMES "")
 
 function(shmalloc_add_example name)
@@ -12,7 +12,10 @@ endfunction()
 file(GLOB entries CONFIGURE_DEPENDS LIST_DIRECTORIES true "${PROJECT_SOURCE_DIR}/examples/*")
 foreach(entry IN LISTS entries)
   get_filename_component(name "${entry}" NAME_WE)
-  if(IS_DIRECTORY "${entry}")
+  if(EXISTS "${entry}/CMakeLists.txt")
+    add_subdirectory("${entry}")
+    continue()
+  elseif(IS_DIRECTORY "${entry}")
     file(GLOB sources CONFIGURE_DEPENDS "${entry}/*.c")
   elseif(entry MATCHES "\\.c$")
     set(sources "${entry}")
@@ -24,5 +27,3 @@ foreach(entry IN LISTS entries)
     list(APPEND SHMALLOC_EXAMPLE_NAMES ${name})
   endif()
 endforeach()
-
-add_subdirectory("${PROJECT_SOURCE_DIR}/examples/boost_comparison")

@@ -94,7 +94,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-/* For #if; as a constant, SHHEAP_VERSION_MAJOR and _MINOR. */
+/* For #if; as a constant, SHHEAP_VERSION_MAJOR, _MINOR and _PATCH. */
 #define SHMALLOC_VERSION_MAJOR 0
 #define SHMALLOC_VERSION_MINOR 1
 #define SHMALLOC_VERSION_PATCH 0
@@ -136,7 +136,11 @@ enum shref_null { SHREF_NULL = 0 };
 
 /* Constants are enums, for other languages: doc/bindings.md.  A macro of the same name gives its type in C, and #ifdef
  * something to find. */
-enum shheap_version { SHHEAP_VERSION_MAJOR = SHMALLOC_VERSION_MAJOR, SHHEAP_VERSION_MINOR = SHMALLOC_VERSION_MINOR };
+enum shheap_version {
+        SHHEAP_VERSION_MAJOR = SHMALLOC_VERSION_MAJOR,
+        SHHEAP_VERSION_MINOR = SHMALLOC_VERSION_MINOR,
+        SHHEAP_VERSION_PATCH = SHMALLOC_VERSION_PATCH
+};
 
 /* ------------------------------------------------------------------ opening and closing */
 
@@ -166,7 +170,8 @@ struct shheap_attr {
                                 * It costs next to nothing: memory is taken as it is used */
         uint64_t max_capacity; /* bytes that shheap_ctl("heap.capacity") may grow it to; 0 = capacity */
         uint32_t max_clients;  /* processes at a time; 0 = 4096 */
-        uint32_t max_threads;  /* thread slots: one per thread, of all processes, and one more per process; 0 = 16384 */
+        uint32_t max_threads;  /* thread slots: one per thread, of all processes, and one more per process; 0 = one per
+                                * 32 KiB of max_capacity, 2048 at least and 16384 at most */
         uint32_t page_shift;   /* 0 or 12; others are -ENOTSUP in this release */
         mode_t mode;           /* of the file; 0 = 0600.  It is set exactly: the umask plays no part */
         uint64_t numa_nodes;   /* bit mask of the nodes that its memory is meant to come from; 0 = all */

@@ -125,6 +125,7 @@ cell_text(const struct table *t, const struct stats_row *row, uint32_t column, c
 {
         uint32_t i = column - t->n_labels;
 
+        ASSERT(column < n_columns(t));
         if (column < t->n_labels)
                 return row->labels[column].value;
         ASSERT(i < t->group->n_metrics);
@@ -153,12 +154,14 @@ word_from_end(const char *name, uint32_t number, size_t *ret_length)
 static const char *
 column_name(const struct table *t, const struct stats_row *row, uint32_t column)
 {
+        ASSERT(column < n_columns(t) && t->n_labels <= STATS_LABELS_MAX);
         return column < t->n_labels ? row->labels[column].name : t->group->metrics[column - t->n_labels].name;
 }
 
 static void
 widen(struct table *t, uint32_t column, size_t length)
 {
+        ASSERT(column < COLUMNS_MAX && length <= UINT8_MAX);
         if (length > t->width[column])
                 t->width[column] = (uint8_t)length;
 }
@@ -235,6 +238,7 @@ table_end(const struct table *t, uint32_t first)
 {
         uint32_t columns = 0, end = first;
 
+        ASSERT(first >= t->n_labels && first < n_columns(t));
         for (uint32_t column = 0; column < t->n_labels; column++)
                 columns += 1u + t->width[column];
         for (; end < n_columns(t); end++) {

@@ -32,6 +32,7 @@ quantity_bytes(char buf[QUANTITY_BYTES_MAX], uint64_t bytes)
                 unit++;
         parts = parts_of(bytes, unit);
         tenths = (parts * 10 + 512) / 1024;
+        ASSERT(unit < sizeof units / sizeof units[0] && tenths >= 10);
         if (tenths < 1000)
                 snprintf(buf, QUANTITY_BYTES_MAX, "%u.%u %s", (unsigned)(tenths / 10), (unsigned)(tenths % 10),
                          units[unit]);

@@ -72,7 +72,7 @@
 #define CLASS(idx)                                                                                                     \
         [idx] = {                                                                                                      \
                 .reciprocal = IS_SMALL(idx) ? RECIPROCAL(idx) : 0,                                                     \
-                .bytes = BYTES(idx),                                                                                   \
+                .bytes = (uint32_t)BYTES(idx),                                                                         \
                 .n_blocks = IS_SMALL(idx) ? SLAB_BLOCKS(idx) : 1,                                                      \
                 .n_granules = IS_SMALL(idx) ? SLAB_GRANULES(idx) : RUN_GRANULES(idx),                                  \
                 .magazine_cap = MAGAZINE_CAP(idx),                                                                     \
@@ -112,7 +112,7 @@ const struct size_class size_class_table[SIZE_CLASS_N_CACHED] = {EACH_CLASS(CLAS
         [(idx) + 1] = {                                                                                                \
                 .reciprocal = IS_IN_GRANULE(idx) ? ((UINT64_C(1) << 32) + BYTES(idx) - 1) / BYTES(idx) : 0,            \
                 .n_blocks = IS_IN_GRANULE(idx) ? SLAB_BLOCKS(idx) : 0,                                                 \
-                .bytes = IS_IN_GRANULE(idx) ? BYTES(idx) : 0,                                                          \
+                .bytes = IS_IN_GRANULE(idx) ? (uint16_t)BYTES(idx) : 0,                                                \
         },
 
 _Static_assert(SIZE_CLASS_N_CACHED < SIZE_CLASS_IN_GRANULE_N, "each has a place, and none another's");

@@ -25,6 +25,11 @@
 #define DECAY_MS_MAX         INT64_C(1000000000000) /* thirty years: sums with the time of day cannot overflow */
 #define ARENAS_PER_NODE_MAX  UINT64_C(64)
 
+/* What a thread may cache takes 154 KiB of the tables' address space, for each node: so a small heap is given fewer
+ * slots, one for each half of a granule, but never so few that a thousand processes, which take two each, are
+ * refused. */
+enum { THREADS_DEFAULT_MIN = 2048, THREADS_DEFAULT_MAX = 16384 };
+
 /* A piece of a conf string: not NUL-terminated. */
 struct text {
         const char *p;
@@ -310,7 +315,6 @@ defaults(void)
 {
         return (struct options){
                 .max_clients = 4096,
-                .max_threads = 16384,
                 .max_roots = 1024,
                 .n_nodes = default_nodes(),
                 .has_spread = default_nodes() > 1,
@@ -364,6 +368,18 @@ settle_capacity(struct options *o, bool opens)
                 return error_set(-EINVAL, "max_capacity of %llu bytes is less than the capacity of %llu",
                                  (unsigned long long)o->max_capacity, (unsigned long long)o->capacity);
         return 0;
+}
+
+/* Of what the heap may grow to, if it was not given. */
+static void
+settle_threads(struct options *o)
+{
+        uint64_t n = o->max_capacity >> (GEO_GRANULE_SHIFT - 1);
+
+        if (o->max_threads == 0)
+                o->max_threads = n < THREADS_DEFAULT_MIN   ? THREADS_DEFAULT_MIN
+                                 : n < THREADS_DEFAULT_MAX ? (uint32_t)n
+                                                           : THREADS_DEFAULT_MAX;
 }
 
 /* A set that the caller means has a node with memory in it; others of it may come later. */
@@ -435,6 +451,8 @@ options_resolve(const struct options_given *given, struct options *ret_options)
                 err = given_apply(&o, given);
         if (err == 0)
                 err = settle_capacity(&o, given->opens);
+        if (err == 0)
+                settle_threads(&o);
         if (err == 0)
                 err = check_nodes(&o);
         if (err == 0)

@@ -35,9 +35,4 @@ for option in $("$daemon" --help | grep -oE '^ .*--[a-z_-]+' | grep -oE -- '--[a
         grep -qE "(Fl \\\\-|Cm )${option#--}( |\$)" "$pages/shmallocd.8" "$pages/shmallocd.conf.5" ||
                 fail "shmallocd.8 and shmallocd.conf.5 do not mention $option"
 done
-for function in $(sed -n '/global:/,/local:/s/^ *\([a-z_]*\);$/\1/p' "$pages/../../lib/shmalloc.map"); do
-        short=${function#shheap_} # of which this may be the symbol
-        ! grep -qF "SHA_SHORT($short)" "$pages/../../include/shmalloc/shmalloc.h" || function=$short
-        documented shmalloc.3 "$function"
-done
 echo "ok: manual pages"

@@ -35,13 +35,25 @@ mkdir "$tmp/tree"
 (cd "$source" && tar -cf - --exclude=./build --exclude=./.git .) | tar -xf - -C "$tmp/tree"
 rm -f "$tmp/commands"
 sed -n 's/^    \(\.\/demo\.sh\|cmake --install\)/\1/p' "$source/README.md" >"$tmp/commands"
-[ "$(wc -l <"$tmp/commands")" -eq 2 ] || {
+if [ "$(wc -l <"$tmp/commands")" -ne 2 ] || ! grep -qx '    ./test.sh' "$source/README.md"; then
         echo "failed: README.md has other commands"
         exit 1
-}
+fi
 run "$(sed -n 's/ *#.*//; s/demo\.sh/& README.md LICENSE/; 1p' "$tmp/commands")" # of texts that are short
 run "$(sed -n "2s,/usr/local,$tmp/prefix,p" "$tmp/commands")"
 run "./test.sh -h"
+# The comparison that README begins with, with what demo.sh has left.
+comparison=$(sed -n 's/^    \$ \(sh examples\/boost_comparison.*\)/\1/p' "$source/README.md")
+if command -v g++ >/dev/null && [ -d /usr/include/boost/interprocess ]; then
+        run "${comparison:-false} 20"
+        sed 's/, [0-9]* times:/, 1000 times:/' "$tmp/out" >"$tmp/said"
+        sed -n '/^    \$ sh examples\/boost_comparison/,/^$/s/^    \([A-Zs].*\)/\1/p' "$source/README.md" |
+                grep -v '^sh ' >"$tmp/printed"
+        diff -u "$tmp/printed" "$tmp/said" || {
+                echo "failed: README.md shows another comparison"
+                exit 1
+        }
+fi
 
 PKG_CONFIG_PATH=$(dirname "$(find "$tmp/prefix" -name shmalloc.pc)")
 export PKG_CONFIG_PATH

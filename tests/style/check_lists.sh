@@ -130,13 +130,13 @@ if [ -d lib/api ]; then
         code $(files c lib/api) | grep -oE '(SHA|SHHEAP)_[A-Z_]+' | LC_ALL=C sort -u >"$tmp/known"
         # shellcheck disable=SC2046
         cat $(files c tests) | grep -oE '(SHA|SHHEAP)_[A-Z_]+' | LC_ALL=C sort -u >"$tmp/tried"
-        grep -oE '(SHA|SHHEAP)_[A-Z_]+' doc/man/shmalloc.3 2>"$tmp/messages" | LC_ALL=C sort -u >"$tmp/manual" || true
+        grep -ohE '(SHA|SHHEAP)_[A-Z_]+' doc/man/*.3 2>"$tmp/messages" | LC_ALL=C sort -u >"$tmp/manual" || true
         while read -r flag; do
                 case $flag in
                 SHA_ALIGN | SHA_LG_ALIGN) ;; # a field, not a bit: lib/api knows its mask
                 *) grep -qx "$flag" "$tmp/known" || violation "$header: nothing in lib/api knows $flag" ;;
                 esac
-                grep -qx "$flag" "$tmp/manual" || violation "doc/man/shmalloc.3: does not name $flag"
+                grep -qx "$flag" "$tmp/manual" || violation "doc/man: no page of section 3 names $flag"
                 grep -qx "$flag" "$tmp/tried" || violation "$header: no test uses $flag"
         done <"$tmp/flags"
 fi

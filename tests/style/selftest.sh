@@ -133,6 +133,7 @@ static const struct name names[] = {
         {"stats.used", get_used},
 };
 unsigned known = SHA_ZERO | SHHEAP_CREATE;
+int refused = error_set(-1, "no %s of %zu " "bytes", "room", 4);
 END
         cat >"$tree/daemon/ctl/main.c" <<'END'
 static const struct verb verbs[] = {
@@ -142,7 +143,15 @@ static const struct verb verbs[] = {
 END
         printf '%s\n' "        local verbs='ls stat'" >"$tree/daemon/install/shmallocctl.bash"
         printf '.Dd November 2, 2026\n.It Cm ls\nAll.\n.It Cm stat\nOne.\n' >"$tree/doc/man/shmallocctl.1"
-        printf '.Dd November 2, 2026\n.Dv SHHEAP_CREATE , SHA_ZERO , SHA_ALIGN .\n' >"$tree/doc/man/shmalloc.3"
+        {
+                printf '.Dd November 2, 2026\n'
+                printf '.Sh NAME\n.Nm shmalloc ,\n.Nm shfree\n.Nd allocate\n.Sh LIBRARY\n.Sh SYNOPSIS\n'
+                printf '.Ft "void *"\n.Fn shmalloc "size_t size"\n.Ft void\n.Fn shfree "void *p"\n'
+                printf '.Sh %s\n' DESCRIPTION 'RETURN VALUES' EXAMPLES ERRORS 'THREADS AND SIGNALS' DEATH 'SEE ALSO'
+                printf '.Xr shfree 3 ,\n.Xr malloc 3\n.Dv SHHEAP_CREATE , SHA_ZERO , SHA_ALIGN .\n'
+        } >"$tree/doc/man/shmalloc.3"
+        printf '.Xr shmalloc 3 ,\n.Xr shfree 3\n' >"$tree/doc/man/shmalloc.7"
+        printf '| `no NAME of N bytes` | or more |\n' >"$tree/doc/troubleshooting.md"
         printf '`ls`, and `shmallocctl stat`.\n' >"$tree/doc/daemon.md"
         mkdir -p "$tree/tests/daemon"
         printf '%s\n' 'verbs="ls stat"' >"$tree/tests/daemon/ctl.sh"
@@ -488,7 +497,7 @@ fails lists "knows SHHEAP_CHECK_MORE" "a flag of the check that means nothing"
 sed -i 's/.*SHHEAP_CREATE =.*/SHHEAP_MORE = 1u << 1,\n&/' "$tree/include/shmalloc/shmalloc.h"
 fails lists "knows SHHEAP_MORE" "a flag of open that means nothing"
 sed -i 's/SHA_ZERO//' "$tree/doc/man/shmalloc.3"
-fails lists "does not name SHA_ZERO" "a flag that the manual passes over"
+fails lists "no page of section 3 names SHA_ZERO" "a flag that the manual passes over"
 sed -i 's/SHHEAP_CREATE//' "$tree/tests/unit/test_x.c"
 fails lists "no test uses SHHEAP_CREATE" "a flag that no test uses"
 sed -i 's/ \*   I1 .*/&\n *   I2  more/' "$tree/lib/layout/invariants.h"
@@ -497,6 +506,30 @@ sed -i 's/ASSERT_INVARIANT(I1/ASSERT_INVARIANT(I2/' "$tree/lib/base/verify.h"
 fails lists "I2 is not in lib/layout/invariants.h" "an assertion of an invariant that there is not"
 sed -i '/VIOLATION(I1/d' "$tree/tests/unit/test_invariants.c"
 fails lists "I1 is not in tests/unit" "an invariant that nobody breaks"
+
+append include/shmalloc/shmalloc.h 'SHA_API int shheap_new(void);'
+fails man "no manual page has this prototype: int shheap_new(void)" "a function without a page"
+sed -i 's/"size_t size"/"int size"/' "$tree/doc/man/shmalloc.3"
+fails man "no manual page has this prototype: void*shmalloc(size_t size)" "a prototype that is another"
+sed -i 's/^.Nm shfree/.Nm shflee/' "$tree/doc/man/shmalloc.3"
+fails man "names shflee, which is not in its synopsis" "a name without a prototype"
+sed -i '/^.Nm shfree/d' "$tree/doc/man/shmalloc.3"
+fails man "does not name shfree" "a prototype without a name"
+cp "$tree/doc/man/shmalloc.3" "$tree/doc/man/shmore.3"
+fails man "two pages name shfree" "a function with two pages"
+sed -i '/^.Sh DEATH/d' "$tree/doc/man/shmalloc.3"
+fails man "doc/man/shmalloc.3: has no section DEATH" "a page without a section"
+sed -i 's/^.Xr shfree/.Xr shflee/' "$tree/doc/man/shmalloc.3"
+fails man "there is no shflee(3)" "a page that is referred to and is not there"
+sed -i '/shfree/d' "$tree/doc/man/shmalloc.7"
+fails man "does not list shfree" "a function that the overview passes over"
+
+sed -i 's/N bytes/N octets/' "$tree/doc/troubleshooting.md"
+fails messages "troubleshooting.md: no %s of %zu bytes" "a message that is explained nowhere"
+append lib/api/malloc.c '/* ' ' */' 'int f(void) { return reject(what, "a size of one"); }'
+fails messages "a size of one" "a reason that is explained nowhere"
+append lib/api/malloc.c 'const char *' 'name_of(int err)' '{' '        return "a new fault";' '}'
+fails messages "a new fault" "a fault that is explained nowhere"
 
 append lib/blocks/chunk.c ''
 fails modules lib/blocks/chunk "a file in no module"

@@ -78,7 +78,7 @@ START_TEST(defaults_are_those_of_the_manual)
 {
         must_resolve(NULL);
         ck_assert_uint_eq(o.max_clients, 4096);
-        ck_assert_uint_eq(o.max_threads, 16384);
+        ck_assert_uint_ge(o.max_threads, 2048); /* see below */
         ck_assert_uint_eq(o.max_roots, 1024);
         ck_assert_uint_eq(o.n_nodes, nodes_here());
         ck_assert_uint_ge(o.arenas_per_node, 1);
@@ -104,6 +104,43 @@ START_TEST(capacity_is_half_of_memory_in_whole_chunks)
         ck_assert_uint_eq(o.max_capacity, o.capacity);
         must_take("max_capacity:8M"); /* less than the default capacity */
         ck_assert_uint_eq(o.capacity, 8 * MIB);
+}
+END_TEST
+
+/* The file of a small heap is not gigabytes for threads that it could serve no block; what is given is taken. */
+START_TEST(threads_are_what_the_capacity_deserves)
+{
+        const struct {
+                const char *conf;
+                uint32_t max_threads;
+        } cases[] = {
+                {"capacity:4M", 2048},
+                {"capacity:64M", 2048},
+                {"capacity:68M", 2176},
+                {"capacity:256M", 8192},
+                {"capacity:512M", 16384},
+                {"capacity:1T", 16384},
+                {"capacity:4M,max_capacity:256M", 8192}, /* it may grow */
+                {"capacity:4M,max_threads:16384", 16384},
+                {"capacity:1T,max_threads:2", 2},
+        };
+        const struct options_given given = {.conf = "capacity:4M", .max_threads = 1000};
+        struct layout_params params;
+        struct layout layout;
+        const char *what;
+
+        for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+                must_take(cases[i].conf);
+                ck_assert_msg(o.max_threads == cases[i].max_threads, "%s gives %u", cases[i].conf, o.max_threads);
+        }
+        must_resolve(&given);
+        ck_assert_uint_eq(o.max_threads, 1000);
+        must_take("capacity:8M,arenas:2");
+        params = options_params(&o);
+        params.n_nodes = 1;
+        params.has_spread = 0;
+        ck_assert_int_eq(layout_compute(&params, &layout, &what), 0);
+        ck_assert_uint_lt(layout.region_bytes, 500 * MIB);
 }
 END_TEST
 
@@ -338,6 +375,7 @@ main(void)
         tcase_add_checked_fixture(tcase, no_environment, NULL);
         tcase_add_test(tcase, defaults_are_those_of_the_manual);
         tcase_add_test(tcase, capacity_is_half_of_memory_in_whole_chunks);
+        tcase_add_test(tcase, threads_are_what_the_capacity_deserves);
         tcase_add_test(tcase, a_layout_follows_from_the_options);
         tcase_add_test(tcase, bytes_take_suffixes_and_round_up_to_chunks);
         tcase_add_test(tcase, every_key_takes_what_it_says);
