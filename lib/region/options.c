@@ -26,7 +26,8 @@
 #define ARENAS_PER_NODE_MAX  UINT64_C(64)
 
 /* What a thread may cache takes 154 KiB of the tables' address space, for each node: so a small heap is given fewer
- * slots, one for each half of a granule, but never so few that a thousand processes are refused, which take two each. */
+ * slots, one for each half of a granule, but never so few that a thousand processes, which take two each, are
+ * refused. */
 enum { THREADS_DEFAULT_MIN = 2048, THREADS_DEFAULT_MAX = 16384 };
 
 /* A piece of a conf string: not NUL-terminated. */
