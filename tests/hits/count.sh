@@ -11,16 +11,21 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
 count() {
-        if ! valgrind --tool=callgrind --callgrind-out-file="$dir/out" --toggle-collect=execute \
-                --toggle-collect=execute_pairs "$pair" "$1" "$2" >"$dir/log" 2>&1; then
+        if ! valgrind --tool=callgrind --callgrind-out-file="$dir/out" "$pair" "$1" "$2" >"$dir/log" 2>&1; then
                 cat "$dir/log" >&2
                 exit 1
         fi
         awk '/^summary:|^totals:/ { print $2; exit }' "$dir/out"
 }
 
-with=$(count "$call" $n)
-without=$(count "$call" 0)
+# What is in every pair is in the least of three tries: the opening of a heap takes more instructions where another one
+# has the place that it wants, and the process's maps are read.
+least() {
+        { count "$1" "$2" && count "$1" "$2" && count "$1" "$2"; } | sort -n | head -1
+}
+
+with=$(least "$call" $n)
+without=$(least "$call" 0)
 null=$(count null $n)
 null0=$(count null 0)
 awk -v a="$with" -v b="$without" -v c="$null" -v d="$null0" -v n="$n" -v most="$most" 'BEGIN {

@@ -120,13 +120,6 @@ calls_another(void)
         shfree(shheap_malloc(other, 64));
 }
 
-/* As containers of C++ do it, whose allocator lies in a heap that is not the default one. */
-static void
-calls_near(void)
-{
-        shfree(shheap_malloc_near(block, 64));
-}
-
 static const struct family {
         const char *name;
         void (*calls)(void);
@@ -143,7 +136,6 @@ static const struct family {
               {"handle", calls_handle},
               {"turns", calls_turns},
               {"another", calls_another},
-              {"near", calls_near},
               {"huge", calls_huge},
               {"huge-of-heap", calls_heap_huge}};
 enum { N_FAMILY = sizeof family / sizeof family[0], WARM = 1000 };
@@ -151,11 +143,10 @@ enum { N_FAMILY = sizeof family / sizeof family[0], WARM = 1000 };
 static bool
 uses_other(const struct family *of)
 {
-        return of && (of->calls == calls_turns || of->calls == calls_another || of->calls == calls_near);
+        return of && (of->calls == calls_turns || of->calls == calls_another);
 }
 
-/* Only what these two execute is counted: an opening may take more instructions at one time than at another. */
-static __attribute__((noinline)) void
+static void
 execute(const struct family *of, long n)
 {
         void (*volatile which)(void) = of->calls;
@@ -165,7 +156,7 @@ execute(const struct family *of, long n)
                 calls();
 }
 
-static __attribute__((noinline)) void
+static void
 execute_pairs(void *(*volatile allocate)(size_t), void (*volatile release)(void *), long n)
 {
         void *(*take)(size_t) = allocate;
@@ -210,7 +201,7 @@ main(int argc, char **argv)
         }
         shheap_set_default(heap);
         n = strtol(argv[2], NULL, 10);
-        block = of && of->calls == calls_near ? shheap_calloc(other, 1, 100) : shcalloc(1, 100);
+        block = shcalloc(1, 100);
         if (of)
                 execute(of, n);
         else if (strcmp(argv[1], "heap") == 0)

@@ -37,6 +37,9 @@ plant_good() {
 #define SHMALLOC_VERSION_MINOR 1
 #define SHMALLOC_VERSION_PATCH 2
 enum {
+        SHHEAP_VERSION_MAJOR = SHMALLOC_VERSION_MAJOR,
+        SHHEAP_VERSION_MINOR = SHMALLOC_VERSION_MINOR,
+        SHHEAP_VERSION_PATCH = SHMALLOC_VERSION_PATCH,
         SHA_ZERO = 0x040u, /* zeroed */
         SHHEAP_CREATE = 1u << 0 /* if there is none */
 };
@@ -145,12 +148,15 @@ END
         printf '.Dd November 2, 2026\n.It Cm ls\nAll.\n.It Cm stat\nOne.\n' >"$tree/doc/man/shmallocctl.1"
         {
                 printf '.Dd November 2, 2026\n'
-                printf '.Sh NAME\n.Nm shmalloc ,\n.Nm shfree\n.Nd allocate\n.Sh LIBRARY\n.Sh SYNOPSIS\n'
+                printf '.Sh NAME\n.Nm shmalloc ,\n.Nm shfree ,\n'
+                printf '.Nm shheap_flag_align\n.Nd allocate\n.Sh LIBRARY\n.Sh SYNOPSIS\n'
                 printf '.Ft "void *"\n.Fn shmalloc "size_t size"\n.Ft void\n.Fn shfree "void *p"\n'
+                printf '.Ft unsigned\n.Fn shheap_flag_align "size_t a"\n'
                 printf '.Sh %s\n' DESCRIPTION 'RETURN VALUES' EXAMPLES ERRORS 'THREADS AND SIGNALS' DEATH 'SEE ALSO'
                 printf '.Xr shfree 3 ,\n.Xr malloc 3\n.Dv SHHEAP_CREATE , SHA_ZERO , SHA_ALIGN .\n'
         } >"$tree/doc/man/shmalloc.3"
-        printf '.Xr shmalloc 3 ,\n.Xr shfree 3\n' >"$tree/doc/man/shmalloc.7"
+        printf '.Dd November 30, 2026\n.Xr shmalloc 3 ,\n.Xr shfree 3 ,\n.Xr shheap_flag_align 3\n' \
+                >"$tree/doc/man/shmalloc.7"
         printf '| `no NAME of N bytes` | or more |\n' >"$tree/doc/troubleshooting.md"
         printf '`ls`, and `shmallocctl stat`.\n' >"$tree/doc/daemon.md"
         mkdir -p "$tree/tests/daemon"
@@ -211,7 +217,6 @@ END
         printf '%s\n' '# Changelog' '' '## 0.1.2 (2026-11-30)' '' '* All.' >"$tree/CHANGELOG.md"
         mkdir -p "$tree/tests/install"
         printf '%s\n' 'find_package(shmalloc 0.1 REQUIRED)' >"$tree/tests/install/CMakeLists.txt"
-        printf '.Dd November 30, 2026\n' >"$tree/doc/man/shmalloc.7"
         printf '%s\n' '/* "heap.id" "stats.used" SHA_ZERO SHA_ALIGN SHHEAP_CREATE */' 'int main(void)' '{' \
                 '        return 0;' '}' >"$tree/tests/unit/test_x.c"
         printf '%s\n' 'atomic: base/atomic base/verify: unit/x' 'intents: layout/intents: unit/x' \
@@ -609,7 +614,7 @@ fails version CHANGELOG.md:3 "a section without a date"
 sed -i 's/SHMALLOC_0.1/SHMALLOC_0.2/' "$tree/lib/shmalloc.map"
 fails version lib/shmalloc.map:1 "symbols of a later version"
 sed -i 's/shmalloc@SHMALLOC_0.1 0.1.0/shmalloc@SHMALLOC_0.1 0.1.10/' "$tree/debian/libshmalloc0.symbols"
-fails version debian/libshmalloc0.symbols:4 "a symbol of a later version"
+fails version debian/libshmalloc0.symbols:5 "a symbol of a later version"
 sed -i 's/libshmalloc0/libshmalloc1/' "$tree/debian/control"
 fails version "no package libshmalloc0" "a package of another name than the library's"
 sed -i 's/0.1/0.2/' "$tree/tests/install/CMakeLists.txt"
