@@ -226,7 +226,9 @@ const struct config_key config_keys[] = {
         {"owner", "USER", "name or number; default: the user of the daemon"},
         {"group", "GROUP", "name or number; default: the owner's"},
         {"max_clients", "N", "processes at a time, 1 to 65535; default 4096"},
-        {"max_threads", "N", "threads at a time and one more per process, 2 to 65534; default 16384"},
+        {"max_threads", "N",
+         "threads at a time and one more per process, 2 to 65534; default: one per 32 KiB of "
+         "max_capacity, 2048 to 16384"},
         {"arenas", "N", "per NUMA node, 1 to 64; default: its CPUs"},
         {"nodes", "LIST", "NUMA nodes, 0 to 63, as in 0,2-3, or all; default all"},
         {"policy", "WORD", "local, interleave, bind or strict; default local"},
