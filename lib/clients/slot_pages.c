@@ -156,7 +156,7 @@ slot_purge(struct thread *t, uint32_t idx)
 }
 
 uint64_t
-slot_purge_all(struct thread *t, int fd, uint64_t most)
+slot_purge_all(struct thread *t, int fd, uint64_t most, uint32_t n_kept)
 {
         const struct region *r = t->region;
         uint64_t stride = r->layout.stride[TABLE_THREADS], next = 0, bytes = 0;
@@ -170,6 +170,10 @@ slot_purge_all(struct thread *t, int fd, uint64_t most)
 
                 if (!slot_is_empty(r, idx))
                         continue;
+                if (n_kept > 0 && load_relaxed(&r->gates[idx].is_bare) == 0) { /* the lowest: who attaches takes them */
+                        n_kept--;
+                        continue;
+                }
                 if (next < off)
                         next = file_next_page(fd, off); /* the first page at `off` or behind it */
                 if (next < off + stride)

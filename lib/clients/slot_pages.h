@@ -36,9 +36,9 @@ int slot_back(struct region *r, uint32_t idx);
  * no memory for the totals. */
 int slot_purge(struct thread *t, uint32_t idx);
 
-/* The same of all empty slots that have pages; `fd` is a descriptor of the file (region/file.h), by which they are
- * found.  About `most` bytes at most.  How many. */
-uint64_t slot_purge_all(struct thread *t, int fd, uint64_t most);
+/* The same of all empty slots that have pages, but for the first `n_kept` of them; `fd` is a descriptor of the file
+ * (region/file.h), by which they are found.  About `most` bytes at most.  How many. */
+uint64_t slot_purge_all(struct thread *t, int fd, uint64_t most, uint32_t n_kept);
 
 /* PURGE_SLOT: what a reaper does for a dead thread. */
 void slot_pages_settle(struct region *r, uint32_t thread_no);

@@ -40,6 +40,7 @@ enum {
         DECAY_PUNCHES_MAX = 1024, /* system calls for pages of slabs per tick */
         SEARCH_MS = 1000,         /* between searches for pages that no note knows of, at least */
         ARENAS_MAX = 16,          /* of others that are looked at per tick */
+        SLOTS_KEPT = 16,          /* empty thread slots that keep their pages, for who comes when there are none */
         TRIM_AT_ONCE = 32         /* magazines of a depot per tick, or a quarter of them if that is more */
 };
 
@@ -268,7 +269,7 @@ pass_end(struct thread *t, struct pass *pass, uint64_t most)
         uint64_t bytes = pass->fd >= 0 ? pool_purge(t, pass->fd, most) : 0;
 
         if (pass->fd >= 0 && bytes < most)
-                bytes += slot_purge_all(t, pass->fd, most - bytes);
+                bytes += slot_purge_all(t, pass->fd, most - bytes, SLOTS_KEPT);
         if (pass->fd >= 0 && bytes < most)
                 bytes += sweep_beyond_marks(t, pass->fd, most - bytes);
 

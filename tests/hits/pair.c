@@ -120,6 +120,13 @@ calls_another(void)
         shfree(shheap_malloc(other, 64));
 }
 
+/* As containers of C++ do it, whose allocator lies in a heap that is not the default one. */
+static void
+calls_near(void)
+{
+        shfree(shheap_malloc_near(block, 64));
+}
+
 static const struct family {
         const char *name;
         void (*calls)(void);
@@ -136,6 +143,7 @@ static const struct family {
               {"handle", calls_handle},
               {"turns", calls_turns},
               {"another", calls_another},
+              {"near", calls_near},
               {"huge", calls_huge},
               {"huge-of-heap", calls_heap_huge}};
 enum { N_FAMILY = sizeof family / sizeof family[0], WARM = 1000 };
@@ -143,7 +151,7 @@ enum { N_FAMILY = sizeof family / sizeof family[0], WARM = 1000 };
 static bool
 uses_other(const struct family *of)
 {
-        return of && (of->calls == calls_turns || of->calls == calls_another);
+        return of && (of->calls == calls_turns || of->calls == calls_another || of->calls == calls_near);
 }
 
 static void
@@ -201,7 +209,7 @@ main(int argc, char **argv)
         }
         shheap_set_default(heap);
         n = strtol(argv[2], NULL, 10);
-        block = shcalloc(1, 100);
+        block = of && of->calls == calls_near ? shheap_calloc(other, 1, 100) : shcalloc(1, 100);
         if (of)
                 execute(of, n);
         else if (strcmp(argv[1], "heap") == 0)

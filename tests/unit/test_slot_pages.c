@@ -103,12 +103,12 @@ START_TEST(empty_slots_lose_their_pages_and_nothing_else)
         uint64_t stride = r->layout.stride[TABLE_THREADS];
 
         assert_totals(15);
-        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX), N * stride);
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX, 0), N * stride);
         for (uint32_t i = 0; i < N; i++)
                 ck_assert(!has_pages(idx + i) && r->gates[idx + i].is_bare == 1);
         ck_assert(has_pages(t->no - 1) && t->gate->is_bare == 0);
         assert_totals(15);
-        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX), 0);
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX, 0), 0);
         ck_assert_uint_eq(folding_owner(r->header->folding), THREAD_NONE);
         ck_assert_uint_eq(folding_n(r->header->folding), N);
         heap_verify(r, NULL);
@@ -117,8 +117,23 @@ END_TEST
 
 START_TEST(no_more_than_is_asked_for_goes)
 {
-        ck_assert_uint_eq(slot_purge_all(t, r->fd, 1), r->layout.stride[TABLE_THREADS]);
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, 1, 0), r->layout.stride[TABLE_THREADS]);
         ck_assert(!has_pages(idx) && has_pages(idx + 1));
+}
+END_TEST
+
+/* Who comes when the file system is full has no other. */
+START_TEST(first_ones_are_kept)
+{
+        uint64_t stride = r->layout.stride[TABLE_THREADS];
+
+        for (int i = 0; i < 2; i++) {
+                ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX, 2), i == 0 ? (N - 2) * stride : 0);
+                ck_assert(has_pages(idx) && has_pages(idx + 1) && !has_pages(idx + 2));
+        }
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX, 1), stride);
+        ck_assert(has_pages(idx) && !has_pages(idx + 1));
+        assert_totals(15);
 }
 END_TEST
 
@@ -126,7 +141,7 @@ START_TEST(attacher_gets_the_pages_again)
 {
         struct thread again[N + 1] = {0};
 
-        slot_purge_all(t, r->fd, UINT64_MAX);
+        slot_purge_all(t, r->fd, UINT64_MAX, 0);
         for (uint32_t i = 0; i < N; i++) {
                 ck_assert_int_eq(slot_attach(&again[i], r, &fx.client, NULL, NULL), 0);
                 ck_assert_uint_eq(again[i].no, idx + i + 1);
@@ -136,7 +151,7 @@ START_TEST(attacher_gets_the_pages_again)
         assert_totals(15 + 100 * N);
         for (uint32_t i = 0; i < N; i++)
                 slot_release(&again[i]);
-        ck_assert_uint_gt(slot_purge_all(t, r->fd, UINT64_MAX), 0);
+        ck_assert_uint_gt(slot_purge_all(t, r->fd, UINT64_MAX, 0), 0);
         assert_totals(15 + 100 * N);
 }
 END_TEST
@@ -188,10 +203,17 @@ START_TEST(slot_in_use_or_in_reserve_keeps_its_pages)
 }
 END_TEST
 
-START_TEST(purge_gives_them_back)
+START_TEST(purge_gives_them_back_but_for_some)
 {
+        struct thread used[16 + N] = {0};
+
+        for (uint32_t i = 0; i < 16 + N; i++)
+                ck_assert_int_eq(slot_attach(&used[i], r, &fx.client, NULL, NULL), 0);
+        for (uint32_t i = 0; i < 16 + N; i++)
+                slot_release(&used[i]);
         ck_assert_uint_gt(decay_purge(t, UINT32_MAX), 0);
-        ck_assert(!has_pages(idx));
+        for (uint32_t i = 0; i < 16 + N; i++)
+                ck_assert(has_pages(idx + i) == (i < 16));
         assert_totals(15);
 }
 END_TEST
@@ -220,7 +242,7 @@ START_TEST(look_makes_no_page)
         struct check_totals totals;
         uint64_t blocks = 0, bytes = 0;
 
-        slot_purge_all(t, r->fd, UINT64_MAX);
+        slot_purge_all(t, r->fd, UINT64_MAX, 0);
         for (uint32_t i = 0; i < N; i++)
                 store_relaxed(&r->gates[idx + i].is_bare, 0u);
         assert_totals(15);
@@ -249,7 +271,7 @@ START_TEST(what_was_refused_is_not_asked_for_each_slot)
 {
         n_refused = 0;
         on_advice = refuse_removal;
-        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX), 0);
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX, 0), 0);
         on_advice = NULL;
         ck_assert_uint_eq(n_refused, 1);
         assert_totals(15);
@@ -277,7 +299,7 @@ START_TEST(attacher_asks_for_pages_with_signals_unblocked)
         robust_quiet_begin(&quiet); /* there are such stretches */
         ck_assert(robust_is_quiet());
         robust_quiet_end(&quiet);
-        slot_purge_all(t, r->fd, UINT64_MAX);
+        slot_purge_all(t, r->fd, UINT64_MAX, 0);
         n_quiet = 0;
         on_advice = listen_for_quiet;
         ck_assert_int_eq(slot_attach(&u, r, &fx.client, NULL, NULL), 0);
@@ -294,14 +316,14 @@ START_TEST(what_a_page_says_that_did_not_go_counts_no_more)
         struct thread u = {0};
 
         on_advice = refuse_removal;
-        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX), 0);
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX, 0), 0);
         on_advice = NULL;
         ck_assert(has_pages(idx) && r->gates[idx].is_bare == 1);
         assert_totals(15);
         ck_assert_int_eq(slot_attach(&u, r, &fx.client, NULL, NULL), 0);
         assert_totals(15);
         slot_release(&u);
-        ck_assert_uint_gt(slot_purge_all(t, r->fd, UINT64_MAX), 0); /* it is found by its page */
+        ck_assert_uint_gt(slot_purge_all(t, r->fd, UINT64_MAX, 0), 0); /* it is found by its page */
         ck_assert(!has_pages(idx));
         assert_totals(15);
 }
@@ -359,7 +381,7 @@ START_TEST(slot_that_is_folded_is_passed_by_until_its_purger_is_settled)
         ck_assert_int_eq(slot_attach(&u, r, &fx.client, NULL, NULL), 0);
         assert_totals(15);
         slot_release(&u);
-        ck_assert_uint_gt(slot_purge_all(t, r->fd, UINT64_MAX), 0);
+        ck_assert_uint_gt(slot_purge_all(t, r->fd, UINT64_MAX, 0), 0);
         assert_totals(15);
 }
 END_TEST
@@ -396,7 +418,7 @@ START_TEST(without_pages_nobody_attaches_to_a_bare_slot)
 {
         struct thread u = {0};
 
-        slot_purge_all(t, r->fd, UINT64_MAX);
+        slot_purge_all(t, r->fd, UINT64_MAX, 0);
         on_advice = refuse_pages;
         os_inject = refuse_allocation;
         ck_assert_int_eq(slot_attach(&u, r, &fx.client, NULL, NULL), -ENOMEM);
@@ -417,7 +439,7 @@ START_TEST(without_room_for_the_totals_nothing_goes)
         on_advice = refuse_pages;
         os_inject = refuse_allocation;
         ck_assert_int_eq(slot_purge(t, idx), -ENOMEM);
-        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX), 0);
+        ck_assert_uint_eq(slot_purge_all(t, r->fd, UINT64_MAX, 0), 0);
         os_inject = NULL;
         on_advice = NULL;
         ck_assert(has_pages(idx) && r->gates[idx].is_bare == 0);
@@ -437,11 +459,12 @@ main(void)
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_add_test(tc, empty_slots_lose_their_pages_and_nothing_else);
         tcase_add_test(tc, no_more_than_is_asked_for_goes);
+        tcase_add_test(tc, first_ones_are_kept);
         tcase_add_test(tc, attacher_gets_the_pages_again);
         tcase_add_test(tc, one_that_has_its_pages_is_taken_first);
         tcase_add_test(tc, thread_that_has_detached_gets_its_own_again);
         tcase_add_test(tc, slot_in_use_or_in_reserve_keeps_its_pages);
-        tcase_add_test(tc, purge_gives_them_back);
+        tcase_add_test(tc, purge_gives_them_back_but_for_some);
         tcase_add_test(tc, totals_outlive_the_number_of_folds);
         tcase_add_test(tc, look_makes_no_page);
         suite_add_tcase(suite, tc);
