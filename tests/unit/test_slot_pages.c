@@ -62,7 +62,7 @@ setup(void)
         struct thread used[N] = {0};
         struct stat st;
 
-        heap_make(&fx, (struct heap_params){.has_file = true});
+        heap_make(&fx, (struct heap_params){.max_threads = 16 + N + 2, .has_file = true});
         ck_assert_int_eq(fstat(r->fd, &st), 0);
         r->dev = st.st_dev;
         r->ino = st.st_ino;
