@@ -8,12 +8,14 @@ set -eu
         echo "usage: $0 SOURCE_DIR OUTPUT_DIR" >&2
         exit 2
 }
+missing=
 for program in cmark-gfm mandoc; do
-        command -v $program >/dev/null || {
-                echo "$0: $program is missing (Debian's package of that name)" >&2
-                exit 2
-        }
+        command -v $program >/dev/null || missing="$missing $program"
 done
+[ -z "$missing" ] || {
+        echo "$0: missing:$missing (Debian's packages of these names)" >&2
+        exit 2
+}
 LC_ALL=C.UTF-8
 export LC_ALL
 mkdir -p "$2"

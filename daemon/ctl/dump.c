@@ -393,7 +393,7 @@ int
 verb_dump(int argc, char **argv)
 {
         static const struct argp_option options[] = {
-                {"save", KEY_SAVE, "FILE", 0, "Copy the heap to a new FILE instead, sparse as it is", 0},
+                {"save", KEY_SAVE, "FILE", 0, "Copy the heap, blocks included, to a new FILE instead", 0},
                 {"full", KEY_FULL, NULL, 0, "Also each slab and each large block", 0},
                 {0}};
         struct dump_args args = {.common = {.wants = CTL_WANTS_NAME | CTL_WANTS_FAULTS}};

@@ -22,7 +22,7 @@ static const struct verb {
         {"check", verb_check, "whether a heap is in order; exits with 1 if not"},
         {"reap", verb_reap, "settle what the dead left in a heap, now"},
         {"purge", verb_purge, "give unused memory back to the system, now"},
-        {"dump", verb_dump, "all that is in the tables of a dead or saved heap; --save"},
+        {"dump", verb_dump, "all that is in a heap's tables, dead or alive; --save copies it"},
         {"explain", verb_explain, "what is at an address: class, slab, owner, cached or not"},
         {"roots", verb_roots, "the named objects of a heap: name, size, address"},
         {"rm", verb_rm, "remove a heap's name"},

@@ -337,13 +337,15 @@ terminal_classes(const struct map *map, FILE *out, bool has_colour)
                         continue;
                 if (has_colour)
                         fprintf(out, "\033[38;5;%um█\033[0m", terminal_colour(i));
+                else
+                        fputs(" ", out);
                 fprintf(out, " %8s  %10s allocated, %10s cached, %6" PRIu64 " %s%s\n", map_class_name(size, i),
                         text_bytes(live, c->n_live * size_class_bytes(i)),
                         text_bytes(cached, c->n_cached * size_class_bytes(i)), c->n_runs,
                         size_class_is_small(i) ? "slab" : "run", text_s(c->n_runs));
         }
         if (map->totals.n_huge != 0)
-                fprintf(out, "%s     huge  %10s allocated, %10s cached, %6" PRIu64 " block%s\n", has_colour ? " " : "",
+                fprintf(out, "      huge  %10s allocated, %10s cached, %6" PRIu64 " block%s\n",
                         text_bytes(live, map->totals.huge_bytes - map->totals.huge_cached_bytes),
                         text_bytes(cached, map->totals.huge_cached_bytes), map->totals.n_huge,
                         text_s(map->totals.n_huge));

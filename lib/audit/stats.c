@@ -101,9 +101,9 @@ sums_of(const struct check_totals *t)
         X(BACKED, "backed_bytes", "bytes", "of chunks are known to have pages", GAUGE)                                 \
         X(DIRTY, "dirty_bytes", "bytes", "are free and may have pages: decay gives them back", GAUGE)                  \
         X(METADATA, "metadata_bytes", "bytes", "in tables beside the chunks", GAUGE)                                   \
-        X(CLIENTS, "attached_clients", "clients", "processes have the heap open, or died with it", GAUGE)              \
+        X(CLIENTS, "attached_clients", "clients", "have the heap open, or died with it", GAUGE)                        \
         X(THREADS, "attached_threads", "threads", "have a slot, alive or not reaped yet", GAUGE)                       \
-        X(ROOTS, "named_roots", "roots", "names have an object", GAUGE)                                                \
+        X(ROOTS, "named_roots", "roots", "have an object", GAUGE)                                                      \
         X(TCACHE_MAGAZINES, "tcache_magazines", "magazines", "are held by threads", GAUGE)                             \
         X(DEPOT_MAGAZINES, "depot_magazines", "magazines", "are in depots", GAUGE)                                     \
         X(POOLED_MAGAZINES, "pooled_magazines", "magazines", "are unused", GAUGE)                                      \
@@ -179,7 +179,7 @@ heap_row(const struct stats *s, uint32_t idx, struct stats_row *row)
 /* ------------------------------------------------------------------ classes */
 
 #define CLASS_METRICS(X)                                                                                               \
-        X(RUNS, "used_runs", "runs", "slabs, large runs, or huge blocks of the class", GAUGE)                          \
+        X(RUNS, "used_runs", "runs", "of the class: slabs, large runs, or huge blocks", GAUGE)                         \
         X(ALLOCATED, "allocated_bytes", "bytes", "in blocks that are allocated", GAUGE)                                \
         X(BLOCKS, "allocated_blocks", "blocks", "are allocated", GAUGE)                                                \
         X(CACHED, "cached_blocks", "blocks", "are cached by threads and depots", GAUGE)                                \
