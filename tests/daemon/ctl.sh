@@ -96,7 +96,7 @@ says out "$patient_pid patient"
 says out alive
 fits out
 expect 0 "$ctl" stat work
-grep -qE '^  attached_clients +1  clients processes have' "$tmp/out" || fail "stat does not say who is there"
+grep -qE '^  attached_clients +1  clients have the heap open' "$tmp/out" || fail "stat does not say who is there"
 grep -qE '^  capacity_bytes +128 MiB  blocks may take' "$tmp/out" || fail "stat has no sizes in units"
 grep -qE '^ +1024 +[0-9]+ +[0-9.]+ KiB +[0-9]+' "$tmp/out" || fail "stat has no line for blocks of 1 KiB"
 fits out
