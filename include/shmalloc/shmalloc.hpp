@@ -327,7 +327,7 @@ template <class T> struct builder {
         void
         add(A &&...args)
         {
-                ::new (static_cast<void *>(first + n)) T(std::forward<A>(args)...);
+                ::new (const_cast<void *>(static_cast<const volatile void *>(first + n))) T(std::forward<A>(args)...);
                 n++;
         }
         void
@@ -361,6 +361,11 @@ template <class T> class ref
         {
         }
         explicit ref(shref value) noexcept : value_(value)
+        {
+        }
+        /* To const, not from it.  A base may lie elsewhere in the object, which only who has the heap can tell. */
+        template <class U, class = std::enable_if_t<std::is_same_v<std::remove_cv_t<T>, U> && !std::is_same_v<T, U>>>
+        ref(ref<U> other) noexcept : value_(other.value())
         {
         }
         /* nullptr for null, and for what lies outside of the heap. */
@@ -1321,7 +1326,7 @@ class heap : public detail::objects<heap>
         }
         template <class T>
         ref<T>
-        get_ref(const T *p) const noexcept
+        get_ref(T *p) const noexcept
         {
                 return ref<T>(native_, p);
         }
@@ -1516,5 +1521,13 @@ class memory_resource : public std::pmr::memory_resource
 #endif
 
 } // namespace shm
+
+template <class T> struct std::hash<shm::ref<T>> {
+        std::size_t
+        operator()(shm::ref<T> r) const noexcept
+        {
+                return std::hash<shref>()(r.value());
+        }
+};
 
 #endif
