@@ -27,6 +27,7 @@
  *               opens one by SHHEAP_RELOCATABLE, that holds offset_ptr, relocatable_allocator and ref only.
  *   Standards.  Layouts are the same for C++17 and later, with g++ and clang++, with and without optimization.  The
  *               containers in a heap have to be of one library, compiled with one setting of its debug modes.
+ *               Exceptions have to be on (-fexceptions); RTTI may be off, in all of a program.
  *
  * Sizes are in bytes unless a name says otherwise.
  */
@@ -1511,9 +1512,13 @@ class memory_resource : public std::pmr::memory_resource
         bool
         do_is_equal(const std::pmr::memory_resource &other) const noexcept override
         {
+#if defined(__cpp_rtti)
                 auto *o = dynamic_cast<const memory_resource *>(&other);
 
                 return o && o->heap_ == heap_;
+#else
+                return this == &other; /* less than could be said, but true */
+#endif
         }
 
         shheap *heap_;
