@@ -18,9 +18,10 @@
  *   Threads.    Everything may be called from any number of threads and processes at once, but a heap may not be
  *               closed, moved or assigned while others use it, nor a container be changed by two without a lock.
  *   Refused.    What can only work in one process does not compile where it is seen: types with virtual functions,
- *               std::shared_ptr, std::function, std::mutex, pointers to functions, containers with std::allocator or of
- *               std::pmr.  They are seen as T, and among the arguments of T's templates (virtual functions: in arrays,
- *               pairs, tuples, optionals, variants, and elements of containers); not as members of a class, nor is a
+ *               std::shared_ptr, std::function and any, std::mutex and its like, pointers to functions, handles, and
+ *               containers with std::allocator or of std::pmr.  They are seen as T, and among the arguments of T's
+ *               templates, if all of those are types (virtual functions: in arrays, pairs, tuples, optionals, variants,
+ *               and elements of containers); not as members of a class, nor is a
  *               virtual base without virtual functions: of those the author of the class has to think.  is_private
  *               may be specialized for such a class.
  *   Addresses.  Heaps lie at one address in all processes, so plain pointers may be stored in them.  Where a process
@@ -40,13 +41,16 @@
 #error "shmalloc.hpp wants C++17 or later"
 #endif
 
+#include <any>
 #include <array>
 #include <cerrno>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <forward_list>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <limits>
 #include <memory>
@@ -54,6 +58,7 @@
 #include <new>
 #include <optional>
 #include <pthread.h>
+#include <shared_mutex>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -87,7 +92,11 @@ class error : public std::system_error
 
 /* ------------------------------------------------------------------ what may lie in a heap */
 
-enum class reason { none, counted, allocator, pmr, function, lock, deleter };
+class heap;
+template <class T> class allocator;
+template <class T> class default_allocator;
+
+enum class reason { none, counted, allocator, pmr, function, lock, deleter, handle };
 
 /* Why a T works in one process only.  A class template of which an argument does is taken to do so, too: specialize
  * it, as std::integral_constant<shm::reason, shm::reason::none>, where that is wrong. */
@@ -127,6 +136,16 @@ template <class T, std::size_t N> struct is_private<std::array<T, N>> : is_priva
 };
 template <class T> struct is_private<T *> : detail::because<std::is_function_v<T> ? reason::function : reason::none> {
 };
+template <> struct is_private<shheap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<const shheap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<heap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<const heap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<heap> : detail::because<reason::handle> {
+};
 template <class M, class C>
 struct is_private<M C::*> : detail::because<std::is_function_v<M> ? reason::function : reason::none> {
 };
@@ -143,9 +162,23 @@ template <class T> struct is_private<std::default_delete<T>> : detail::because<r
 };
 template <class T> struct is_private<std::function<T>> : detail::because<reason::function> {
 };
+template <> struct is_private<std::any> : detail::because<reason::function> {
+};
 template <> struct is_private<std::mutex> : detail::because<reason::lock> {
 };
 template <> struct is_private<std::recursive_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::timed_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::recursive_timed_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::shared_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::shared_timed_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::condition_variable> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::condition_variable_any> : detail::because<reason::lock> {
 };
 #if defined(__cpp_lib_memory_resource)
 template <class T> struct is_private<std::pmr::polymorphic_allocator<T>> : detail::because<reason::pmr> {
@@ -154,8 +187,35 @@ template <class T> struct is_private<std::pmr::polymorphic_allocator<T>> : detai
 
 namespace detail
 {
-/* A node that is linked by plain pointers, whatever the allocator's are. */
+/* Allocators whose pointers are plain. */
+template <class A> struct is_plain_allocator : std::false_type {
+};
+template <class T> struct is_plain_allocator<allocator<T>> : std::true_type {
+};
+template <class T> struct is_plain_allocator<default_allocator<T>> : std::true_type {
+};
+
+/* A plain pointer, what has one in itself, and a node that is linked by such, whatever the allocator's are. */
 template <class T> struct is_linked_plainly : std::is_pointer<T> {
+};
+template <class T> using has_plain = is_linked_plainly<std::remove_cv_t<std::remove_all_extents_t<T>>>;
+template <template <class...> class C, class... A>
+struct is_linked_plainly<C<A...>> : std::disjunction<is_plain_allocator<A>...> {
+};
+template <class T> struct is_linked_plainly<allocator<T>> : std::true_type {
+};
+template <class T, class D>
+struct is_linked_plainly<std::unique_ptr<T, D>> : std::is_pointer<typename std::unique_ptr<T, D>::pointer> {
+};
+template <class T, std::size_t N> struct is_linked_plainly<std::array<T, N>> : has_plain<T> {
+};
+template <class T> struct is_linked_plainly<std::optional<T>> : has_plain<T> {
+};
+template <class A, class B> struct is_linked_plainly<std::pair<A, B>> : std::disjunction<has_plain<A>, has_plain<B>> {
+};
+template <class... A> struct is_linked_plainly<std::tuple<A...>> : std::disjunction<has_plain<A>...> {
+};
+template <class... A> struct is_linked_plainly<std::variant<A...>> : std::disjunction<has_plain<A>...> {
 };
 #if defined(__GLIBCXX__)
 template <class T> struct is_linked_plainly<std::_Fwd_list_node<T>> : std::true_type {
@@ -176,10 +236,11 @@ template <class T> struct storable {
                       "shm: containers of std::pmr keep a pointer to a private memory_resource with "
                       "virtual functions; give the container a shm::allocator");
         static_assert(why != reason::function, "shm: functions lie at other addresses in other processes");
-        static_assert(why != reason::lock, "shm: std::mutex is for one process, and does not tell of its owner's "
-                                           "death; use shm::robust_mutex");
+        static_assert(why != reason::lock, "shm: std::mutex is for one process, as are its like, and does not tell of "
+                                           "its owner's death; use shm::robust_mutex");
         static_assert(why != reason::deleter, "shm: std::default_delete gives blocks to the private heap; use "
                                               "shm::unique_ptr");
+        static_assert(why != reason::handle, "shm: a heap's handle is of one process; use its segment manager");
         static constexpr bool value = true;
 };
 
@@ -1027,23 +1088,6 @@ class segment_manager : public detail::objects<segment_manager>
 
 /* ------------------------------------------------------------------ allocators */
 
-namespace detail
-{
-/* Pointer: what the allocator keeps of its segment manager.  To a raw one. */
-template <class T>
-T *
-raw(T *p) noexcept
-{
-        return p;
-}
-template <class T>
-T *
-raw(const offset_ptr<T> &p) noexcept
-{
-        return p.get();
-}
-} // namespace detail
-
 /* For the containers of the standard library and of Boost: 8 bytes; goes along with copies, moves and swaps.  Blocks
  * are of the heap whose segment manager it was given. */
 template <class T> class allocator
@@ -1112,7 +1156,7 @@ template <class T> class relocatable_allocator
         using propagate_on_container_swap = std::true_type;
         using is_always_equal = std::false_type;
         static_assert(detail::storable<T>::value);
-        static_assert(!detail::is_linked_plainly<T>::value,
+        static_assert(!detail::has_plain<T>::value,
                       "shm: a plain pointer means nothing where the heap lies elsewhere; use shm::offset_ptr or "
                       "shm::ref, and for lists and maps Boost.Container");
 
@@ -1194,10 +1238,15 @@ operator!=(const default_allocator<T> &, const default_allocator<U> &) noexcept
         return false;
 }
 
-/* Destroys an object and frees its block, of whatever heap that this process has open. */
+/* Destroys an object and frees its block, of whatever heap that this process has open.  Of a derived class's object it
+ * would run the base's destructor, as there are no virtual ones, and free what need not be where its block begins: the
+ * two do not convert. */
 template <class T> struct deleter {
+        static_assert(!std::is_array_v<T>, "shm: unique_ptr does not know how many there are; use a vector, or "
+                                           "std::array");
         deleter() noexcept = default;
-        template <class U, class = std::enable_if_t<std::is_convertible_v<U *, T *>>>
+        template <class U, class = std::enable_if_t<std::is_same_v<const volatile U, const volatile T> &&
+                                                    std::is_convertible_v<U *, T *>>>
         deleter(const deleter<U> &) noexcept
         {
         }
