@@ -18,15 +18,17 @@
  *   Threads.    Everything may be called from any number of threads and processes at once, but a heap may not be
  *               closed, moved or assigned while others use it, nor a container be changed by two without a lock.
  *   Refused.    What can only work in one process does not compile where it is seen: types with virtual functions,
- *               std::shared_ptr, std::function, std::mutex, pointers to functions, containers with std::allocator or of
- *               std::pmr.  They are seen as T, and among the arguments of T's templates (virtual functions: in arrays,
- *               pairs, tuples, optionals, variants, and elements of containers); not as members of a class, nor is a
+ *               std::shared_ptr, std::function and any, std::mutex and its like, pointers to functions, handles, and
+ *               containers with std::allocator or of std::pmr.  They are seen as T, and among the arguments of T's
+ *               templates, if all of those are types (virtual functions: in arrays, pairs, tuples, optionals, variants,
+ *               and elements of containers); not as members of a class, nor is a
  *               virtual base without virtual functions: of those the author of the class has to think.  is_private
  *               may be specialized for such a class.
  *   Addresses.  Heaps lie at one address in all processes, so plain pointers may be stored in them.  Where a process
  *               opens one by SHHEAP_RELOCATABLE, that holds offset_ptr, relocatable_allocator and ref only.
  *   Standards.  Layouts are the same for C++17 and later, with g++ and clang++, with and without optimization.  The
  *               containers in a heap have to be of one library, compiled with one setting of its debug modes.
+ *               Exceptions have to be on (-fexceptions); RTTI may be off, in all of a program.
  *
  * Sizes are in bytes unless a name says otherwise.
  */
@@ -39,13 +41,16 @@
 #error "shmalloc.hpp wants C++17 or later"
 #endif
 
+#include <any>
 #include <array>
 #include <cerrno>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <forward_list>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <limits>
 #include <memory>
@@ -53,6 +58,7 @@
 #include <new>
 #include <optional>
 #include <pthread.h>
+#include <shared_mutex>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -86,7 +92,11 @@ class error : public std::system_error
 
 /* ------------------------------------------------------------------ what may lie in a heap */
 
-enum class reason { none, counted, allocator, pmr, function, lock, deleter };
+class heap;
+template <class T> class allocator;
+template <class T> class default_allocator;
+
+enum class reason { none, counted, allocator, pmr, function, lock, deleter, handle };
 
 /* Why a T works in one process only.  A class template of which an argument does is taken to do so, too: specialize
  * it, as std::integral_constant<shm::reason, shm::reason::none>, where that is wrong. */
@@ -126,6 +136,16 @@ template <class T, std::size_t N> struct is_private<std::array<T, N>> : is_priva
 };
 template <class T> struct is_private<T *> : detail::because<std::is_function_v<T> ? reason::function : reason::none> {
 };
+template <> struct is_private<shheap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<const shheap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<heap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<const heap *> : detail::because<reason::handle> {
+};
+template <> struct is_private<heap> : detail::because<reason::handle> {
+};
 template <class M, class C>
 struct is_private<M C::*> : detail::because<std::is_function_v<M> ? reason::function : reason::none> {
 };
@@ -142,9 +162,23 @@ template <class T> struct is_private<std::default_delete<T>> : detail::because<r
 };
 template <class T> struct is_private<std::function<T>> : detail::because<reason::function> {
 };
+template <> struct is_private<std::any> : detail::because<reason::function> {
+};
 template <> struct is_private<std::mutex> : detail::because<reason::lock> {
 };
 template <> struct is_private<std::recursive_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::timed_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::recursive_timed_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::shared_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::shared_timed_mutex> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::condition_variable> : detail::because<reason::lock> {
+};
+template <> struct is_private<std::condition_variable_any> : detail::because<reason::lock> {
 };
 #if defined(__cpp_lib_memory_resource)
 template <class T> struct is_private<std::pmr::polymorphic_allocator<T>> : detail::because<reason::pmr> {
@@ -153,8 +187,35 @@ template <class T> struct is_private<std::pmr::polymorphic_allocator<T>> : detai
 
 namespace detail
 {
-/* A node that is linked by plain pointers, whatever the allocator's are. */
+/* Allocators whose pointers are plain. */
+template <class A> struct is_plain_allocator : std::false_type {
+};
+template <class T> struct is_plain_allocator<allocator<T>> : std::true_type {
+};
+template <class T> struct is_plain_allocator<default_allocator<T>> : std::true_type {
+};
+
+/* A plain pointer, what has one in itself, and a node that is linked by such, whatever the allocator's are. */
 template <class T> struct is_linked_plainly : std::is_pointer<T> {
+};
+template <class T> using has_plain = is_linked_plainly<std::remove_cv_t<std::remove_all_extents_t<T>>>;
+template <template <class...> class C, class... A>
+struct is_linked_plainly<C<A...>> : std::disjunction<is_plain_allocator<A>...> {
+};
+template <class T> struct is_linked_plainly<allocator<T>> : std::true_type {
+};
+template <class T, class D>
+struct is_linked_plainly<std::unique_ptr<T, D>> : std::is_pointer<typename std::unique_ptr<T, D>::pointer> {
+};
+template <class T, std::size_t N> struct is_linked_plainly<std::array<T, N>> : has_plain<T> {
+};
+template <class T> struct is_linked_plainly<std::optional<T>> : has_plain<T> {
+};
+template <class A, class B> struct is_linked_plainly<std::pair<A, B>> : std::disjunction<has_plain<A>, has_plain<B>> {
+};
+template <class... A> struct is_linked_plainly<std::tuple<A...>> : std::disjunction<has_plain<A>...> {
+};
+template <class... A> struct is_linked_plainly<std::variant<A...>> : std::disjunction<has_plain<A>...> {
 };
 #if defined(__GLIBCXX__)
 template <class T> struct is_linked_plainly<std::_Fwd_list_node<T>> : std::true_type {
@@ -175,10 +236,11 @@ template <class T> struct storable {
                       "shm: containers of std::pmr keep a pointer to a private memory_resource with "
                       "virtual functions; give the container a shm::allocator");
         static_assert(why != reason::function, "shm: functions lie at other addresses in other processes");
-        static_assert(why != reason::lock, "shm: std::mutex is for one process, and does not tell of its owner's "
-                                           "death; use shm::robust_mutex");
+        static_assert(why != reason::lock, "shm: std::mutex is for one process, as are its like, and does not tell of "
+                                           "its owner's death; use shm::robust_mutex");
         static_assert(why != reason::deleter, "shm: std::default_delete gives blocks to the private heap; use "
                                               "shm::unique_ptr");
+        static_assert(why != reason::handle, "shm: a heap's handle is of one process; use its segment manager");
         static constexpr bool value = true;
 };
 
@@ -327,7 +389,7 @@ template <class T> struct builder {
         void
         add(A &&...args)
         {
-                ::new (static_cast<void *>(first + n)) T(std::forward<A>(args)...);
+                ::new (const_cast<void *>(static_cast<const volatile void *>(first + n))) T(std::forward<A>(args)...);
                 n++;
         }
         void
@@ -361,6 +423,11 @@ template <class T> class ref
         {
         }
         explicit ref(shref value) noexcept : value_(value)
+        {
+        }
+        /* To const, not from it.  A base may lie elsewhere in the object, which only who has the heap can tell. */
+        template <class U, class = std::enable_if_t<std::is_same_v<std::remove_cv_t<T>, U> && !std::is_same_v<T, U>>>
+        ref(ref<U> other) noexcept : value_(other.value())
         {
         }
         /* nullptr for null, and for what lies outside of the heap. */
@@ -1021,23 +1088,6 @@ class segment_manager : public detail::objects<segment_manager>
 
 /* ------------------------------------------------------------------ allocators */
 
-namespace detail
-{
-/* Pointer: what the allocator keeps of its segment manager.  To a raw one. */
-template <class T>
-T *
-raw(T *p) noexcept
-{
-        return p;
-}
-template <class T>
-T *
-raw(const offset_ptr<T> &p) noexcept
-{
-        return p.get();
-}
-} // namespace detail
-
 /* For the containers of the standard library and of Boost: 8 bytes; goes along with copies, moves and swaps.  Blocks
  * are of the heap whose segment manager it was given. */
 template <class T> class allocator
@@ -1106,7 +1156,7 @@ template <class T> class relocatable_allocator
         using propagate_on_container_swap = std::true_type;
         using is_always_equal = std::false_type;
         static_assert(detail::storable<T>::value);
-        static_assert(!detail::is_linked_plainly<T>::value,
+        static_assert(!detail::has_plain<T>::value,
                       "shm: a plain pointer means nothing where the heap lies elsewhere; use shm::offset_ptr or "
                       "shm::ref, and for lists and maps Boost.Container");
 
@@ -1188,10 +1238,15 @@ operator!=(const default_allocator<T> &, const default_allocator<U> &) noexcept
         return false;
 }
 
-/* Destroys an object and frees its block, of whatever heap that this process has open. */
+/* Destroys an object and frees its block, of whatever heap that this process has open.  Of a derived class's object it
+ * would run the base's destructor, as there are no virtual ones, and free what need not be where its block begins: the
+ * two do not convert. */
 template <class T> struct deleter {
+        static_assert(!std::is_array_v<T>, "shm: unique_ptr does not know how many there are; use a vector, or "
+                                           "std::array");
         deleter() noexcept = default;
-        template <class U, class = std::enable_if_t<std::is_convertible_v<U *, T *>>>
+        template <class U, class = std::enable_if_t<std::is_same_v<const volatile U, const volatile T> &&
+                                                    std::is_convertible_v<U *, T *>>>
         deleter(const deleter<U> &) noexcept
         {
         }
@@ -1321,7 +1376,7 @@ class heap : public detail::objects<heap>
         }
         template <class T>
         ref<T>
-        get_ref(const T *p) const noexcept
+        get_ref(T *p) const noexcept
         {
                 return ref<T>(native_, p);
         }
@@ -1506,9 +1561,13 @@ class memory_resource : public std::pmr::memory_resource
         bool
         do_is_equal(const std::pmr::memory_resource &other) const noexcept override
         {
+#if defined(__cpp_rtti)
                 auto *o = dynamic_cast<const memory_resource *>(&other);
 
                 return o && o->heap_ == heap_;
+#else
+                return this == &other; /* less than could be said, but true */
+#endif
         }
 
         shheap *heap_;
@@ -1516,5 +1575,13 @@ class memory_resource : public std::pmr::memory_resource
 #endif
 
 } // namespace shm
+
+template <class T> struct std::hash<shm::ref<T>> {
+        std::size_t
+        operator()(shm::ref<T> r) const noexcept
+        {
+                return std::hash<shref>()(r.value());
+        }
+};
 
 #endif

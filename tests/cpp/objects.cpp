@@ -162,6 +162,8 @@ exceptions(const shm::heap &h)
         CHECK(counted::live == 5 && h.destroy<counted>("c") && counted::live == 0);
         h.destroy_ptr(h.construct<counted>(shm::anonymous_instance)());
         CHECK(counted::live == 0);
+        CHECK(*h.make_unique<const int>(5) == 5);
+        CHECK(*h.construct<const int>("constant")(6) == 6 && h.destroy<const int>("constant"));
         CHECK(reinterpret_cast<std::uintptr_t>(h.make_unique<wide>().get()) % alignof(wide) == 0);
         CHECK(allocated(h.native()) == before);
 }
@@ -329,6 +331,11 @@ allocators(const shm::heap &h)
         CHECK(h.get_ptr(r) == p.get() && r && !shm::ref<point>());
         int mine = 0;
         CHECK(!h.get_ref(&mine));
+        const point *looked_at = p.get();
+        static_assert(std::is_same_v<decltype(h.get_ref(looked_at)), shm::ref<const point>>);
+        static_assert(!std::is_convertible_v<shm::ref<const point>, shm::ref<point>>);
+        shm::ref<const point> c = r;
+        CHECK(c == h.get_ref(looked_at) && std::hash<decltype(c)>()(c) == std::hash<decltype(r)>()(r));
         p.reset();
         CHECK(allocated(h.native()) == before);
 }

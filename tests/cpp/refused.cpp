@@ -2,13 +2,18 @@
  * What must not lie in a heap does not compile.  refused.sh compiles this once for each CASE; behind it stands what the
  * compiler has to say.  Case 0 is allowed, or the others would prove nothing.
  */
+#include <any>
 #include <array>
+#include <atomic>
+#include <condition_variable>
 #include <list>
 #include <map>
 #include <memory_resource>
 #include <optional>
+#include <shared_mutex>
 #include <shmalloc/shmalloc.hpp>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <variant>
@@ -18,7 +23,14 @@ struct with_virtual {
         virtual ~with_virtual() = default;
 };
 
+struct base {
+        int i;
+};
+struct derived : base {
+};
+
 template <class T> using vector_of = std::vector<T, shm::allocator<T>>;
+template <class T> using relocatable_of = std::vector<T, shm::relocatable_allocator<T>>;
 template <class T> using list_of = std::list<T, shm::allocator<T>>;
 
 int
@@ -30,6 +42,12 @@ main()
         h.construct<shm::unique_ptr<int>>("t")();
         h.construct<std::variant<int, std::tuple<with_virtual *, std::array<char, 3>>>>("t")();
         static_assert(shm::is_private<std::array<const int[3], 2>>::value == shm::reason::none);
+        static_assert(std::is_convertible_v<shm::unique_ptr<int>, shm::unique_ptr<const int>>);
+        static_assert(!std::is_convertible_v<shm::unique_ptr<derived>, shm::unique_ptr<base>>);
+        h.construct<std::string_view>("t")("text");
+        h.construct<std::atomic<int>>("t")(1);
+        relocatable_of<std::pair<int, shm::offset_ptr<int>>> v(h.get_segment_manager());
+        relocatable_of<std::pair<int, relocatable_of<int>>> w(h.get_segment_manager());
 #elif CASE == 1  /* a type with virtual functions keeps a pointer to a private table */
         h.construct<with_virtual>("t")();
 #elif CASE == 2  /* std::shared_ptr and weak_ptr keep a private virtual table */
@@ -92,6 +110,24 @@ main()
         v.emplace_back(1);
 #elif CASE == 24 /* a type with virtual functions keeps a pointer to a private table */
         h.construct<std::array<with_virtual[2], 3>>("t")();
+#elif CASE == 25 /* functions lie at other addresses in other processes */
+        h.construct<std::any>("t")();
+#elif CASE == 26 /* std::mutex is for one process */
+        h.construct<std::optional<std::shared_mutex>>("t")();
+#elif CASE == 27 /* std::mutex is for one process */
+        h.construct<std::condition_variable>("t")();
+#elif CASE == 28 /* a heap's handle is of one process */
+        vector_of<shheap *> v(h.get_segment_manager());
+#elif CASE == 29 /* a heap's handle is of one process */
+        h.construct<std::pair<int, const shm::heap *>>("t")(1, &h);
+#elif CASE == 30 /* a plain pointer means nothing where the heap lies elsewhere */
+        relocatable_of<std::pair<int, int *>> v(h.get_segment_manager());
+#elif CASE == 31 /* a plain pointer means nothing where the heap lies elsewhere */
+        relocatable_of<std::optional<vector_of<int>>> v(h.get_segment_manager());
+#elif CASE == 32 /* a plain pointer means nothing where the heap lies elsewhere */
+        relocatable_of<shm::unique_ptr<int>> v(h.get_segment_manager());
+#elif CASE == 33 /* unique_ptr does not know how many there are */
+        shm::unique_ptr<int[]> p;
 #endif
         return 0;
 }

@@ -12,4 +12,7 @@ for compiler in "$@"; do
                                 -I"$source/include" -fsyntax-only -
                 echo "ok: $compiler -std=c++$standard"
         done
+        echo '#include <shmalloc/shmalloc.hpp>' |
+                "$compiler" -x c++ -std=c++17 -fno-rtti -Werror -I"$source/include" -fsyntax-only -
+        echo "ok: $compiler -fno-rtti"
 done
