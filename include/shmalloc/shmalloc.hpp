@@ -995,8 +995,13 @@ class segment_manager : public detail::objects<segment_manager>
         void
         allocate_many(const size_type *elem_sizes, size_type n_elements, size_type sizeof_element, Chain &chain)
         {
-                for (size_type i = 0; i < n_elements; i++)
-                        append<multiallocation_chain>(elem_sizes[i] * sizeof_element, chain);
+                for (size_type i = 0; i < n_elements; i++) {
+                        size_type bytes = 0;
+
+                        if (__builtin_mul_overflow(elem_sizes[i], sizeof_element, &bytes))
+                                bytes = std::numeric_limits<size_type>::max(); /* which nobody has */
+                        append<multiallocation_chain>(bytes, chain);
+                }
         }
         template <class Chain>
         void

@@ -185,6 +185,22 @@ elsewhere(const char *name, const shm::options &o)
         return h;
 }
 
+/* The product of sizes that are too large is no small one. */
+void
+too_many_at_once(shm::segment_manager *s)
+{
+        shm::segment_manager::multiallocation_chain chain;
+        const std::size_t sizes[] = {1, SIZE_MAX / 4 + 1};
+        bool is_refused = false;
+
+        try {
+                s->allocate_many(sizes, 2, 4, chain);
+        } catch (const std::bad_alloc &) {
+                is_refused = true;
+        }
+        CHECK(is_refused && chain.empty());
+}
+
 } // namespace
 
 int
@@ -202,7 +218,7 @@ main(int argc, char **argv)
         shm::heap h = todo == what::make ? shm::heap(shm::create_only, argv[2], o)
                       : is_relocatable   ? elsewhere(argv[2], o)
                                          : shm::heap(shm::open_only, argv[2], o);
-        (void)h.get_segment_manager();
+        too_many_at_once(h.get_segment_manager());
         auto *turns = h.find_or_construct<int>("turns")(0);
         std::uint64_t before = allocated(h.native());
         auto *at_start = h.find_or_construct<std::uint64_t>("at_start")(before);
