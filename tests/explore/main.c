@@ -58,7 +58,7 @@ bounds_set(const struct scenario *s)
 {
         if (options.is_slow) {
                 params.n_preemptions = s->slow_preemptions ? s->slow_preemptions : 2;
-                params.n_deaths = s->slow_deaths ? s->slow_deaths : 2;
+                params.n_deaths = s->is_without_deaths ? 0 : s->slow_deaths ? s->slow_deaths : 2;
         }
         if (options.n_preemptions >= 0)
                 params.n_preemptions = options.n_preemptions;

@@ -510,6 +510,7 @@ const struct scenario scenario_huge_drain_free = {
         .actors = {drain_contested, free_contested},
         .n_preemptions = ENGINE_UNBOUNDED,
         .n_chunks = 2,
+        .is_without_deaths = true,
         .claim = claim_one_winner,
 };
 

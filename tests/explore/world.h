@@ -50,6 +50,7 @@ struct scenario {
         script_fn *actors[3];              /* A, B, C; NULL ends them */
         int n_preemptions, n_deaths;       /* in the default run */
         int slow_preemptions, slow_deaths; /* in the slow run; 0 = 2 */
+        bool is_without_deaths; /* nor are there any in the slow run: what one leaves is right, and looks wrong */
         uint64_t n_chunks;
         uint32_t max_threads;       /* 0: as many as there are */
         uint32_t arenas_per_node;   /* 0 = 1 */
