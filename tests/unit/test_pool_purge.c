@@ -18,6 +18,7 @@
 #include "heap/free.h"
 #include "os/inject.h"
 #include "pages/chunk.h"
+#include "support/advice.h"
 #include "support/checks.h"
 #include "support/heap_fixture.h"
 #include "support/suite.h"
@@ -29,20 +30,6 @@ static struct heap_fixture fx;
 static struct region *const r = &fx.region;
 static struct thread *t, *u;
 static uint32_t tag;
-
-/* Called before pages are removed, and before they are reserved: what is not 0 is the outcome. */
-static int (*on_advice)(int advice);
-
-int
-madvise(void *addr, size_t bytes, int advice)
-{
-        int err = on_advice ? on_advice(advice) : 0;
-
-        if (err == 0)
-                return (int)syscall(SYS_madvise, addr, bytes, advice);
-        errno = err;
-        return -1;
-}
 
 static int
 refuse_pages(int advice)
